@@ -1,0 +1,175 @@
+//===- Manifest.h - What a bundle says about itself -------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The one door between compiler and runtime. The compiler fills a `Manifest`,
+// the runtime reads it; docs/BundleFormat.md is its prose. This header and its
+// source include nothing of LLVM.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_BUNDLE_MANIFEST_H
+#define PST_BUNDLE_MANIFEST_H
+
+#include <cstdint>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pst {
+
+/// The version of the calling convention and of the manifest's fields. A
+/// runtime refuses a bundle of another version.
+inline constexpr int64_t kBundleVersion = 1;
+
+/// A malformed manifest, or one of another version. The message names the
+/// key, what was expected and what was found.
+struct ManifestError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Element types, spelled as MLIR spells them: "f32", "i32", ...
+enum class ElementType { f32, f64, bf16, i32, i64 };
+
+/// Bytes of one element.
+int64_t byteSize(ElementType type);
+std::string_view name(ElementType type);
+
+/// A dense row-major tensor; an empty shape is a scalar.
+struct TensorType {
+  ElementType element = ElementType::f32;
+  std::vector<int64_t> shape;
+
+  int64_t numElements() const;
+  int64_t numBytes() const { return numElements() * byteSize(element); }
+  bool operator==(const TensorType &) const = default;
+};
+
+/// Where a parameter lives.
+///  - frozen:    read only, used where the model file maps it (never copied);
+///  - trainable: f32, at `offset` bytes in the spaces trainable, gradient,
+///               moment1 and moment2 alike;
+///  - state:     at `offset` bytes in the space state (the thresholds).
+enum class Role { frozen, trainable, state };
+
+/// How a parameter gets its first value.
+///  - file:   tensor `source` of the model files;
+///  - zeros;
+///  - normal: independent normal values of mean 0 and `stddev`;
+///  - constant: every element is `value` (converted to the element type).
+struct Initializer {
+  enum class Kind { file, zeros, normal, constant } kind = Kind::zeros;
+  double stddev = 0.0;
+  double value = 0.0;
+};
+
+struct Parameter {
+  /// Unique in the bundle. A parameter that is a tensor of the model has that
+  /// tensor's canonical Hugging Face name; a factor appends ".pst_U" and so on.
+  std::string name;
+  Role role = Role::frozen;
+  TensorType type;
+  Initializer initializer;
+  /// The tensor's name in the model files (it may lack a prefix such as
+  /// "bert."); empty unless the initializer is `file`.
+  std::string source;
+  /// Bytes into the role's space; 0 for frozen parameters.
+  int64_t offset = 0;
+  /// Whether AdamW's weight decay applies (decayed parameters come first in
+  /// the space).
+  bool decay = false;
+};
+
+/// A linear layer whose weight is masked.
+struct SparseLayer {
+  /// Canonical name of the dense weight, for instance
+  /// "bert.encoder.layer.0.attention.self.query.weight".
+  std::string weight;
+  int64_t rows = 0, columns = 0;
+  /// State parameters: f32 scalar (the score of the last element kept; NaN if
+  /// a score was NaN) and i64 scalar (linear index below which elements of
+  /// exactly that score are kept).
+  std::string threshold, cut;
+};
+
+/// One pointer handed to an entry point.
+///  - parameter: the data of the frozen parameter `name`;
+///  - space:     the base of the space `name` ("trainable", "gradient",
+///               "moment1", "moment2", "state", "arena");
+///  - input:     read by the entry point; a scalar is passed by address too;
+///  - output:    written by the entry point.
+struct Argument {
+  enum class Kind { parameter, space, input, output } kind = Kind::input;
+  std::string name;
+  TensorType type; // of no meaning for a space
+};
+
+/// A function `extern "C" void symbol(void *const *arguments)`; arguments[i]
+/// points to the data described by `arguments[i]`.
+struct EntryPoint {
+  std::string symbol;
+  std::vector<Argument> arguments;
+};
+
+/// Bytes by kind, known before anything runs.
+struct MemoryPlan {
+  int64_t frozen = 0;      // mapped model files, tensors that are used
+  int64_t trainable = 0;   // factors, head
+  int64_t gradients = 0;
+  int64_t optimizer = 0;   // both moments
+  int64_t state = 0;
+  int64_t activations = 0; // of the arena, at its peak
+  int64_t workspace = 0;   // of the arena, at its peak
+  int64_t arena = 0;       // one allocation serves every entry point
+  int64_t peak() const {
+    return frozen + trainable + gradients + optimizer + state + arena;
+  }
+};
+
+struct Manifest {
+  /// Target of the code: LLVM triple, CPU and features.
+  std::string triple, cpu, features;
+  /// File name of the shared library, relative to the bundle; empty in a
+  /// program compiled in memory.
+  std::string library;
+
+  /// Architecture as in config.json ("BertForSequenceClassification"); empty
+  /// for a program made of .mlir text.
+  std::string architecture;
+  /// config.json as it was read (JSON text), or empty.
+  std::string config;
+  /// The method ("pst", "dense", ...) and its hyperparameters, for instance
+  /// {"weight_rank": 8, "mask_alpha1": 1.0}.
+  std::string method;
+  std::map<std::string, double> hyperparameters;
+
+  std::vector<Parameter> parameters;
+  std::vector<SparseLayer> sparseLayers;
+  /// Bytes of each space, by name.
+  std::map<std::string, int64_t> spaces;
+  /// "select", "forward_backward", "apply", "forward", "materialize"; for a
+  /// program of .mlir text, its public functions.
+  std::map<std::string, EntryPoint> entryPoints;
+  MemoryPlan memory;
+
+  const Parameter *findParameter(std::string_view name) const;
+  const EntryPoint *findEntryPoint(std::string_view name) const;
+
+  /// Hex digest of all that a checkpoint depends on: architecture, method,
+  /// hyperparameters, and names, roles, shapes of parameters and layers (not
+  /// batch, target or offsets).
+  std::string fingerprint() const;
+
+  std::string toJson() const;
+  /// Throws ManifestError.
+  static Manifest fromJson(std::string_view text);
+};
+
+} // namespace pst
+
+#endif // PST_BUNDLE_MANIFEST_H
