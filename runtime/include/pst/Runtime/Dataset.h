@@ -1,0 +1,100 @@
+//===- Dataset.h - Examples, and batches of them ----------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_DATASET_H
+#define PST_RUNTIME_DATASET_H
+
+#include "pst/Bundle/Manifest.h"
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace pst::runtime {
+
+/// The label of a row that is no example: it adds nothing to the loss and is
+/// not counted. For f32 labels, the same is said by NaN.
+inline constexpr int32_t kNoExample = -100;
+
+/// One array of a data set; the first dimension counts the examples. Row-major,
+/// i32 or f32.
+struct DataArray {
+  std::string name;
+  TensorType type;
+  const void *data = nullptr;
+  /// Keeps `data` alive; null for memory that the caller keeps alive.
+  std::shared_ptr<const void> owner;
+};
+
+/// Named arrays of one length: `input_ids`, `attention_mask`,
+/// `token_type_ids` i32[N,L], `labels` i32[N] (classes) or f32[N] (regression).
+class Dataset {
+public:
+  /// Throws Error if there is no array, no example, or lengths differ.
+  explicit Dataset(std::vector<DataArray> arrays,
+                   std::string description = "the data");
+  /// All tensors (I32 or F32) of a safetensors file, mapped. Throws Error.
+  static Dataset load(const std::filesystem::path &file);
+
+  int64_t size() const { return numExamples; }
+  const DataArray *find(std::string_view name) const;
+  /// What errors call it: the file's name.
+  const std::string &description() const { return what; }
+
+  /// Checks the data against the entry point that is to read them: every tensor
+  /// input is there, with the type and shape of one example; ids lie in the
+  /// vocabulary (of `manifest.config`); labels are finite, or classes of the
+  /// logits' width. Labels may be absent if `needLabels` is not set. Throws
+  /// Error, with the first row at fault.
+  void check(const Manifest &manifest, std::string_view entry,
+             bool needLabels) const;
+
+  /// Digest of all arrays: equal for equal data.
+  std::string digest() const;
+
+private:
+  std::vector<DataArray> arrays;
+  int64_t numExamples = 0;
+  std::string what;
+};
+
+/// The buffers of one batch: every tensor input of an entry point.
+class Batch {
+public:
+  explicit Batch(const EntryPoint &entry);
+
+  /// Rows that a batch has room for.
+  int64_t capacity() const { return numRows; }
+  /// Copies `rows` of `data` (at most capacity()). The rest repeats the last
+  /// row, and is labelled as no example. Without labels no row is an example.
+  void gather(const Dataset &data, std::span<const int64_t> rows);
+
+  /// Rows with a label.
+  int64_t numExamples() const { return examples; }
+  /// Sum of `attention_mask` over the rows gathered, without the padding; rows
+  /// times length if the program has no such input.
+  int64_t numTokens() const { return tokens; }
+
+  struct Buffer {
+    std::string name;
+    TensorType type;
+    std::vector<std::byte> bytes;
+  };
+  const std::vector<Buffer> &buffers() const { return all; }
+
+private:
+  std::vector<Buffer> all;
+  int64_t numRows = 0;
+  int64_t examples = 0;
+  int64_t tokens = 0;
+};
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_DATASET_H

@@ -1,0 +1,51 @@
+//===- Export.h - A Hugging Face directory of the sparse model --*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_EXPORT_H
+#define PST_RUNTIME_EXPORT_H
+
+#include "pst/Runtime/Model.h"
+
+namespace pst::runtime {
+
+struct ExportOptions {
+  std::filesystem::path outputDir;
+  /// Replaces a directory that exists.
+  bool overwrite = false;
+  /// Keys added to config.json, as the text of a JSON object:
+  /// {"id2label": {"0": "negative"}}. Null removes a key.
+  std::string configUpdates;
+};
+
+struct ExportedLayer {
+  std::string weight;
+  int64_t numElements = 0;
+  int64_t numPruned = 0; ///< int(elements * sparsity)
+  int64_t numZeros = 0;  ///< counted in the file written
+};
+
+struct ExportResult {
+  std::vector<ExportedLayer> layers;
+  double sparsity = 0; ///< that was asked for
+  int64_t numTensors = 0;
+  int64_t numBytes = 0;
+  /// Share of zeros among all elements of the sparse layers.
+  double zeroShare() const;
+};
+
+/// Writes a directory that `transformers` loads unchanged, at `sparsity`: every
+/// tensor of the source model as f32 under its canonical name, sparse layers
+/// masked and merged, trained parameters in place of the source's; config.json;
+/// copies of the tokenizer's files. Written aside and renamed. Afterwards
+/// counts the zeros in the file, and throws Error if a layer has fewer than
+/// promised.
+ExportResult exportModel(Model &model, double sparsity,
+                         const ExportOptions &options);
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_EXPORT_H

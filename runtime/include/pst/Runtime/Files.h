@@ -1,0 +1,68 @@
+//===- Files.h - Files that appear whole or not at all ----------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_FILES_H
+#define PST_RUNTIME_FILES_H
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace pst::runtime {
+
+/// The name beside `path` under which it is written before it is renamed.
+std::filesystem::path temporaryName(const std::filesystem::path &path);
+
+/// Whole text of a file. Throws Error.
+std::string readFile(const std::filesystem::path &path);
+
+/// Writes aside, flushes, renames. Throws Error.
+void writeFile(const std::filesystem::path &path, std::string_view text);
+
+/// Flushes the entries of a directory to the disk. Throws Error.
+void syncDirectory(const std::filesystem::path &directory);
+
+/// "FILE: cannot WHAT: strerror(code)", with what to do about it.
+[[noreturn]] void throwSystemError(const std::filesystem::path &path,
+                                   std::string_view what, int code);
+
+/// A directory that is filled aside and takes its final name at once.
+class StagedDirectory {
+public:
+  /// Makes an empty directory beside `target`, after removing what killed
+  /// processes left of earlier ones. Throws Error.
+  explicit StagedDirectory(std::filesystem::path target);
+  /// Removes it, unless it was committed.
+  ~StagedDirectory();
+  StagedDirectory(const StagedDirectory &) = delete;
+  StagedDirectory &operator=(const StagedDirectory &) = delete;
+
+  /// Where to write.
+  const std::filesystem::path &path() const { return staging; }
+  /// Renames to the target, in place of a directory that may lie there. The
+  /// files in it must have been flushed. Throws Error.
+  void commit();
+
+private:
+  std::filesystem::path target, staging;
+  int lock = -1;
+  bool committed = false;
+};
+
+/// Removes from `directory` what killed processes left of staged files and
+/// directories for `target` (a file name), or of all targets if it is empty.
+/// Returns how many.
+int removeLeftovers(const std::filesystem::path &directory,
+                    std::string_view target = {});
+
+/// Renames, then removes a directory, so that no half of it is seen under its
+/// name. Throws Error.
+void removeDirectory(const std::filesystem::path &directory);
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_FILES_H

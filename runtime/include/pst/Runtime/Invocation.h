@@ -1,0 +1,39 @@
+//===- Invocation.h - One call of an entry point ----------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_INVOCATION_H
+#define PST_RUNTIME_INVOCATION_H
+
+#include "pst/Runtime/ParameterStore.h"
+
+namespace pst::runtime {
+
+/// An entry point with its pointers: parameters and spaces are filled in from a
+/// store, inputs and outputs by name. May be called many times.
+class Invocation {
+public:
+  Invocation(const ParameterStore &store, std::string_view entry);
+
+  const EntryPoint &entryPoint() const { return *entry; }
+  /// Binds the input or output `name` to memory laid out as its type says,
+  /// which must stay alive over the calls. Throws Error if there is no such
+  /// argument.
+  void bind(std::string_view name, const void *data);
+  bool hasArgument(std::string_view name) const;
+  /// Runs the entry point. Throws Error if an argument is not bound.
+  void operator()() const;
+
+private:
+  std::string name;
+  const EntryPoint *entry;
+  EntryFunction function;
+  std::vector<void *> pointers;
+};
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_INVOCATION_H

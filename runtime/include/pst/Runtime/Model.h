@@ -1,0 +1,83 @@
+//===- Model.h - A program with its parameters ------------------*- C++ -*-===//
+//-*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_MODEL_H
+#define PST_RUNTIME_MODEL_H
+
+#include "pst/Runtime/Dataset.h"
+#include "pst/Runtime/Invocation.h"
+
+#include <optional>
+
+namespace pst::runtime {
+
+/// What `apply` reads, per step (docs/BundleFormat.md). `step` counts from 1,
+/// for the bias corrections.
+struct ApplyOptions {
+  double learningRate = 0;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weightDecay = 0;
+  double maxGradNorm = 0;
+  int64_t step = 1;
+};
+
+/// A training program and its state: the five calls of a training step.
+class Model {
+public:
+  /// Arguments as of ParameterStore.
+  Model(std::shared_ptr<const Program> program,
+        std::shared_ptr<const ModelFiles> files, uint64_t seed);
+
+  const Manifest &manifest() const { return store.manifest(); }
+  const Program &program() const { return store.program(); }
+  ParameterStore &parameters() { return store; }
+  const ParameterStore &parameters() const { return store; }
+
+  /// Whether the method has a score, hence a sparsity.
+  bool hasMask() const { return program().has("select"); }
+  /// Rows of one batch, and width of the logits (1: regression, or one class).
+  int64_t batchSize() const;
+  int64_t numLabels() const;
+  /// Whether labels are f32.
+  bool isRegression() const;
+
+  /// Sets the thresholds at which `int(rows*columns*sparsity)` elements of each
+  /// layer are pruned. Does nothing if they stand already, or if the method has
+  /// no mask. Throws Error if a score is NaN, naming the layer.
+  void select(double sparsity);
+  /// Of the last selection; 0 before the first.
+  double sparsity() const { return currentSparsity; }
+
+  /// Adds the gradients of `lossScale * sum of the batch's losses` and returns
+  /// that loss.
+  float forwardBackward(const Batch &batch, float lossScale, int64_t seed);
+  /// One step of AdamW; the gradients are zero afterwards. Returns the global
+  /// norm of the gradient before clipping.
+  float apply(const ApplyOptions &options);
+  /// Evaluation: returns `lossScale * sum of the batch's losses`; `logits` has
+  /// room for batchSize() x numLabels().
+  float forward(const Batch &batch, float lossScale, float *logits);
+  /// Writes the masked, merged weight of each sparse layer, f32 rows x columns,
+  /// to `targets[weight name]`; every layer must be named.
+  void materialize(const std::map<std::string, void *> &targets);
+
+  /// To be called after parameters were written from outside: the next
+  /// selection is made anew.
+  void invalidateSelection() { selectionStands = false; }
+
+private:
+  ParameterStore store;
+  std::optional<Invocation> selectCall, forwardBackwardCall, applyCall,
+      forwardCall, materializeCall;
+  double currentSparsity = 0;
+  bool selectionStands = false;
+};
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_MODEL_H

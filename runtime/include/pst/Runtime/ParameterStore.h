@@ -1,0 +1,73 @@
+//===- ParameterStore.h - The memory of a program's parameters --*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_PARAMETERSTORE_H
+#define PST_RUNTIME_PARAMETERSTORE_H
+
+#include "pst/Runtime/Program.h"
+#include "pst/Runtime/SafeTensors.h"
+
+namespace pst::runtime {
+
+/// The spaces of a program and its frozen parameters.
+class ParameterStore {
+public:
+  /// Allocates the spaces, maps the frozen parameters from `files`, and gives
+  /// every other parameter its first value, as its initialiser says; normal
+  /// values depend on `seed` and the parameter's name. `files` may be null if
+  /// no parameter comes from a file; else the store keeps it alive.
+  ///
+  /// F32 tensors of the file are used in place; F16, BF16 and F64 are copied
+  /// as f32. Throws Error if a tensor is missing, has another shape or type,
+  /// or holds a NaN or an infinity (tensor and index are named).
+  ParameterStore(std::shared_ptr<const Program> program,
+                 std::shared_ptr<const ModelFiles> files, uint64_t seed);
+  ~ParameterStore();
+  ParameterStore(const ParameterStore &) = delete;
+  ParameterStore &operator=(const ParameterStore &) = delete;
+
+  const Program &program() const { return *owner; }
+  const Manifest &manifest() const { return owner->manifest(); }
+  const std::shared_ptr<const ModelFiles> &files() const { return modelFiles; }
+
+  /// Base of a space ("trainable", ...); 64-byte aligned. Throws Error if the
+  /// program has no such space.
+  void *space(std::string_view name) const;
+  int64_t spaceBytes(std::string_view name) const;
+
+  /// Data of a parameter, of any role. Throws Error if there is none.
+  const void *data(std::string_view parameter) const;
+  const void *data(const Parameter &parameter) const;
+  /// Data of a trainable or state parameter in `space` ("trainable",
+  /// "gradient", "moment1", "moment2", "state").
+  void *data(const Parameter &parameter, std::string_view space) const;
+
+  /// Digest of everything that was taken from the model files: two stores of
+  /// equal digest started from the same pretrained weights.
+  const std::string &modelDigest() const { return digest; }
+
+private:
+  struct Mapping {
+    void *base = nullptr;
+    int64_t bytes = 0;
+  };
+  void mapFrozen(const Parameter &parameter);
+  void initialize(const Parameter &parameter, uint64_t seed);
+  const TensorView &sourceOf(const Parameter &parameter) const;
+
+  std::shared_ptr<const Program> owner;
+  std::shared_ptr<const ModelFiles> modelFiles;
+  std::map<std::string, Mapping, std::less<>> spaces;
+  std::map<std::string, const void *, std::less<>> frozen;
+  std::vector<std::unique_ptr<float[]>> converted;
+  uint64_t digestBits = 0;
+  std::string digest;
+};
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_PARAMETERSTORE_H

@@ -1,0 +1,123 @@
+//===- SafeTensors.h - Reading safetensors files ----------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A file is mapped, not read: a view points into the mapping. Everything in
+// the header is checked before a view exists, with one error per malformation.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_SAFETENSORS_H
+#define PST_RUNTIME_SAFETENSORS_H
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pst::runtime {
+
+/// Element types of the format, spelled as in its headers.
+enum class DType {
+  BOOL,
+  U8,
+  I8,
+  F8_E4M3,
+  F8_E5M2,
+  U16,
+  I16,
+  F16,
+  BF16,
+  U32,
+  I32,
+  F32,
+  U64,
+  I64,
+  F64
+};
+
+int64_t byteSize(DType dtype);
+std::string_view name(DType dtype);
+
+/// One tensor of a mapped file; valid as long as the file object.
+struct TensorView {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<int64_t> shape;
+  const std::byte *data = nullptr;
+  int64_t numBytes = 0;
+
+  int64_t numElements() const { return numBytes / byteSize(dtype); }
+};
+
+/// "F32[3, 5]".
+std::string describe(DType dtype, const std::vector<int64_t> &shape);
+
+/// One mapped file.
+class SafeTensorsFile {
+public:
+  /// Throws Error if the file is not a regular file or breaks the format.
+  explicit SafeTensorsFile(std::filesystem::path path);
+  ~SafeTensorsFile();
+  SafeTensorsFile(const SafeTensorsFile &) = delete;
+  SafeTensorsFile &operator=(const SafeTensorsFile &) = delete;
+
+  const std::filesystem::path &path() const { return filePath; }
+  const std::map<std::string, TensorView, std::less<>> &tensors() const {
+    return views;
+  }
+  const std::map<std::string, std::string> &metadata() const {
+    return metadataEntries;
+  }
+  /// Null if there is no such tensor.
+  const TensorView *find(std::string_view name) const;
+
+private:
+  std::filesystem::path filePath;
+  void *mapping = nullptr;
+  size_t mappedBytes = 0;
+  std::map<std::string, TensorView, std::less<>> views;
+  std::map<std::string, std::string> metadataEntries;
+};
+
+/// The weights of a model: one file, or the shards of an index.
+class ModelFiles {
+public:
+  /// `path` is a directory that holds `model.safetensors` or
+  /// `model.safetensors.index.json`, or such a file itself. Throws Error.
+  explicit ModelFiles(std::filesystem::path path);
+
+  /// As it was given.
+  const std::filesystem::path &path() const { return modelPath; }
+  /// The directory in which config.json and the tokenizer's files lie.
+  std::filesystem::path directory() const;
+  const std::map<std::string, const TensorView *, std::less<>> &
+  tensors() const {
+    return views;
+  }
+  const TensorView *find(std::string_view name) const;
+
+private:
+  std::filesystem::path modelPath;
+  std::vector<std::unique_ptr<SafeTensorsFile>> files;
+  std::map<std::string, const TensorView *, std::less<>> views;
+};
+
+/// Converts a tensor of floating-point elements (F32, F16, BF16, F64) to f32,
+/// round to nearest. `target` has room for all elements. Throws Error for
+/// other element types.
+void convertToF32(const TensorView &tensor, float *target);
+
+/// Index of the first element of `values` that is NaN or infinite, or -1.
+int64_t findNonFinite(const float *values, int64_t count);
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_SAFETENSORS_H
