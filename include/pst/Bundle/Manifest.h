@@ -165,8 +165,12 @@ struct Manifest {
   /// batch, target or offsets).
   std::string fingerprint() const;
 
+  /// Throws ManifestError if the fields contradict each other: overlapping or
+  /// misaligned parameters, layers or arguments that nothing declares, ...
+  void verify() const;
+
   std::string toJson() const;
-  /// Throws ManifestError.
+  /// Throws ManifestError, also for what `verify` finds.
   static Manifest fromJson(std::string_view text);
 };
 
