@@ -1,0 +1,33 @@
+//===- Bindings.h - What the parts of the Python module share ---*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_PYTHON_BINDINGS_H
+#define PST_PYTHON_BINDINGS_H
+
+#include "pst/Runtime/Program.h"
+
+#include <nanobind/nanobind.h>
+
+#include <memory>
+
+namespace pst::python {
+
+/// `pst._pst.Program`: a program as Python holds it, compiled in this process
+/// or loaded from a bundle.
+struct PyProgram {
+  std::shared_ptr<const runtime::Program> program;
+};
+
+/// Programs, models, data sets, training, evaluation, export.
+void bindRuntime(nanobind::module_ &module);
+
+/// `compile_model`, `compile_text` and `CompileError`. Needs PyProgram bound.
+void bindCompiler(nanobind::module_ &module);
+
+} // namespace pst::python
+
+#endif // PST_PYTHON_BINDINGS_H

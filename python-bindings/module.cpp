@@ -1,0 +1,13 @@
+//===- module.cpp - The extension module pst._pst -------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Bindings.h"
+
+NB_MODULE(_pst, module) {
+  pst::python::bindRuntime(module);
+  pst::python::bindCompiler(module);
+}
