@@ -23,7 +23,7 @@ public:
   ///
   /// F32 tensors of the file are used in place; F16, BF16 and F64 are copied
   /// as f32. Throws Error if a tensor is missing, has another shape or type,
-  /// or holds a NaN or an infinity (tensor and index are named).
+  /// or an f32 one holds a NaN or an infinity (tensor and index are named).
   ParameterStore(std::shared_ptr<const Program> program,
                  std::shared_ptr<const ModelFiles> files, uint64_t seed);
   ~ParameterStore();
@@ -63,7 +63,7 @@ private:
   std::shared_ptr<const ModelFiles> modelFiles;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;
-  std::vector<std::unique_ptr<float[]>> converted;
+  std::vector<std::unique_ptr<std::byte[]>> converted;
   uint64_t digestBits = 0;
   std::string digest;
 };

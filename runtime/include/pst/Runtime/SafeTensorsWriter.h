@@ -48,7 +48,8 @@ public:
   MappedSafeTensorsWriter(const MappedSafeTensorsWriter &) = delete;
   MappedSafeTensorsWriter &operator=(const MappedSafeTensorsWriter &) = delete;
 
-  /// Where tensor `name` is to be written; 64-byte aligned. All bytes are zero
+  /// Where tensor `name` is to be written; aligned for its elements if larger
+  /// elements are listed before smaller ones. All bytes are zero
   /// at first. Throws Error if there is no such tensor.
   void *data(std::string_view name);
   /// Flushes, renames. Throws Error. The pointers die.

@@ -1,0 +1,206 @@
+//===- Files.cpp - Files that appear whole or not at all ------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/Files.h"
+#include "pst/Runtime/Error.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fstream>
+#include <sstream>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+using namespace pst::runtime;
+namespace fs = std::filesystem;
+
+/// Part of the name of everything that is not finished; a leading dot keeps it
+/// out of sight.
+static constexpr std::string_view kTemporaryMark = ".pst-tmp-";
+
+void pst::runtime::throwSystemError(const fs::path &path, std::string_view what,
+                                    int code) {
+  std::string text = path.string() + ": cannot " + std::string(what) + ": " +
+                     std::strerror(code);
+  switch (code) {
+  case ENOSPC:
+  case EDQUOT:
+    text += "; free some space, then resume the run";
+    break;
+  case EFBIG:
+    text += ": a limit on the size of files is in force (ulimit -f)";
+    break;
+  case EROFS:
+  case EACCES:
+  case EPERM:
+    text += "; choose a directory that you may write to";
+    break;
+  }
+  throw Error(text);
+}
+
+fs::path pst::runtime::temporaryName(const fs::path &path) {
+  static int counter = 0;
+  return path.parent_path() /
+         ("." + path.filename().string() + std::string(kTemporaryMark) +
+          std::to_string(::getpid()) + "-" + std::to_string(counter++));
+}
+
+std::string pst::runtime::readFile(const fs::path &path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  if (!stream || fs::is_directory(path))
+    throwSystemError(path, "read", stream ? EISDIR : errno);
+  text << stream.rdbuf();
+  if (stream.bad())
+    throwSystemError(path, "read", errno);
+  return text.str();
+}
+
+void pst::runtime::syncDirectory(const fs::path &directory) {
+  fs::path path = directory.empty() ? "." : directory;
+  int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0)
+    throwSystemError(path, "open", errno);
+  int result = ::fsync(descriptor), code = errno;
+  ::close(descriptor);
+  // Some file systems do not flush directories, and say so.
+  if (result != 0 && code != EINVAL)
+    throwSystemError(path, "flush to the disk", code);
+}
+
+void pst::runtime::writeFile(const fs::path &path, std::string_view text) {
+  fs::path temporary = temporaryName(path);
+  int descriptor =
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor < 0)
+    throwSystemError(path, "write", errno);
+  auto check = [&](bool ok, const char *what) {
+    if (ok)
+      return;
+    int code = errno;
+    if (descriptor >= 0)
+      ::close(descriptor);
+    ::unlink(temporary.c_str());
+    throwSystemError(path, what, code);
+  };
+  while (!text.empty()) {
+    ssize_t count = ::write(descriptor, text.data(), text.size());
+    if (count < 0 && errno == EINTR)
+      continue;
+    check(count >= 0, "write");
+    text.remove_prefix(count);
+  }
+  check(::fsync(descriptor) == 0, "flush to the disk");
+  bool closed = ::close(descriptor) == 0;
+  descriptor = -1;
+  check(closed, "close");
+  check(::rename(temporary.c_str(), path.c_str()) == 0, "rename");
+  syncDirectory(path.parent_path());
+}
+
+//===----------------------------------------------------------------------===//
+// Directories
+//===----------------------------------------------------------------------===//
+
+/// "a/b/" and "a/b" have the same last component.
+static fs::path withoutSlash(fs::path path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
+StagedDirectory::StagedDirectory(fs::path path)
+    : target(withoutSlash(std::move(path))) {
+  std::error_code code;
+  fs::path parent = target.parent_path().empty() ? "." : target.parent_path();
+  fs::create_directories(parent, code);
+  if (code)
+    throwSystemError(parent, "make the directory", code.value());
+  removeLeftovers(parent, target.filename().string());
+  staging = temporaryName(target);
+  if (::mkdir(staging.c_str(), 0777) != 0)
+    throwSystemError(target, "make the directory", errno);
+  // The lock says that somebody is still at work here, and goes with us even if
+  // we are killed.
+  lock = ::open(staging.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock < 0 || ::flock(lock, LOCK_EX | LOCK_NB) != 0)
+    throwSystemError(staging, "lock", errno);
+}
+
+StagedDirectory::~StagedDirectory() {
+  std::error_code ignored;
+  if (!committed)
+    fs::remove_all(staging, ignored);
+  if (lock >= 0)
+    ::close(lock);
+}
+
+void StagedDirectory::commit() {
+  syncDirectory(staging);
+  if (::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, target.c_str(),
+                  RENAME_NOREPLACE) != 0) {
+    if (errno == EEXIST || errno == ENOTEMPTY) {
+      // Exchanged in one step: there is never a moment without the target.
+      if (::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, target.c_str(),
+                      RENAME_EXCHANGE) != 0)
+        throwSystemError(target, "replace the directory", errno);
+      std::error_code ignored;
+      fs::remove_all(staging, ignored);
+    } else if (errno == EINVAL || errno == ENOSYS) {
+      // A file system without these two: the old directory goes first.
+      if (fs::exists(target))
+        removeDirectory(target);
+      if (::rename(staging.c_str(), target.c_str()) != 0)
+        throwSystemError(target, "rename to this name", errno);
+    } else {
+      throwSystemError(target, "rename to this name", errno);
+    }
+  }
+  committed = true;
+  syncDirectory(target.parent_path());
+}
+
+int pst::runtime::removeLeftovers(const fs::path &directory,
+                                  std::string_view target) {
+  std::string prefix =
+      target.empty() ? "."
+                     : "." + std::string(target) + std::string(kTemporaryMark);
+  int count = 0;
+  std::error_code code;
+  for (const fs::directory_entry &entry :
+       fs::directory_iterator(directory, code)) {
+    std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix) ||
+        name.find(kTemporaryMark) == std::string::npos)
+      continue;
+    if (entry.is_directory()) {
+      int descriptor =
+          ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      bool abandoned =
+          descriptor >= 0 && ::flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+      if (descriptor >= 0)
+        ::close(descriptor);
+      if (!abandoned)
+        continue;
+    }
+    std::error_code ignored;
+    if (fs::remove_all(entry.path(), ignored) > 0)
+      ++count;
+  }
+  return count;
+}
+
+void pst::runtime::removeDirectory(const fs::path &directory) {
+  fs::path aside = temporaryName(withoutSlash(directory));
+  if (::rename(directory.c_str(), aside.c_str()) != 0)
+    throwSystemError(directory, "remove", errno);
+  std::error_code code;
+  fs::remove_all(aside, code);
+  if (code)
+    throwSystemError(directory, "remove", code.value());
+}

@@ -1,0 +1,227 @@
+//===- ParameterStore.cpp - The memory of a program's parameters ----------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/ParameterStore.h"
+#include "pst/Runtime/Digest.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Memory.h"
+#include "pst/Runtime/Philox.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+
+using namespace pst;
+using namespace pst::runtime;
+
+/// The element types of a file that a parameter may be read from; the first one
+/// is used in place.
+static std::vector<DType> sourceTypes(ElementType element) {
+  switch (element) {
+  case ElementType::f32:
+    return {DType::F32, DType::F16, DType::BF16, DType::F64};
+  case ElementType::f64:
+    return {DType::F64};
+  case ElementType::bf16:
+    return {DType::BF16};
+  case ElementType::i32:
+    return {DType::I32};
+  case ElementType::i64:
+    return {DType::I64};
+  }
+  return {};
+}
+
+/// "[3, 17]", the indices of the element at `position`.
+static std::string indexText(const std::vector<int64_t> &shape,
+                             int64_t position) {
+  std::string text;
+  for (size_t i = shape.size(); i-- > 0;) {
+    text =
+        std::to_string(position % shape[i]) + (text.empty() ? "" : ", ") + text;
+    position /= shape[i];
+  }
+  return "[" + text + "]";
+}
+
+ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
+                               std::shared_ptr<const ModelFiles> files,
+                               uint64_t seed)
+    : owner(std::move(program)), modelFiles(std::move(files)) {
+  for (const auto &[name, bytes] : manifest().spaces) {
+    // Pages that are never written cost nothing: a program that is only
+    // evaluated has moments, but no memory for them.
+    int64_t size = std::max<int64_t>(bytes, 64);
+    void *base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+      throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
+                  "\": " + std::strerror(errno) +
+                  "; a smaller batch or a shorter length needs less");
+    spaces[name] = {base, size};
+  }
+  for (const Parameter &parameter : manifest().parameters)
+    if (parameter.role == Role::frozen)
+      mapFrozen(parameter);
+    else
+      initialize(parameter, seed);
+  digest = hexDigest(digestBits);
+}
+
+ParameterStore::~ParameterStore() {
+  for (const auto &[name, mapping] : spaces)
+    ::munmap(mapping.base, mapping.bytes);
+}
+
+const TensorView &ParameterStore::sourceOf(const Parameter &parameter) const {
+  if (!modelFiles)
+    throw Error("the program reads \"" + parameter.source +
+                "\" from the model's files, but none were given");
+  std::string where =
+      modelFiles->path().string() + ": tensor \"" + parameter.source + "\"";
+  const TensorView *tensor = modelFiles->find(parameter.source);
+  if (!tensor)
+    throw Error(where + " is missing: the program was compiled for another "
+                        "model");
+  std::vector<DType> accepted = sourceTypes(parameter.type.element);
+  bool known = std::find(accepted.begin(), accepted.end(), tensor->dtype) !=
+               accepted.end();
+  if (!known || tensor->shape != parameter.type.shape)
+    throw Error(where + " is " + describe(tensor->dtype, tensor->shape) +
+                ", but the program was compiled for " +
+                describe(accepted.front(), parameter.type.shape));
+  return *tensor;
+}
+
+/// Throws if an f32 parameter holds what is no number.
+static void checkFinite(const Parameter &parameter, const void *data,
+                        const ModelFiles &files) {
+  if (parameter.type.element != ElementType::f32)
+    return;
+  const float *values = static_cast<const float *>(data);
+  int64_t at = findNonFinite(values, parameter.type.numElements());
+  if (at >= 0)
+    throw Error(files.path().string() + ": tensor \"" + parameter.source +
+                "\" holds " + std::to_string(values[at]) + " at " +
+                indexText(parameter.type.shape, at) +
+                ": the file is damaged, or its training diverged");
+}
+
+/// Adds a tensor of the files to the digest; the order does not matter.
+static uint64_t tensorDigest(const Parameter &parameter, const void *data) {
+  return digestBytes(data, parameter.type.numBytes(), hashName(parameter.name));
+}
+
+void ParameterStore::mapFrozen(const Parameter &parameter) {
+  const TensorView &tensor = sourceOf(parameter);
+  const void *data = tensor.data;
+  bool inPlace = tensor.dtype == sourceTypes(parameter.type.element).front();
+  bool aligned =
+      reinterpret_cast<uintptr_t>(data) % byteSize(parameter.type.element) == 0;
+  if (!inPlace || !aligned) {
+    int64_t bytes = parameter.type.numBytes();
+    converted.push_back(std::make_unique<std::byte[]>(bytes));
+    std::byte *copy = converted.back().get();
+    if (inPlace)
+      std::memcpy(copy, data, bytes);
+    else
+      convertToF32(tensor, reinterpret_cast<float *>(copy));
+    data = copy;
+  }
+  checkFinite(parameter, data, *modelFiles);
+  digestBits += tensorDigest(parameter, data);
+  frozen[parameter.name] = data;
+}
+
+template <typename T>
+static void fillConstant(void *data, int64_t count, double value) {
+  std::fill_n(static_cast<T *>(data), count, static_cast<T>(value));
+}
+
+void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
+  void *target =
+      data(parameter, parameter.role == Role::state ? "state" : "trainable");
+  int64_t count = parameter.type.numElements();
+  ElementType element = parameter.type.element;
+  auto unsupported = [&]() {
+    throw Error("parameter \"" + parameter.name +
+                "\": this initializer is not "
+                "supported for elements of type " +
+                std::string(name(element)));
+  };
+  switch (parameter.initializer.kind) {
+  case Initializer::Kind::zeros:
+    return; // as the space was made
+  case Initializer::Kind::normal:
+    if (element != ElementType::f32)
+      unsupported();
+    fillNormal({static_cast<float *>(target), static_cast<size_t>(count)},
+               parameter.initializer.stddev, seed, parameter.name);
+    return;
+  case Initializer::Kind::constant: {
+    double value = parameter.initializer.value;
+    if (element == ElementType::f32)
+      fillConstant<float>(target, count, value);
+    else if (element == ElementType::f64)
+      fillConstant<double>(target, count, value);
+    else if (element == ElementType::i32)
+      fillConstant<int32_t>(target, count, value);
+    else if (element == ElementType::i64)
+      fillConstant<int64_t>(target, count, value);
+    else
+      unsupported();
+    return;
+  }
+  case Initializer::Kind::file: {
+    const TensorView &tensor = sourceOf(parameter);
+    if (element == ElementType::f32)
+      convertToF32(tensor, static_cast<float *>(target));
+    else
+      std::memcpy(target, tensor.data, tensor.numBytes);
+    checkFinite(parameter, target, *modelFiles);
+    digestBits += tensorDigest(parameter, target);
+    return;
+  }
+  }
+}
+
+void *ParameterStore::space(std::string_view name) const {
+  auto found = spaces.find(name);
+  if (found == spaces.end())
+    throw Error("the program has no space \"" + std::string(name) + "\"");
+  return found->second.base;
+}
+
+int64_t ParameterStore::spaceBytes(std::string_view name) const {
+  auto found = manifest().spaces.find(std::string(name));
+  return found == manifest().spaces.end() ? 0 : found->second;
+}
+
+const void *ParameterStore::data(const Parameter &parameter) const {
+  switch (parameter.role) {
+  case Role::frozen:
+    return frozen.at(parameter.name);
+  case Role::trainable:
+    return data(parameter, "trainable");
+  case Role::state:
+    return data(parameter, "state");
+  }
+  return nullptr;
+}
+
+const void *ParameterStore::data(std::string_view parameter) const {
+  if (const Parameter *found = manifest().findParameter(parameter))
+    return data(*found);
+  throw Error("the program has no parameter \"" + std::string(parameter) +
+              "\"");
+}
+
+void *ParameterStore::data(const Parameter &parameter,
+                           std::string_view spaceName) const {
+  return static_cast<std::byte *>(space(spaceName)) + parameter.offset;
+}

@@ -1,0 +1,178 @@
+//===- Program.cpp - A compiled program and its entry points --------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/Program.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Files.h"
+
+#include <dlfcn.h>
+#include <omp.h>
+#include <sstream>
+
+using namespace pst;
+using namespace pst::runtime;
+namespace fs = std::filesystem;
+
+//===----------------------------------------------------------------------===//
+// Whether this machine can run the code
+//===----------------------------------------------------------------------===//
+
+#if defined(__x86_64__)
+static constexpr std::string_view kArchitecture = "x86_64";
+
+/// False only for a feature that this processor is known to lack.
+static bool processorHas(std::string_view feature) {
+#define PST_FEATURE(NAME)                                                      \
+  if (feature == NAME)                                                         \
+    return __builtin_cpu_supports(NAME);
+  PST_FEATURE("sse4.1")
+  PST_FEATURE("sse4.2")
+  PST_FEATURE("popcnt")
+  PST_FEATURE("avx")
+  PST_FEATURE("avx2")
+  PST_FEATURE("fma")
+  PST_FEATURE("bmi")
+  PST_FEATURE("bmi2")
+  PST_FEATURE("avx512f")
+  PST_FEATURE("avx512bw")
+  PST_FEATURE("avx512cd")
+  PST_FEATURE("avx512dq")
+  PST_FEATURE("avx512vl")
+  PST_FEATURE("avx512vnni")
+  PST_FEATURE("avx512bf16")
+#undef PST_FEATURE
+  return true;
+}
+#else
+#if defined(__aarch64__)
+static constexpr std::string_view kArchitecture = "aarch64";
+#else
+static constexpr std::string_view kArchitecture = "";
+#endif
+static bool processorHas(std::string_view) { return true; }
+#endif
+
+static void checkMachine(const Manifest &manifest, const fs::path &bundle) {
+  std::string_view triple = manifest.triple;
+  std::string_view architecture = triple.substr(0, triple.find('-'));
+  if (!architecture.empty() && !kArchitecture.empty() &&
+      architecture != kArchitecture)
+    throw Error(bundle.string() + ": compiled for " + manifest.triple +
+                ", but this machine is " + std::string(kArchitecture) +
+                ": compile the bundle for this machine");
+  std::stringstream features(manifest.features);
+  std::string missing;
+  for (std::string feature; std::getline(features, feature, ',');)
+    if (feature.starts_with('+') && !processorHas(feature.substr(1)))
+      missing += (missing.empty() ? "" : ", ") + feature.substr(1);
+  if (!missing.empty())
+    throw Error(bundle.string() + ": compiled for the CPU " + manifest.cpu +
+                ", but this processor lacks " + missing +
+                ": compile the bundle for this machine");
+}
+
+//===----------------------------------------------------------------------===//
+// Program
+//===----------------------------------------------------------------------===//
+
+/// The kernels take libomp and libm from the process. In a program linked to
+/// both they are there; in a module of Python they are loaded, but out of
+/// sight.
+static void exposeLibraries() {
+  for (const char *library : {"libomp.so.5", "libm.so.6"})
+    ::dlopen(library, RTLD_LAZY | RTLD_GLOBAL | RTLD_NOLOAD);
+}
+
+std::shared_ptr<const Program> Program::load(const fs::path &directory) {
+  fs::path file = directory / "manifest.json";
+  if (!fs::exists(file))
+    throw Error(directory.string() +
+                ": not a bundle: it holds no manifest.json");
+  auto program = std::shared_ptr<Program>(new Program);
+  try {
+    program->description = Manifest::fromJson(readFile(file));
+  } catch (const ManifestError &error) {
+    throw Error(file.string() + ": " + error.what());
+  }
+  const Manifest &manifest = program->description;
+  if (manifest.library.empty() ||
+      fs::path(manifest.library).filename() != manifest.library)
+    throw Error(file.string() +
+                ": \"library\" must name a file of the bundle, "
+                "but is \"" +
+                manifest.library + "\"");
+  checkMachine(manifest, directory);
+
+  fs::path library = fs::absolute(directory / manifest.library);
+  if (!fs::exists(library))
+    throw Error(library.string() + ": the bundle lacks this file");
+  exposeLibraries();
+  void *handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!handle)
+    throw Error(directory.string() + ": cannot load the code: " + ::dlerror());
+  program->code = std::shared_ptr<const void>(
+      handle, [](const void *code) { ::dlclose(const_cast<void *>(code)); });
+  for (const auto &[name, entry] : manifest.entryPoints) {
+    void *symbol = ::dlsym(handle, entry.symbol.c_str());
+    if (!symbol)
+      throw Error(library.string() + ": lacks the symbol \"" + entry.symbol +
+                  "\" of the entry point \"" + name + "\"");
+    program->functions[name] = reinterpret_cast<EntryFunction>(symbol);
+  }
+  return program;
+}
+
+std::shared_ptr<const Program>
+Program::create(Manifest manifest,
+                std::map<std::string, EntryFunction> functions,
+                std::shared_ptr<const void> code) {
+  try {
+    manifest.verify();
+  } catch (const ManifestError &error) {
+    throw Error(error.what());
+  }
+  auto program = std::shared_ptr<Program>(new Program);
+  for (const auto &[name, entry] : manifest.entryPoints) {
+    auto found = functions.find(name);
+    if (found == functions.end() || !found->second)
+      throw Error("the program has no function for its entry point \"" + name +
+                  "\"");
+    program->functions[name] = found->second;
+  }
+  program->description = std::move(manifest);
+  program->code = std::move(code);
+  return program;
+}
+
+bool Program::has(std::string_view entry) const {
+  return functions.contains(entry);
+}
+
+const EntryPoint &Program::entryPoint(std::string_view entry) const {
+  if (const EntryPoint *found = description.findEntryPoint(entry))
+    return *found;
+  std::string names;
+  for (const auto &[name, ignored] : description.entryPoints)
+    names += (names.empty() ? "" : ", ") + name;
+  throw Error("the program has no entry point \"" + std::string(entry) +
+              "\" (it has: " + (names.empty() ? "none" : names) + ")");
+}
+
+EntryFunction Program::function(std::string_view entry) const {
+  entryPoint(entry);
+  return functions.find(entry)->second;
+}
+
+void pst::runtime::setNumThreads(int count) {
+  if (count < 0)
+    throw Error("the number of threads must not be negative, but is " +
+                std::to_string(count));
+  if (count > 0)
+    ::omp_set_num_threads(count);
+}
+
+int pst::runtime::numThreads() { return ::omp_get_max_threads(); }
