@@ -1,0 +1,70 @@
+//===- PSTAttributes.td - Attributes of the pst dialect ----*- tablegen -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_DIALECT_PST_PSTATTRIBUTES_TD
+#define PST_DIALECT_PST_PSTATTRIBUTES_TD
+
+include "pst/Dialect/PST/PSTDialect.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+/// A tensor of a fixed shape with so many dimensions.
+class PST_TensorOfRank<list<Type> elements, int rank>
+    : RankedTensorOf<elements, [HasStaticShapePred, HasAnyRankOfPred<[rank]>],
+                     "tensor of rank " # rank # " and static shape">;
+
+/// A tensor of rank 0, which an op's assembly need not spell.
+class PST_ScalarTensor<Type element, string getter>
+    : RankedTensorOf<[element], [HasStaticShapePred, HasAnyRankOfPred<[0]>],
+                     "scalar tensor">,
+      BuildableType<"::mlir::RankedTensorType::get({}, $_builder." # getter # ")">;
+
+def PST_Role : I32EnumAttr<"Role", "where a parameter lives", [
+    I32EnumAttrCase<"Frozen", 0, "frozen">,
+    I32EnumAttrCase<"Trainable", 1, "trainable">,
+    I32EnumAttrCase<"State", 2, "state">]> {
+  let cppNamespace = "::pst";
+}
+
+def PST_Part : I32EnumAttr<"Part", "which of a parameter's values", [
+    I32EnumAttrCase<"Value", 0, "value">,
+    I32EnumAttrCase<"Gradient", 1, "gradient">]> {
+  let cppNamespace = "::pst";
+}
+
+def PST_FactorKind : I32EnumAttr<"FactorKind", "how a factor is stored", [
+    I32EnumAttrCase<"Dense", 0, "dense">,
+    I32EnumAttrCase<"LowRank", 1, "lowrank">,
+    I32EnumAttrCase<"Row", 2, "row">,
+    I32EnumAttrCase<"Col", 3, "col">]> {
+  let cppNamespace = "::pst";
+}
+
+def PST_InitializerKind : I32EnumAttr<"InitializerKind", "first value", [
+    I32EnumAttrCase<"File", 0, "file">,
+    I32EnumAttrCase<"Zeros", 1, "zeros">,
+    I32EnumAttrCase<"Normal", 2, "normal">,
+    I32EnumAttrCase<"Constant", 3, "constant">]> {
+  let cppNamespace = "::pst";
+}
+
+def PST_InitializerAttr : AttrDef<PST_Dialect, "Initializer"> {
+  let mnemonic = "init";
+  let summary = "How a parameter gets its first value";
+  let description = [{
+    `#pst.init<file "tensor.name">` takes the tensor of that name from the
+    model files; `#pst.init<zeros>`; `#pst.init<normal 2.0e-02>` draws
+    independent normal values of mean 0 and that standard deviation;
+    `#pst.init<constant 1.0>`.
+  }];
+  let parameters = (ins "InitializerKind":$kind,
+                        StringRefParameter<"tensor of the model files">:$source,
+                        APFloatParameter<"">:$value);
+  let hasCustomAssemblyFormat = 1;
+}
+
+#endif // PST_DIALECT_PST_PSTATTRIBUTES_TD

@@ -1,0 +1,480 @@
+//===- PSTOps.td - Operations of the pst dialect -----------*- tablegen -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_DIALECT_PST_PSTOPS_TD
+#define PST_DIALECT_PST_PSTOPS_TD
+
+include "pst/Dialect/PST/PSTAttributes.td"
+include "pst/Dialect/PST/PSTInterfaces.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+
+def PST_Matrix : PST_TensorOfRank<[F32], 2>;
+def PST_Vector : PST_TensorOfRank<[F32], 1>;
+def PST_ScalarF32 : PST_ScalarTensor<F32, "getF32Type()">;
+def PST_ScalarI64 : PST_ScalarTensor<I64, "getI64Type()">;
+def PST_Tensor : StaticShapeTensorOf<[AnyFloat, AnySignlessInteger]>;
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
+  let summary = "Declares a parameter of the model";
+  let description = [{
+    A named tensor that outlives a step. Its role says where it lives: `frozen`
+    parameters stay in the mapped model file; `trainable` ones have a value, a
+    gradient and two moments; `state` holds what a step leaves for the next
+    (thresholds). `offset` is the parameter's place, in bytes, in the buffer of
+    its role; `-pst-add-optimizer` sets it.
+
+    Constraints:
+    - (C1) A `trainable` parameter has elements of type f32.
+    - (C2) The initializer `file` names a tensor.
+
+    Example:
+    ```mlir
+    pst.parameter @"encoder.query.weight" frozen #pst.init<file "encoder.query.weight"> : tensor<384x384xf32>
+    pst.parameter @"encoder.query.weight.pst_U" trainable #pst.init<normal 1.000000e+00> {decay} : tensor<384x8xf32>
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, PST_Role:$role,
+                       PST_InitializerAttr:$initializer,
+                       TypeAttrOf<PST_Tensor>:$type,
+                       OptionalAttr<I64Attr>:$offset, UnitAttr:$decay);
+  let assemblyFormat = [{
+    $sym_name $role $initializer attr-dict `:` $type
+  }];
+  let hasVerifier = 1;
+}
+
+def PST_LoadOp : PST_Op<"load",
+    [DeclareOpInterfaceMethods<SymbolUserOpInterface>,
+     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Reads a parameter";
+  let description = [{
+    The value of a parameter, or its gradient as accumulated so far.
+
+    Constraints:
+    - (C1) The symbol names a `pst.parameter` of the result's type.
+    - (C2) Only a trainable parameter has a gradient.
+
+    Example:
+    ```mlir
+    %w = pst.load @weight : tensor<4x3xf32>
+    %g = pst.load @weight gradient : tensor<4x3xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$parameter,
+                       DefaultValuedAttr<PST_Part, "::pst::Part::Value">:$part);
+  let results = (outs PST_Tensor:$result);
+  let assemblyFormat = "$parameter ($part^)? attr-dict `:` type($result)";
+  let builders = [OpBuilder<(ins "::pst::ParameterOp":$parameter,
+                                 CArg<"Part", "Part::Value">:$part)>];
+}
+
+def PST_StoreOp : PST_Op<"store",
+    [DeclareOpInterfaceMethods<SymbolUserOpInterface>,
+     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Overwrites a state parameter";
+  let description = [{
+    Constraints:
+    - (C1) The symbol names a `pst.parameter` of the value's type.
+    - (C2) The parameter is of role `state`.
+
+    Example:
+    ```mlir
+    pst.store %tau, @weight.threshold : tensor<f32>
+    ```
+  }];
+  let arguments = (ins PST_Tensor:$value, FlatSymbolRefAttr:$parameter);
+  let assemblyFormat = "$value `,` $parameter attr-dict `:` type($value)";
+}
+
+def PST_AccumulateOp : PST_Op<"accumulate",
+    [DeclareOpInterfaceMethods<SymbolUserOpInterface>,
+     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Adds to a parameter's gradient";
+  let description = [{
+    Constraints:
+    - (C1) The symbol names a `pst.parameter` of the value's type.
+    - (C2) The parameter is trainable.
+
+    Example:
+    ```mlir
+    // gradient of @bias: [1.0, 2.0], %d: [0.5, 0.5]; afterwards [1.5, 2.5]
+    pst.accumulate %d, @bias : tensor<2xf32>
+    ```
+  }];
+  let arguments = (ins PST_Tensor:$value, FlatSymbolRefAttr:$parameter);
+  let assemblyFormat = "$value `,` $parameter attr-dict `:` type($value)";
+}
+
+//===----------------------------------------------------------------------===//
+// Criterion
+//===----------------------------------------------------------------------===//
+
+def PST_CriterionOp : PST_Op<"criterion",
+    [Symbol, IsolatedFromAbove, SingleBlock]> {
+  let summary = "The formula of one element of a virtual weight";
+  let description = [{
+    A region of scalar arithmetic (`arith` and `math` on f32) that takes one
+    element of each factor and yields the weight of that element and, where the
+    method selects, its importance score. The kinds of the arguments say how
+    the factors are stored:
+
+    | kind | tensors | element (i, j) |
+    |---|---|---|
+    | `dense` | F: n x m | `F[i,j]` |
+    | `lowrank` | P: n x r, Q: r x m | `sum_k P[i,k] Q[k,j]` |
+    | `row` | F: n | `F[i]` |
+    | `col` | F: m | `F[j]` |
+
+    Every kernel evaluates the region with the same order of operations, so
+    that scores agree bit for bit (the rank sum by fused multiply-adds in
+    ascending k from zero). Derivatives are taken from the region in reverse
+    mode; `pst.detach` stops them.
+
+    Constraints:
+    - (C1) The body holds only ops that the emitter and its derivative know:
+      `arith.constant`, `arith.addf`, `arith.subf`, `arith.mulf`, `arith.negf`,
+      `math.absf`, `pst.detach`, and `pst.yield` at its end.
+    - (C2) At least one factor is `dense`.
+
+    Example:
+    ```mlir
+    pst.criterion @movement(%w: dense, %s: dense) {
+      pst.yield weight %w score %s
+    }
+    pst.criterion @lora(%w: dense, %uv: lowrank) {
+      %v = arith.addf %w, %uv : f32
+      pst.yield weight %v
+    }
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, DenseI32ArrayAttr:$kinds);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The kind of factor `i`.
+    FactorKind getKind(unsigned i) {
+      return static_cast<FactorKind>(getKinds()[i]);
+    }
+    unsigned getNumFactors() { return getKinds().size(); }
+    /// Tensors that hold all factors (a lowrank factor has two).
+    unsigned getNumTensors();
+    /// Position, among those tensors, of the first one of factor `i`.
+    unsigned getFirstTensor(unsigned i);
+    bool hasScore();
+    YieldOp getYield();
+  }];
+}
+
+def PST_YieldOp : PST_Op<"yield", [Pure, Terminator,
+    ParentOneOf<["CriterionOp"]>]> {
+  let summary = "Weight and score of an element";
+  let description = [{
+    Ends a criterion.
+
+    Example:
+    ```mlir
+    pst.yield weight %v score %s
+    ```
+  }];
+  let arguments = (ins F32:$weight, Optional<F32>:$score);
+  let assemblyFormat = "`weight` $weight (`score` $score^)? attr-dict";
+}
+
+def PST_DetachOp : PST_Op<"detach", [Pure, SameOperandsAndResultType]> {
+  let summary = "The operand, without its derivative";
+  let description = [{
+    Inside a criterion: passes the value on and stops the gradient.
+
+    Example:
+    ```mlir
+    %d = pst.detach %w : f32
+    ```
+  }];
+  let arguments = (ins F32:$operand);
+  let results = (outs F32:$result);
+  let assemblyFormat = "$operand attr-dict `:` type($result)";
+}
+
+//===----------------------------------------------------------------------===//
+// The operations on virtual weights
+//===----------------------------------------------------------------------===//
+
+/// An op that evaluates a criterion over factors.
+class PST_WeightOp<string mnemonic, list<Trait> traits = []>
+    : PST_Op<mnemonic, traits # [AttrSizedOperandSegments,
+          DeclareOpInterfaceMethods<SymbolUserOpInterface>]>;
+
+def PST_TopKThresholdOp : PST_Op<"topk_threshold", [Pure,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Finds the score that separates the kept weights of a layer";
+  let description = [{
+    With `keep = n*m - int(n*m*sparsity)` (in f64, truncated), returns the
+    score `tau` of the `keep`-th best element, and the linear (row-major) index
+    `cut` below which elements of exactly that score are kept too, so that
+    exactly `keep` elements stay, whatever the machine. An element stays if its
+    score is above `tau`, or equal to `tau` at an index below `cut`. `tau` is
+    NaN if any score is. -0.0 and 0.0 are the same score.
+
+    Constraints:
+    - (C1) The criterion yields a score.
+    - (C2) The factors have the number, ranks and shapes that the criterion's
+      kinds ask for.
+
+    Example:
+    ```mlir
+    // scores: [[4.0, 1.0], [2.0, 2.0]], sparsity = 0.5, so keep = 2
+    %tau, %cut = pst.topk_threshold @movement(%w, %s), %sparsity
+        : (tensor<2x2xf32>, tensor<2x2xf32>)
+    // %tau = 2.0, %cut = 3      (4.0 stays; of the two 2.0, the one at index 2)
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$criterion,
+                       Variadic<PST_Tensor>:$factors, F64:$sparsity);
+  let results = (outs PST_ScalarF32:$threshold, PST_ScalarI64:$cut);
+  let assemblyFormat = [{
+    $criterion `(` $factors `)` `,` $sparsity attr-dict `:` `(` type($factors) `)`
+  }];
+}
+
+def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
+    DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+  let summary = "Multiplies by a virtual, masked weight";
+  let description = [{
+    With W' the weights of the criterion and M the mask of the threshold (all
+    ones without one): `Y = X (M * W')^T + bias`, or with `transposed`
+    `Y = X (M * W')`. Its backward is the straight-through estimator of
+    `pst.lowrank_accumulate` and the other form of itself.
+
+    Constraints:
+    - (C1) The factors have the number, ranks and shapes that the criterion's
+      kinds ask for, for an n x m weight.
+    - (C2) The input has m columns (n if transposed), the result n (m).
+    - (C3) A threshold is given only to a criterion that yields a score.
+    - (C4) The bias has n elements; there is none if transposed.
+
+    Example:
+    ```mlir
+    // w = [[4.0, 1.0], [2.0, -2.0]], u v = 0, mask = [[1, 0], [1, 0]]
+    // x = [[1.0, 1.0]]      y = [[4.0, 2.0]]
+    %y = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c)
+        threshold(%tau, %cut) bias(%bias)
+        : tensor<1x2xf32>, (tensor<2x2xf32>, tensor<2x1xf32>, tensor<1x2xf32>, tensor<2x1xf32>, tensor<1x2xf32>, tensor<2xf32>, tensor<2xf32>) -> tensor<1x2xf32>
+    ```
+  }];
+  let arguments = (ins PST_Matrix:$input, FlatSymbolRefAttr:$criterion,
+                       Variadic<PST_Tensor>:$factors,
+                       Optional<PST_ScalarF32>:$threshold,
+                       Optional<PST_ScalarI64>:$cut,
+                       Optional<PST_Vector>:$bias, UnitAttr:$transposed);
+  let results = (outs PST_Matrix:$result);
+  let assemblyFormat = [{
+    $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
+    (`threshold` `(` $threshold^ `,` $cut `)`)?
+    (`bias` `(` $bias^ `)`)? attr-dict `:`
+    type($input) `,` `(` type($factors) `)` (`bias` type($bias)^)? `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
+  let summary = "Gradients of the factors of a virtual weight";
+  let description = [{
+    With `G = dY^T X` (n x m, computed tile by tile and never stored), the
+    mask M and the criterion's derivatives, the straight-through estimator
+
+        dWeight = G * M        dScore = G * W'
+
+    is taken back through the criterion to the element of each factor and
+    folded by the factor's kind: `dense` keeps it, `lowrank` gives
+    `dP = dF Q^T` and `dQ = P^T dF`, `row` and `col` the sums over rows and
+    columns. `wrt` lists the positions of the factor tensors whose gradients
+    are wanted, one result each, of the tensor's type. Source: Li et al. 2022,
+    equations 5 to 8.
+
+    Constraints:
+    - (C1) The factors have the number, ranks and shapes that the criterion's
+      kinds ask for, for an n x m weight.
+    - (C2) `outputGradient` is tokens x n and `input` tokens x m.
+    - (C3) A threshold is given exactly if the criterion yields a score.
+    - (C4) `wrt` is ascending, within the factors; results have their types.
+
+    Example:
+    ```mlir
+    %du, %dv = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [1, 2]
+        : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>)
+       -> tensor<4x2xf32>, tensor<2x3xf32>
+    ```
+  }];
+  let arguments = (ins PST_Matrix:$outputGradient, PST_Matrix:$input,
+                       FlatSymbolRefAttr:$criterion,
+                       Variadic<PST_Tensor>:$factors,
+                       Optional<PST_ScalarF32>:$threshold,
+                       Optional<PST_ScalarI64>:$cut,
+                       DenseI64ArrayAttr:$wrt);
+  let results = (outs Variadic<PST_Tensor>:$gradients);
+  let assemblyFormat = [{
+    $outputGradient `,` $input `,` $criterion `(` $factors `)`
+    (`threshold` `(` $threshold^ `,` $cut `)`)? `wrt` $wrt attr-dict `:`
+    type($outputGradient) `,` type($input) `,` `(` type($factors) `)` `->` type($gradients)
+  }];
+  let hasVerifier = 1;
+}
+
+def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
+  let summary = "Writes out a virtual weight under its mask";
+  let description = [{
+    `M * W'`, n x m, with exact zeros where the mask is zero: what a finished
+    model is saved as.
+
+    Constraints:
+    - (C1) The factors have the number, ranks and shapes that the criterion's
+      kinds ask for, for an n x m weight.
+    - (C3) A threshold is given only to a criterion that yields a score.
+
+    Example:
+    ```mlir
+    %w = pst.masked_weight @movement(%w0, %s) threshold(%tau, %cut)
+        : (tensor<2x2xf32>, tensor<2x2xf32>) -> tensor<2x2xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$criterion,
+                       Variadic<PST_Tensor>:$factors,
+                       Optional<PST_ScalarF32>:$threshold,
+                       Optional<PST_ScalarI64>:$cut);
+  let results = (outs PST_Matrix:$result);
+  let assemblyFormat = [{
+    $criterion `(` $factors `)` (`threshold` `(` $threshold^ `,` $cut `)`)?
+    attr-dict `:` `(` type($factors) `)` `->` type($result)
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// The optimizer
+//===----------------------------------------------------------------------===//
+
+def PST_AdamWOp : PST_Op<"adamw", []> {
+  let summary = "One optimizer step over all trainable parameters";
+  let description = [{
+    Over the one buffer that holds all trainable parameters p, with gradient g
+    and moments m1, m2 (Loshchilov and Hutter 2019, decoupled weight decay):
+
+        norm = sqrt(sum g^2)          (f64, in an order that is fixed)
+        g    = g * min(1, max_grad_norm / (norm + 1e-6))    unless max_grad_norm is 0
+        p    = p - lr * weight_decay * p         (the first `decayed` elements)
+        m1   = beta1 m1 + (1 - beta1) g
+        m2   = beta2 m2 + (1 - beta2) g^2
+        p    = p - lr (m1 / bias_correction1) / (sqrt(m2 / bias_correction2) + epsilon)
+        g    = 0
+
+    and returns the norm before clipping. `size` counts elements, padding
+    included (its gradient is zero, so it stays zero).
+
+    Constraints:
+    - (C1) `0 <= decayed <= size`.
+
+    Example:
+    ```mlir
+    %norm = pst.adamw size 1024 decayed 512 (%lr, %beta1, %beta2, %eps, %decay, %c1, %c2, %max_norm)
+    ```
+  }];
+  let arguments = (ins I64Attr:$size, I64Attr:$decayed, F32:$learning_rate,
+                       F32:$beta1, F32:$beta2, F32:$epsilon, F32:$weight_decay,
+                       F32:$bias_correction1, F32:$bias_correction2,
+                       F32:$max_grad_norm);
+  let results = (outs PST_ScalarF32:$grad_norm);
+  let assemblyFormat = [{
+    `size` $size `decayed` $decayed `(` operands `)` attr-dict
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels
+//===----------------------------------------------------------------------===//
+
+def PST_SpaceOp : PST_Op<"space", [MemoryEffects<[MemRead]>]> {
+  let summary = "A whole buffer of the program";
+  let description = [{
+    One of the buffers "trainable", "gradient", "moment1", "moment2", as it
+    stands; what kernels write to it stays. On tensors it is the buffer's
+    value, after bufferization the buffer.
+
+    Example:
+    ```mlir
+    %p = pst.space "trainable" : tensor<1024xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$space);
+  let results = (outs AnyTypeOf<[PST_Vector, MemRefRankOf<[F32], [1]>]>:$result);
+  let assemblyFormat = "$space attr-dict `:` type($result)";
+}
+
+def PST_BufferOp : PST_Op<"buffer",
+    [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "The buffer of a parameter";
+  let description = [{
+    What `pst.load` becomes when tensors become buffers; `-pst-plan-memory`
+    replaces it by a place in its role's space, or by the mapped file.
+
+    Example:
+    ```mlir
+    %w = pst.buffer @weight : memref<4x3xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$parameter,
+                       DefaultValuedAttr<PST_Part, "::pst::Part::Value">:$part);
+  let results = (outs AnyStaticShapeMemRef:$result);
+  let assemblyFormat = "$parameter ($part^)? attr-dict `:` type($result)";
+}
+
+def PST_LaunchOp : PST_Op<"launch",
+    [AttrSizedOperandSegments, DestinationStyleOpInterface,
+     DeclareOpInterfaceMethods<SymbolUserOpInterface>,
+     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Calls a kernel";
+  let description = [{
+    Calls the function `kernel`, which takes the inputs and then the outputs as
+    buffers (scalars by value). On tensors, each output has a result: the
+    destination after the call. The last `workspace` outputs are scratch whose
+    contents nobody reads.
+
+    Constraints:
+    - (C1) The kernel is a function of the operands' element types and shapes,
+      as buffers, without results.
+    - (C2) `workspace` is at most the number of outputs.
+
+    Example:
+    ```mlir
+    %y = pst.launch @gelu_16x64 ins(%x : tensor<16x64xf32>) outs(%e : tensor<16x64xf32>) -> tensor<16x64xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel,
+                       Variadic<AnyType>:$inputs, Variadic<AnyType>:$outputs,
+                       DefaultValuedAttr<I64Attr, "0">:$workspace);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let assemblyFormat = [{
+    $kernel (`ins` `(` $inputs^ `:` type($inputs) `)`)?
+    (`outs` `(` $outputs^ `:` type($outputs) `)`)? attr-dict (`->` type($results)^)?
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() {
+      return getOutputsMutable();
+    }
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // PST_DIALECT_PST_PSTOPS_TD

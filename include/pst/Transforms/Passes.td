@@ -1,0 +1,122 @@
+//===- Passes.td - Passes from a model to a training step --*- tablegen -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_TRANSFORMS_PASSES_TD
+#define PST_TRANSFORMS_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
+  let summary = "Turns linear layers into virtual weights by a recipe";
+  let description = [{
+    Every `nn.linear` whose weight is a parameter marked `sparsify` becomes a
+    `pst.masked_matmul` over the factors of the method's criterion; the factors
+    are declared as parameters with their initialisers. If the method has a
+    score, threshold and cut are declared as state, `@select` finds them for
+    all layers, and `@materialize` writes the masked weights out.
+
+    Before:
+    ```mlir
+    %y = nn.linear %x, %w : tensor<5x3xf32>, tensor<4x3xf32> -> tensor<5x4xf32>
+    ```
+    After, with `method=lora rank=2`:
+    ```mlir
+    %u = pst.load @w.pst_U : tensor<4x2xf32>
+    %v = pst.load @w.pst_V : tensor<2x3xf32>
+    %y = pst.masked_matmul %x, @lora(%w, %u, %v) : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x4xf32>
+    ```
+  }];
+  let options = [
+    Option<"method", "method", "std::string", /*default=*/"\"pst\"",
+           "pst, dense, lora, map (magnitude) or mvp (movement)">,
+    Option<"weightRank", "weight-rank", "int64_t", "8", "rank of U V">,
+    Option<"maskRank", "mask-rank", "int64_t", "8",
+           "rank of A B; 0 leaves the term out">,
+    Option<"beta", "beta", "double", "1.0", "factor of U V">,
+    Option<"alpha1", "alpha1", "double", "1.0", "factor of A B in the score">,
+    Option<"alpha2", "alpha2", "double", "1.0",
+           "factor of R + C in the score; 0 leaves the term out">,
+    Option<"detachMagnitude", "detach-magnitude", "bool", "false",
+           "no gradient through |W'| of the score">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect",
+                           "::mlir::math::MathDialect", "::pst::PSTDialect"];
+}
+
+def Autodiff : Pass<"pst-autodiff", "::mlir::ModuleOp"> {
+  let summary = "Builds the training step from the forward function";
+  let description = [{
+    Makes `@forward_backward` out of `@forward`: the forward ops, then in
+    reverse the backward of each op between a trainable parameter and the first
+    result (the loss), and a `pst.accumulate` for each trainable parameter.
+    Then takes dropout out of `@forward`, which is left for evaluation and also
+    returns the logits.
+
+    Before:
+    ```mlir
+    func.func @forward(...) -> (tensor<f32>, tensor<2x3xf32>)
+    ```
+    After:
+    ```mlir
+    func.func @forward(...) -> (tensor<f32>, tensor<2x3xf32>)
+    func.func @forward_backward(...) -> tensor<f32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect", "::pst::PSTDialect",
+                           "::pst::nn::NNDialect"];
+}
+
+def AddOptimizer : Pass<"pst-add-optimizer", "::mlir::ModuleOp"> {
+  let summary = "Lays the parameters out and adds the optimizer's step";
+  let description = [{
+    Gives every trainable and state parameter its offset in its space (64-byte
+    aligned; parameters that weight decay applies to come first) and adds
+    `@apply`, one `pst.adamw` over all of them.
+
+    Before:
+    ```mlir
+    pst.parameter @b trainable #pst.init<zeros> : tensor<3xf32>
+    ```
+    After:
+    ```mlir
+    pst.parameter @b trainable #pst.init<zeros> {offset = 0 : i64} : tensor<3xf32>
+    func.func @apply(...) -> tensor<f32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::pst::PSTDialect"];
+}
+
+def PlanMemory : Pass<"pst-plan-memory", "::mlir::ModuleOp"> {
+  let summary = "Gives every buffer its place in one arena";
+  let description = [{
+    Runs on bufferized entry points. Every `memref.alloc` gets an offset in the
+    arena, so that buffers that live at the same time do not overlap; the
+    entry points get the arena, the spaces and the frozen parameters that they
+    use as arguments. The plan by kind stands in the module's attribute
+    `pst.memory` (bytes), and is known before anything runs.
+
+    Before:
+    ```mlir
+    func.func @forward(%x: memref<2x3xf32>, %out: memref<2x3xf32>) {
+      %t = memref.alloc() : memref<2x3xf32>
+      pst.launch @relu ins(%x : memref<2x3xf32>) outs(%t : memref<2x3xf32>)
+      pst.launch @tanh ins(%t : memref<2x3xf32>) outs(%out : memref<2x3xf32>)
+    ```
+    After:
+    ```mlir
+    func.func @forward(%x: memref<2x3xf32>, %out: memref<2x3xf32>, %arena: memref<64xi8>) {
+      %t = memref.view %arena[%c0][] : memref<64xi8> to memref<2x3xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect",
+                           "::mlir::memref::MemRefDialect"];
+}
+
+#endif // PST_TRANSFORMS_PASSES_TD

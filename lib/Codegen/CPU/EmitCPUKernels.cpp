@@ -1,0 +1,47 @@
+//===- EmitCPUKernels.cpp - -pst-emit-cpu-kernels -------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelContext.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
+#include "pst/Codegen/Passes.h"
+
+namespace pst {
+#define GEN_PASS_DEF_EMITCPUKERNELS
+#include "pst/Codegen/Passes.h.inc"
+} // namespace pst
+
+using namespace mlir;
+using namespace pst;
+
+namespace {
+struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
+  using EmitCPUKernelsBase::EmitCPUKernelsBase;
+
+  void runOnOperation() override {
+    cpu::KernelContext context(getOperation(), cpu::Target{vectorWidth});
+    RewritePatternSet patterns(&getContext());
+    cpu::populateActivationKernels(patterns, context);
+    cpu::populateAdamWKernels(patterns, context);
+    cpu::populateAttentionKernels(patterns, context);
+    cpu::populateElementwiseKernels(patterns, context);
+    cpu::populateEmbeddingKernels(patterns, context);
+    cpu::populateLayerNormKernels(patterns, context);
+    cpu::populateLossKernels(patterns, context);
+    cpu::populateLowRankAccumulateKernels(patterns, context);
+    cpu::populateMatmulKernels(patterns, context);
+    cpu::populateTopKThresholdKernels(patterns, context);
+    FrozenRewritePatternSet frozen(std::move(patterns));
+    // Functions made on the way are kernels and hold nothing to lower.
+    SmallVector<func::FuncOp> functions(
+        getOperation().getOps<func::FuncOp>());
+    for (func::FuncOp function : functions)
+      walkAndApplyPatterns(function, frozen);
+  }
+};
+} // namespace

@@ -1,0 +1,109 @@
+//===- KernelBuilder.h - Builds loops over vectors and scalars --*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// A thin layer over OpBuilder in which kernels are written: loops, and values
+// of a number of lanes (`vector<lanes x f32>`, or plain f32 for one lane), so
+// that a vector loop and its scalar remainder are one piece of code.
+
+#ifndef PST_LIB_CODEGEN_CPU_KERNELBUILDER_H
+#define PST_LIB_CODEGEN_CPU_KERNELBUILDER_H
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace pst::cpu {
+
+using mlir::Value;
+using mlir::ValueRange;
+
+class KernelBuilder : public mlir::ImplicitLocOpBuilder {
+public:
+  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
+
+  //===--------------------------------------------------------------------===//
+  // Constants and index arithmetic (never wraps: marked nsw)
+  //===--------------------------------------------------------------------===//
+
+  Value index(int64_t value);
+  Value i32(int64_t value);
+  Value i64(int64_t value);
+  Value f64(double value);
+  /// `value` in every one of `lanes` f32 lanes.
+  Value f32(double value, int64_t lanes = 1);
+  Value addi(Value lhs, Value rhs);
+  Value addi(Value lhs, int64_t rhs);
+  Value subi(Value lhs, Value rhs);
+  Value muli(Value lhs, int64_t rhs);
+  Value divi(Value lhs, int64_t rhs);
+  Value remi(Value lhs, int64_t rhs);
+  Value mini(Value lhs, Value rhs);
+
+  //===--------------------------------------------------------------------===//
+  // Loops
+  //===--------------------------------------------------------------------===//
+
+  /// for (iv = lower; iv < upper; iv += step) body(iv)
+  void loop(Value lower, Value upper, int64_t step,
+            llvm::function_ref<void(Value)> body);
+  void loop(int64_t lower, int64_t upper, int64_t step,
+            llvm::function_ref<void(Value)> body) {
+    loop(index(lower), index(upper), step, body);
+  }
+  /// The same, carrying values; `body` returns their next state.
+  llvm::SmallVector<Value>
+  loop(Value lower, Value upper, int64_t step, ValueRange carried,
+       llvm::function_ref<llvm::SmallVector<Value>(Value, ValueRange)> body);
+  /// Iterations may run on several threads; they must not depend on each
+  /// other, nor may the result depend on how many threads there are.
+  void parallel(int64_t count, llvm::function_ref<void(Value)> body);
+  /// for each i in [0, count): `lanes` at a time, then one at a time; `body`
+  /// is called twice (or once), with the lanes of that loop.
+  void vectorLoop(int64_t count, int64_t lanes,
+                  llvm::function_ref<void(Value, int64_t)> body);
+  /// Sums `element(i, lanes)` over [0, count): one accumulator of `lanes`
+  /// lanes, added up lane by lane in ascending order, then the remainder.
+  Value vectorSum(int64_t count, int64_t lanes,
+                  llvm::function_ref<Value(Value, int64_t)> element);
+  void ifThen(Value condition, llvm::function_ref<void()> body);
+  void ifElse(Value condition, llvm::function_ref<void()> then,
+              llvm::function_ref<void()> otherwise);
+
+  //===--------------------------------------------------------------------===//
+  // Values of several lanes
+  //===--------------------------------------------------------------------===//
+
+  /// f32 for one lane, else vector<lanes x f32>.
+  mlir::Type lanesType(int64_t lanes, mlir::Type element = {});
+  Value load(Value memref, ValueRange indices, int64_t lanes = 1);
+  void store(Value value, Value memref, ValueRange indices);
+  /// A scalar in every lane.
+  Value splat(Value scalar, int64_t lanes);
+  /// Loads one element and puts it in every lane.
+  Value loadSplat(Value memref, ValueRange indices, int64_t lanes);
+  Value addf(Value lhs, Value rhs);
+  Value subf(Value lhs, Value rhs);
+  Value mulf(Value lhs, Value rhs);
+  Value divf(Value lhs, Value rhs);
+  /// lhs * rhs + acc, rounded once.
+  Value fma(Value lhs, Value rhs, Value acc);
+  Value cmpf(mlir::arith::CmpFPredicate predicate, Value lhs, Value rhs);
+  Value cmpi(mlir::arith::CmpIPredicate predicate, Value lhs, Value rhs);
+  Value select(Value condition, Value lhs, Value rhs);
+  /// Lanes of `value` added from lane 0 upwards.
+  Value sumLanes(Value value);
+  /// The largest lane.
+  Value maxLanes(Value value);
+  /// Scratch on the stack of the executing thread, 64-byte aligned.
+  Value stackBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
+};
+
+} // namespace pst::cpu
+
+#endif // PST_LIB_CODEGEN_CPU_KERNELBUILDER_H

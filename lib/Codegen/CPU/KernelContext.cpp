@@ -1,0 +1,83 @@
+//===- KernelContext.cpp - Kernels of a module, each made once ------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelContext.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cpu;
+
+static Type bufferType(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor ? MemRefType::get(tensor.getShape(), tensor.getElementType())
+                : type;
+}
+
+func::FuncOp KernelContext::getOrCreateFunction(
+    Location loc, StringRef name, TypeRange arguments,
+    function_ref<void(KernelBuilder &, ValueRange)> body) {
+  if (auto function = symbols.lookup<func::FuncOp>(name))
+    return function;
+  MLIRContext *mlirContext = module.getContext();
+  auto function = func::FuncOp::create(
+      loc, name, FunctionType::get(mlirContext, arguments, {}));
+  function.setPrivate();
+  symbols.insert(function, module.getBody()->end());
+  Block *block = function.addEntryBlock();
+  KernelBuilder builder(loc, mlirContext);
+  builder.setInsertionPointToStart(block);
+  body(builder, block->getArguments());
+  builder.setInsertionPointToEnd(block);
+  func::ReturnOp::create(builder);
+  return function;
+}
+
+void KernelContext::replaceByLaunch(
+    RewriterBase &rewriter, Operation *op, StringRef name, ValueRange inputs,
+    ArrayRef<RankedTensorType> workspaces,
+    function_ref<void(KernelBuilder &, ValueRange)> body) {
+  Location loc = op->getLoc();
+  SmallVector<Type> arguments;
+  for (Type type : inputs.getTypes())
+    arguments.push_back(bufferType(type));
+  SmallVector<Value> outputs;
+  SmallVector<Type> types(op->getResultTypes());
+  llvm::append_range(types, workspaces);
+  for (Type type : types) {
+    auto tensor = cast<RankedTensorType>(type);
+    outputs.push_back(tensor::EmptyOp::create(rewriter, loc, tensor.getShape(),
+                                              tensor.getElementType()));
+    arguments.push_back(bufferType(type));
+  }
+  func::FuncOp kernel = getOrCreateFunction(loc, name, arguments, body);
+  auto launch = LaunchOp::create(rewriter, loc, types, kernel.getSymName(),
+                                 inputs, outputs, workspaces.size());
+  rewriter.replaceOp(op, launch.getResults().take_front(op->getNumResults()));
+}
+
+void KernelContext::replaceByLaunchInto(
+    RewriterBase &rewriter, Operation *op, StringRef name, ValueRange inputs,
+    ValueRange outputs, function_ref<void(KernelBuilder &, ValueRange)> body) {
+  SmallVector<Type> arguments;
+  for (Value value : inputs)
+    arguments.push_back(bufferType(value.getType()));
+  for (Value value : outputs)
+    arguments.push_back(bufferType(value.getType()));
+  func::FuncOp kernel =
+      getOrCreateFunction(op->getLoc(), name, arguments, body);
+  LaunchOp::create(rewriter, op->getLoc(), outputs.getTypes(),
+                   kernel.getSymName(), inputs, outputs, /*workspace=*/0);
+  rewriter.eraseOp(op);
+}
+
+std::string pst::cpu::shapeName(Value value) {
+  std::string name;
+  for (int64_t size : cast<ShapedType>(value.getType()).getShape())
+    name += (name.empty() ? "" : "x") + std::to_string(size);
+  return name;
+}

@@ -1,0 +1,97 @@
+//===- KernelContext.h - Kernels of a module, each made once ----*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_CODEGEN_CPU_KERNELCONTEXT_H
+#define PST_LIB_CODEGEN_CPU_KERNELCONTEXT_H
+
+#include "KernelBuilder.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/IR/SymbolTable.h"
+#include "pst/Dialect/PST/PSTOps.h"
+
+namespace pst::cpu {
+
+/// What the generated code may assume of the machine.
+struct Target {
+  /// f32 lanes of a vector register: 4 (NEON), 8 (AVX2), 16 (AVX-512).
+  int64_t vectorWidth = 8;
+};
+
+/// The kernels of one module.
+class KernelContext {
+public:
+  KernelContext(mlir::ModuleOp module, Target target)
+      : module(module), symbols(module), target(target) {}
+
+  const Target &getTarget() const { return target; }
+  int64_t lanes() const { return target.vectorWidth; }
+
+  CriterionOp getCriterion(mlir::FlatSymbolRefAttr name) {
+    return symbols.lookup<CriterionOp>(name.getValue());
+  }
+
+  /// Replaces `op` by a launch of the kernel `name`, whose arguments are the
+  /// inputs, one destination for each result of `op`, and the workspaces, all
+  /// as buffers of identity layout (scalars by value). `body` builds the
+  /// kernel, the first time that the name is asked for; the name must tell
+  /// everything that the code depends on: op, shapes, attributes.
+  void replaceByLaunch(
+      mlir::RewriterBase &rewriter, mlir::Operation *op, llvm::StringRef name,
+      mlir::ValueRange inputs, llvm::ArrayRef<mlir::RankedTensorType> workspaces,
+      llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body);
+
+  /// The same for an op without results that writes into what `outputs` (from
+  /// pst.load or pst.space) already hold.
+  void replaceByLaunchInto(
+      mlir::RewriterBase &rewriter, mlir::Operation *op, llvm::StringRef name,
+      mlir::ValueRange inputs, mlir::ValueRange outputs,
+      llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body);
+
+  /// The function `name` of these argument types, made by `body` the first
+  /// time. Also serves for a helper that several kernels call.
+  mlir::func::FuncOp getOrCreateFunction(
+      mlir::Location loc, llvm::StringRef name, mlir::TypeRange arguments,
+      llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body);
+
+private:
+  mlir::ModuleOp module;
+  mlir::SymbolTable symbols;
+  Target target;
+};
+
+/// "2x3" for a tensor of that shape: the part of a kernel's name.
+std::string shapeName(mlir::Value value);
+
+/// Lowers one kind of op to a kernel.
+template <typename OpT>
+class KernelPattern : public mlir::OpRewritePattern<OpT> {
+public:
+  KernelPattern(mlir::MLIRContext *mlirContext, KernelContext &context)
+      : mlir::OpRewritePattern<OpT>(mlirContext), context(context) {}
+
+protected:
+  KernelContext &context;
+};
+
+// One function for each family of kernels, each in the file of its name.
+void populateActivationKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateAdamWKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateElementwiseKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateEmbeddingKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateLayerNormKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,
+                                      KernelContext &);
+void populateMatmulKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateTopKThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
+
+} // namespace pst::cpu
+
+#endif // PST_LIB_CODEGEN_CPU_KERNELCONTEXT_H

@@ -1,0 +1,219 @@
+//===- NNOps.cpp - Verifiers of the nn dialect ----------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Dialect/NN/NNOps.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/OpImplementation.h"
+
+using namespace mlir;
+using namespace pst::nn;
+
+#define GET_OP_CLASSES
+#include "pst/Dialect/NN/NNOps.cpp.inc"
+
+static RankedTensorType typeOf(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
+
+/// Checks that `value` has the shape that the other operands ask for.
+static LogicalResult verifyShape(Operation *op, StringRef what, Value value,
+                                 ArrayRef<int64_t> shape) {
+  RankedTensorType type = typeOf(value);
+  if (type.getShape() == shape)
+    return success();
+  return op->emitOpError("must have ")
+         << what << " of type "
+         << RankedTensorType::get(shape, type.getElementType()) << ", but got "
+         << type;
+}
+
+/// Checks that `length` divides the rows of `tokens` and fits the table.
+static LogicalResult verifyPositions(Operation *op, int64_t length,
+                                     Value tokens, Value table) {
+  int64_t rows = typeOf(tokens).getDimSize(0);
+  if (length <= 0 || rows % length != 0)
+    return op->emitOpError("length ")
+           << length << " must divide the " << rows << " tokens";
+  if (length > typeOf(table).getDimSize(0))
+    return op->emitOpError("length ")
+           << length << " is past the " << typeOf(table).getDimSize(0)
+           << " positions of the table";
+  if (typeOf(tokens).getDimSize(1) != typeOf(table).getDimSize(1))
+    return op->emitOpError("must have a table of ")
+           << typeOf(tokens).getDimSize(1) << " columns, as the tokens have, "
+           << "but got " << typeOf(table);
+  return success();
+}
+
+static LogicalResult verifyEmbedding(Operation *op, Value indices, Value rows,
+                                     Value table) {
+  RankedTensorType type = typeOf(indices);
+  return verifyShape(op, "a row for each index", rows,
+                     {type.getNumElements(), typeOf(table).getDimSize(1)});
+}
+
+static LogicalResult verifyProbability(Operation *op, double probability) {
+  if (probability >= 0.0 && probability < 1.0)
+    return success();
+  return op->emitOpError("dropout probability must be in [0, 1), but got ")
+         << probability;
+}
+
+static LogicalResult verifyAttention(Operation *op, Value query, Value mask,
+                                     int64_t heads, Value seed,
+                                     std::optional<APFloat> probability,
+                                     std::optional<uint64_t> site) {
+  RankedTensorType type = typeOf(query), maskType = typeOf(mask);
+  if (type.getDimSize(0) != maskType.getNumElements()) // (C1)
+    return op->emitOpError("has ")
+           << type.getDimSize(0) << " tokens, but the mask " << maskType
+           << " has " << maskType.getNumElements();
+  if (heads <= 0 || type.getDimSize(1) % heads != 0) // (C2)
+    return op->emitOpError("heads ")
+           << heads << " must divide the " << type.getDimSize(1) << " columns";
+  if (static_cast<bool>(seed) != probability.has_value() || // (C3)
+      static_cast<bool>(seed) != site.has_value())
+    return op->emitOpError("must have seed, probability and site, or none");
+  return probability ? verifyProbability(op, probability->convertToDouble())
+                     : success();
+}
+
+static LogicalResult verifySelectToken(Operation *op, Value tokens, Value rows,
+                                       int64_t index) {
+  RankedTensorType all = typeOf(tokens), some = typeOf(rows);
+  if (all.getDimSize(1) != some.getDimSize(1) || some.getDimSize(0) == 0 ||
+      all.getDimSize(0) % some.getDimSize(0) != 0)
+    return op->emitOpError("cannot take one token of each sequence from ")
+           << all << " to " << some;
+  int64_t length = all.getDimSize(0) / some.getDimSize(0);
+  if (index < 0 || index >= length)
+    return op->emitOpError("index ")
+           << index << " is outside a sequence of " << length;
+  return success();
+}
+
+static LogicalResult verifyLoss(Operation *op, Value rows, Value labels,
+                                bool classes) {
+  RankedTensorType type = typeOf(labels);
+  Type element = classes ? Type(IntegerType::get(op->getContext(), 32))
+                         : Type(Float32Type::get(op->getContext()));
+  auto expected =
+      RankedTensorType::get({typeOf(rows).getDimSize(0)}, element);
+  if (type != expected)
+    return op->emitOpError("must have labels of type ")
+           << expected << ", but got " << type;
+  if (!classes && typeOf(rows).getDimSize(1) != 1)
+    return op->emitOpError("must have predictions of one column, but got ")
+           << typeOf(rows);
+  return success();
+}
+
+static LogicalResult verifyEpsilon(Operation *op, const APFloat &epsilon) {
+  if (epsilon.convertToDouble() > 0.0)
+    return success();
+  return op->emitOpError("epsilon must be positive, but got ")
+         << epsilon.convertToDouble();
+}
+
+LogicalResult EmbeddingOp::verify() {
+  return verifyEmbedding(*this, getIndices(), getResult(), getTable());
+}
+
+LogicalResult EmbeddingBackwardOp::verify() {
+  return verifyEmbedding(*this, getIndices(), getGradient(), getResult());
+}
+
+LogicalResult AddPositionsOp::verify() {
+  return verifyPositions(*this, getLength(), getInput(), getTable());
+}
+
+LogicalResult PositionSumOp::verify() {
+  return verifyPositions(*this, getLength(), getInput(), getResult());
+}
+
+LogicalResult LinearOp::verify() {
+  int64_t n = typeOf(getWeight()).getDimSize(0);
+  int64_t m = typeOf(getWeight()).getDimSize(1);
+  int64_t tokens = typeOf(getInput()).getDimSize(0);
+  if (failed(verifyShape(*this, "an input", getInput(), {tokens, m})) ||
+      failed(verifyShape(*this, "a result", getResult(), {tokens, n})))
+    return failure(); // (C1)
+  return getBias() ? verifyShape(*this, "a bias", getBias(), {n}) : success();
+}
+
+LogicalResult MatmulOp::verify() {
+  ArrayRef<int64_t> a = typeOf(getLhs()).getShape();
+  ArrayRef<int64_t> b = typeOf(getRhs()).getShape();
+  int64_t m = a[getTransposeLhs() ? 1 : 0], k = a[getTransposeLhs() ? 0 : 1];
+  int64_t kb = b[getTransposeRhs() ? 1 : 0], n = b[getTransposeRhs() ? 0 : 1];
+  if (k != kb) // (C1)
+    return emitOpError("sums over ") << k << " elements on the left, but over "
+                                     << kb << " on the right";
+  return verifyShape(*this, "a result", getResult(), {m, n});
+}
+
+LogicalResult ColumnSumOp::verify() {
+  return verifyShape(*this, "a result", getResult(),
+                     {typeOf(getInput()).getDimSize(1)});
+}
+
+LogicalResult DropoutOp::verify() {
+  return verifyProbability(*this, getProbability().convertToDouble());
+}
+
+OpFoldResult DropoutOp::fold(FoldAdaptor) {
+  return getProbability().isZero() ? getInput() : Value();
+}
+
+LogicalResult LayerNormOp::verify() {
+  int64_t columns = typeOf(getInput()).getDimSize(1);
+  if (failed(verifyShape(*this, "a scale", getScale(), {columns})) ||
+      failed(verifyShape(*this, "a shift", getShift(), {columns})))
+    return failure();
+  return verifyEpsilon(*this, getEpsilon());
+}
+
+LogicalResult LayerNormBackwardOp::verify() {
+  if (failed(verifyShape(*this, "a scale", getScale(),
+                         {typeOf(getInput()).getDimSize(1)})))
+    return failure();
+  return verifyEpsilon(*this, getEpsilon());
+}
+
+LogicalResult AttentionOp::verify() {
+  return verifyAttention(*this, getQuery(), getMask(), getHeads(), getSeed(),
+                         getProbability(), getSite());
+}
+
+LogicalResult AttentionBackwardOp::verify() {
+  return verifyAttention(*this, getQuery(), getMask(), getHeads(), getSeed(),
+                         getProbability(), getSite());
+}
+
+LogicalResult SelectTokenOp::verify() {
+  return verifySelectToken(*this, getInput(), getResult(), getIndex());
+}
+
+LogicalResult SelectTokenBackwardOp::verify() {
+  return verifySelectToken(*this, getResult(), getGradient(), getIndex());
+}
+
+LogicalResult CrossEntropyOp::verify() {
+  return verifyLoss(*this, getLogits(), getLabels(), /*classes=*/true);
+}
+
+LogicalResult CrossEntropyBackwardOp::verify() {
+  return verifyLoss(*this, getLogits(), getLabels(), /*classes=*/true);
+}
+
+LogicalResult SquaredErrorOp::verify() {
+  return verifyLoss(*this, getPredictions(), getLabels(), /*classes=*/false);
+}
+
+LogicalResult SquaredErrorBackwardOp::verify() {
+  return verifyLoss(*this, getPredictions(), getLabels(), /*classes=*/false);
+}

@@ -1,0 +1,54 @@
+//===- PSTBackward.cpp - Backward of the pst ops --------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/IR/Builders.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/PST/PSTOps.h"
+
+using namespace mlir;
+using namespace pst;
+
+void MaskedMatmulOp::buildBackward(OpBuilder &builder,
+                                   ValueRange resultGradients,
+                                   const llvm::BitVector &needed,
+                                   SmallVectorImpl<Value> &operandGradients) {
+  Location loc = getLoc();
+  Value dy = resultGradients[0];
+  unsigned input = getInputMutable().getOperandNumber();
+  if (needed[input])
+    operandGradients[input] = MaskedMatmulOp::create(
+        builder, loc, getInput().getType(), dy, getCriterion(), getFactors(),
+        getThreshold(), getCut(), /*bias=*/Value(),
+        /*transposed=*/!getTransposed());
+
+  // G = dY^T X; where the product was already transposed, Y = X W', the roles
+  // of the two are exchanged.
+  unsigned first = getFactorsMutable().begin()->getOperandNumber();
+  SmallVector<int64_t> wrt;
+  SmallVector<Type> types;
+  for (auto [i, factor] : llvm::enumerate(getFactors()))
+    if (needed[first + i]) {
+      wrt.push_back(i);
+      types.push_back(factor.getType());
+    }
+  if (!wrt.empty()) {
+    Value outputGradient = getTransposed() ? Value(getInput()) : dy;
+    Value layerInput = getTransposed() ? dy : Value(getInput());
+    auto accumulate = LowRankAccumulateOp::create(
+        builder, loc, types, outputGradient, layerInput, getCriterion(),
+        getFactors(), getThreshold(), getCut(), wrt);
+    for (auto [i, tensor] : llvm::enumerate(wrt))
+      operandGradients[first + tensor] = accumulate.getGradients()[i];
+  }
+
+  if (getBias()) {
+    unsigned bias = getBiasMutable().begin()->getOperandNumber();
+    if (needed[bias])
+      operandGradients[bias] =
+          nn::ColumnSumOp::create(builder, loc, getBias().getType(), dy);
+  }
+}

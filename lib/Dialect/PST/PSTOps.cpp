@@ -1,0 +1,488 @@
+//===- PSTOps.cpp - Verifiers of the pst dialect --------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Dialect/PST/PSTOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
+using namespace mlir;
+using namespace pst;
+
+#define GET_OP_CLASSES
+#include "pst/Dialect/PST/PSTOps.cpp.inc"
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+LogicalResult ParameterOp::verify() {
+  auto type = cast<RankedTensorType>(getType());
+  if (getRole() == Role::Trainable && !type.getElementType().isF32()) // (C1)
+    return emitOpError("is trainable, so its elements must be f32, but got ")
+           << type;
+  if (getInitializer().getKind() == InitializerKind::File && // (C2)
+      getInitializer().getSource().empty())
+    return emitOpError("is initialised from a file, but names no tensor");
+  return success();
+}
+
+/// Finds the parameter that `op` names and checks its type.
+static FailureOr<ParameterOp> verifyParameterUse(Operation *op,
+                                                 FlatSymbolRefAttr name,
+                                                 ShapedType type,
+                                                 SymbolTableCollection &table) {
+  auto parameter = table.lookupNearestSymbolFrom<ParameterOp>(op, name);
+  if (!parameter)
+    return op->emitOpError("names ")
+           << name << ", which is no 'pst.parameter'";
+  auto declared = cast<RankedTensorType>(parameter.getType());
+  if (declared.getShape() != type.getShape() ||
+      declared.getElementType() != type.getElementType()) {
+    InFlightDiagnostic error = op->emitOpError("has type ")
+                               << type << ", but the parameter " << name
+                               << " is " << declared;
+    error.attachNote(parameter.getLoc()) << "declared here";
+    return error;
+  }
+  return parameter;
+}
+
+static LogicalResult verifyRole(Operation *op, ParameterOp parameter,
+                                Role role) {
+  if (parameter.getRole() == role)
+    return success();
+  InFlightDiagnostic error = op->emitOpError("needs a parameter of role '")
+                             << stringifyRole(role) << "', but "
+                             << parameter.getSymNameAttr() << " is '"
+                             << stringifyRole(parameter.getRole()) << "'";
+  error.attachNote(parameter.getLoc()) << "declared here";
+  return error;
+}
+
+void LoadOp::build(OpBuilder &builder, OperationState &state,
+                   ParameterOp parameter, Part part) {
+  build(builder, state, parameter.getType(), parameter.getSymName(), part);
+}
+
+LogicalResult LoadOp::verifySymbolUses(SymbolTableCollection &table) {
+  FailureOr<ParameterOp> parameter = verifyParameterUse(
+      *this, getParameterAttr(), getResult().getType(), table);
+  if (failed(parameter))
+    return failure();
+  return getPart() == Part::Gradient
+             ? verifyRole(*this, *parameter, Role::Trainable)
+             : success();
+}
+
+void LoadOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  effects.emplace_back(MemoryEffects::Read::get(), getParameterAttr());
+}
+
+LogicalResult StoreOp::verifySymbolUses(SymbolTableCollection &table) {
+  FailureOr<ParameterOp> parameter = verifyParameterUse(
+      *this, getParameterAttr(), cast<ShapedType>(getValue().getType()), table);
+  return failed(parameter) ? failure()
+                           : verifyRole(*this, *parameter, Role::State);
+}
+
+void StoreOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  effects.emplace_back(MemoryEffects::Write::get(), getParameterAttr());
+}
+
+LogicalResult AccumulateOp::verifySymbolUses(SymbolTableCollection &table) {
+  FailureOr<ParameterOp> parameter = verifyParameterUse(
+      *this, getParameterAttr(), cast<ShapedType>(getValue().getType()), table);
+  return failed(parameter) ? failure()
+                           : verifyRole(*this, *parameter, Role::Trainable);
+}
+
+void AccumulateOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  effects.emplace_back(MemoryEffects::Read::get(), getParameterAttr());
+  effects.emplace_back(MemoryEffects::Write::get(), getParameterAttr());
+}
+
+LogicalResult BufferOp::verifySymbolUses(SymbolTableCollection &table) {
+  return verifyParameterUse(*this, getParameterAttr(), getResult().getType(),
+                            table);
+}
+
+//===----------------------------------------------------------------------===//
+// CriterionOp
+//===----------------------------------------------------------------------===//
+
+unsigned CriterionOp::getFirstTensor(unsigned i) {
+  unsigned first = 0;
+  for (unsigned f = 0; f < i; ++f)
+    first += getKind(f) == FactorKind::LowRank ? 2 : 1;
+  return first;
+}
+
+unsigned CriterionOp::getNumTensors() { return getFirstTensor(getNumFactors()); }
+
+YieldOp CriterionOp::getYield() {
+  return cast<YieldOp>(getBody().front().getTerminator());
+}
+
+bool CriterionOp::hasScore() { return static_cast<bool>(getYield().getScore()); }
+
+/// pst.criterion @name(%w: dense, %uv: lowrank) { ... }
+ParseResult CriterionOp::parse(OpAsmParser &parser, OperationState &result) {
+  StringAttr name;
+  SmallVector<OpAsmParser::Argument> arguments;
+  SmallVector<int32_t> kinds;
+  Type f32 = parser.getBuilder().getF32Type();
+  auto parseFactor = [&]() -> ParseResult {
+    OpAsmParser::Argument &argument = arguments.emplace_back();
+    argument.type = f32;
+    StringRef word;
+    if (parser.parseArgument(argument) || parser.parseColon())
+      return failure();
+    SMLoc loc = parser.getCurrentLocation();
+    if (parser.parseKeyword(&word))
+      return failure();
+    std::optional<FactorKind> kind = symbolizeFactorKind(word);
+    if (!kind)
+      return parser.emitError(loc)
+             << "expected a kind of factor: 'dense', 'lowrank', 'row' or "
+                "'col', but got '"
+             << word << "'";
+    kinds.push_back(static_cast<int32_t>(*kind));
+    return success();
+  };
+  if (parser.parseSymbolName(name, getSymNameAttrName(result.name),
+                             result.attributes) ||
+      parser.parseCommaSeparatedList(AsmParser::Delimiter::Paren, parseFactor))
+    return failure();
+  result.addAttribute(getKindsAttrName(result.name),
+                      parser.getBuilder().getDenseI32ArrayAttr(kinds));
+  if (parser.parseOptionalAttrDictWithKeyword(result.attributes))
+    return failure();
+  return parser.parseRegion(*result.addRegion(), arguments);
+}
+
+void CriterionOp::print(OpAsmPrinter &printer) {
+  printer << " ";
+  printer.printSymbolName(getSymName());
+  printer << "(";
+  for (auto [i, argument] : llvm::enumerate(getBody().getArguments())) {
+    if (i)
+      printer << ", ";
+    printer.printOperand(argument);
+    printer << ": " << stringifyFactorKind(getKind(i));
+  }
+  printer << ")";
+  printer.printOptionalAttrDictWithKeyword(
+      (*this)->getAttrs(), {getSymNameAttrName(), getKindsAttrName()});
+  printer << " ";
+  printer.printRegion(getBody(), /*printEntryBlockArgs=*/false);
+}
+
+LogicalResult CriterionOp::verify() {
+  Block &block = getBody().front();
+  if (block.getNumArguments() != getNumFactors() ||
+      llvm::any_of(block.getArgumentTypes(),
+                   [](Type type) { return !type.isF32(); }))
+    return emitOpError("must have one f32 argument for each kind of factor");
+  if (block.empty() || !isa<YieldOp>(block.back()))
+    return emitOpError("must end with 'pst.yield'");
+  for (Operation &op : block) // (C1)
+    if (!isa<arith::ConstantOp, arith::AddFOp, arith::SubFOp, arith::MulFOp,
+             arith::NegFOp, math::AbsFOp, DetachOp, YieldOp>(op))
+      return op.emitOpError("has no place in a criterion: its arithmetic is "
+                            "arith.{constant,addf,subf,mulf,negf}, math.absf "
+                            "and pst.detach");
+  for (unsigned i = 0; i < getNumFactors(); ++i) // (C2)
+    if (getKind(i) == FactorKind::Dense)
+      return success();
+  return emitOpError("needs a 'dense' factor, which gives the weight its "
+                     "shape");
+}
+
+LogicalResult pst::verifyFactors(Operation *op, CriterionOp criterion,
+                                 TypeRange factors, int64_t &rows,
+                                 int64_t &columns) {
+  if (factors.size() != criterion.getNumTensors()) {
+    InFlightDiagnostic error =
+        op->emitOpError("has ") << factors.size() << " factor tensors, but "
+                                << criterion.getSymNameAttr() << " reads "
+                                << criterion.getNumTensors();
+    error.attachNote(criterion.getLoc()) << "criterion declared here";
+    return error;
+  }
+  rows = columns = -1;
+  for (unsigned i = 0; i < criterion.getNumFactors(); ++i)
+    if (criterion.getKind(i) == FactorKind::Dense) {
+      auto type = cast<RankedTensorType>(factors[criterion.getFirstTensor(i)]);
+      if (type.getRank() != 2)
+        return op->emitOpError("factor #")
+               << i << " (dense) must be a matrix, but got " << type;
+      rows = type.getDimSize(0);
+      columns = type.getDimSize(1);
+      break;
+    }
+  for (unsigned i = 0; i < criterion.getNumFactors(); ++i) {
+    unsigned first = criterion.getFirstTensor(i);
+    FactorKind kind = criterion.getKind(i);
+    auto type = cast<RankedTensorType>(factors[first]);
+    auto complain = [&](Type found, const Twine &expected) {
+      return op->emitOpError("factor #")
+             << i << " (" << stringifyFactorKind(kind) << ") must have "
+             << expected << ", as the " << rows << "x" << columns
+             << " weight has, but got " << found;
+    };
+    if (!type.getElementType().isF32())
+      return op->emitOpError("factor #")
+             << i << " (" << stringifyFactorKind(kind)
+             << ") must have elements of type f32, but got " << type;
+    auto is = [](RankedTensorType type, ArrayRef<int64_t> shape) {
+      return type.getShape() == shape;
+    };
+    switch (kind) {
+    case FactorKind::Dense:
+      if (!is(type, {rows, columns}))
+        return complain(type, Twine(rows) + "x" + Twine(columns) + " elements");
+      break;
+    case FactorKind::Row:
+      if (!is(type, {rows}))
+        return complain(type, Twine(rows) + " elements");
+      break;
+    case FactorKind::Col:
+      if (!is(type, {columns}))
+        return complain(type, Twine(columns) + " elements");
+      break;
+    case FactorKind::LowRank: {
+      auto right = cast<RankedTensorType>(factors[first + 1]);
+      if (!right.getElementType().isF32())
+        return op->emitOpError("factor #")
+               << i << " (lowrank) must have elements of type f32, but got "
+               << right;
+      if (type.getRank() != 2 || type.getDimSize(0) != rows)
+        return complain(type, Twine(rows) + " rows on the left");
+      if (right.getRank() != 2 || right.getDimSize(1) != columns)
+        return complain(right, Twine(columns) + " columns on the right");
+      if (type.getDimSize(1) != right.getDimSize(0)) {
+        return op->emitOpError("factor #")
+               << i << " (lowrank) must have one rank on both sides, but got "
+               << type << " and " << right;
+      }
+      break;
+    }
+    }
+  }
+  return success();
+}
+
+RankedTensorType pst::getWeightType(CriterionOp criterion, ValueRange factors) {
+  for (unsigned i = 0; i < criterion.getNumFactors(); ++i)
+    if (criterion.getKind(i) == FactorKind::Dense)
+      return cast<RankedTensorType>(
+          factors[criterion.getFirstTensor(i)].getType());
+  llvm_unreachable("a criterion has a dense factor");
+}
+
+//===----------------------------------------------------------------------===//
+// Operations on virtual weights
+//===----------------------------------------------------------------------===//
+
+/// Looks the criterion up and checks the factors; sets the weight's shape.
+static FailureOr<CriterionOp>
+verifyCriterionUse(Operation *op, FlatSymbolRefAttr name, ValueRange factors,
+                   SymbolTableCollection &table, int64_t &rows,
+                   int64_t &columns) {
+  auto criterion = table.lookupNearestSymbolFrom<CriterionOp>(op, name);
+  if (!criterion)
+    return op->emitOpError("names ")
+           << name << ", which is no 'pst.criterion'";
+  if (failed(verifyFactors(op, criterion, factors.getTypes(), rows, columns)))
+    return failure();
+  return criterion;
+}
+
+static LogicalResult verifyShape(Operation *op, StringRef what, Value value,
+                                 ArrayRef<int64_t> shape) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (type.getShape() == shape)
+    return success();
+  auto expected = RankedTensorType::get(shape, type.getElementType());
+  return op->emitOpError("must have ")
+         << what << " of type " << expected << ", but got " << type;
+}
+
+static LogicalResult verifyThreshold(Operation *op, CriterionOp criterion,
+                                     bool given, bool required) {
+  if (given && !criterion.hasScore())
+    return op->emitOpError("has a threshold, but ")
+           << criterion.getSymNameAttr() << " yields no score";
+  if (required && !given && criterion.hasScore())
+    return op->emitOpError("needs a threshold, since ")
+           << criterion.getSymNameAttr() << " yields a score";
+  return success();
+}
+
+LogicalResult TopKThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
+  int64_t rows, columns;
+  FailureOr<CriterionOp> criterion = verifyCriterionUse(
+      *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C2)
+  if (failed(criterion))
+    return failure();
+  if (!criterion->hasScore()) // (C1)
+    return emitOpError("selects by a score, but ")
+           << getCriterionAttr() << " yields none";
+  return success();
+}
+
+LogicalResult MaskedMatmulOp::verify() {
+  if (getBias() && getTransposed()) // (C4)
+    return emitOpError("has a bias, but is transposed");
+  if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
+    return emitOpError("must have a threshold and a cut, or neither");
+  return success();
+}
+
+LogicalResult MaskedMatmulOp::verifySymbolUses(SymbolTableCollection &table) {
+  int64_t rows, columns;
+  FailureOr<CriterionOp> criterion = verifyCriterionUse(
+      *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
+  if (failed(criterion) ||
+      failed(verifyThreshold(*this, *criterion, !!getThreshold(),
+                             /*required=*/false))) // (C3)
+    return failure();
+  int64_t tokens = getInput().getType().getDimSize(0);
+  int64_t in = getTransposed() ? rows : columns;
+  int64_t out = getTransposed() ? columns : rows;
+  if (failed(verifyShape(*this, "an input", getInput(), {tokens, in})) ||
+      failed(verifyShape(*this, "a result", getResult(), {tokens, out})))
+    return failure(); // (C2)
+  return getBias() ? verifyShape(*this, "a bias", getBias(), {rows}) // (C4)
+                   : success();
+}
+
+LogicalResult LowRankAccumulateOp::verify() {
+  if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
+    return emitOpError("must have a threshold and a cut, or neither");
+  ArrayRef<int64_t> wrt = getWrt();
+  if (wrt.size() != getNumResults()) // (C4)
+    return emitOpError("asks for ") << wrt.size() << " gradients, but has "
+                                    << getNumResults() << " results";
+  for (auto [i, tensor] : llvm::enumerate(wrt)) {
+    if (tensor < 0 || tensor >= static_cast<int64_t>(getFactors().size()) ||
+        (i && tensor <= wrt[i - 1]))
+      return emitOpError("'wrt' must ascend within the ")
+             << getFactors().size() << " factor tensors";
+    if (getGradients()[i].getType() != getFactors()[tensor].getType())
+      return emitOpError("result #")
+             << i << " must have type " << getFactors()[tensor].getType()
+             << ", as factor tensor #" << tensor << " has, but got "
+             << getGradients()[i].getType();
+  }
+  return success();
+}
+
+LogicalResult
+LowRankAccumulateOp::verifySymbolUses(SymbolTableCollection &table) {
+  int64_t rows, columns;
+  FailureOr<CriterionOp> criterion = verifyCriterionUse(
+      *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
+  if (failed(criterion) ||
+      failed(verifyThreshold(*this, *criterion, !!getThreshold(),
+                             /*required=*/true))) // (C3)
+    return failure();
+  int64_t tokens = getInput().getType().getDimSize(0);
+  if (failed(verifyShape(*this, "an output gradient", getOutputGradient(),
+                         {tokens, rows})))
+    return failure();
+  return verifyShape(*this, "an input", getInput(), {tokens, columns}); // (C2)
+}
+
+LogicalResult MaskedWeightOp::verifySymbolUses(SymbolTableCollection &table) {
+  if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
+    return emitOpError("must have a threshold and a cut, or neither");
+  int64_t rows, columns;
+  FailureOr<CriterionOp> criterion = verifyCriterionUse(
+      *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
+  if (failed(criterion) ||
+      failed(verifyThreshold(*this, *criterion, !!getThreshold(),
+                             /*required=*/false))) // (C3)
+    return failure();
+  return verifyShape(*this, "a result", getResult(), {rows, columns});
+}
+
+//===----------------------------------------------------------------------===//
+// AdamWOp, LaunchOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult AdamWOp::verify() {
+  uint64_t size = getSize(), decayed = getDecayed();
+  if (decayed > size) // (C1)
+    return emitOpError("must decay between 0 and ")
+           << size << " elements, but got " << decayed;
+  return success();
+}
+
+LogicalResult LaunchOp::verify() {
+  if (getWorkspace() > getOutputs().size()) // (C2)
+    return emitOpError("has ") << getOutputs().size() << " outputs, but calls "
+                               << getWorkspace() << " of them workspace";
+  return success();
+}
+
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &table) {
+  auto kernel =
+      table.lookupNearestSymbolFrom<FunctionOpInterface>(*this, getKernelAttr());
+  if (!kernel)
+    return emitOpError("names ") << getKernelAttr() << ", which is no function";
+  auto complain = [&](const Twine &what) {
+    InFlightDiagnostic error = emitOpError("calls ") << getKernelAttr() << what;
+    error.attachNote(kernel.getLoc()) << "kernel defined here";
+    return error;
+  };
+  if (kernel.getNumResults() != 0) // (C1)
+    return complain(", which returns a value instead of writing to buffers");
+  if (kernel.getNumArguments() != getNumOperands())
+    return complain(" with " + Twine(getNumOperands()) +
+                    " operands, but it takes " +
+                    Twine(kernel.getNumArguments()));
+  for (auto [i, pair] : llvm::enumerate(llvm::zip(
+           getOperandTypes(), kernel.getArgumentTypes()))) {
+    auto given = dyn_cast<ShapedType>(std::get<0>(pair));
+    auto taken = dyn_cast<ShapedType>(std::get<1>(pair));
+    bool same = given && taken
+                    ? given.getShape() == taken.getShape() &&
+                          given.getElementType() == taken.getElementType()
+                    : std::get<0>(pair) == std::get<1>(pair);
+    if (!same) {
+      InFlightDiagnostic error =
+          emitOpError("operand #")
+          << i << " is " << std::get<0>(pair) << ", but " << getKernelAttr()
+          << " takes " << std::get<1>(pair);
+      error.attachNote(kernel.getLoc()) << "kernel defined here";
+      return error;
+    }
+  }
+  return success();
+}
+
+void LaunchOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  // Also on tensors: the destination may be a parameter's buffer, so a launch
+  // is never dead.
+  for (OpOperand &operand : getInputsMutable())
+    if (isa<BaseMemRefType>(operand.get().getType()))
+      effects.emplace_back(MemoryEffects::Read::get(), &operand,
+                           SideEffects::DefaultResource::get());
+  effects.emplace_back(MemoryEffects::Read::get());
+  effects.emplace_back(MemoryEffects::Write::get());
+}
