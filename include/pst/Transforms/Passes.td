@@ -81,11 +81,11 @@ def AddOptimizer : Pass<"pst-add-optimizer", "::mlir::ModuleOp"> {
 
     Before:
     ```mlir
-    pst.parameter @b trainable #pst.init<zeros> : tensor<3xf32>
+    pst.parameter @b trainable init<zeros> : tensor<3xf32>
     ```
     After:
     ```mlir
-    pst.parameter @b trainable #pst.init<zeros> {offset = 0 : i64} : tensor<3xf32>
+    pst.parameter @b trainable init<zeros> {offset = 0 : i64} : tensor<3xf32>
     func.func @apply(...) -> tensor<f32>
     ```
   }];

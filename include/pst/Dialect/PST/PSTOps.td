@@ -41,8 +41,8 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
 
     Example:
     ```mlir
-    pst.parameter @"encoder.query.weight" frozen #pst.init<file "encoder.query.weight"> : tensor<384x384xf32>
-    pst.parameter @"encoder.query.weight.pst_U" trainable #pst.init<normal 1.000000e+00> {decay} : tensor<384x8xf32>
+    pst.parameter @"encoder.query.weight" frozen init<file "encoder.query.weight"> : tensor<384x384xf32>
+    pst.parameter @"encoder.query.weight.pst_U" trainable init<normal 1.000000e+00> {decay} : tensor<384x8xf32>
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, PST_Role:$role,
@@ -50,7 +50,7 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
                        TypeAttrOf<PST_Tensor>:$type,
                        OptionalAttr<I64Attr>:$offset, UnitAttr:$decay);
   let assemblyFormat = [{
-    $sym_name $role $initializer attr-dict `:` $type
+    $sym_name $role `init` `` $initializer attr-dict `:` $type
   }];
   let hasVerifier = 1;
 }
