@@ -1,0 +1,40 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Parameter-efficient sparse training.
+
+    import pst
+
+    trainer = pst.Trainer("model-dir", train="train.tsv", eval="dev.tsv", output_dir="runs/1", sparsity=0.9)
+    trainer.train()
+    trainer.save()
+
+    program = pst.compile("model-dir", batch_size=8, sequence_length=64)
+    logits = program(input_ids)
+"""
+
+# First: the extension raises it.
+from .errors import CompileError  # noqa: I001
+from ._pst import Error
+from .compiled import Compiled, Function, compile
+from .data import DataError, Examples, Labels, Tokenizer, read_examples
+from .options import Options
+from .tensorfile import TensorFileError
+from .trainer import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CompileError",
+    "Compiled",
+    "DataError",
+    "Error",
+    "Examples",
+    "Function",
+    "Labels",
+    "Options",
+    "TensorFileError",
+    "Tokenizer",
+    "Trainer",
+    "compile",
+    "read_examples",
+]

@@ -35,7 +35,7 @@ class Task:
 
 
 TASKS = {
-    "cola": Task((3,), 1, "matthews_correlation", header=False),
+    "cola": Task((3,), 1, "matthews", header=False),
     "sst2": Task(("sentence",), "label", "accuracy"),
     "mrpc": Task(("#1 String", "#2 String"), "Quality", "f1"),
     "qqp": Task(("question1", "question2"), "is_duplicate", "f1"),
@@ -89,6 +89,25 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @staticmethod
+    def of_rows(rows, description: str = "the data") -> "Examples":
+        """Examples of (text, label) or (text, text, label) tuples."""
+        rows = list(rows)
+        if not rows:
+            raise DataError(f"{description}: no examples")
+        width = len(rows[0])
+        for number, row in enumerate(rows, 1):
+            if len(row) != width or width not in (2, 3) or not all(isinstance(t, str) for t in row[:-1]):
+                raise DataError(f"{description}:{number}: expected (text, label) or (text, text, label), found {row!r}")
+        return Examples(
+            description,
+            [row[0] for row in rows],
+            [row[1] for row in rows] if width == 3 else None,
+            [row[-1] for row in rows],
+            list(range(1, len(rows) + 1)),
+            "label",
+        )
 
 
 def find_task(name: str) -> Task:
@@ -379,7 +398,7 @@ class Labels:
             return Labels([], True)
         found = {_text_of(label) for label in examples.labels}
         known = names_in(config)
-        if known and (found <= set(known) or _are_ids(found, len(known))):
+        if known and found <= set(known):
             return Labels(known)
         names = sorted(found, key=(lambda name: (float(name), name)) if numeric else None)
         if len(names) < 2:
@@ -416,7 +435,8 @@ class Labels:
             return values
         ids = {name: i for i, name in enumerate(self.names)}
         found = {_text_of(label) for label in examples.labels}
-        if not found <= set(ids) and _are_ids(found, len(self.names)):
+        numeric = all(_number(name) is not None for name in self.names)
+        if not found <= set(ids) and not numeric and _are_ids(found, len(self.names)):
             ids = {str(i): i for i in range(len(self.names))}
         encoded = np.empty(len(examples), np.int32)
         for i, label in enumerate(examples.labels):

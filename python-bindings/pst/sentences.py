@@ -98,9 +98,9 @@ TEMPLATES = (
     Template("contrast", "the {m} was not {a} although the {n} was {d}{b}", True, +1),
     # The thing judged is "this" one.
     Template("compare", "this {n} was more {a} than the {m}", False),
-    Template("compare", "the {m} was less {a} than this {n}", False),
-    Template("compare", "this {n} was less {a} than the {m}", True),
+    Template("compare", "this {n} was {d}{a} compared to the {m}", False),
     Template("compare", "the {m} was more {a} than this {n}", True),
+    Template("compare", "the {m} was {d}{a} compared to this {n}", True),
 )
 
 
@@ -109,7 +109,7 @@ class Sentence:
     text: str
     label: str
     template: int  # index into TEMPLATES
-    words: tuple[str, ...]  # its content words
+    words: tuple[str, ...]  # its content words: {a}, {b}, {n}, {m}
 
 
 def _polarity(word: str) -> int:
@@ -184,7 +184,7 @@ def _draw(rng, index, positive, nouns, adjectives, taken) -> Sentence:
             n=n, m=m, a=a, b=b, d=rng.choice(DEGREES)
         )
         if text not in taken:
-            slots = (("{n}", n), ("{m}", m), ("{a}", a), ("{b}", b))
+            slots = (("{a}", a), ("{b}", b), ("{n}", n), ("{m}", m))
             words = tuple(word for slot, word in slots if slot in template.text)
             return Sentence(text, LABELS[positive], index, words)
     raise ValueError(

@@ -1,0 +1,398 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The command `pst`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from . import __version__
+    from .options import GROUPS, add_arguments
+
+    parser = argparse.ArgumentParser(
+        prog="pst", description="Parameter-efficient sparse training: fine-tunes transformers to sparse ones."
+    )
+    parser.add_argument("--version", action="version", version=f"pst {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, run, text):
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return sub
+
+    train = command("train", _train, "fine-tune a model and save it as a sparse one")
+    _model_argument(train)
+    train.add_argument("--train_file", required=True, metavar="FILE", help="training data: .tsv, .csv or .jsonl")
+    train.add_argument("--validation_file", metavar="FILE", help="evaluation data")
+    train.add_argument("--test_file", metavar="FILE", help="data to predict at the end (labels are not needed)")
+    add_arguments(train, GROUPS)
+
+    evaluate = command("eval", _eval, "evaluate a saved model")
+    _model_argument(evaluate)
+    evaluate.add_argument("--validation_file", required=True, metavar="FILE", help="labelled data")
+    evaluate.add_argument("--predictions", metavar="FILE", help="write the prediction of each row (TSV)")
+    evaluate.add_argument("--output_file", metavar="FILE", help="write the results as JSON")
+    add_arguments(
+        evaluate,
+        {},
+        only=_READING + ("per_device_eval_batch_size", "num_threads", "max_eval_samples"),
+    )
+
+    export = command("export", _export, "write a checkpoint of a run as a model that transformers loads")
+    export.add_argument("checkpoint", metavar="CHECKPOINT", help="a directory checkpoint-N, or a run's output directory")
+    export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of the model")
+    export.add_argument("--overwrite_output_dir", action="store_true", help="replace the directory if it exists")
+
+    inspect = command("inspect", _inspect, "print the sparsity of each layer, and draw masks")
+    inspect.add_argument("model", metavar="DIR", help="a model directory")
+    inspect.add_argument("--layer", metavar="NAME", help="draw this layer (a name or a part of it), or 'all'")
+    inspect.add_argument("--output_dir", metavar="DIR", help="folder of the pictures (default: DIR/pictures)")
+    inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+    compile_ = command("compile", _compile, "compile a model ahead of time, to a bundle")
+    _model_argument(compile_)
+    compile_.add_argument("--bundle", required=True, metavar="DIR", help="directory of the bundle")
+    compile_.add_argument("--num_labels", type=int, default=2, metavar="N", help="classes (default: 2)")
+    compile_.add_argument("--regression", action="store_true", help="predict one number instead of a class")
+    add_arguments(
+        compile_,
+        {},
+        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 dropout max_seq_length "
+        "per_device_train_batch_size".split(),
+    )
+
+    prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
+    _model_argument(prepare)
+    prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
+    prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
+    prepare.add_argument("--output_dir", required=True, metavar="DIR", help="folder of train.safetensors and so on")
+    add_arguments(prepare, {}, only=_READING + ("pad_to_max_length",))
+
+    sentences = command("sentences", _sentences, "write the project's own data set (train.tsv, dev.tsv)")
+    sentences.add_argument("--output_dir", required=True, metavar="DIR", help="where to write")
+    sentences.add_argument("--train", type=int, default=4500, metavar="N", help="training sentences (default: 4500)")
+    sentences.add_argument("--held_out", type=int, default=600, metavar="N", help="held-out sentences (default: 600)")
+    sentences.add_argument("--seed", type=int, default=1, metavar="N", help="seed (default: 1)")
+    return parser
+
+
+_READING = ("task_name", "text_column", "text_pair_column", "label_column", "max_seq_length", "skip_bad_rows")
+
+
+def _model_argument(parser) -> None:
+    parser.add_argument(
+        "--model_name_or_path", required=True, metavar="DIR", help="model directory: config.json, model.safetensors, tokenizer"
+    )
+
+
+def _options(args):
+    """The given flags as Options."""
+    from dataclasses import fields
+
+    from .options import Options
+
+    given = vars(args)
+    return Options.make(**{f.name: given[f.name] for f in fields(Options) if f.name in given})
+
+
+def _train(args) -> int:
+    from dataclasses import asdict
+
+    from . import _pst
+    from .trainer import Trainer
+
+    options = _options(args)
+    _set_threads(options.num_threads)
+    trainer = Trainer(args.model_name_or_path, args.train_file, args.validation_file, **asdict(options))
+    print(trainer.program.memory_plan().rstrip())
+    print(
+        f"{len(trainer._train)} examples, {trainer.plan['total_steps']} steps, "
+        f"batches of {trainer.plan['batch_size']} x {trainer.length} tokens",
+        flush=True,
+    )
+    result = trainer.train()
+    if result["stopped"]:
+        checkpoint = os.path.join(options.output_dir, f"checkpoint-{result['step']}")
+        print(f"stopped at step {result['step']} of {result['total_steps']}; continue with --resume_from_checkpoint last")
+        print(f"checkpoint: {checkpoint}")
+        return 130
+
+    summary = {
+        "steps": result["step"],
+        "seconds_per_step": result["seconds_per_step"],
+        "trainable_parameters": trainer.trainable_parameters,
+    }
+    if args.validation_file:
+        evaluation = trainer.evaluate()
+        summary.update(evaluation["metrics"], eval_loss=evaluation["loss"])
+    saved = trainer.save()
+    if saved["layers"]:
+        summary["sparsity"] = saved["zero_share"]
+    summary["peak_memory_mib"] = _pst.peak_resident_bytes() / 2**20
+    summary["model"] = os.path.join(options.output_dir, "model")
+    if args.test_file:
+        summary["predictions"] = os.path.join(options.output_dir, "predictions.tsv")
+        examples = _read(args.test_file, options, False)
+        examples.labels = None
+        _write_predictions(summary["predictions"], trainer.labels, trainer.evaluate(examples)["logits"])
+    _write_json(os.path.join(options.output_dir, "train_results.json"), summary)
+    _print_pairs(summary)
+    return 0
+
+
+def _read(path, options, need_labels=True):
+    from .data import read_examples
+
+    return read_examples(
+        path,
+        task=options.task_name or None,
+        text_column=options.text_column or None,
+        text_pair_column=options.text_pair_column or None,
+        label_column=options.label_column or None,
+        need_labels=need_labels,
+        skip_bad_rows=options.skip_bad_rows,
+        limit=options.max_eval_samples or None,
+    )
+
+
+def _eval(args) -> int:
+    from . import _pst
+    from .data import Labels, Tokenizer
+    from .trainer import dataset, read_config, truncation_warning
+
+    options = _options(args)
+    options.check()
+    _set_threads(options.num_threads)
+    config = read_config(args.model_name_or_path)
+    labels = Labels.of_config(config)
+    examples = _read(args.validation_file, options)
+    for warning in examples.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    encoded = Tokenizer(args.model_name_or_path).encode(examples, options.max_seq_length)
+    if encoded.truncated:
+        print("warning: " + truncation_warning(examples, encoded, options.max_seq_length), file=sys.stderr)
+    length = min(options.max_seq_length, encoded.longest)
+    program = _pst.compile_model(
+        args.model_name_or_path,
+        {
+            "training": False,
+            "batch_size": options.per_device_eval_batch_size or 32,
+            "sequence_length": length,
+            "num_labels": labels.count,
+            "regression": labels.regression,
+            "method": "dense",
+        },
+    )
+    model = _pst.Model(program, args.model_name_or_path, 0)
+    data = dataset(encoded, length, labels.encode(examples), examples.path)
+    evaluation = _pst.evaluate(model, data, 0.0)
+    summary = {
+        "examples": evaluation["examples"],
+        "loss": evaluation["loss"],
+        **evaluation["metrics"],
+        "seconds": evaluation["seconds"],
+    }
+    if args.predictions:
+        _write_predictions(args.predictions, labels, evaluation["logits"])
+        summary["predictions"] = args.predictions
+    if args.output_file:
+        _write_json(args.output_file, summary)
+    _print_pairs(summary)
+    return 0
+
+
+def _export(args) -> int:
+    from . import _pst
+    from .data import Labels
+    from .trainer import RUN_FILE, label_config
+
+    checkpoint = os.path.normpath(args.checkpoint)
+    if not os.path.isdir(checkpoint):
+        raise UsageError(f"{checkpoint}: no such checkpoint")
+    run_dir = os.path.dirname(checkpoint) or "."
+    if os.path.exists(os.path.join(checkpoint, RUN_FILE)):
+        run_dir = checkpoint
+        found = _pst.list_checkpoints(run_dir)
+        if not found:
+            raise UsageError(f"{run_dir}: the run has no checkpoint yet")
+        checkpoint = str(found[-1][1])
+    path = os.path.join(run_dir, RUN_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            run = json.load(file)
+        model_dir, settings, names = run["model"], run["compiler_options"], run["labels"]
+        bundle, seed = run["bundle"], run["options"]["seed"]
+    except FileNotFoundError:
+        raise UsageError(f"{path}: not found: {args.checkpoint} is no checkpoint of 'pst train'") from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes") from None
+    program = _pst.Program.load(bundle) if bundle else _pst.compile_model(model_dir, settings)
+    model = _pst.Model(program, model_dir, seed)
+    state = model.load_checkpoint(checkpoint)
+    labels = Labels(names or [], regression=names is None)
+    result = _pst.export_model(
+        model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(label_config(labels))
+    )
+    _print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
+    return 0
+
+
+def _inspect(args) -> int:
+    from . import inspection
+
+    reports = inspection.layers(args.model)
+    if args.json:
+        print(
+            json.dumps(
+                [{"layer": r.name, "rows": r.rows, "columns": r.columns, "zeros": r.zeros, "sparsity": r.sparsity} for r in reports]
+            )
+        )
+    else:
+        print(inspection.table(reports))
+    if args.layer:
+        output = args.output_dir or os.path.join(args.model, "pictures")
+        for path in inspection.draw_layers(args.model, args.layer, output):
+            print(path, file=sys.stderr if args.json else sys.stdout)
+    elif args.output_dir:
+        raise UsageError("--output_dir is where pictures go: say which with --layer NAME or --layer all")
+    return 0
+
+
+def _compile(args) -> int:
+    from . import _pst
+    from .data import Labels
+    from .trainer import compiler_options, read_config
+
+    options = _options(args)
+    options.check()
+    read_config(args.model_name_or_path)
+    labels = Labels([] if args.regression else [str(i) for i in range(args.num_labels)], args.regression)
+    settings = compiler_options(options, labels, options.max_seq_length, True)
+    program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
+    print(program.memory_plan().rstrip())
+    _print_pairs({"bundle": args.bundle})
+    return 0
+
+
+def _prepare(args) -> int:
+    from . import tensorfile
+    from .data import Labels, Tokenizer
+    from .trainer import read_config, sequence_length, truncation_warning
+
+    options = _options(args)
+    options.check()
+    config = read_config(args.model_name_or_path)
+    tokenizer = Tokenizer(args.model_name_or_path)
+    files = [("train", args.train_file), ("validation", args.validation_file)]
+    read = [(name, _read(path, options)) for name, path in files if path]
+    labels = Labels.of(read[0][1], config, options.task_name or None)
+    encoded = [tokenizer.encode(examples, options.max_seq_length) for _, examples in read]
+    length = sequence_length(encoded, options)
+    os.makedirs(args.output_dir, exist_ok=True)
+    summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
+    for (name, examples), tokens in zip(read, encoded):
+        if tokens.truncated:
+            print("warning: " + truncation_warning(examples, tokens, options.max_seq_length), file=sys.stderr)
+        path = os.path.join(args.output_dir, name + ".safetensors")
+        tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
+        summary[name] = path
+    _print_pairs(summary)
+    return 0
+
+
+def _sentences(args) -> int:
+    from . import sentences
+
+    if args.train < 1 or args.held_out < 1:
+        raise UsageError("--train and --held_out must be at least 1")
+    train, held_out = sentences.write(args.output_dir, args.train, args.held_out, args.seed)
+    _print_pairs({"train": train, "held_out": held_out})
+    return 0
+
+
+def _set_threads(count: int) -> None:
+    from . import _pst
+
+    if count < 0:
+        raise UsageError(f"--num_threads must not be negative, but is {count}")
+    if count:
+        _pst.set_num_threads(count)
+
+
+def _write_predictions(path, labels, logits: np.ndarray) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("index\tprediction\n")
+        for i, row in enumerate(logits):
+            value = f"{row[0]:.6g}" if labels.regression else labels.names[int(row.argmax())]
+            file.write(f"{i}\t{value}\n")
+
+
+def _write_json(path, content) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+
+
+def _print_pairs(pairs: dict) -> None:
+    """`key: value` lines."""
+    for key, value in pairs.items():
+        print(f"{key}: {value:.6g}" if isinstance(value, float) else f"{key}: {value}")
+
+
+def main(argv=None) -> int:
+    """Runs the command; returns the exit status.
+
+    1: an error, told in one sentence on standard error; 2: a wrong command
+    line; 130: stopped by Ctrl-C.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("pst: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if args.debug or not _is_told(error):
+            raise
+        print(f"pst: error: {_sentence(error)}", file=sys.stderr)
+        return 1
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether the error speaks to the user; any other is a defect of ours, and
+    its traceback is wanted."""
+    from . import CompileError, DataError, Error, TensorFileError
+
+    return isinstance(error, (CompileError, DataError, Error, TensorFileError, OSError)) or type(error) in (
+        ValueError,
+        UsageError,
+        MemoryError,
+    )
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

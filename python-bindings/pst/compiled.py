@@ -1,0 +1,180 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`pst.compile`: a model directory or MLIR text becomes a callable."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import _pst, torch
+
+_NUMPY = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """The type of one input or output; an empty shape is a scalar."""
+
+    name: str
+    element: str  # "f32", "f64", "i32", "i64", "bf16"
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.element}{list(self.shape)}"
+
+
+class Function:
+    """One entry point, callable with arrays by position or by name.
+
+    Inputs are NumPy arrays, torch tensors or anything with DLPack, contiguous
+    and of the declared type: they are used in place, never copied or
+    converted. Numbers are taken for scalars. Returns the output, or a tuple of
+    them, as torch tensors if an input was one, else as NumPy arrays. Outputs
+    may be given as `out=[...]`, which are then written in place.
+    """
+
+    def __init__(self, program: "_pst.Program", name: str, model_dir: str = "", seed: int = 42):
+        entry = json.loads(program.manifest)["entry_points"][name]
+        self.name = name
+        self.inputs = _tensors(entry, "input")
+        self.outputs = _tensors(entry, "output")
+        self._call = _pst.Function(program, name, model_dir, seed)
+
+    def __call__(self, *args, out=None, **kwargs):
+        arrays = self._bind(args, kwargs)
+        outputs = list(out) if out is not None else [np.empty(o.shape, _numpy_type(o)) for o in self.outputs]
+        self._call(arrays, outputs)
+        if out is None and any(torch.is_tensor(value) for value in (*args, *kwargs.values())):
+            outputs = [torch.from_numpy(value) for value in outputs]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _bind(self, args, kwargs):
+        names = [tensor.name for tensor in self.inputs]
+        if len(args) > len(names):
+            raise TypeError(f"'{self.name}' has {len(names)} inputs ({', '.join(names)}), but {len(args)} were given")
+        values = dict(zip(names, args))
+        for name, value in kwargs.items():
+            if name not in names:
+                raise TypeError(f"'{self.name}' has no input '{name}'; its inputs are {', '.join(names)}")
+            if name in values:
+                raise TypeError(f"input '{name}' of '{self.name}' was given twice")
+            values[name] = value
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise TypeError(f"'{self.name}' lacks the input{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+        arrays = []
+        for tensor in self.inputs:
+            value = values[tensor.name]
+            if not tensor.shape and isinstance(value, (int, float)):
+                value = np.array(value, _numpy_type(tensor))
+            elif not hasattr(value, "__dlpack__"):
+                raise TypeError(
+                    f"input '{tensor.name}' of '{self.name}' must be an array or a tensor ({tensor}), "
+                    f"not {type(value).__name__}"
+                )
+            torch.check(value, tensor.name)
+            arrays.append(value)
+        return arrays
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(str, self.inputs))
+        return f"<pst function {self.name}({inputs}) -> ({', '.join(map(str, self.outputs))})>"
+
+
+def _tensors(entry: dict, kind: str) -> list[Tensor]:
+    return [
+        Tensor(a["name"], a["type"]["element"], tuple(a["type"]["shape"]))
+        for a in entry["arguments"]
+        if a["kind"] == kind
+    ]
+
+
+def _numpy_type(tensor: Tensor):
+    if tensor.element not in _NUMPY:
+        raise TypeError(f"{tensor} has no NumPy type; give it as an array of another library, or as out=[...]")
+    return _NUMPY[tensor.element]
+
+
+class Compiled:
+    """A compiled program: its functions by name, and callable itself.
+
+    Calling it runs its only function, or the one named "main". A compiled
+    model takes `input_ids` (and, if they are to be other than all ones and all
+    zeros, `attention_mask` and `token_type_ids`), all int32[batch, length], and
+    returns the logits, float32[batch, labels].
+    """
+
+    def __init__(self, program: "_pst.Program", model_dir: str = "", seed: int = 42):
+        self.program = program
+        self.manifest = json.loads(program.manifest)
+        self.entry_points = tuple(program.entry_points)
+        self._model_dir = model_dir
+        self._seed = seed
+        self._functions: dict[str, Function] = {}
+
+    def function(self, name: str) -> Function:
+        """The entry point of that name. Its memory is made at the first use."""
+        if name not in self.entry_points:
+            raise ValueError(f"the program has no function '{name}'; it has {', '.join(self.entry_points)}")
+        if name not in self._functions:
+            self._functions[name] = Function(self.program, name, self._model_dir, self._seed)
+        return self._functions[name]
+
+    def memory_plan(self) -> str:
+        """Bytes by kind, as text, known before anything runs."""
+        return self.program.memory_plan()
+
+    def __call__(self, *args, **kwargs):
+        if not self._model_dir:
+            if len(self.entry_points) == 1:
+                return self.function(self.entry_points[0])(*args, **kwargs)
+            if "main" in self.entry_points:
+                return self.function("main")(*args, **kwargs)
+            raise TypeError(f"the program has several functions, {', '.join(self.entry_points)}: use function(name)")
+        return self._logits(*args, **kwargs)
+
+    def _logits(self, input_ids, attention_mask=None, token_type_ids=None):
+        forward = self.function("forward")
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        values = {}
+        for tensor in forward.inputs:
+            value = given.get(tensor.name)
+            if value is None:
+                # A label of -100, or NaN, is no example and adds no loss.
+                fill = {
+                    "attention_mask": 1,
+                    "labels": np.nan if tensor.element == "f32" else -100,
+                    "loss_scale": 1,
+                }.get(tensor.name, 0)
+                value = np.full(tensor.shape, fill, _numpy_type(tensor))
+            values[tensor.name] = value
+        outputs = forward(**values)
+        names = [tensor.name for tensor in forward.outputs]
+        return outputs[names.index("logits")] if len(names) > 1 else outputs
+
+    def __repr__(self) -> str:
+        return f"<pst program with {', '.join(self.entry_points)}>"
+
+
+def compile(source, *, batch_size: int = 1, sequence_length: int = 128, seed: int = 42, **options) -> Compiled:
+    """Compiles a model or a program for this machine.
+
+    `source` is a Hugging Face model directory, a `.mlir` file, or MLIR text in
+    `nn`, `pst` and upstream dialects. `batch_size` and `sequence_length` are
+    the shape of a model's inputs; further `options` go to the compiler.
+    Raises CompileError.
+    """
+    text = os.fspath(source)
+    if "\n" not in text and os.path.isdir(text):
+        settings = {"batch_size": batch_size, "sequence_length": sequence_length, "training": False, **options}
+        return Compiled(_pst.compile_model(text, settings), text, seed)
+    if "\n" not in text and not text.lstrip().startswith(("func", "module", "builtin", "//", "#", "pst.")):
+        if not os.path.exists(text):
+            raise FileNotFoundError(f"{text}: no such file or model directory")
+        with open(text, encoding="utf-8") as file:
+            return Compiled(_pst.compile_text(file.read(), {"file": text, **options}), "", seed)
+    return Compiled(_pst.compile_text(text, options), "", seed)

@@ -1,0 +1,37 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Errors that the compiler raises."""
+
+from __future__ import annotations
+
+
+class CompileError(ValueError):
+    """A model or program that cannot be compiled.
+
+    `message` says what is wrong; `file`, `line` and `column` (from 1; 0 if not
+    known) where; `source_line` is the text of that line. As text it shows the
+    line with a caret under the column.
+    """
+
+    def __init__(self, message: str, file: str = "", line: int = 0, column: int = 0, source_line: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.source_line = source_line
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line > 0:
+            place += f":{self.line}"
+            if self.column > 0:
+                place += f":{self.column}"
+        text = f"{place}: error: {self.message}" if place else self.message
+        if self.source_line and self.line > 0:
+            text += "\n" + self.source_line.rstrip("\n")
+            if self.column > 0:
+                # Tabs stay tabs, so that the caret stands under its column.
+                before = self.source_line[: self.column - 1]
+                text += "\n" + "".join("\t" if c == "\t" else " " for c in before) + "^"
+        return text

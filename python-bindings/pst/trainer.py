@@ -1,0 +1,342 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`pst.Trainer`: from a model directory and labelled sentences to a sparse
+model. The loop itself is the runtime's; this reads, compiles and reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import threading
+from dataclasses import asdict
+
+import numpy as np
+
+from . import _pst
+from .data import DataError, Encoded, Examples, Labels, Tokenizer, find_task, read_examples
+from .options import Options
+from .report import Reporter
+
+# Spellings of Hugging Face for the runtime's metrics.
+_METRICS = {
+    "matthews_correlation": "matthews",
+    "pearsonr": "pearson",
+    "spearmanr": "spearman",
+}
+
+# What a checkpoint needs, besides itself, to become a model again.
+RUN_FILE = "run.json"
+
+
+def read_config(model_dir) -> dict:
+    """config.json of a model directory. Raises DataError."""
+    path = os.path.join(os.fspath(model_dir), "config.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+    except FileNotFoundError:
+        raise DataError(
+            f"{os.fspath(model_dir)}: not a model directory: expected config.json, model.safetensors and a tokenizer"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: invalid UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from None
+    if not isinstance(config, dict):
+        raise DataError(f"{path}:1:1: expected a JSON object, found {type(config).__name__}")
+    return config
+
+
+def sequence_length(encoded: list[Encoded], options: Options) -> int:
+    """The length to compile for: no longer than the longest example."""
+    if options.pad_to_max_length:
+        return options.max_seq_length
+    return min(options.max_seq_length, max(e.longest for e in encoded))
+
+
+def compiler_options(options: Options, labels: Labels, length: int, training: bool) -> dict:
+    """What `_pst.compile_model` is told."""
+    settings = {
+        "training": training,
+        "batch_size": options.per_device_train_batch_size,
+        "sequence_length": length,
+        "num_labels": labels.count,
+        "regression": labels.regression,
+        "method": options.method,
+    }
+    if options.method in ("pst", "lora"):
+        settings["weight_rank"] = options.weight_rank
+        settings["weight_beta"] = float(options.weight_beta)
+    if options.method == "pst":
+        settings["mask_rank"] = options.mask_rank
+        settings["mask_alpha1"] = float(options.mask_alpha1)
+        settings["mask_alpha2"] = float(options.mask_alpha2)
+    if options.dropout is not None:
+        settings["dropout"] = float(options.dropout)
+    return settings
+
+
+def runtime_options(options: Options, has_eval: bool, metric: str) -> "_pst.TrainingOptions":
+    """The runtime's options; intervals are settled here."""
+    out = _pst.TrainingOptions()
+    for name in (
+        "output_dir overwrite_output_dir resume_from_checkpoint learning_rate num_train_epochs max_steps "
+        "warmup_steps warmup_ratio adam_beta1 adam_beta2 adam_epsilon weight_decay max_grad_norm "
+        "gradient_accumulation_steps seed sparsity initial_sparsity initial_warmup final_warmup logging_steps "
+        "save_total_limit num_threads"
+    ).split():
+        setattr(out, name, getattr(options, name))
+    eval_strategy = "steps" if options.eval_steps else options.eval_strategy
+    save_strategy = "steps" if options.save_steps else options.save_strategy
+    out.eval_strategy = _pst.Interval[eval_strategy if has_eval else "no"]
+    out.save_strategy = _pst.Interval[save_strategy]
+    if options.eval_steps:
+        out.eval_steps = options.eval_steps
+    if options.save_steps:
+        out.save_steps = options.save_steps
+    out.metric_for_best_model = metric
+    out.load_best_model_at_end = (
+        options.load_best_model_at_end and has_eval and "no" not in (eval_strategy, save_strategy)
+    )
+    return out
+
+
+def metric_name(options: Options) -> str:
+    """The metric for the best model as the runtime spells it."""
+    name = options.metric_for_best_model.removeprefix("eval_")
+    if not name and options.task_name:
+        name = find_task(options.task_name).metric
+    return _METRICS.get(name, name)
+
+
+def label_config(labels: Labels) -> dict:
+    """What config.json says about the labels."""
+    if labels.regression:
+        return {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "problem_type": "regression"}
+    return {
+        "id2label": {str(i): name for i, name in enumerate(labels.names)},
+        "label2id": {name: i for i, name in enumerate(labels.names)},
+        "problem_type": "single_label_classification",
+    }
+
+
+def dataset(encoded: Encoded, length: int, labels: np.ndarray | None, description: str) -> "_pst.Dataset":
+    arrays = encoded.arrays(length)
+    if labels is not None:
+        arrays["labels"] = labels
+    return _pst.Dataset.of(arrays, description)
+
+
+class Trainer:
+    """Fine-tunes a model to a sparse one.
+
+        trainer = pst.Trainer("bert-base-uncased", train="train.tsv", eval="dev.tsv",
+                              output_dir="runs/sst2", sparsity=0.9, learning_rate=5e-4)
+        result = trainer.train()
+        trainer.save("runs/sst2/model")
+
+    `model` is a Hugging Face model directory; `train` and `eval` are files
+    (TSV, CSV, JSON lines), `pst.Examples`, or lists of (text, label) or
+    (text, text, label). `options` are those of `pst train`, see `pst.Options`.
+
+    The program is compiled in the constructor, which raises DataError,
+    CompileError, ValueError, or pst.Error.
+    """
+
+    def __init__(self, model, train=None, eval=None, *, reporter: Reporter | None = None, **options):
+        self.options = Options.make(**options)
+        self.options.check()
+        self.model_dir = os.fspath(model)
+        self.config = read_config(self.model_dir)
+        self.warnings: list[str] = []
+        if train is None:
+            raise ValueError("Trainer needs training data: train=...")
+        train = self._examples(train, "the training data", self.options.max_train_samples)
+        evaluation = None if eval is None else self._examples(eval, "the evaluation data", self.options.max_eval_samples)
+
+        self.labels = Labels.of(train, self.config, self.options.task_name or None)
+        train_labels = self.labels.encode(train)
+        eval_labels = None if evaluation is None else self.labels.encode(evaluation)
+
+        self.tokenizer = Tokenizer(self.model_dir)
+        encoded = [self._encode(e) for e in (train, evaluation) if e is not None]
+        self.length = sequence_length(encoded, self.options)
+
+        if self.options.bundle:
+            program = _pst.Program.load(self.options.bundle)
+            self.length = _program_length(program, encoded, self.options.bundle)
+        else:
+            settings = compiler_options(self.options, self.labels, self.length, True)
+            program = _pst.compile_model(self.model_dir, settings)
+        self.program = program
+        self.model = _pst.Model(program, self.model_dir, self.options.seed)
+        if self.model.num_labels != self.labels.count:
+            raise DataError(
+                f"{train.path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"
+            )
+        self._train = dataset(encoded[0], self.length, train_labels, train.path)
+        self._eval = None if evaluation is None else dataset(encoded[1], self.length, eval_labels, evaluation.path)
+        self._runtime_options = runtime_options(self.options, evaluation is not None, metric_name(self.options))
+        # Options out of range are found now, not after the first minute.
+        self.plan = _pst.plan(self._runtime_options, self.model, len(self._train))
+        self._reporter = reporter
+        self.result: dict | None = None
+
+    def _examples(self, source, what: str, limit: int) -> Examples:
+        if isinstance(source, Examples):
+            return source
+        if not isinstance(source, (str, os.PathLike)):
+            return Examples.of_rows(source, what)
+        options = self.options
+        examples = read_examples(
+            source,
+            task=options.task_name or None,
+            text_column=options.text_column or None,
+            text_pair_column=options.text_pair_column or None,
+            label_column=options.label_column or None,
+            skip_bad_rows=options.skip_bad_rows,
+            limit=limit or None,
+        )
+        self.warnings += examples.warnings
+        return examples
+
+    def _encode(self, examples: Examples) -> Encoded:
+        encoded = self.tokenizer.encode(examples, self.options.max_seq_length)
+        if encoded.truncated:
+            self.warnings.append(truncation_warning(examples, encoded, self.options.max_seq_length))
+        return encoded
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Number of elements that training changes."""
+        parameters = json.loads(self.program.manifest)["parameters"]
+        return sum(int(np.prod(p["type"]["shape"])) for p in parameters if p["role"] == "trainable")
+
+    @property
+    def sparsity(self) -> float:
+        """Of the parameters that the model now holds."""
+        return self.result["sparsity"] if self.result else self.plan["sparsity"]
+
+    def train(self) -> dict:
+        """Runs, or resumes, to the end.
+
+        The first Ctrl-C ends the run with a checkpoint after the current step
+        (the result's "stopped" is then true); a second one at once. Returns
+        step, total_steps, seconds, seconds_per_step, sparsity, stopped,
+        history and best (evaluations), best_checkpoint.
+        """
+        options = self.options
+        directory = options.logging_dir or os.path.join(options.output_dir, "tensorboard")
+        if not options.output_dir or options.report_to == "none":
+            directory = None
+        reporter = self._reporter or Reporter(directory)
+        for warning in self.warnings:
+            reporter.line("warning: " + warning)
+        begun = False
+
+        def on_step(record):
+            nonlocal begun
+            if not begun and options.output_dir:
+                self._write_run_file()
+                begun = True
+            reporter.on_step(record)
+
+        try:
+            with _StopOnSignal(reporter) as stop:
+                self.result = _pst.train(
+                    self.model,
+                    self._runtime_options,
+                    self._train,
+                    self._eval,
+                    on_step=on_step,
+                    on_log=reporter.on_log,
+                    on_evaluate=reporter.on_evaluate,
+                    on_save=reporter.on_save,
+                    on_message=reporter.on_message,
+                    should_stop=lambda: stop.asked,
+                )
+        finally:
+            reporter.close()
+        return self.result
+
+    def _write_run_file(self) -> None:
+        path = os.path.join(self.options.output_dir, RUN_FILE)
+        content = {
+            "model": os.path.abspath(self.model_dir),
+            "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",
+            "compiler_options": compiler_options(self.options, self.labels, self.length, True),
+            "labels": None if self.labels.regression else self.labels.names,
+            "options": asdict(self.options),
+        }
+        with open(path + ".tmp", "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2)
+        os.replace(path + ".tmp", path)
+
+    def evaluate(self, data=None, sparsity: float | None = None) -> dict:
+        """Loss and metrics on the evaluation data, or on `data`.
+
+        Returns examples, loss, metrics, sparsity, seconds and logits
+        (float32[examples, labels]).
+        """
+        if data is None:
+            if self._eval is None:
+                raise ValueError("there are no evaluation data: Trainer(..., eval=...) or evaluate(data)")
+            prepared = self._eval
+        else:
+            examples = self._examples(data, "the data", 0)
+            labels = None if examples.labels is None else self.labels.encode(examples)
+            prepared = dataset(self._encode(examples), self.length, labels, examples.path)
+        return _pst.evaluate(self.model, prepared, self.sparsity if sparsity is None else sparsity)
+
+    def save(self, directory=None) -> dict:
+        """Writes the sparse model as a directory that `transformers` loads.
+
+        Default: OUTPUT_DIR/model. Replaces what lies there. Returns layers
+        (elements, pruned, zeros of each), zero_share, sparsity.
+        """
+        directory = os.fspath(directory) if directory is not None else os.path.join(self.options.output_dir, "model")
+        return _pst.export_model(self.model, self.sparsity, directory, True, json.dumps(label_config(self.labels)))
+
+
+def truncation_warning(examples: Examples, encoded: Encoded, limit: int) -> str:
+    return f"{examples.path}: {encoded.truncated} of {len(examples)} examples are longer than {limit} tokens and were cut"
+
+
+def _program_length(program, encoded: list[Encoded], bundle: str) -> int:
+    """The sequence length that a bundle was compiled for."""
+    entry = json.loads(program.manifest)["entry_points"].get("forward")
+    shape = next((a["type"]["shape"] for a in (entry or {}).get("arguments", []) if a["name"] == "input_ids"), None)
+    if shape is None:
+        raise DataError(f"{bundle}: the bundle has no 'forward' that reads input_ids: it is not that of a model")
+    return shape[1]
+
+
+class _StopOnSignal:
+    """Turns the first SIGINT or SIGTERM into a wish to stop."""
+
+    def __init__(self, reporter: Reporter):
+        self.asked = False
+        self._reporter = reporter
+        self._previous: dict = {}
+
+    def __enter__(self):
+        # Only the main thread may set handlers.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number, frame):
+        if self.asked:
+            signal.signal(number, signal.SIG_DFL)
+            raise KeyboardInterrupt
+        self.asked = True
+        self._reporter.line("stopping after this step, with a checkpoint (once more: at once)")
+
+    def __exit__(self, *unused):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
