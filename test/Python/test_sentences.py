@@ -117,8 +117,8 @@ def test_too_many_sentences_are_refused():
 
 
 def test_a_bag_of_words_does_not_solve_it(parts):
-    """Logistic regression on word counts, by gradient descent, with the best
-    of several weights of its penalty chosen on the held-out set itself."""
+    """Logistic regression on word counts, with the best of several weights of
+    its penalty chosen on the held-out set itself."""
     train, held_out = parts
     vocabulary = {word: i for i, word in enumerate(sorted({w for s in train for w in s.text.split()}))}
 
@@ -133,10 +133,13 @@ def test_a_bag_of_words_does_not_solve_it(parts):
     x, y = features(train)
     x_out, y_out = features(held_out)
     best = 0.0
-    for penalty in (0, 1e-3, 1e-2):
+    for penalty in (1e-6, 1e-3, 1e-2):
         w = np.zeros(x.shape[1])
-        for _ in range(800):
+        for _ in range(12):  # Newton's method
             p = 1 / (1 + np.exp(-x @ w))
-            w -= 0.5 * (x.T @ (p - y) / len(y) + penalty * w)
+            slope = x.T @ (p - y) / len(y) + penalty * w
+            curvature = (x.T * (p * (1 - p))) @ x / len(y) + penalty * np.eye(len(w))
+            w -= np.linalg.solve(curvature, slope)
+        assert np.abs(slope).max() < 1e-6
         best = max(best, float(((x_out @ w > 0) == y_out).mean()))
     assert best < 0.65, best
