@@ -83,7 +83,6 @@ struct TrainCommand {
   Inputs inputs;
   std::string evalData;
   TrainingOptions options;
-  double sparsity = -1;
 
   void add(CLI::App &app) {
     CLI::App *command = app.add_subcommand("train", "Train, or resume a run");
@@ -116,7 +115,7 @@ struct TrainCommand {
     flag("--gradient_accumulation_steps", o.gradientAccumulationSteps,
          "Batches per optimizer step");
     flag("--seed", o.seed, "Of initial values, order and dropout");
-    command->add_option("--sparsity", sparsity,
+    command->add_option("--sparsity", o.sparsity,
                         "Final sparsity (0.9 if the method has a mask)");
     flag("--initial_sparsity", o.initialSparsity, "Sparsity at first");
     flag("--initial_warmup", o.initialWarmup,
@@ -144,8 +143,6 @@ struct TrainCommand {
   }
 
   void run() {
-    if (sparsity >= 0)
-      options.sparsity = sparsity;
     std::unique_ptr<Model> model = open(inputs, options.seed);
     std::optional<Dataset> eval;
     if (!evalData.empty())

@@ -58,7 +58,7 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
     // evaluated has moments, but no memory for them.
     int64_t size = std::max<int64_t>(bytes, 64);
     void *base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
       throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
                   "\": " + std::strerror(errno) +

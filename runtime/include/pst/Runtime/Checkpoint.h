@@ -25,6 +25,8 @@ struct EvaluationRecord {
   double loss = 0;
   Metrics metrics;
   int64_t numExamples = 0;
+  /// 0 when read from a checkpoint, in which no times are written: the bytes of
+  /// a checkpoint are those of every other run with the same options and data.
   double seconds = 0;
   /// Whether it was made at the final sparsity, so that it can be the best.
   bool eligible = false;

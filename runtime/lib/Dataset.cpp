@@ -1,0 +1,314 @@
+//===- Dataset.cpp - Examples, and batches of them ------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/Dataset.h"
+#include "pst/Runtime/Digest.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Philox.h"
+#include "pst/Runtime/SafeTensors.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+using namespace pst;
+using namespace pst::runtime;
+namespace fs = std::filesystem;
+
+/// Tensor inputs make up a batch; scalars are settings.
+static bool isBatchInput(const Argument &argument) {
+  return argument.kind == Argument::Kind::input && !argument.type.shape.empty();
+}
+
+/// Type of one example: without the first dimension.
+static TensorType exampleType(TensorType type) {
+  type.shape.erase(type.shape.begin());
+  return type;
+}
+
+static std::string spell(const TensorType &type, std::string_view first) {
+  std::string text = std::string(name(type.element)) + "[" + std::string(first);
+  for (size_t i = 1; i < type.shape.size(); ++i)
+    text += "," + std::to_string(type.shape[i]);
+  return text + "]";
+}
+
+//===----------------------------------------------------------------------===//
+// Making
+//===----------------------------------------------------------------------===//
+
+Dataset::Dataset(std::vector<DataArray> list, std::string description)
+    : arrays(std::move(list)), what(std::move(description)) {
+  if (arrays.empty())
+    throw Error(what + ": there are no arrays in it");
+  for (const DataArray &array : arrays) {
+    if (array.type.shape.empty())
+      throw Error(
+          what + ": \"" + array.name +
+          "\" is a scalar; its first dimension must count the examples");
+    if (array.type.element != ElementType::i32 &&
+        array.type.element != ElementType::f32)
+      throw Error(what + ": \"" + array.name +
+                  "\" must be i32 or f32, but is " +
+                  std::string(name(array.type.element)));
+    if (array.type.shape.front() != arrays.front().type.shape.front())
+      throw Error(what + ": \"" + array.name + "\" has " +
+                  std::to_string(array.type.shape.front()) +
+                  " examples, but \"" + arrays.front().name + "\" has " +
+                  std::to_string(arrays.front().type.shape.front()));
+  }
+  numExamples = arrays.front().type.shape.front();
+  if (numExamples <= 0)
+    throw Error(what + ": holds no example");
+}
+
+/// A tensor of 64-bit integers as the 32-bit ones that programs read.
+static std::shared_ptr<const void> narrow(const TensorView &tensor,
+                                          const std::string &where) {
+  int64_t count = tensor.numElements();
+  std::shared_ptr<int32_t[]> values(new int32_t[count]);
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t value;
+    std::memcpy(&value, tensor.data + i * sizeof value, sizeof value);
+    if (value < std::numeric_limits<int32_t>::min() ||
+        value > std::numeric_limits<int32_t>::max())
+      throw Error(where + " holds " + std::to_string(value) +
+                  ", which does not fit into 32 bits");
+    values[i] = static_cast<int32_t>(value);
+  }
+  return values;
+}
+
+Dataset Dataset::load(const fs::path &path) {
+  auto file = std::make_shared<const SafeTensorsFile>(path);
+  std::vector<DataArray> arrays;
+  for (const auto &[name, tensor] : file->tensors()) {
+    std::string where = path.string() + ": tensor \"" + name + "\"";
+    DataArray array{name, {ElementType::i32, tensor.shape}, tensor.data, file};
+    if (tensor.dtype == DType::I64) {
+      array.owner = narrow(tensor, where);
+      array.data = array.owner.get();
+    } else if (tensor.dtype == DType::F32 || tensor.dtype == DType::I32) {
+      if (tensor.dtype == DType::F32)
+        array.type.element = ElementType::f32;
+      if (reinterpret_cast<uintptr_t>(tensor.data) % 4 != 0) {
+        std::shared_ptr<std::byte[]> copy(new std::byte[tensor.numBytes]);
+        std::memcpy(copy.get(), tensor.data, tensor.numBytes);
+        array.data = copy.get();
+        array.owner = copy;
+      }
+    } else {
+      throw Error(where + " is " + describe(tensor.dtype, tensor.shape) +
+                  "; data must be I32, I64 or F32");
+    }
+    arrays.push_back(std::move(array));
+  }
+  return Dataset(std::move(arrays), path.string());
+}
+
+const DataArray *Dataset::find(std::string_view name) const {
+  for (const DataArray &array : arrays)
+    if (array.name == name)
+      return &array;
+  return nullptr;
+}
+
+std::string Dataset::digest() const {
+  uint64_t digest = 0;
+  for (const DataArray &array : arrays)
+    digest += digestBytes(array.data, array.type.numBytes(),
+                          hashName(array.name + spell(array.type, "")));
+  return hexDigest(digest);
+}
+
+//===----------------------------------------------------------------------===//
+// Checking
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Checks the values of one array against what the model can take.
+class ValueCheck {
+public:
+  ValueCheck(const Dataset &data, const DataArray &array)
+      : data(data), array(array), width(exampleType(array.type).numElements()) {
+  }
+
+  /// Ids must lie in [0, size).
+  void ids(int64_t size, const std::string &what) const {
+    const int32_t *values = static_cast<const int32_t *>(array.data);
+    for (int64_t i = 0, e = array.type.numElements(); i < e; ++i)
+      if (values[i] < 0 || values[i] >= size)
+        fail(i, std::to_string(values[i]), what);
+  }
+
+  /// Zero or one, and some token in every example.
+  void mask() const {
+    ids(2, "a mask is 0 or 1");
+    const int32_t *values = static_cast<const int32_t *>(array.data);
+    for (int64_t row = 0; row < data.size(); ++row) {
+      bool some = false;
+      for (int64_t i = 0; i < width; ++i)
+        some |= values[row * width + i] != 0;
+      if (!some)
+        throw Error(data.description() + ": example " + std::to_string(row) +
+                    " is empty: its attention_mask has no 1");
+    }
+  }
+
+  void finite() const {
+    const float *values = static_cast<const float *>(array.data);
+    int64_t at = findNonFinite(values, array.type.numElements());
+    if (at >= 0)
+      fail(at, std::to_string(values[at]), "a number is expected");
+  }
+
+private:
+  [[noreturn]] void fail(int64_t at, const std::string &value,
+                         const std::string &expected) const {
+    throw Error(data.description() + ": \"" + array.name + "\" of example " +
+                std::to_string(at / width) +
+                (width > 1 ? " is " + value + " at position " +
+                                 std::to_string(at % width)
+                           : " is " + value) +
+                "; " + expected);
+  }
+
+  const Dataset &data;
+  const DataArray &array;
+  int64_t width;
+};
+
+/// A number of config.json, or 0.
+int64_t configNumber(const Manifest &manifest, const char *key) {
+  auto config = nlohmann::json::parse(manifest.config, nullptr, false);
+  if (!config.is_object() || !config.contains(key) ||
+      !config[key].is_number_integer())
+    return 0;
+  return config[key].get<int64_t>();
+}
+
+/// Width of the logits that `forward` gives, or 0.
+int64_t logitsWidth(const Manifest &manifest) {
+  if (const EntryPoint *forward = manifest.findEntryPoint("forward"))
+    for (const Argument &argument : forward->arguments)
+      if (argument.kind == Argument::Kind::output && argument.name == "logits")
+        return argument.type.shape.back();
+  return 0;
+}
+
+} // namespace
+
+void Dataset::check(const Manifest &manifest, std::string_view entry,
+                    bool needLabels) const {
+  const EntryPoint *point = manifest.findEntryPoint(entry);
+  if (!point)
+    throw Error("the program has no entry point \"" + std::string(entry) +
+                "\"");
+  for (const Argument &input : point->arguments) {
+    if (!isBatchInput(input))
+      continue;
+    const DataArray *array = find(input.name);
+    if (!array) {
+      if (input.name == "labels" && !needLabels)
+        continue;
+      throw Error(what + ": lacks \"" + input.name +
+                  "\", which the program reads as " + spell(input.type, "N"));
+    }
+    if (array->type.element != input.type.element ||
+        exampleType(array->type) != exampleType(input.type))
+      throw Error(
+          what + ": \"" + input.name + "\" is " + spell(array->type, "N") +
+          ", but the program was compiled for " + spell(input.type, "N"));
+    ValueCheck values(*this, *array);
+    if (input.type.element == ElementType::f32) {
+      values.finite();
+    } else if (input.name == "labels") {
+      if (int64_t width = logitsWidth(manifest))
+        values.ids(width, "the model has " + std::to_string(width) +
+                              " classes: labels go from 0 to " +
+                              std::to_string(width - 1));
+    } else if (input.name == "attention_mask") {
+      values.mask();
+    } else if (input.name == "input_ids") {
+      if (int64_t size = configNumber(manifest, "vocab_size"))
+        values.ids(size,
+                   "the vocabulary has " + std::to_string(size) + " entries");
+    } else if (input.name == "token_type_ids") {
+      if (int64_t size = configNumber(manifest, "type_vocab_size"))
+        values.ids(size,
+                   "the model has " + std::to_string(size) + " token types");
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Batches
+//===----------------------------------------------------------------------===//
+
+Batch::Batch(const EntryPoint &entry) {
+  for (const Argument &input : entry.arguments) {
+    if (!isBatchInput(input))
+      continue;
+    all.push_back({input.name, input.type,
+                   std::vector<std::byte>(input.type.numBytes())});
+    numRows = input.type.shape.front();
+  }
+  for (const Buffer &buffer : all)
+    if (buffer.type.shape.front() != numRows)
+      throw Error("the program's inputs differ in their number of rows: \"" +
+                  buffer.name + "\" has " +
+                  std::to_string(buffer.type.shape.front()) + ", another " +
+                  std::to_string(numRows));
+}
+
+void Batch::gather(const Dataset &data, std::span<const int64_t> rows) {
+  int64_t count = static_cast<int64_t>(rows.size());
+  if (count < 1 || count > numRows)
+    throw Error("a batch of " + std::to_string(numRows) + " rows cannot hold " +
+                std::to_string(count));
+  examples = count;
+  tokens = 0;
+  bool masked = false;
+  for (Buffer &buffer : all) {
+    const DataArray *source = data.find(buffer.name);
+    int64_t rowBytes = buffer.type.numBytes() / numRows;
+    bool isLabel = buffer.name == "labels";
+    if (isLabel && !source)
+      examples = 0;
+    for (int64_t row = 0; row < numRows; ++row) {
+      std::byte *target = buffer.bytes.data() + row * rowBytes;
+      if (isLabel && (!source || row >= count)) {
+        if (buffer.type.element == ElementType::f32)
+          std::fill_n(reinterpret_cast<float *>(target), rowBytes / 4,
+                      std::numeric_limits<float>::quiet_NaN());
+        else
+          std::fill_n(reinterpret_cast<int32_t *>(target), rowBytes / 4,
+                      kNoExample);
+        continue;
+      }
+      int64_t from = rows[std::min(row, count - 1)];
+      std::memcpy(target,
+                  static_cast<const std::byte *>(source->data) +
+                      from * rowBytes,
+                  rowBytes);
+    }
+    if (buffer.name == "attention_mask") {
+      masked = true;
+      const int32_t *values =
+          reinterpret_cast<const int32_t *>(buffer.bytes.data());
+      for (int64_t i = 0; i < count * rowBytes / 4; ++i)
+        tokens += values[i];
+    }
+  }
+  if (!masked)
+    for (const Buffer &buffer : all)
+      if (buffer.name != "labels")
+        tokens = std::max(tokens, buffer.type.numElements() / numRows * count);
+}

@@ -1,0 +1,76 @@
+//===- Evaluation.cpp - Running a model over a data set -------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/Evaluation.h"
+#include "pst/Runtime/Error.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <numeric>
+
+using namespace pst;
+using namespace pst::runtime;
+
+/// Classes of highest logit; the lowest index wins a tie.
+static std::vector<int32_t> argmax(const std::vector<float> &logits,
+                                   int64_t width) {
+  std::vector<int32_t> classes;
+  for (auto row = logits.begin(); row != logits.end(); row += width)
+    classes.push_back(
+        static_cast<int32_t>(std::max_element(row, row + width) - row));
+  return classes;
+}
+
+Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
+                                  double sparsity) {
+  auto start = std::chrono::steady_clock::now();
+  data.check(model.manifest(), "forward", /*needLabels=*/false);
+  model.select(sparsity);
+
+  Evaluation result;
+  result.numExamples = data.size();
+  result.numLabels = model.numLabels();
+  result.sparsity = sparsity;
+  Batch batch(model.program().entryPoint("forward"));
+  std::vector<int64_t> rows(batch.capacity());
+  std::vector<float> logits(batch.capacity() * result.numLabels);
+  double lossSum = 0;
+  for (int64_t begin = 0; begin < data.size(); begin += batch.capacity()) {
+    int64_t count = std::min(batch.capacity(), data.size() - begin);
+    std::iota(rows.begin(), rows.end(), begin);
+    batch.gather(data, {rows.data(), static_cast<size_t>(count)});
+    lossSum += model.forward(batch, 1.0f, logits.data());
+    result.logits.insert(result.logits.end(), logits.begin(),
+                         logits.begin() + count * result.numLabels);
+  }
+  int64_t bad = findNonFinite(result.logits.data(),
+                              static_cast<int64_t>(result.logits.size()));
+  if (bad >= 0)
+    throw Error(data.description() + ": the model gives " +
+                std::to_string(result.logits[bad]) + " for example " +
+                std::to_string(bad / result.numLabels) +
+                ": its parameters have diverged; lower the learning rate");
+
+  const DataArray *labels = data.find("labels");
+  result.loss = labels ? lossSum / static_cast<double>(data.size())
+                       : std::numeric_limits<double>::quiet_NaN();
+  if (labels && model.isRegression())
+    result.metrics = regressionMetrics(
+        result.logits, {static_cast<const float *>(labels->data),
+                        static_cast<size_t>(data.size())});
+  else if (labels)
+    result.metrics =
+        classificationMetrics(argmax(result.logits, result.numLabels),
+                              {static_cast<const int32_t *>(labels->data),
+                               static_cast<size_t>(data.size())},
+                              static_cast<int32_t>(result.numLabels));
+  result.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
+  return result;
+}

@@ -1,0 +1,156 @@
+//===- Model.cpp - A program with its parameters --------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/Model.h"
+#include "pst/Runtime/Error.h"
+
+#include <cmath>
+#include <cstring>
+
+using namespace pst;
+using namespace pst::runtime;
+
+static const TensorType kF32{ElementType::f32, {}};
+static const TensorType kF64{ElementType::f64, {}};
+static const TensorType kI64{ElementType::i64, {}};
+
+/// Binds a scalar argument, which must be of the type that the calling
+/// convention gives it.
+static void bindScalar(Invocation &call, const char *name,
+                       const TensorType &type, const void *data) {
+  for (const Argument &argument : call.entryPoint().arguments)
+    if (argument.name == name && argument.type != type)
+      throw Error("the argument \"" + std::string(name) + "\" of \"" +
+                  call.entryPoint().symbol + "\" must be of type " +
+                  std::string(pst::name(type.element)) +
+                  ": the bundle does not follow the calling convention");
+  call.bind(name, data);
+}
+
+Model::Model(std::shared_ptr<const Program> program,
+             std::shared_ptr<const ModelFiles> files, uint64_t seed)
+    : store(std::move(program), std::move(files), seed) {
+  auto make = [&](std::optional<Invocation> &call, const char *entry) {
+    if (this->program().has(entry))
+      call.emplace(store, entry);
+  };
+  make(selectCall, "select");
+  make(forwardBackwardCall, "forward_backward");
+  make(applyCall, "apply");
+  make(forwardCall, "forward");
+  make(materializeCall, "materialize");
+}
+
+/// An entry point's call, or the error that names it.
+static Invocation &need(std::optional<Invocation> &call, const Program &program,
+                        const char *entry) {
+  if (!call)
+    program.entryPoint(entry); // throws
+  return *call;
+}
+
+int64_t Model::batchSize() const {
+  const char *entry = forwardCall ? "forward" : "forward_backward";
+  return Batch(program().entryPoint(entry)).capacity();
+}
+
+int64_t Model::numLabels() const {
+  for (const Argument &argument : program().entryPoint("forward").arguments)
+    if (argument.kind == Argument::Kind::output && argument.name == "logits")
+      return argument.type.shape.back();
+  throw Error("the entry point \"forward\" has no output \"logits\"");
+}
+
+bool Model::isRegression() const {
+  const char *entry = forwardCall ? "forward" : "forward_backward";
+  for (const Argument &argument : program().entryPoint(entry).arguments)
+    if (argument.kind == Argument::Kind::input && argument.name == "labels")
+      return argument.type.element == ElementType::f32;
+  throw Error("the program has no input \"labels\"");
+}
+
+void Model::select(double sparsity) {
+  if (!selectCall || (selectionStands && sparsity == currentSparsity))
+    return;
+  if (!(sparsity >= 0 && sparsity < 1))
+    throw Error("sparsity must lie in [0, 1), but is " +
+                std::to_string(sparsity));
+  bindScalar(*selectCall, "sparsity", kF64, &sparsity);
+  (*selectCall)();
+  currentSparsity = sparsity;
+  selectionStands = true;
+  for (const SparseLayer &layer : manifest().sparseLayers) {
+    float threshold;
+    std::memcpy(&threshold, store.data(layer.threshold), sizeof threshold);
+    if (std::isnan(threshold))
+      throw Error("a score of layer \"" + layer.weight +
+                  "\" is NaN: its parameters have diverged; lower the learning "
+                  "rate (--learning_rate), or clip the gradients "
+                  "(--max_grad_norm 1)");
+  }
+}
+
+static void bindBatch(Invocation &call, const Batch &batch) {
+  for (const Batch::Buffer &buffer : batch.buffers())
+    call.bind(buffer.name, buffer.bytes.data());
+}
+
+float Model::forwardBackward(const Batch &batch, float lossScale,
+                             int64_t seed) {
+  Invocation &call = need(forwardBackwardCall, program(), "forward_backward");
+  float loss = 0;
+  bindBatch(call, batch);
+  bindScalar(call, "loss_scale", kF32, &lossScale);
+  bindScalar(call, "seed", kI64, &seed);
+  bindScalar(call, "loss", kF32, &loss);
+  call();
+  return loss;
+}
+
+float Model::apply(const ApplyOptions &options) {
+  Invocation &call = need(applyCall, program(), "apply");
+  float learningRate = static_cast<float>(options.learningRate);
+  float beta1 = static_cast<float>(options.beta1);
+  float beta2 = static_cast<float>(options.beta2);
+  float epsilon = static_cast<float>(options.epsilon);
+  float weightDecay = static_cast<float>(options.weightDecay);
+  float maxGradNorm = static_cast<float>(options.maxGradNorm);
+  double t = static_cast<double>(options.step);
+  float correction1 = static_cast<float>(1 - std::pow(options.beta1, t));
+  float correction2 = static_cast<float>(1 - std::pow(options.beta2, t));
+  float norm = 0;
+  bindScalar(call, "learning_rate", kF32, &learningRate);
+  bindScalar(call, "beta1", kF32, &beta1);
+  bindScalar(call, "beta2", kF32, &beta2);
+  bindScalar(call, "epsilon", kF32, &epsilon);
+  bindScalar(call, "weight_decay", kF32, &weightDecay);
+  bindScalar(call, "bias_correction1", kF32, &correction1);
+  bindScalar(call, "bias_correction2", kF32, &correction2);
+  bindScalar(call, "max_grad_norm", kF32, &maxGradNorm);
+  bindScalar(call, "grad_norm", kF32, &norm);
+  call();
+  invalidateSelection();
+  return norm;
+}
+
+float Model::forward(const Batch &batch, float lossScale, float *logits) {
+  Invocation &call = need(forwardCall, program(), "forward");
+  float loss = 0;
+  bindBatch(call, batch);
+  bindScalar(call, "loss_scale", kF32, &lossScale);
+  bindScalar(call, "loss", kF32, &loss);
+  call.bind("logits", logits);
+  call();
+  return loss;
+}
+
+void Model::materialize(const std::map<std::string, void *> &targets) {
+  Invocation &call = need(materializeCall, program(), "materialize");
+  for (const auto &[name, data] : targets)
+    call.bind(name, data);
+  call();
+}

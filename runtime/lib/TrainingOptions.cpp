@@ -1,0 +1,169 @@
+//===- TrainingOptions.cpp - What determines a run ------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/TrainingOptions.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Model.h"
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+using namespace pst;
+using namespace pst::runtime;
+
+/// The shortest of the usual notations that reads back to the same double.
+static std::string spell(double value) {
+  char text[32];
+  for (int digits : {6, 17}) {
+    std::snprintf(text, sizeof text, "%.*g", digits, value);
+    if (std::stod(text) == value)
+      break;
+  }
+  return text;
+}
+
+static void require(bool ok, const char *flag, const std::string &expected,
+                    double value) {
+  if (!ok)
+    throw Error("--" + std::string(flag) + " must be " + expected +
+                ", but is " + spell(value));
+}
+
+static void checkRanges(const TrainingOptions &o) {
+  if (o.outputDir.empty())
+    throw Error("--output_dir is not given: checkpoints and the log need a "
+                "directory");
+  auto positive = [](const char *flag, double value) {
+    require(value > 0 && std::isfinite(value), flag, "positive", value);
+  };
+  auto notNegative = [](const char *flag, double value) {
+    require(value >= 0 && std::isfinite(value), flag, "0 or more", value);
+  };
+  auto share = [](const char *flag, double value) {
+    require(value >= 0 && value <= 1, flag, "in [0, 1]", value);
+  };
+  auto belowOne = [](const char *flag, double value) {
+    require(value >= 0 && value < 1, flag, "in [0, 1)", value);
+  };
+  notNegative("learning_rate", o.learningRate);
+  if (o.maxSteps <= 0)
+    positive("num_train_epochs", o.numTrainEpochs);
+  notNegative("warmup_steps", static_cast<double>(o.warmupSteps));
+  share("warmup_ratio", o.warmupRatio);
+  belowOne("adam_beta1", o.adamBeta1);
+  belowOne("adam_beta2", o.adamBeta2);
+  positive("adam_epsilon", o.adamEpsilon);
+  notNegative("weight_decay", o.weightDecay);
+  notNegative("max_grad_norm", o.maxGradNorm);
+  positive("gradient_accumulation_steps",
+           static_cast<double>(o.gradientAccumulationSteps));
+  if (o.sparsity)
+    belowOne("sparsity", *o.sparsity);
+  belowOne("initial_sparsity", o.initialSparsity);
+  share("initial_warmup", o.initialWarmup);
+  share("final_warmup", o.finalWarmup);
+  require(o.initialWarmup + o.finalWarmup <= 1, "final_warmup",
+          "at most 1 - initial_warmup (" + spell(1 - o.initialWarmup) + ")",
+          o.finalWarmup);
+  positive("logging_steps", static_cast<double>(o.loggingSteps));
+  positive("eval_steps", static_cast<double>(o.evalSteps));
+  positive("save_steps", static_cast<double>(o.saveSteps));
+  notNegative("save_total_limit", static_cast<double>(o.saveTotalLimit));
+  notNegative("num_threads", o.numThreads);
+}
+
+/// A metric that `evaluate` gives for this kind of model.
+static std::string checkMetric(const std::string &metric, const Model &model) {
+  bool regression = model.isRegression();
+  if (metric.empty())
+    return regression ? "pearson" : "accuracy";
+  std::vector<std::string> choices{"loss"};
+  if (regression)
+    choices.insert(choices.end(), {"pearson", "spearman", "mse"});
+  else
+    choices.insert(choices.end(), {"accuracy", "matthews"});
+  if (!regression && model.numLabels() == 2)
+    choices.push_back("f1");
+  std::string list;
+  for (const std::string &choice : choices) {
+    if (choice == metric)
+      return metric;
+    list += (list.empty() ? "" : ", ") + choice;
+  }
+  throw Error("--metric_for_best_model must be one of " + list +
+              " for this model, but is " + metric);
+}
+
+TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
+                                    const Model &model, int64_t numExamples) {
+  checkRanges(options);
+  auto roundUp = [](int64_t count, int64_t size) {
+    return (count + size - 1) / size;
+  };
+  TrainingPlan plan;
+  plan.numExamples = numExamples;
+  plan.batchSize =
+      Batch(model.program().entryPoint("forward_backward")).capacity();
+  plan.microBatchesPerEpoch = roundUp(numExamples, plan.batchSize);
+  plan.stepsPerEpoch =
+      roundUp(plan.microBatchesPerEpoch, options.gradientAccumulationSteps);
+  double steps = options.maxSteps > 0
+                     ? static_cast<double>(options.maxSteps)
+                     : std::ceil(options.numTrainEpochs *
+                                 static_cast<double>(plan.stepsPerEpoch));
+  require(steps < 1e15, "num_train_epochs", "a sensible number",
+          options.numTrainEpochs);
+  plan.totalSteps = static_cast<int64_t>(steps);
+  plan.warmupSteps =
+      options.warmupSteps > 0
+          ? options.warmupSteps
+          : static_cast<int64_t>(std::ceil(options.warmupRatio * steps));
+
+  bool mask = model.hasMask();
+  double sparsity = options.sparsity.value_or(mask ? 0.9 : 0.0);
+  if (!mask && (sparsity > 0 || options.initialSparsity > 0))
+    throw Error("--sparsity is " + spell(sparsity) + ", but the method \"" +
+                model.manifest().method +
+                "\" of this program has no score by which it could prune");
+  require(options.initialSparsity <= sparsity || !mask, "initial_sparsity",
+          "at most the final sparsity (" + spell(sparsity) + ")",
+          options.initialSparsity);
+  plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
+                   options.finalWarmup, plan.totalSteps};
+  plan.metric = checkMetric(options.metricForBestModel, model);
+  plan.greaterIsBetter = plan.metric != "loss" && plan.metric != "mse";
+  return plan;
+}
+
+std::map<std::string, std::string>
+pst::runtime::trajectory(const TrainingOptions &options,
+                         const TrainingPlan &plan, const Model &model,
+                         const Dataset &data) {
+  std::map<std::string, std::string> values{
+      {"learning_rate", spell(options.learningRate)},
+      {"max_steps (or num_train_epochs)", std::to_string(plan.totalSteps)},
+      {"warmup_steps", std::to_string(plan.warmupSteps)},
+      {"adam_beta1", spell(options.adamBeta1)},
+      {"adam_beta2", spell(options.adamBeta2)},
+      {"adam_epsilon", spell(options.adamEpsilon)},
+      {"weight_decay", spell(options.weightDecay)},
+      {"max_grad_norm", spell(options.maxGradNorm)},
+      {"gradient_accumulation_steps",
+       std::to_string(options.gradientAccumulationSteps)},
+      {"seed", std::to_string(options.seed)},
+      {"per_device_train_batch_size", std::to_string(plan.batchSize)},
+      {"training data (digest)", data.digest()},
+  };
+  if (model.hasMask()) {
+    values["sparsity"] = spell(plan.sparsity.finalSparsity);
+    values["initial_sparsity"] = spell(plan.sparsity.initialSparsity);
+    values["initial_warmup"] = spell(plan.sparsity.initialWarmup);
+    values["final_warmup"] = spell(plan.sparsity.finalWarmup);
+  }
+  return values;
+}
