@@ -86,11 +86,13 @@ class Function:
 
 
 def _tensors(entry: dict, kind: str) -> list[Tensor]:
-    return [
-        Tensor(a["name"], a["type"]["element"], tuple(a["type"]["shape"]))
-        for a in entry["arguments"]
-        if a["kind"] == kind
-    ]
+    return [Tensor(a["name"], *parse_type(a["type"])) for a in entry["arguments"] if a["kind"] == kind]
+
+
+def parse_type(text: str) -> tuple[str, tuple[int, ...]]:
+    """A manifest's "f32[3,5]" as ("f32", (3, 5))."""
+    element, _, shape = text.rstrip("]").partition("[")
+    return element, tuple(int(size) for size in shape.split(",")) if shape else ()
 
 
 def _numpy_type(tensor: Tensor):

@@ -84,6 +84,14 @@ def event(wall_time: float, step: int = 0, scalars: dict | None = None, version:
     return out
 
 
+def remove_events(directory) -> None:
+    """Removes the event files of earlier runs from `directory`."""
+    if os.path.isdir(directory):
+        for name in os.listdir(directory):
+            if name.startswith("events.out.tfevents."):
+                os.remove(os.path.join(directory, name))
+
+
 class EventWriter:
     """Appends scalars to a new event file in `directory`."""
 

@@ -6,18 +6,20 @@ model. The loop itself is the runtime's; this reads, compiles and reports."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
-
 import threading
 from dataclasses import asdict
 
 import numpy as np
 
 from . import _pst
+from .compiled import parse_type
 from .data import DataError, Encoded, Examples, Labels, Tokenizer, find_task, read_examples
 from .options import Options
 from .report import Reporter
+from .tensorboard import remove_events
 
 # Spellings of Hugging Face for the runtime's metrics.
 _METRICS = {
@@ -155,6 +157,8 @@ class Trainer:
         self.warnings: list[str] = []
         if train is None:
             raise ValueError("Trainer needs training data: train=...")
+        if not self.options.output_dir:
+            raise ValueError("Trainer needs a directory for checkpoints and logs: output_dir=...")
         train = self._examples(train, "the training data", self.options.max_train_samples)
         evaluation = None if eval is None else self._examples(eval, "the evaluation data", self.options.max_eval_samples)
 
@@ -168,7 +172,7 @@ class Trainer:
 
         if self.options.bundle:
             program = _pst.Program.load(self.options.bundle)
-            self.length = _program_length(program, encoded, self.options.bundle)
+            self.length = _program_length(program, self.options.bundle)
         else:
             settings = compiler_options(self.options, self.labels, self.length, True)
             program = _pst.compile_model(self.model_dir, settings)
@@ -214,7 +218,7 @@ class Trainer:
     def trainable_parameters(self) -> int:
         """Number of elements that training changes."""
         parameters = json.loads(self.program.manifest)["parameters"]
-        return sum(int(np.prod(p["type"]["shape"])) for p in parameters if p["role"] == "trainable")
+        return sum(math.prod(parse_type(p["type"])[1]) for p in parameters if p["role"] == "trainable")
 
     @property
     def sparsity(self) -> float:
@@ -231,17 +235,18 @@ class Trainer:
         """
         options = self.options
         directory = options.logging_dir or os.path.join(options.output_dir, "tensorboard")
-        if not options.output_dir or options.report_to == "none":
-            directory = None
-        reporter = self._reporter or Reporter(directory)
+        reporter = self._reporter or Reporter(None if options.report_to == "none" else directory)
         for warning in self.warnings:
             reporter.line("warning: " + warning)
         begun = False
 
         def on_step(record):
             nonlocal begun
-            if not begun and options.output_dir:
+            if not begun:
+                # Only now is it sure that the output directory is this run's.
                 self._write_run_file()
+                if options.overwrite_output_dir:
+                    remove_events(directory)
                 begun = True
             reporter.on_step(record)
 
@@ -306,13 +311,13 @@ def truncation_warning(examples: Examples, encoded: Encoded, limit: int) -> str:
     return f"{examples.path}: {encoded.truncated} of {len(examples)} examples are longer than {limit} tokens and were cut"
 
 
-def _program_length(program, encoded: list[Encoded], bundle: str) -> int:
+def _program_length(program, bundle: str) -> int:
     """The sequence length that a bundle was compiled for."""
     entry = json.loads(program.manifest)["entry_points"].get("forward")
-    shape = next((a["type"]["shape"] for a in (entry or {}).get("arguments", []) if a["name"] == "input_ids"), None)
-    if shape is None:
+    kind = next((a["type"] for a in (entry or {}).get("arguments", []) if a["name"] == "input_ids"), None)
+    if kind is None:
         raise DataError(f"{bundle}: the bundle has no 'forward' that reads input_ids: it is not that of a model")
-    return shape[1]
+    return parse_type(kind)[1][1]
 
 
 class _StopOnSignal:
