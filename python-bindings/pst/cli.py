@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         compile_,
         {},
-        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 dropout max_seq_length "
+        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude dropout max_seq_length "
         "per_device_train_batch_size".split(),
     )
 

@@ -57,6 +57,7 @@ class Options:
     weight_beta: float = _option(1.0, "factor of UV in the weight")
     mask_alpha1: float = _option(1.0, "factor of AB in the importance")
     mask_alpha2: float = _option(1.0, "factor of the importance's rows R and columns C")
+    detach_magnitude: bool = _option(False, "do not let the importance's |W'| pass gradients on (the reference does)")
     dropout: float | None = _option(None, "dropout probability of hidden states and attention (default: the model's)")
 
     # Training.

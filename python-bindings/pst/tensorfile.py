@@ -50,7 +50,16 @@ class TensorFile:
         self.metadata = header.pop("__metadata__", {})
         self._entries = header
         self._start = 8 + length
-        self._size = size
+        for name, entry in header.items():
+            try:
+                end = self._start + int(entry["data_offsets"][1])
+            except (TypeError, KeyError, IndexError, ValueError):
+                raise TensorFileError(f'{self.path}: tensor "{name}" is described wrongly') from None
+            if end > size:
+                raise TensorFileError(
+                    f'{self.path}: tensor "{name}" ends at byte {end}, past the end of the file ({size} bytes): '
+                    "the file is cut short"
+                )
 
     def names(self) -> list[str]:
         return list(self._entries)
@@ -69,11 +78,6 @@ class TensorFile:
             raise TensorFileError(
                 f'{self.path}: tensor "{name}" has {end - begin} bytes, and its type and shape need '
                 f"{count * kind.itemsize}"
-            )
-        if self._start + end > self._size:
-            raise TensorFileError(
-                f'{self.path}: tensor "{name}" ends at byte {self._start + end}, past the end of the file '
-                f"({self._size} bytes): the file is cut short"
             )
         if count == 0:
             return np.zeros(entry["shape"], kind)

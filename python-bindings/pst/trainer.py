@@ -77,6 +77,7 @@ def compiler_options(options: Options, labels: Labels, length: int, training: bo
         settings["mask_rank"] = options.mask_rank
         settings["mask_alpha1"] = float(options.mask_alpha1)
         settings["mask_alpha2"] = float(options.mask_alpha2)
+        settings["detach_magnitude"] = options.detach_magnitude
     if options.dropout is not None:
         settings["dropout"] = float(options.dropout)
     return settings

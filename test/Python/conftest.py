@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -32,3 +33,92 @@ def vocabulary(tmp_path):
     (directory / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     (directory / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True}))
     return directory
+
+
+CONFIG = {
+    "architectures": ["BertForSequenceClassification"],
+    "model_type": "bert",
+    "vocab_size": len(WORDS),
+    "hidden_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 20,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 40,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+}
+
+
+def bert_tensors(config, seed=0, prefix="bert."):
+    """Random weights of a BERT without its classifier."""
+    rng = np.random.default_rng(seed)
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    tensors = {}
+
+    def matrix(name, rows, columns):
+        tensors[prefix + name] = (rng.standard_normal((rows, columns)) * 0.3).astype(np.float32)
+
+    def linear(name, rows, columns):
+        matrix(name + ".weight", rows, columns)
+        tensors[f"{prefix}{name}.bias"] = (rng.standard_normal(rows) * 0.1).astype(np.float32)
+
+    def norm(name):
+        tensors[f"{prefix}{name}.weight"] = (1 + 0.1 * rng.standard_normal(hidden)).astype(np.float32)
+        tensors[f"{prefix}{name}.bias"] = (0.1 * rng.standard_normal(hidden)).astype(np.float32)
+
+    matrix("embeddings.word_embeddings.weight", config["vocab_size"], hidden)
+    matrix("embeddings.position_embeddings.weight", config["max_position_embeddings"], hidden)
+    matrix("embeddings.token_type_embeddings.weight", config["type_vocab_size"], hidden)
+    norm("embeddings.LayerNorm")
+    for i in range(config["num_hidden_layers"]):
+        layer = f"encoder.layer.{i}."
+        for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            linear(layer + name, hidden, hidden)
+        norm(layer + "attention.output.LayerNorm")
+        linear(layer + "intermediate.dense", inner, hidden)
+        linear(layer + "output.dense", hidden, inner)
+        norm(layer + "output.LayerNorm")
+    linear("pooler.dense", hidden, hidden)
+    return tensors
+
+
+def write_model(directory, config=CONFIG, tensors=None):
+    """A small BERT with a tokenizer, as a model directory."""
+    from pst import tensorfile
+
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(config, indent=2))
+    tensorfile.write(directory / "model.safetensors", tensors or bert_tensors(config), {"format": "pt"})
+    (directory / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+    (directory / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "tokenizer_class": "BertTokenizer"}))
+    return directory
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path / "pretrained")
+
+
+def write_data(path, count=48, seed=0):
+    """Sentences whose label says whether they hold "not"."""
+    rng = np.random.default_rng(seed)
+    lines = ["sentence\tlabel"]
+    for _ in range(count):
+        words = [WORDS[i] for i in rng.integers(5, len(WORDS), rng.integers(2, 9)) if WORDS[i] not in ("not", "##s")]
+        label = rng.integers(2)
+        if label:
+            words.insert(int(rng.integers(len(words) + 1)), "not")
+        lines.append(" ".join(words or ["the"]) + "\t" + ("yes" if label else "no"))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Training and evaluation files."""
+    return write_data(tmp_path / "train.tsv"), write_data(tmp_path / "dev.tsv", 21, 1)
