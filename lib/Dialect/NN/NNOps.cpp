@@ -31,35 +31,38 @@ static LogicalResult verifyShape(Operation *op, StringRef what, Value value,
          << type;
 }
 
-/// Checks that `length` divides the rows of `tokens` and fits the table.
+/// Checks that `length` divides the rows of `tokens` and fits the table, which
+/// the message calls `what`.
 static LogicalResult verifyPositions(Operation *op, int64_t length,
-                                     Value tokens, Value table) {
+                                     Value tokens, StringRef what,
+                                     Value table) {
   int64_t rows = typeOf(tokens).getDimSize(0);
-  if (length <= 0 || rows % length != 0)
-    return op->emitOpError("length ")
-           << length << " must divide the " << rows << " tokens";
-  if (length > typeOf(table).getDimSize(0))
-    return op->emitOpError("length ")
-           << length << " is past the " << typeOf(table).getDimSize(0)
-           << " positions of the table";
-  if (typeOf(tokens).getDimSize(1) != typeOf(table).getDimSize(1))
-    return op->emitOpError("must have a table of ")
-           << typeOf(tokens).getDimSize(1) << " columns, as the tokens have, "
-           << "but got " << typeOf(table);
+  if (length <= 0 || rows % length != 0) // (C1)
+    return op->emitOpError("length must be positive and divide the ")
+           << rows << " tokens, but got " << length;
+  if (length > typeOf(table).getDimSize(0)) // (C1)
+    return op->emitOpError("length must be at most the ")
+           << typeOf(table).getDimSize(0) << " rows of the " << what
+           << ", but got " << length;
+  if (typeOf(tokens).getDimSize(1) != typeOf(table).getDimSize(1)) // (C2)
+    return op->emitOpError("must have a ")
+           << what << " of " << typeOf(tokens).getDimSize(1)
+           << " columns, as the tokens have, but got " << typeOf(table);
   return success();
 }
 
-static LogicalResult verifyEmbedding(Operation *op, Value indices, Value rows,
-                                     Value table) {
-  RankedTensorType type = typeOf(indices);
-  return verifyShape(op, "a row for each index", rows,
-                     {type.getNumElements(), typeOf(table).getDimSize(1)});
+/// Checks that `rows` (called `what`) has a row of the table for each index.
+static LogicalResult verifyEmbedding(Operation *op, Value indices,
+                                     StringRef what, Value rows, Value table) {
+  return verifyShape(
+      op, what, rows,
+      {typeOf(indices).getNumElements(), typeOf(table).getDimSize(1)}); // (C1)
 }
 
 static LogicalResult verifyProbability(Operation *op, double probability) {
   if (probability >= 0.0 && probability < 1.0)
     return success();
-  return op->emitOpError("dropout probability must be in [0, 1), but got ")
+  return op->emitOpError("probability must be in [0, 1), but got ")
          << probability;
 }
 
@@ -73,11 +76,13 @@ static LogicalResult verifyAttention(Operation *op, Value query, Value mask,
            << type.getDimSize(0) << " tokens, but the mask " << maskType
            << " has " << maskType.getNumElements();
   if (heads <= 0 || type.getDimSize(1) % heads != 0) // (C2)
-    return op->emitOpError("heads ")
-           << heads << " must divide the " << type.getDimSize(1) << " columns";
+    return op->emitOpError("heads must be positive and divide the ")
+           << type.getDimSize(1) << " columns, but got " << heads;
   if (static_cast<bool>(seed) != probability.has_value() || // (C3)
       static_cast<bool>(seed) != site.has_value())
-    return op->emitOpError("must have seed, probability and site, or none");
+    return op->emitOpError(
+        "must have a seed, a probability and a site, or none "
+        "of them");
   return probability ? verifyProbability(op, probability->convertToDouble())
                      : success();
 }
@@ -86,13 +91,15 @@ static LogicalResult verifySelectToken(Operation *op, Value tokens, Value rows,
                                        int64_t index) {
   RankedTensorType all = typeOf(tokens), some = typeOf(rows);
   if (all.getDimSize(1) != some.getDimSize(1) || some.getDimSize(0) == 0 ||
-      all.getDimSize(0) % some.getDimSize(0) != 0)
-    return op->emitOpError("cannot take one token of each sequence from ")
-           << all << " to " << some;
+      all.getDimSize(0) % some.getDimSize(0) != 0) // (C1)
+    return op->emitOpError("must take one row for each sequence of ")
+           << all << ", of " << all.getDimSize(1)
+           << " columns and a number that divides " << all.getDimSize(0)
+           << ", but got " << some;
   int64_t length = all.getDimSize(0) / some.getDimSize(0);
-  if (index < 0 || index >= length)
-    return op->emitOpError("index ")
-           << index << " is outside a sequence of " << length;
+  if (index < 0 || index >= length) // (C2)
+    return op->emitOpError("index must be in [0, ")
+           << length << "), the tokens of a sequence, but got " << index;
   return success();
 }
 
@@ -101,38 +108,32 @@ static LogicalResult verifyLoss(Operation *op, Value rows, Value labels,
   RankedTensorType type = typeOf(labels);
   Type element = classes ? Type(IntegerType::get(op->getContext(), 32))
                          : Type(Float32Type::get(op->getContext()));
-  auto expected =
-      RankedTensorType::get({typeOf(rows).getDimSize(0)}, element);
-  if (type != expected)
+  auto expected = RankedTensorType::get({typeOf(rows).getDimSize(0)}, element);
+  if (type != expected) // (C1)
     return op->emitOpError("must have labels of type ")
            << expected << ", but got " << type;
-  if (!classes && typeOf(rows).getDimSize(1) != 1)
+  if (!classes && typeOf(rows).getDimSize(1) != 1) // (C2)
     return op->emitOpError("must have predictions of one column, but got ")
            << typeOf(rows);
   return success();
 }
 
-static LogicalResult verifyEpsilon(Operation *op, const APFloat &epsilon) {
-  if (epsilon.convertToDouble() > 0.0)
-    return success();
-  return op->emitOpError("epsilon must be positive, but got ")
-         << epsilon.convertToDouble();
-}
-
 LogicalResult EmbeddingOp::verify() {
-  return verifyEmbedding(*this, getIndices(), getResult(), getTable());
+  return verifyEmbedding(*this, getIndices(), "a result", getResult(),
+                         getTable());
 }
 
 LogicalResult EmbeddingBackwardOp::verify() {
-  return verifyEmbedding(*this, getIndices(), getGradient(), getResult());
+  return verifyEmbedding(*this, getIndices(), "a gradient", getGradient(),
+                         getResult());
 }
 
 LogicalResult AddPositionsOp::verify() {
-  return verifyPositions(*this, getLength(), getInput(), getTable());
+  return verifyPositions(*this, getLength(), getInput(), "table", getTable());
 }
 
 LogicalResult PositionSumOp::verify() {
-  return verifyPositions(*this, getLength(), getInput(), getResult());
+  return verifyPositions(*this, getLength(), getInput(), "result", getResult());
 }
 
 LogicalResult LinearOp::verify() {
@@ -141,8 +142,9 @@ LogicalResult LinearOp::verify() {
   int64_t tokens = typeOf(getInput()).getDimSize(0);
   if (failed(verifyShape(*this, "an input", getInput(), {tokens, m})) ||
       failed(verifyShape(*this, "a result", getResult(), {tokens, n})))
-    return failure(); // (C1)
-  return getBias() ? verifyShape(*this, "a bias", getBias(), {n}) : success();
+    return failure();                                             // (C1)
+  return getBias() ? verifyShape(*this, "a bias", getBias(), {n}) // (C2)
+                   : success();
 }
 
 LogicalResult MatmulOp::verify() {
@@ -151,8 +153,8 @@ LogicalResult MatmulOp::verify() {
   int64_t m = a[getTransposeLhs() ? 1 : 0], k = a[getTransposeLhs() ? 0 : 1];
   int64_t kb = b[getTransposeRhs() ? 1 : 0], n = b[getTransposeRhs() ? 0 : 1];
   if (k != kb) // (C1)
-    return emitOpError("sums over ") << k << " elements on the left, but over "
-                                     << kb << " on the right";
+    return emitOpError("sums over ")
+           << k << " elements on the left, but over " << kb << " on the right";
   return verifyShape(*this, "a result", getResult(), {m, n});
 }
 
@@ -169,19 +171,23 @@ OpFoldResult DropoutOp::fold(FoldAdaptor) {
   return getProbability().isZero() ? getInput() : Value();
 }
 
-LogicalResult LayerNormOp::verify() {
-  int64_t columns = typeOf(getInput()).getDimSize(1);
-  if (failed(verifyShape(*this, "a scale", getScale(), {columns})) ||
-      failed(verifyShape(*this, "a shift", getShift(), {columns})))
+static LogicalResult verifyLayerNorm(Operation *op, Value input, Value scale,
+                                     const APFloat &epsilon) {
+  if (failed(verifyShape(op, "a scale", scale,
+                         {typeOf(input).getDimSize(1)}))) // (C1)
     return failure();
-  return verifyEpsilon(*this, getEpsilon());
+  if (epsilon.convertToDouble() > 0.0) // (C2)
+    return success();
+  return op->emitOpError("epsilon must be positive, but got ")
+         << epsilon.convertToDouble();
+}
+
+LogicalResult LayerNormOp::verify() {
+  return verifyLayerNorm(*this, getInput(), getScale(), getEpsilon());
 }
 
 LogicalResult LayerNormBackwardOp::verify() {
-  if (failed(verifyShape(*this, "a scale", getScale(),
-                         {typeOf(getInput()).getDimSize(1)})))
-    return failure();
-  return verifyEpsilon(*this, getEpsilon());
+  return verifyLayerNorm(*this, getInput(), getScale(), getEpsilon());
 }
 
 LogicalResult AttentionOp::verify() {

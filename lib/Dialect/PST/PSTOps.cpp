@@ -11,6 +11,8 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace pst;
 
@@ -23,12 +25,18 @@ using namespace pst;
 
 LogicalResult ParameterOp::verify() {
   auto type = cast<RankedTensorType>(getType());
-  if (getRole() == Role::Trainable && !type.getElementType().isF32()) // (C1)
+  if (getRole() == ParameterRole::Trainable &&
+      !type.getElementType().isF32()) // (C1)
     return emitOpError("is trainable, so its elements must be f32, but got ")
            << type;
   if (getInitializer().getKind() == InitializerKind::File && // (C2)
       getInitializer().getSource().empty())
     return emitOpError("is initialised from a file, but names no tensor");
+  double value = getInitializer().getValue().convertToDouble();
+  if (getInitializer().getKind() == InitializerKind::Normal && // (C3)
+      !(value >= 0.0 && std::isfinite(value)))
+    return emitOpError("must have a standard deviation from 0, but got ")
+           << value;
   return success();
 }
 
@@ -39,8 +47,7 @@ static FailureOr<ParameterOp> verifyParameterUse(Operation *op,
                                                  SymbolTableCollection &table) {
   auto parameter = table.lookupNearestSymbolFrom<ParameterOp>(op, name);
   if (!parameter)
-    return op->emitOpError("names ")
-           << name << ", which is no 'pst.parameter'";
+    return op->emitOpError("names ") << name << ", which is no 'pst.parameter'";
   auto declared = cast<RankedTensorType>(parameter.getType());
   if (declared.getShape() != type.getShape() ||
       declared.getElementType() != type.getElementType()) {
@@ -54,13 +61,14 @@ static FailureOr<ParameterOp> verifyParameterUse(Operation *op,
 }
 
 static LogicalResult verifyRole(Operation *op, ParameterOp parameter,
-                                Role role) {
+                                ParameterRole role) {
   if (parameter.getRole() == role)
     return success();
   InFlightDiagnostic error = op->emitOpError("needs a parameter of role '")
-                             << stringifyRole(role) << "', but "
-                             << parameter.getSymNameAttr() << " is '"
-                             << stringifyRole(parameter.getRole()) << "'";
+                             << stringifyParameterRole(role) << "', but "
+                             << FlatSymbolRefAttr::get(parameter) << " is '"
+                             << stringifyParameterRole(parameter.getRole())
+                             << "'";
   error.attachNote(parameter.getLoc()) << "declared here";
   return error;
 }
@@ -76,7 +84,7 @@ LogicalResult LoadOp::verifySymbolUses(SymbolTableCollection &table) {
   if (failed(parameter))
     return failure();
   return getPart() == Part::Gradient
-             ? verifyRole(*this, *parameter, Role::Trainable)
+             ? verifyRole(*this, *parameter, ParameterRole::Trainable)
              : success();
 }
 
@@ -89,8 +97,9 @@ void LoadOp::getEffects(
 LogicalResult StoreOp::verifySymbolUses(SymbolTableCollection &table) {
   FailureOr<ParameterOp> parameter = verifyParameterUse(
       *this, getParameterAttr(), cast<ShapedType>(getValue().getType()), table);
-  return failed(parameter) ? failure()
-                           : verifyRole(*this, *parameter, Role::State);
+  return failed(parameter)
+             ? failure()
+             : verifyRole(*this, *parameter, ParameterRole::State);
 }
 
 void StoreOp::getEffects(
@@ -102,8 +111,9 @@ void StoreOp::getEffects(
 LogicalResult AccumulateOp::verifySymbolUses(SymbolTableCollection &table) {
   FailureOr<ParameterOp> parameter = verifyParameterUse(
       *this, getParameterAttr(), cast<ShapedType>(getValue().getType()), table);
-  return failed(parameter) ? failure()
-                           : verifyRole(*this, *parameter, Role::Trainable);
+  return failed(parameter)
+             ? failure()
+             : verifyRole(*this, *parameter, ParameterRole::Trainable);
 }
 
 void AccumulateOp::getEffects(
@@ -114,8 +124,13 @@ void AccumulateOp::getEffects(
 }
 
 LogicalResult BufferOp::verifySymbolUses(SymbolTableCollection &table) {
-  return verifyParameterUse(*this, getParameterAttr(), getResult().getType(),
-                            table);
+  FailureOr<ParameterOp> parameter = verifyParameterUse(
+      *this, getParameterAttr(), getResult().getType(), table); // (C1)
+  if (failed(parameter))
+    return failure();
+  return getPart() == Part::Gradient // (C2)
+             ? verifyRole(*this, *parameter, ParameterRole::Trainable)
+             : success();
 }
 
 //===----------------------------------------------------------------------===//
@@ -129,13 +144,17 @@ unsigned CriterionOp::getFirstTensor(unsigned i) {
   return first;
 }
 
-unsigned CriterionOp::getNumTensors() { return getFirstTensor(getNumFactors()); }
+unsigned CriterionOp::getNumTensors() {
+  return getFirstTensor(getNumFactors());
+}
 
 YieldOp CriterionOp::getYield() {
   return cast<YieldOp>(getBody().front().getTerminator());
 }
 
-bool CriterionOp::hasScore() { return static_cast<bool>(getYield().getScore()); }
+bool CriterionOp::hasScore() {
+  return static_cast<bool>(getYield().getScore());
+}
 
 /// pst.criterion @name(%w: dense, %uv: lowrank) { ... }
 ParseResult CriterionOp::parse(OpAsmParser &parser, OperationState &result) {
@@ -197,12 +216,25 @@ LogicalResult CriterionOp::verify() {
     return emitOpError("must have one f32 argument for each kind of factor");
   if (block.empty() || !isa<YieldOp>(block.back()))
     return emitOpError("must end with 'pst.yield'");
-  for (Operation &op : block) // (C1)
+  for (int32_t kind : getKinds())
+    if (!symbolizeFactorKind(kind))
+      return emitOpError("has a factor of the unknown kind ") << kind;
+  for (Operation &op : block) { // (C1)
     if (!isa<arith::ConstantOp, arith::AddFOp, arith::SubFOp, arith::MulFOp,
              arith::NegFOp, math::AbsFOp, DetachOp, YieldOp>(op))
       return op.emitOpError("has no place in a criterion: its arithmetic is "
                             "arith.{constant,addf,subf,mulf,negf}, math.absf "
                             "and pst.detach");
+    if (llvm::any_of(op.getResultTypes(),
+                     [](Type type) { return !type.isF32(); }))
+      return op.emitOpError("must compute with f32 in a criterion, but got ")
+             << op.getResult(0).getType();
+    auto fast = dyn_cast<arith::ArithFastMathInterface>(op);
+    if (fast && fast.getFastMathFlagsAttr() && // (C3)
+        fast.getFastMathFlagsAttr().getValue() != arith::FastMathFlags::none)
+      return op.emitOpError("must have no fast-math flags: all kernels must "
+                            "see the same score, to the bit");
+  }
   for (unsigned i = 0; i < getNumFactors(); ++i) // (C2)
     if (getKind(i) == FactorKind::Dense)
       return success();
@@ -214,10 +246,10 @@ LogicalResult pst::verifyFactors(Operation *op, CriterionOp criterion,
                                  TypeRange factors, int64_t &rows,
                                  int64_t &columns) {
   if (factors.size() != criterion.getNumTensors()) {
-    InFlightDiagnostic error =
-        op->emitOpError("has ") << factors.size() << " factor tensors, but "
-                                << criterion.getSymNameAttr() << " reads "
-                                << criterion.getNumTensors();
+    InFlightDiagnostic error = op->emitOpError("has ")
+                               << factors.size() << " factor tensors, but "
+                               << FlatSymbolRefAttr::get(criterion) << " reads "
+                               << criterion.getNumTensors();
     error.attachNote(criterion.getLoc()) << "criterion declared here";
     return error;
   }
@@ -303,8 +335,7 @@ verifyCriterionUse(Operation *op, FlatSymbolRefAttr name, ValueRange factors,
                    int64_t &columns) {
   auto criterion = table.lookupNearestSymbolFrom<CriterionOp>(op, name);
   if (!criterion)
-    return op->emitOpError("names ")
-           << name << ", which is no 'pst.criterion'";
+    return op->emitOpError("names ") << name << ", which is no 'pst.criterion'";
   if (failed(verifyFactors(op, criterion, factors.getTypes(), rows, columns)))
     return failure();
   return criterion;
@@ -324,10 +355,10 @@ static LogicalResult verifyThreshold(Operation *op, CriterionOp criterion,
                                      bool given, bool required) {
   if (given && !criterion.hasScore())
     return op->emitOpError("has a threshold, but ")
-           << criterion.getSymNameAttr() << " yields no score";
+           << FlatSymbolRefAttr::get(criterion) << " yields no score";
   if (required && !given && criterion.hasScore())
     return op->emitOpError("needs a threshold, since ")
-           << criterion.getSymNameAttr() << " yields a score";
+           << FlatSymbolRefAttr::get(criterion) << " yields a score";
   return success();
 }
 
@@ -364,7 +395,7 @@ LogicalResult MaskedMatmulOp::verifySymbolUses(SymbolTableCollection &table) {
   int64_t out = getTransposed() ? columns : rows;
   if (failed(verifyShape(*this, "an input", getInput(), {tokens, in})) ||
       failed(verifyShape(*this, "a result", getResult(), {tokens, out})))
-    return failure(); // (C2)
+    return failure();                                                // (C2)
   return getBias() ? verifyShape(*this, "a bias", getBias(), {rows}) // (C4)
                    : success();
 }
@@ -414,33 +445,43 @@ LogicalResult MaskedWeightOp::verifySymbolUses(SymbolTableCollection &table) {
       *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
   if (failed(criterion) ||
       failed(verifyThreshold(*this, *criterion, !!getThreshold(),
-                             /*required=*/false))) // (C3)
+                             /*required=*/false))) // (C2)
     return failure();
-  return verifyShape(*this, "a result", getResult(), {rows, columns});
+  return verifyShape(*this, "a result", getResult(), {rows, columns}); // (C1)
 }
 
 //===----------------------------------------------------------------------===//
-// AdamWOp, LaunchOp
+// AdamWOp, SpaceOp, LaunchOp
 //===----------------------------------------------------------------------===//
 
 LogicalResult AdamWOp::verify() {
-  uint64_t size = getSize(), decayed = getDecayed();
-  if (decayed > size) // (C1)
+  int64_t size = getSize(), decayed = getDecayed();
+  if (decayed < 0 || decayed > size) // (C1)
     return emitOpError("must decay between 0 and ")
            << size << " elements, but got " << decayed;
   return success();
 }
 
+LogicalResult SpaceOp::verify() {
+  if (llvm::is_contained({"trainable", "gradient", "moment1", "moment2"},
+                         getSpace())) // (C1)
+    return success();
+  return emitOpError("must name the space \"trainable\", \"gradient\", "
+                     "\"moment1\" or \"moment2\", but got ")
+         << getSpaceAttr();
+}
+
 LogicalResult LaunchOp::verify() {
-  if (getWorkspace() > getOutputs().size()) // (C2)
-    return emitOpError("has ") << getOutputs().size() << " outputs, but calls "
-                               << getWorkspace() << " of them workspace";
+  int64_t workspace = getWorkspace(), outputs = getOutputs().size();
+  if (workspace < 0 || workspace > outputs) // (C2)
+    return emitOpError("must have between 0 and ")
+           << outputs << " outputs for workspace, but got " << workspace;
   return success();
 }
 
 LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &table) {
-  auto kernel =
-      table.lookupNearestSymbolFrom<FunctionOpInterface>(*this, getKernelAttr());
+  auto kernel = table.lookupNearestSymbolFrom<FunctionOpInterface>(
+      *this, getKernelAttr());
   if (!kernel)
     return emitOpError("names ") << getKernelAttr() << ", which is no function";
   auto complain = [&](const Twine &what) {
@@ -454,8 +495,8 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &table) {
     return complain(" with " + Twine(getNumOperands()) +
                     " operands, but it takes " +
                     Twine(kernel.getNumArguments()));
-  for (auto [i, pair] : llvm::enumerate(llvm::zip(
-           getOperandTypes(), kernel.getArgumentTypes()))) {
+  for (auto [i, pair] : llvm::enumerate(
+           llvm::zip(getOperandTypes(), kernel.getArgumentTypes()))) {
     auto given = dyn_cast<ShapedType>(std::get<0>(pair));
     auto taken = dyn_cast<ShapedType>(std::get<1>(pair));
     bool same = given && taken
@@ -463,10 +504,10 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &table) {
                           given.getElementType() == taken.getElementType()
                     : std::get<0>(pair) == std::get<1>(pair);
     if (!same) {
-      InFlightDiagnostic error =
-          emitOpError("operand #")
-          << i << " is " << std::get<0>(pair) << ", but " << getKernelAttr()
-          << " takes " << std::get<1>(pair);
+      InFlightDiagnostic error = emitOpError("operand #")
+                                 << i << " is " << std::get<0>(pair) << ", but "
+                                 << getKernelAttr() << " takes "
+                                 << std::get<1>(pair);
       error.attachNote(kernel.getLoc()) << "kernel defined here";
       return error;
     }

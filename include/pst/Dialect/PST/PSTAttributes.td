@@ -23,7 +23,7 @@ class PST_ScalarTensor<Type element, string getter>
                      "scalar tensor">,
       BuildableType<"::mlir::RankedTensorType::get({}, $_builder." # getter # ")">;
 
-def PST_Role : I32EnumAttr<"Role", "where a parameter lives", [
+def PST_Role : I32EnumAttr<"ParameterRole", "where a parameter lives", [
     I32EnumAttrCase<"Frozen", 0, "frozen">,
     I32EnumAttrCase<"Trainable", 1, "trainable">,
     I32EnumAttrCase<"State", 2, "state">]> {

@@ -38,6 +38,7 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
     Constraints:
     - (C1) A `trainable` parameter has elements of type f32.
     - (C2) The initializer `file` names a tensor.
+    - (C3) The standard deviation of `normal` is not negative.
 
     Example:
     ```mlir
@@ -145,8 +146,9 @@ def PST_CriterionOp : PST_Op<"criterion",
     Constraints:
     - (C1) The body holds only ops that the emitter and its derivative know:
       `arith.constant`, `arith.addf`, `arith.subf`, `arith.mulf`, `arith.negf`,
-      `math.absf`, `pst.detach`, and `pst.yield` at its end.
+      `math.absf`, `pst.detach`, and `pst.yield` at its end, all on f32.
     - (C2) At least one factor is `dense`.
+    - (C3) No op has fast-math flags, which would let scores differ.
 
     Example:
     ```mlir
@@ -262,7 +264,8 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C1) The factors have the number, ranks and shapes that the criterion's
       kinds ask for, for an n x m weight.
     - (C2) The input has m columns (n if transposed), the result n (m).
-    - (C3) A threshold is given only to a criterion that yields a score.
+    - (C3) A threshold, with its cut, is given only to a criterion that yields
+      a score.
     - (C4) The bias has n elements; there is none if transposed.
 
     Example:
@@ -308,7 +311,8 @@ def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
     - (C1) The factors have the number, ranks and shapes that the criterion's
       kinds ask for, for an n x m weight.
     - (C2) `outputGradient` is tokens x n and `input` tokens x m.
-    - (C3) A threshold is given exactly if the criterion yields a score.
+    - (C3) A threshold, with its cut, is given exactly if the criterion yields
+      a score.
     - (C4) `wrt` is ascending, within the factors; results have their types.
 
     Example:
@@ -341,8 +345,9 @@ def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
 
     Constraints:
     - (C1) The factors have the number, ranks and shapes that the criterion's
-      kinds ask for, for an n x m weight.
-    - (C3) A threshold is given only to a criterion that yields a score.
+      kinds ask for, for an n x m weight, and the result is n x m.
+    - (C2) A threshold, with its cut, is given only to a criterion that yields
+      a score.
 
     Example:
     ```mlir
@@ -412,6 +417,9 @@ def PST_SpaceOp : PST_Op<"space", [MemoryEffects<[MemRead]>]> {
     stands; what kernels write to it stays. On tensors it is the buffer's
     value, after bufferization the buffer.
 
+    Constraints:
+    - (C1) The space is one of those four.
+
     Example:
     ```mlir
     %p = pst.space "trainable" : tensor<1024xf32>
@@ -420,6 +428,7 @@ def PST_SpaceOp : PST_Op<"space", [MemoryEffects<[MemRead]>]> {
   let arguments = (ins StrAttr:$space);
   let results = (outs AnyTypeOf<[PST_Vector, MemRefRankOf<[F32], [1]>]>:$result);
   let assemblyFormat = "$space attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def PST_BufferOp : PST_Op<"buffer",
@@ -428,6 +437,10 @@ def PST_BufferOp : PST_Op<"buffer",
   let description = [{
     What `pst.load` becomes when tensors become buffers; `-pst-plan-memory`
     replaces it by a place in its role's space, or by the mapped file.
+
+    Constraints:
+    - (C1) The symbol names a `pst.parameter` of the result's shape and type.
+    - (C2) Only a trainable parameter has a gradient.
 
     Example:
     ```mlir
@@ -454,7 +467,7 @@ def PST_LaunchOp : PST_Op<"launch",
     Constraints:
     - (C1) The kernel is a function of the operands' element types and shapes,
       as buffers, without results.
-    - (C2) `workspace` is at most the number of outputs.
+    - (C2) `workspace` is between 0 and the number of outputs.
 
     Example:
     ```mlir

@@ -1,0 +1,380 @@
+// RUN: pst-opt %s --split-input-file --verify-diagnostics
+
+// One function for each constraint of each op.
+
+func.func @embedding_c1_rows(%i: tensor<2x3xi32>, %t: tensor<7x5xf32>) {
+  // expected-error@+1 {{'nn.embedding' op must have a result of type 'tensor<6x5xf32>', but got 'tensor<5x5xf32>'}}
+  %e = nn.embedding %i, %t : tensor<2x3xi32>, tensor<7x5xf32> -> tensor<5x5xf32>
+  return
+}
+
+// -----
+
+func.func @embedding_c1_columns(%i: tensor<2x3xi32>, %t: tensor<7x5xf32>) {
+  // expected-error@+1 {{'nn.embedding' op must have a result of type 'tensor<6x5xf32>', but got 'tensor<6x7xf32>'}}
+  %e = nn.embedding %i, %t : tensor<2x3xi32>, tensor<7x5xf32> -> tensor<6x7xf32>
+  return
+}
+
+// -----
+
+func.func @embedding_backward_c1(%i: tensor<2x3xi32>, %g: tensor<5x5xf32>) {
+  // expected-error@+1 {{'nn.embedding_backward' op must have a gradient of type 'tensor<6x5xf32>', but got 'tensor<5x5xf32>'}}
+  %d = nn.embedding_backward %i, %g : tensor<2x3xi32>, tensor<5x5xf32> -> tensor<7x5xf32>
+  return
+}
+
+// -----
+
+func.func @add_positions_c1_divides(%x: tensor<7x5xf32>, %t: tensor<9x5xf32>) {
+  // expected-error@+1 {{'nn.add_positions' op length must be positive and divide the 7 tokens, but got 3}}
+  %y = nn.add_positions %x, %t length 3 : tensor<7x5xf32>, tensor<9x5xf32>
+  return
+}
+
+// -----
+
+func.func @add_positions_c1_positive(%x: tensor<7x5xf32>, %t: tensor<9x5xf32>) {
+  // expected-error@+1 {{'nn.add_positions' op length must be positive and divide the 7 tokens, but got 0}}
+  %y = nn.add_positions %x, %t length 0 : tensor<7x5xf32>, tensor<9x5xf32>
+  return
+}
+
+// -----
+
+func.func @add_positions_c1_table(%x: tensor<14x5xf32>, %t: tensor<6x5xf32>) {
+  // expected-error@+1 {{'nn.add_positions' op length must be at most the 6 rows of the table, but got 7}}
+  %y = nn.add_positions %x, %t length 7 : tensor<14x5xf32>, tensor<6x5xf32>
+  return
+}
+
+// -----
+
+func.func @add_positions_c2(%x: tensor<6x5xf32>, %t: tensor<9x4xf32>) {
+  // expected-error@+1 {{'nn.add_positions' op must have a table of 5 columns, as the tokens have, but got 'tensor<9x4xf32>'}}
+  %y = nn.add_positions %x, %t length 3 : tensor<6x5xf32>, tensor<9x4xf32>
+  return
+}
+
+// -----
+
+func.func @position_sum_c1_divides(%x: tensor<7x5xf32>) {
+  // expected-error@+1 {{'nn.position_sum' op length must be positive and divide the 7 tokens, but got 3}}
+  %y = nn.position_sum %x length 3 : tensor<7x5xf32> -> tensor<9x5xf32>
+  return
+}
+
+// -----
+
+func.func @position_sum_c1_table(%x: tensor<14x5xf32>) {
+  // expected-error@+1 {{'nn.position_sum' op length must be at most the 6 rows of the result, but got 7}}
+  %y = nn.position_sum %x length 7 : tensor<14x5xf32> -> tensor<6x5xf32>
+  return
+}
+
+// -----
+
+func.func @position_sum_c2(%x: tensor<6x5xf32>) {
+  // expected-error@+1 {{'nn.position_sum' op must have a result of 5 columns, as the tokens have, but got 'tensor<9x4xf32>'}}
+  %y = nn.position_sum %x length 3 : tensor<6x5xf32> -> tensor<9x4xf32>
+  return
+}
+
+// -----
+
+func.func @linear_c1_input(%x: tensor<5x2xf32>, %w: tensor<4x3xf32>) {
+  // expected-error@+1 {{'nn.linear' op must have an input of type 'tensor<5x3xf32>', but got 'tensor<5x2xf32>'}}
+  %y = nn.linear %x, %w : tensor<5x2xf32>, tensor<4x3xf32> -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+func.func @linear_c1_result(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
+  // expected-error@+1 {{'nn.linear' op must have a result of type 'tensor<5x4xf32>', but got 'tensor<4x5xf32>'}}
+  %y = nn.linear %x, %w : tensor<5x3xf32>, tensor<4x3xf32> -> tensor<4x5xf32>
+  return
+}
+
+// -----
+
+func.func @linear_c2(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %b: tensor<3xf32>) {
+  // expected-error@+1 {{'nn.linear' op must have a bias of type 'tensor<4xf32>', but got 'tensor<3xf32>'}}
+  %y = nn.linear %x, %w bias(%b : tensor<3xf32>) : tensor<5x3xf32>, tensor<4x3xf32> -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+func.func @matmul_c1_sum(%a: tensor<5x4xf32>, %b: tensor<4x3xf32>) {
+  // expected-error@+1 {{'nn.matmul' op sums over 5 elements on the left, but over 4 on the right}}
+  %c = nn.matmul %a, %b {transpose_lhs} : tensor<5x4xf32>, tensor<4x3xf32> -> tensor<4x3xf32>
+  return
+}
+
+// -----
+
+func.func @matmul_c1_result(%a: tensor<5x4xf32>, %b: tensor<3x4xf32>) {
+  // expected-error@+1 {{'nn.matmul' op must have a result of type 'tensor<5x3xf32>', but got 'tensor<3x5xf32>'}}
+  %c = nn.matmul %a, %b {transpose_rhs} : tensor<5x4xf32>, tensor<3x4xf32> -> tensor<3x5xf32>
+  return
+}
+
+// -----
+
+func.func @column_sum_c1(%x: tensor<5x4xf32>) {
+  // expected-error@+1 {{'nn.column_sum' op must have a result of type 'tensor<4xf32>', but got 'tensor<5xf32>'}}
+  %b = nn.column_sum %x : tensor<5x4xf32> -> tensor<5xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c1_one(%x: tensor<2x3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op probability must be in [0, 1), but got 1.000000e+00}}
+  %y = nn.dropout %x, %seed probability 1.0 site 0 : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c1_negative(%x: tensor<2x3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op probability must be in [0, 1), but got -5.000000e-01}}
+  %y = nn.dropout %x, %seed probability -0.5 site 0 : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c1_nan(%x: tensor<2x3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op probability must be in [0, 1), but got nan}}
+  %y = nn.dropout %x, %seed probability 0x7FF8000000000000 site 0 : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_c1(%x: tensor<2x3xf32>, %s: tensor<2xf32>) {
+  // expected-error@+1 {{'nn.layer_norm' op must have a scale of type 'tensor<3xf32>', but got 'tensor<2xf32>'}}
+  %y = nn.layer_norm %x, %s, %s epsilon 1.0e-5 : tensor<2x3xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_c2(%x: tensor<2x3xf32>, %s: tensor<3xf32>) {
+  // expected-error@+1 {{'nn.layer_norm' op epsilon must be positive, but got 0.000000e+00}}
+  %y = nn.layer_norm %x, %s, %s epsilon 0.0 : tensor<2x3xf32>, tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_backward_c1(%x: tensor<2x3xf32>, %s: tensor<2xf32>) {
+  // expected-error@+1 {{'nn.layer_norm_backward' op must have a scale of type 'tensor<3xf32>', but got 'tensor<2xf32>'}}
+  %d:3 = nn.layer_norm_backward %x, %s, %x epsilon 1.0e-5 : tensor<2x3xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_backward_c2(%x: tensor<2x3xf32>, %s: tensor<3xf32>) {
+  // expected-error@+1 {{'nn.layer_norm_backward' op epsilon must be positive, but got -1.000000e+00}}
+  %d:3 = nn.layer_norm_backward %x, %s, %x epsilon -1.0 : tensor<2x3xf32>, tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c1(%q: tensor<9x6xf32>, %m: tensor<2x5xi32>) {
+  // expected-error@+1 {{'nn.attention' op has 9 tokens, but the mask 'tensor<2x5xi32>' has 10}}
+  %y = nn.attention %q, %q, %q, %m heads 3 : tensor<9x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c2_divides(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>) {
+  // expected-error@+1 {{'nn.attention' op heads must be positive and divide the 6 columns, but got 4}}
+  %y = nn.attention %q, %q, %q, %m heads 4 : tensor<10x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c2_positive(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>) {
+  // expected-error@+1 {{'nn.attention' op heads must be positive and divide the 6 columns, but got 0}}
+  %y = nn.attention %q, %q, %q, %m heads 0 : tensor<10x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c3_site(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>, %seed: i64) {
+  // expected-error@+1 {{'nn.attention' op must have a seed, a probability and a site, or none of them}}
+  %y = "nn.attention"(%q, %q, %q, %m, %seed) {heads = 3 : i64, probability = 0.5 : f64}
+      : (tensor<10x6xf32>, tensor<10x6xf32>, tensor<10x6xf32>, tensor<2x5xi32>, i64) -> tensor<10x6xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c3_seed(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>) {
+  // expected-error@+1 {{'nn.attention' op must have a seed, a probability and a site, or none of them}}
+  %y = nn.attention %q, %q, %q, %m heads 3 {probability = 0.5 : f64, site = 1 : i64} : tensor<10x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c3_probability(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>, %seed: i64) {
+  // expected-error@+1 {{'nn.attention' op probability must be in [0, 1), but got 1.500000e+00}}
+  %y = nn.attention %q, %q, %q, %m heads 3 dropout %seed probability 1.5 site 1 : tensor<10x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @attention_backward_c1(%q: tensor<9x6xf32>, %m: tensor<2x5xi32>) {
+  // expected-error@+1 {{'nn.attention_backward' op has 9 tokens, but the mask 'tensor<2x5xi32>' has 10}}
+  %d:3 = nn.attention_backward %q, %q, %q, %m, %q heads 3 : tensor<9x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @attention_backward_c2(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>) {
+  // expected-error@+1 {{'nn.attention_backward' op heads must be positive and divide the 6 columns, but got 4}}
+  %d:3 = nn.attention_backward %q, %q, %q, %m, %q heads 4 : tensor<10x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @attention_backward_c3(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>, %seed: i64) {
+  // expected-error@+1 {{'nn.attention_backward' op probability must be in [0, 1), but got 1.000000e+00}}
+  %d:3 = nn.attention_backward %q, %q, %q, %m, %q heads 3 dropout %seed probability 1.0 site 1 : tensor<10x6xf32>, tensor<2x5xi32>
+  return
+}
+
+// -----
+
+func.func @select_token_c1_rows(%x: tensor<10x3xf32>) {
+  // expected-error@+1 {{'nn.select_token' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns and a number that divides 10, but got 'tensor<3x3xf32>'}}
+  %y = nn.select_token %x index 0 : tensor<10x3xf32> -> tensor<3x3xf32>
+  return
+}
+
+// -----
+
+func.func @select_token_c1_columns(%x: tensor<10x3xf32>) {
+  // expected-error@+1 {{'nn.select_token' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns and a number that divides 10, but got 'tensor<2x4xf32>'}}
+  %y = nn.select_token %x index 0 : tensor<10x3xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @select_token_c2(%x: tensor<10x3xf32>) {
+  // expected-error@+1 {{'nn.select_token' op index must be in [0, 5), the tokens of a sequence, but got 5}}
+  %y = nn.select_token %x index 5 : tensor<10x3xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @select_token_backward_c1(%g: tensor<3x3xf32>) {
+  // expected-error@+1 {{'nn.select_token_backward' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns and a number that divides 10, but got 'tensor<3x3xf32>'}}
+  %y = nn.select_token_backward %g index 0 : tensor<3x3xf32> -> tensor<10x3xf32>
+  return
+}
+
+// -----
+
+func.func @select_token_backward_c2(%g: tensor<2x3xf32>) {
+  // expected-error@+1 {{'nn.select_token_backward' op index must be in [0, 5), the tokens of a sequence, but got -1}}
+  %y = nn.select_token_backward %g index -1 : tensor<2x3xf32> -> tensor<10x3xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_c1_rows(%x: tensor<2x3xf32>, %l: tensor<3xi32>, %s: f32) {
+  // expected-error@+1 {{'nn.cross_entropy' op must have labels of type 'tensor<2xi32>', but got 'tensor<3xi32>'}}
+  %loss = nn.cross_entropy %x, %l, %s : tensor<2x3xf32>, tensor<3xi32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_c1_type(%x: tensor<2x3xf32>, %l: tensor<2xf32>, %s: f32) {
+  // expected-error@+1 {{'nn.cross_entropy' op must have labels of type 'tensor<2xi32>', but got 'tensor<2xf32>'}}
+  %loss = nn.cross_entropy %x, %l, %s : tensor<2x3xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_backward_c1(%x: tensor<2x3xf32>, %l: tensor<1xi32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.cross_entropy_backward' op must have labels of type 'tensor<2xi32>', but got 'tensor<1xi32>'}}
+  %g = nn.cross_entropy_backward %x, %l, %s, %d : tensor<2x3xf32>, tensor<1xi32>
+  return
+}
+
+// -----
+
+func.func @squared_error_c1(%x: tensor<2x1xf32>, %l: tensor<2xi32>, %s: f32) {
+  // expected-error@+1 {{'nn.squared_error' op must have labels of type 'tensor<2xf32>', but got 'tensor<2xi32>'}}
+  %loss = nn.squared_error %x, %l, %s : tensor<2x1xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @squared_error_c2(%x: tensor<2x3xf32>, %l: tensor<2xf32>, %s: f32) {
+  // expected-error@+1 {{'nn.squared_error' op must have predictions of one column, but got 'tensor<2x3xf32>'}}
+  %loss = nn.squared_error %x, %l, %s : tensor<2x3xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @squared_error_backward_c1(%x: tensor<2x1xf32>, %l: tensor<3xf32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.squared_error_backward' op must have labels of type 'tensor<2xf32>', but got 'tensor<3xf32>'}}
+  %g = nn.squared_error_backward %x, %l, %s, %d : tensor<2x1xf32>, tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @squared_error_backward_c2(%x: tensor<2x3xf32>, %l: tensor<2xf32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.squared_error_backward' op must have predictions of one column, but got 'tensor<2x3xf32>'}}
+  %g = nn.squared_error_backward %x, %l, %s, %d : tensor<2x3xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+// What the types of the operands say needs no verifier of its own.
+
+func.func @layer_norm_shift(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %t: tensor<2xf32>) {
+  // expected-error@+1 {{'nn.layer_norm' op failed to verify that all of {scale, shift} have same type}}
+  %y = "nn.layer_norm"(%x, %s, %t) {epsilon = 1.0e-5 : f64} : (tensor<2x3xf32>, tensor<3xf32>, tensor<2xf32>) -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @rank(%x: tensor<2x3x4xf32>) {
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float values, but got 'tensor<2x3x4xf32>'}}
+  %y = nn.activation relu %x : tensor<2x3x4xf32>
+  return
+}
+
+// -----
+
+func.func @dynamic_shape(%x: tensor<?x3xf32>) {
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float values, but got 'tensor<?x3xf32>'}}
+  %y = nn.activation relu %x : tensor<?x3xf32>
+  return
+}
