@@ -1,4 +1,4 @@
-//===- AdamW.cpp - AdamW kernels ------------------------------------------===//
+//===- AdamW.cpp - The optimizer's kernel ---------------------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -6,9 +6,132 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelContext.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
 using namespace pst;
 using namespace pst::cpu;
 
-void pst::cpu::populateAdamWKernels(RewritePatternSet &, KernelContext &) {}
+/// Elements whose squares are summed before all others', and that one
+/// iteration of a parallel loop updates.
+static constexpr int64_t kChunk = 8192;
+
+namespace {
+/// The kernel's arguments, in order.
+struct Arguments {
+  explicit Arguments(ValueRange values)
+      : learningRate(values[0]), beta1(values[1]), beta2(values[2]),
+        epsilon(values[3]), decay(values[4]), correction1(values[5]),
+        correction2(values[6]), maxNorm(values[7]), parameter(values[8]),
+        gradient(values[9]), moment1(values[10]), moment2(values[11]),
+        norm(values[12]), partials(values[13]) {}
+  Value learningRate, beta1, beta2, epsilon, decay, correction1, correction2,
+      maxNorm;
+  Value parameter, gradient, moment1, moment2, norm, partials;
+};
+} // namespace
+
+/// sqrt(sum of squares) of the gradient, in f64: each chunk's sum into its
+/// element of `partials`, then those in ascending order.
+static Value gradientNorm(KernelBuilder &b, const Arguments &a, int64_t size,
+                          int64_t lanes) {
+  int64_t chunks = (size + kChunk - 1) / kChunk;
+  auto square = [&](Value i, int64_t width) -> Value {
+    Value g = arith::ExtFOp::create(b, b.lanesType(width, b.getF64Type()),
+                                    b.load(a.gradient, i, width));
+    return b.mulf(g, g);
+  };
+  auto sumUpTo = [&](Value begin, Value end, int64_t width, Value start) {
+    return b.loop(begin, end, width, {start},
+                  [&](Value i, ValueRange carried) -> SmallVector<Value> {
+                    return {b.addf(carried[0], square(i, width))};
+                  })[0];
+  };
+  b.parallel(chunks, [&](Value chunk) {
+    Value begin = b.muli(chunk, kChunk);
+    Value end = b.mini(b.addi(begin, kChunk), b.index(size));
+    // The chunk's whole vectors, then what is left of the last chunk.
+    Value whole = b.mini(b.addi(begin, kChunk), b.index(size / lanes * lanes));
+    Value sum = b.sumLanes(
+        sumUpTo(begin, whole, lanes, b.splat(b.f64(0.0), lanes)));
+    b.store(sumUpTo(whole, end, 1, sum), a.partials, chunk);
+  });
+  Value sum = b.loop(b.index(0), b.index(chunks), 1, {b.f64(0.0)},
+                     [&](Value i, ValueRange carried) -> SmallVector<Value> {
+                       return {b.addf(carried[0], b.load(a.partials, i))};
+                     })[0];
+  return arith::TruncFOp::create(b, b.getF32Type(), b.sqrt(sum));
+}
+
+/// The update of elements i, i + 1, ...; `keep` is what decay leaves of them.
+static void update(KernelBuilder &b, const Arguments &a, Value clip, Value keep,
+                   Value i, int64_t lanes) {
+  auto all = [&](Value scalar) { return b.splat(scalar, lanes); };
+  Value one = b.f32(1.0);
+  Value g = b.mulf(b.load(a.gradient, i, lanes), all(clip));
+  Value m1 = b.fma(b.load(a.moment1, i, lanes), all(a.beta1),
+                   b.mulf(g, all(b.subf(one, a.beta1))));
+  Value m2 = b.fma(b.load(a.moment2, i, lanes), all(a.beta2),
+                   b.mulf(b.mulf(g, g), all(b.subf(one, a.beta2))));
+  Value root = b.sqrt(b.divf(m2, all(a.correction2)));
+  Value step = b.divf(b.divf(m1, all(a.correction1)),
+                      b.addf(root, all(a.epsilon)));
+  Value p = b.mulf(b.load(a.parameter, i, lanes), all(keep));
+  b.store(b.subf(p, b.mulf(step, all(a.learningRate))), a.parameter, i);
+  b.store(m1, a.moment1, i);
+  b.store(m2, a.moment2, i);
+  b.store(b.f32(0.0, lanes), a.gradient, i);
+}
+
+namespace {
+/// for chunks in parallel: partials[chunk] = sum of squares
+/// norm, clip
+/// for chunks in parallel: update (elements that decay, then the others)
+struct AdamWPattern : KernelPattern<AdamWOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(AdamWOp op,
+                                PatternRewriter &rewriter) const override {
+    int64_t size = op.getSize(), decayed = op.getDecayed();
+    SmallVector<Value> spaces;
+    for (StringRef space : {"trainable", "gradient", "moment1", "moment2"})
+      spaces.push_back(SpaceOp::create(
+          rewriter, op.getLoc(),
+          RankedTensorType::get({size}, rewriter.getF32Type()), space));
+    int64_t chunks = (size + kChunk - 1) / kChunk;
+    context.replaceByLaunchInto(
+        rewriter, op,
+        "adamw_" + std::to_string(size) + "_decayed" + std::to_string(decayed),
+        op->getOperands(), spaces,
+        RankedTensorType::get({chunks}, rewriter.getF64Type()),
+        [&](KernelBuilder &b, ValueRange values) {
+          Arguments a(values);
+          Value norm = gradientNorm(b, a, size, context.lanes());
+          b.store(norm, a.norm, {});
+          Value one = b.f32(1.0);
+          Value ratio = b.divf(a.maxNorm, b.addf(norm, b.f32(1e-6)));
+          Value clips = arith::AndIOp::create(
+              b, b.cmpf(arith::CmpFPredicate::UNE, a.maxNorm, b.f32(0.0)),
+              b.cmpf(arith::CmpFPredicate::OLT, ratio, one));
+          Value clip = b.select(clips, ratio, one);
+          Value decay = b.mulf(a.learningRate, a.decay);
+          int64_t lanes = context.lanes();
+          b.parallelVectorLoop(decayed, kChunk, lanes,
+                               [&](Value i, int64_t width) {
+                                 update(b, a, clip, b.subf(one, decay), i,
+                                        width);
+                               });
+          b.parallelVectorLoop(size - decayed, kChunk, lanes,
+                               [&](Value i, int64_t width) {
+                                 update(b, a, clip, one, b.addi(i, decayed),
+                                        width);
+                               });
+        });
+    return success();
+  }
+};
+} // namespace
+
+void pst::cpu::populateAdamWKernels(RewritePatternSet &patterns,
+                                    KernelContext &context) {
+  patterns.add<AdamWPattern>(patterns.getContext(), context);
+}

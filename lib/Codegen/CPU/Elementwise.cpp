@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Dropout.h"
 #include "KernelContext.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -16,32 +17,6 @@ using namespace pst::cpu;
 /// a thread's while, few enough to share out.
 static constexpr int64_t kChunk = 16384;
 
-/// for chunk in parallel: for i in chunk: body(i, lanes)
-static void
-parallelElements(KernelBuilder &b, int64_t count, int64_t lanes,
-                 function_ref<void(Value, int64_t)> body) {
-  int64_t whole = count / kChunk;
-  if (whole)
-    b.parallel(whole, [&](Value chunk) {
-      Value base = b.muli(chunk, kChunk);
-      b.vectorLoop(kChunk, lanes, [&](Value i, int64_t width) {
-        body(b.addi(base, i), width);
-      });
-    });
-  b.vectorLoop(count - whole * kChunk, lanes, [&](Value i, int64_t width) {
-    body(b.addi(i, whole * kChunk), width);
-  });
-}
-
-/// The same buffer as one row.
-static Value flatten(KernelBuilder &b, Value buffer) {
-  auto type = cast<MemRefType>(buffer.getType());
-  return memref::ReinterpretCastOp::create(
-      b, MemRefType::get({type.getNumElements()}, type.getElementType()),
-      buffer, /*offset=*/0, ArrayRef<int64_t>{type.getNumElements()},
-      ArrayRef<int64_t>{1});
-}
-
 namespace {
 /// result[i] = lhs[i] + rhs[i]
 struct AddPattern : KernelPattern<nn::AddOp> {
@@ -52,12 +27,42 @@ struct AddPattern : KernelPattern<nn::AddOp> {
         rewriter, op, "add_" + shapeName(op.getResult()),
         {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
-          Value lhs = flatten(b, arguments[0]), rhs = flatten(b, arguments[1]),
-                out = flatten(b, arguments[2]);
-          parallelElements(
-              b, op.getType().getNumElements(), context.lanes(),
+          Value lhs = b.flatten(arguments[0]), rhs = b.flatten(arguments[1]),
+                out = b.flatten(arguments[2]);
+          b.parallelVectorLoop(
+              op.getType().getNumElements(), kChunk, context.lanes(),
               [&](Value i, int64_t lanes) {
                 b.store(b.addf(b.load(lhs, i, lanes), b.load(rhs, i, lanes)),
+                        out, i);
+              });
+        });
+    return success();
+  }
+};
+
+/// result[i] = kept(i) ? input[i] / (1 - probability) : 0
+struct DropoutPattern : KernelPattern<nn::DropoutOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::DropoutOp op,
+                                PatternRewriter &rewriter) const override {
+    double probability = op.getProbability().convertToDouble();
+    int64_t count = op.getType().getNumElements();
+    std::string name = "dropout_" + shapeName(op.getResult()) + "_" +
+                       attributeName(op.getProbability());
+    // The site is an argument, so that all dropouts of a shape share a kernel.
+    Value site = arith::ConstantOp::create(rewriter, op.getLoc(),
+                                           op.getSiteAttr());
+    context.replaceByLaunch(
+        rewriter, op, name, {op.getInput(), op.getSeed(), site},
+        /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
+          Value in = b.flatten(arguments[0]), out = b.flatten(arguments[3]);
+          DropoutMask mask(b, arguments[1], arguments[2], probability, count);
+          b.parallelVectorLoop(
+              count, kChunk, context.lanes(), [&](Value i, int64_t lanes) {
+                Value scaled = b.mulf(b.load(in, i, lanes),
+                                      b.f32(mask.scale(), lanes));
+                b.store(b.select(mask.kept(b, i, lanes), scaled,
+                                 b.f32(0.0, lanes)),
                         out, i);
               });
         });
@@ -78,9 +83,9 @@ struct AccumulatePattern : KernelPattern<AccumulateOp> {
     context.replaceByLaunchInto(
         rewriter, op, "accumulate_" + shapeName(value), value, gradient,
         [&](KernelBuilder &b, ValueRange arguments) {
-          Value in = flatten(b, arguments[0]), out = flatten(b, arguments[1]);
-          parallelElements(
-              b, type.getNumElements(), context.lanes(),
+          Value in = b.flatten(arguments[0]), out = b.flatten(arguments[1]);
+          b.parallelVectorLoop(
+              type.getNumElements(), kChunk, context.lanes(),
               [&](Value i, int64_t lanes) {
                 b.store(b.addf(b.load(out, i, lanes), b.load(in, i, lanes)),
                         out, i);
@@ -93,5 +98,6 @@ struct AccumulatePattern : KernelPattern<AccumulateOp> {
 
 void pst::cpu::populateElementwiseKernels(RewritePatternSet &patterns,
                                           KernelContext &context) {
-  patterns.add<AddPattern, AccumulatePattern>(patterns.getContext(), context);
+  patterns.add<AddPattern, DropoutPattern, AccumulatePattern>(
+      patterns.getContext(), context);
 }

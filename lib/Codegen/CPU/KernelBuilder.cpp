@@ -13,11 +13,6 @@ using namespace pst::cpu;
 
 static constexpr auto kNoWrap = arith::IntegerOverflowFlags::nsw;
 
-static int64_t lanesOf(Value value) {
-  auto type = dyn_cast<VectorType>(value.getType());
-  return type ? type.getNumElements() : 1;
-}
-
 //===----------------------------------------------------------------------===//
 // Constants and index arithmetic
 //===----------------------------------------------------------------------===//
@@ -119,6 +114,30 @@ void KernelBuilder::vectorLoop(int64_t count, int64_t lanes,
     loop(whole, count, 1, [&](Value i) { body(i, 1); });
 }
 
+void KernelBuilder::parallelVectorLoop(
+    int64_t count, int64_t chunk, int64_t lanes,
+    function_ref<void(Value, int64_t)> body) {
+  int64_t whole = count / chunk;
+  if (whole)
+    parallel(whole, [&](Value i) {
+      Value base = muli(i, chunk);
+      vectorLoop(chunk, lanes, [&](Value offset, int64_t width) {
+        body(addi(base, offset), width);
+      });
+    });
+  vectorLoop(count - whole * chunk, lanes, [&](Value offset, int64_t width) {
+    body(addi(offset, whole * chunk), width);
+  });
+}
+
+void KernelBuilder::parallelChunks(int64_t count, int64_t chunk,
+                                   function_ref<void(Value, Value)> body) {
+  parallel((count + chunk - 1) / chunk, [&](Value i) {
+    Value begin = muli(i, chunk);
+    body(begin, mini(addi(begin, chunk), index(count)));
+  });
+}
+
 Value KernelBuilder::vectorSum(int64_t count, int64_t lanes,
                                function_ref<Value(Value, int64_t)> element) {
   int64_t whole = count / lanes * lanes;
@@ -159,6 +178,11 @@ void KernelBuilder::ifElse(Value condition, function_ref<void()> then,
 //===----------------------------------------------------------------------===//
 // Values of several lanes
 //===----------------------------------------------------------------------===//
+
+int64_t KernelBuilder::lanesOf(Value value) {
+  auto type = dyn_cast<VectorType>(value.getType());
+  return type ? type.getNumElements() : 1;
+}
 
 Type KernelBuilder::lanesType(int64_t lanes, Type element) {
   if (!element)
@@ -213,6 +237,18 @@ Value KernelBuilder::fma(Value lhs, Value rhs, Value acc) {
   return math::FmaOp::create(*this, lhs, rhs, acc);
 }
 
+Value KernelBuilder::maxf(Value lhs, Value rhs) {
+  return select(cmpf(arith::CmpFPredicate::OGT, lhs, rhs), lhs, rhs);
+}
+
+Value KernelBuilder::absf(Value value) {
+  return math::AbsFOp::create(*this, value);
+}
+
+Value KernelBuilder::sqrt(Value value) {
+  return math::SqrtOp::create(*this, value);
+}
+
 Value KernelBuilder::cmpf(arith::CmpFPredicate predicate, Value lhs,
                           Value rhs) {
   return arith::CmpFOp::create(*this, predicate, lhs, rhs);
@@ -248,4 +284,12 @@ Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type element) {
     element = getF32Type();
   return memref::AllocaOp::create(*this, MemRefType::get(shape, element),
                                   getI64IntegerAttr(64));
+}
+
+Value KernelBuilder::flatten(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  int64_t size = type.getNumElements();
+  return memref::ReinterpretCastOp::create(
+      *this, MemRefType::get({size}, type.getElementType()), memref,
+      /*offset=*/0, ArrayRef<int64_t>{size}, ArrayRef<int64_t>{1});
 }

@@ -67,6 +67,14 @@ public:
   /// is called twice (or once), with the lanes of that loop.
   void vectorLoop(int64_t count, int64_t lanes,
                   llvm::function_ref<void(Value, int64_t)> body);
+  /// The same, in chunks of `chunk` that may run on several threads; what is
+  /// left of `count` runs after them.
+  void parallelVectorLoop(int64_t count, int64_t chunk, int64_t lanes,
+                          llvm::function_ref<void(Value, int64_t)> body);
+  /// body(begin, end) for each `chunk` of [0, count), the last one perhaps
+  /// shorter; chunks may run on several threads.
+  void parallelChunks(int64_t count, int64_t chunk,
+                      llvm::function_ref<void(Value, Value)> body);
   /// Sums `element(i, lanes)` over [0, count): one accumulator of `lanes`
   /// lanes, added up lane by lane in ascending order, then the remainder.
   Value vectorSum(int64_t count, int64_t lanes,
@@ -79,6 +87,7 @@ public:
   // Values of several lanes
   //===--------------------------------------------------------------------===//
 
+  static int64_t lanesOf(Value value);
   /// f32 for one lane, else vector<lanes x f32>.
   mlir::Type lanesType(int64_t lanes, mlir::Type element = {});
   Value load(Value memref, ValueRange indices, int64_t lanes = 1);
@@ -93,6 +102,10 @@ public:
   Value divf(Value lhs, Value rhs);
   /// lhs * rhs + acc, rounded once.
   Value fma(Value lhs, Value rhs, Value acc);
+  /// lhs if lhs > rhs, else rhs.
+  Value maxf(Value lhs, Value rhs);
+  Value absf(Value value);
+  Value sqrt(Value value);
   Value cmpf(mlir::arith::CmpFPredicate predicate, Value lhs, Value rhs);
   Value cmpi(mlir::arith::CmpIPredicate predicate, Value lhs, Value rhs);
   Value select(Value condition, Value lhs, Value rhs);
@@ -102,6 +115,8 @@ public:
   Value maxLanes(Value value);
   /// Scratch on the stack of the executing thread, 64-byte aligned.
   Value stackBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
+  /// The same buffer (of static shape) as one row.
+  Value flatten(Value memref);
 };
 
 } // namespace pst::cpu

@@ -1,4 +1,4 @@
-//===- Loss.cpp - Loss kernels --------------------------------------------===//
+//===- Loss.cpp - Losses and their gradients ------------------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -6,9 +6,205 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelContext.h"
+#include "VectorMath.h"
+#include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
 using namespace pst;
 using namespace pst::cpu;
 
-void pst::cpu::populateLossKernels(RewritePatternSet &, KernelContext &) {}
+static Value extend(KernelBuilder &b, Value value) {
+  return arith::ExtFOp::create(b, b.getF64Type(), value);
+}
+
+/// scale * sum of rowLosses, added in f64 in ascending order.
+static Value scaledSum(KernelBuilder &b, Value rowLosses, int64_t rows,
+                       Value scale) {
+  Value sum =
+      b.loop(b.index(0), b.index(rows), 1, {b.f64(0.0)},
+             [&](Value row, ValueRange carried) -> SmallVector<Value> {
+               return {b.addf(carried[0], extend(b, b.load(rowLosses, row)))};
+             })[0];
+  return arith::TruncFOp::create(b, b.getF32Type(),
+                                 b.mulf(sum, extend(b, scale)));
+}
+
+namespace {
+/// A row of logits, reduced: its largest element and the sum of
+/// e^(logit - maximum).
+struct RowSoftmax {
+  RowSoftmax(KernelBuilder &b, Value logits, Value row, int64_t classes,
+             int64_t lanes)
+      : logits(logits), row(row) {
+    Value first = b.load(logits, {row, b.index(0)});
+    maximum = b.loop(b.index(1), b.index(classes), 1, {first},
+                     [&](Value c, ValueRange carried) -> SmallVector<Value> {
+                       return {b.maxf(b.load(logits, {row, c}), carried[0])};
+                     })[0];
+    sum = b.vectorSum(classes, lanes, [&](Value c, int64_t width) {
+      return exponential(b, c, width);
+    });
+  }
+  Value exponential(KernelBuilder &b, Value c, int64_t lanes) const {
+    return expNonPositive(b, b.subf(b.load(logits, {row, c}, lanes),
+                                    b.splat(maximum, lanes)));
+  }
+  Value logits, row, maximum, sum;
+};
+
+/// The label of a row, and whether it is one of the classes.
+struct RowLabel {
+  RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes) {
+    label = b.load(labels, row);
+    isExample = b.cmpi(arith::CmpIPredicate::ult, label, b.i32(classes));
+  }
+  Value label, isExample;
+};
+
+/// for rows in parallel: losses[row] = log(sum e^logits) - logits[label]
+/// result = scale * sum of losses
+struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::CrossEntropyOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = cast<RankedTensorType>(op.getLogits().getType());
+    int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
+    context.replaceByLaunch(
+        rewriter, op, "cross_entropy_" + shapeName(op.getLogits()),
+        {op.getLogits(), op.getLabels(), op.getScale()},
+        RankedTensorType::get({rows}, rewriter.getF32Type()),
+        [&](KernelBuilder &b, ValueRange arguments) {
+          Value logits = arguments[0], losses = arguments[4];
+          b.parallel(rows, [&](Value row) {
+            RowLabel label(b, arguments[1], row, classes);
+            b.ifElse(
+                label.isExample,
+                [&] {
+                  RowSoftmax softmax(b, logits, row, classes, context.lanes());
+                  Value own =
+                      b.load(logits, {row, arith::IndexCastOp::create(
+                                               b, b.getIndexType(),
+                                               label.label)});
+                  Value loss = b.addf(b.subf(softmax.maximum, own),
+                                      logPositive(b, softmax.sum));
+                  b.store(loss, losses, row);
+                },
+                [&] { b.store(b.f32(0.0), losses, row); });
+          });
+          b.store(scaledSum(b, losses, rows, arguments[2]), arguments[3], {});
+        });
+    return success();
+  }
+};
+
+/// for rows in parallel:
+///   result[row, c] = gradient * scale * (e^(logit - max) / sum - [c = label])
+struct CrossEntropyBackwardPattern
+    : KernelPattern<nn::CrossEntropyBackwardOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::CrossEntropyBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = cast<RankedTensorType>(op.getLogits().getType());
+    int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
+    context.replaceByLaunch(
+        rewriter, op, "cross_entropy_backward_" + shapeName(op.getLogits()),
+        {op.getLogits(), op.getLabels(), op.getScale(), op.getGradient()},
+        /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
+          Value logits = arguments[0], result = arguments[4];
+          Value factor = b.mulf(b.load(arguments[3], {}), arguments[2]);
+          b.parallel(rows, [&](Value row) {
+            RowLabel label(b, arguments[1], row, classes);
+            b.ifElse(
+                label.isExample,
+                [&] {
+                  RowSoftmax softmax(b, logits, row, classes, context.lanes());
+                  b.vectorLoop(
+                      classes, context.lanes(), [&](Value c, int64_t lanes) {
+                        Value p = b.divf(softmax.exponential(b, c, lanes),
+                                         b.splat(softmax.sum, lanes));
+                        b.store(b.mulf(p, b.splat(factor, lanes)), result,
+                                {row, c});
+                      });
+                  // The label's own element again, with the 1 taken off
+                  // before it is scaled.
+                  Value own = arith::IndexCastOp::create(b, b.getIndexType(),
+                                                         label.label);
+                  Value p =
+                      b.divf(softmax.exponential(b, own, 1), softmax.sum);
+                  b.store(b.mulf(b.subf(p, b.f32(1.0)), factor), result,
+                          {row, own});
+                },
+                [&] {
+                  b.vectorLoop(classes, context.lanes(),
+                               [&](Value c, int64_t lanes) {
+                                 b.store(b.f32(0.0, lanes), result, {row, c});
+                               });
+                });
+          });
+        });
+    return success();
+  }
+};
+
+/// predictions[row, 0] - labels[row]; 0 where the label is NaN
+Value errorOf(KernelBuilder &b, Value predictions, Value labels, Value row) {
+  Value label = b.load(labels, row);
+  Value error = b.subf(b.load(predictions, {row, b.index(0)}), label);
+  return b.select(b.cmpf(arith::CmpFPredicate::UNO, label, label), b.f32(0.0),
+                  error);
+}
+
+/// result = scale * sum of squared errors, one after the other
+struct SquaredErrorPattern : KernelPattern<nn::SquaredErrorOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::SquaredErrorOp op,
+                                PatternRewriter &rewriter) const override {
+    int64_t rows =
+        cast<RankedTensorType>(op.getPredictions().getType()).getDimSize(0);
+    context.replaceByLaunch(
+        rewriter, op, "squared_error_" + shapeName(op.getPredictions()),
+        {op.getPredictions(), op.getLabels(), op.getScale()},
+        RankedTensorType::get({rows}, rewriter.getF32Type()),
+        [&](KernelBuilder &b, ValueRange arguments) {
+          b.loop(0, rows, 1, [&](Value row) {
+            Value error = errorOf(b, arguments[0], arguments[1], row);
+            b.store(b.mulf(error, error), arguments[4], row);
+          });
+          b.store(scaledSum(b, arguments[4], rows, arguments[2]), arguments[3],
+                  {});
+        });
+    return success();
+  }
+};
+
+/// result[row, 0] = gradient * scale * 2 * error
+struct SquaredErrorBackwardPattern
+    : KernelPattern<nn::SquaredErrorBackwardOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::SquaredErrorBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    int64_t rows =
+        cast<RankedTensorType>(op.getPredictions().getType()).getDimSize(0);
+    context.replaceByLaunch(
+        rewriter, op,
+        "squared_error_backward_" + shapeName(op.getPredictions()),
+        {op.getPredictions(), op.getLabels(), op.getScale(), op.getGradient()},
+        /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
+          Value factor = b.mulf(b.mulf(b.load(arguments[3], {}), arguments[2]),
+                                b.f32(2.0));
+          b.loop(0, rows, 1, [&](Value row) {
+            Value error = errorOf(b, arguments[0], arguments[1], row);
+            b.store(b.mulf(error, factor), arguments[4], {row, b.index(0)});
+          });
+        });
+    return success();
+  }
+};
+} // namespace
+
+void pst::cpu::populateLossKernels(RewritePatternSet &patterns,
+                                   KernelContext &context) {
+  patterns.add<CrossEntropyPattern, CrossEntropyBackwardPattern,
+               SquaredErrorPattern, SquaredErrorBackwardPattern>(
+      patterns.getContext(), context);
+}

@@ -1,0 +1,55 @@
+//===- Dropout.h - The random mask of dropout -------------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// Whether element `index` of dropout `site` is kept is a function of those and
+// of the step's seed alone, so the backward, a resumed run and any number of
+// threads see the same mask without storing it. All arithmetic is modulo 2^64
+// (key) or 2^32 (the rest):
+//
+//   mix64(z):  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9
+//              z = (z ^ z >> 27) * 0x94d049bb133111eb
+//              return z ^ z >> 31
+//   mix32(x):  x = (x ^ x >> 16) * 0x7feb352d
+//              x = (x ^ x >> 15) * 0x846ca68b
+//              return x ^ x >> 16
+//   key  = mix64(mix64(seed) + (site + 1) * 0x9e3779b97f4a7c15)
+//   hash = mix32(mix32(low(index) ^ low(key)) ^ (high(key) + 0x9e3779b9 * high(index)))
+//   kept = hash >= floor(probability * 2^32)
+//
+// where low and high are the halves of 64 bits. mix64 is the finalizer of
+// SplitMix64 (Steele, Lea and Flood 2014), mix32 Wellons' "lowbias32".
+
+#ifndef PST_LIB_CODEGEN_CPU_DROPOUT_H
+#define PST_LIB_CODEGEN_CPU_DROPOUT_H
+
+#include "KernelBuilder.h"
+
+namespace pst::cpu {
+
+/// The mask of one dropout, for indices below `count`.
+class DropoutMask {
+public:
+  /// Computes the key; `seed` and `site` are i64.
+  DropoutMask(KernelBuilder &b, Value seed, Value site, double probability,
+              int64_t count);
+
+  /// For the elements `index`, `index + 1`, ...: an i1 in each of `lanes`
+  /// lanes, true where the element is kept.
+  Value kept(KernelBuilder &b, Value index, int64_t lanes) const;
+
+  /// What a kept element is multiplied by: 1 / (1 - probability).
+  double scale() const { return 1.0 / (1.0 - probability); }
+
+private:
+  double probability;
+  bool wide; ///< Some index needs more than 32 bits.
+  Value low, high;
+};
+
+} // namespace pst::cpu
+
+#endif // PST_LIB_CODEGEN_CPU_DROPOUT_H
