@@ -7,6 +7,7 @@
 
 #include "KernelContext.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace pst;
@@ -37,42 +38,30 @@ func::FuncOp KernelContext::getOrCreateFunction(
   return function;
 }
 
-void KernelContext::replaceByLaunch(
+void KernelContext::replaceByLaunchInto(
     RewriterBase &rewriter, Operation *op, StringRef name, ValueRange inputs,
-    ArrayRef<RankedTensorType> workspaces,
+    ValueRange outputs, ArrayRef<RankedTensorType> workspaces,
     function_ref<void(KernelBuilder &, ValueRange)> body) {
   Location loc = op->getLoc();
+  SmallVector<Value> destinations(outputs);
+  SmallVector<Type> created(op->getResultTypes());
+  llvm::append_range(created, workspaces);
+  for (Type type : created) {
+    auto tensor = cast<RankedTensorType>(type);
+    destinations.push_back(tensor::EmptyOp::create(
+        rewriter, loc, tensor.getShape(), tensor.getElementType()));
+  }
   SmallVector<Type> arguments;
   for (Type type : inputs.getTypes())
     arguments.push_back(bufferType(type));
-  SmallVector<Value> outputs;
-  SmallVector<Type> types(op->getResultTypes());
-  llvm::append_range(types, workspaces);
-  for (Type type : types) {
-    auto tensor = cast<RankedTensorType>(type);
-    outputs.push_back(tensor::EmptyOp::create(rewriter, loc, tensor.getShape(),
-                                              tensor.getElementType()));
-    arguments.push_back(bufferType(type));
-  }
+  for (Value destination : destinations)
+    arguments.push_back(bufferType(destination.getType()));
   func::FuncOp kernel = getOrCreateFunction(loc, name, arguments, body);
-  auto launch = LaunchOp::create(rewriter, loc, types, kernel.getSymName(),
-                                 inputs, outputs, workspaces.size());
-  rewriter.replaceOp(op, launch.getResults().take_front(op->getNumResults()));
-}
-
-void KernelContext::replaceByLaunchInto(
-    RewriterBase &rewriter, Operation *op, StringRef name, ValueRange inputs,
-    ValueRange outputs, function_ref<void(KernelBuilder &, ValueRange)> body) {
-  SmallVector<Type> arguments;
-  for (Value value : inputs)
-    arguments.push_back(bufferType(value.getType()));
-  for (Value value : outputs)
-    arguments.push_back(bufferType(value.getType()));
-  func::FuncOp kernel =
-      getOrCreateFunction(op->getLoc(), name, arguments, body);
-  LaunchOp::create(rewriter, op->getLoc(), outputs.getTypes(),
-                   kernel.getSymName(), inputs, outputs, /*workspace=*/0);
-  rewriter.eraseOp(op);
+  auto launch = LaunchOp::create(
+      rewriter, loc, TypeRange(ValueRange(destinations)), kernel.getSymName(),
+      inputs, destinations, workspaces.size());
+  rewriter.replaceOp(
+      op, launch.getResults().slice(outputs.size(), op->getNumResults()));
 }
 
 std::string pst::cpu::shapeName(Value value) {
@@ -80,4 +69,9 @@ std::string pst::cpu::shapeName(Value value) {
   for (int64_t size : cast<ShapedType>(value.getType()).getShape())
     name += (name.empty() ? "" : "x") + std::to_string(size);
   return name;
+}
+
+std::string pst::cpu::attributeName(const llvm::APFloat &value) {
+  return llvm::utohexstr(value.bitcastToAPInt().getZExtValue(),
+                         /*LowerCase=*/true);
 }

@@ -44,13 +44,26 @@ public:
   void replaceByLaunch(
       mlir::RewriterBase &rewriter, mlir::Operation *op, llvm::StringRef name,
       mlir::ValueRange inputs, llvm::ArrayRef<mlir::RankedTensorType> workspaces,
-      llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body);
+      llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body) {
+    replaceByLaunchInto(rewriter, op, name, inputs, /*outputs=*/{}, workspaces,
+                        body);
+  }
 
   /// The same for an op without results that writes into what `outputs` (from
   /// pst.load or pst.space) already hold.
   void replaceByLaunchInto(
       mlir::RewriterBase &rewriter, mlir::Operation *op, llvm::StringRef name,
       mlir::ValueRange inputs, mlir::ValueRange outputs,
+      llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body) {
+    replaceByLaunchInto(rewriter, op, name, inputs, outputs, /*workspaces=*/{},
+                        body);
+  }
+  /// Both: the kernel's arguments are the inputs, the `outputs`, one
+  /// destination for each result of `op`, and the workspaces.
+  void replaceByLaunchInto(
+      mlir::RewriterBase &rewriter, mlir::Operation *op, llvm::StringRef name,
+      mlir::ValueRange inputs, mlir::ValueRange outputs,
+      llvm::ArrayRef<mlir::RankedTensorType> workspaces,
       llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body);
 
   /// The function `name` of these argument types, made by `body` the first
@@ -67,6 +80,9 @@ private:
 
 /// "2x3" for a tensor of that shape: the part of a kernel's name.
 std::string shapeName(mlir::Value value);
+/// A floating-point attribute in a kernel's name: its bits in hexadecimal,
+/// for different values must give different names.
+std::string attributeName(const llvm::APFloat &value);
 
 /// Lowers one kind of op to a kernel.
 template <typename OpT>
@@ -89,6 +105,7 @@ void populateLayerNormKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,
                                       KernelContext &);
+void populateMaskedWeightKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateMatmulKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateTopKThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
 
