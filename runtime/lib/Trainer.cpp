@@ -295,25 +295,29 @@ void Trainer::evaluateNow() {
     callbacks.onEvaluate(record);
 }
 
+void Trainer::removeOldCheckpoints() const {
+  if (options.saveTotalLimit <= 0)
+    return;
+  auto checkpoints = listCheckpoints(options.outputDir);
+  const EvaluationRecord *best = bestRecord();
+  int64_t excess =
+      static_cast<int64_t>(checkpoints.size()) - options.saveTotalLimit;
+  for (const auto &[step, path] : checkpoints) {
+    if (excess <= 0)
+      break;
+    if (step == state.step || (best && step == best->step))
+      continue;
+    removeCheckpoint(path);
+    --excess;
+  }
+}
+
 void Trainer::saveNow() {
   log->sync();
   // So that thresholds and parameters of a checkpoint belong together.
   model.select(state.sparsity);
   fs::path path = saveCheckpoint(options.outputDir, model, state);
-  if (options.saveTotalLimit > 0) {
-    auto checkpoints = listCheckpoints(options.outputDir);
-    const EvaluationRecord *best = bestRecord();
-    int64_t excess =
-        static_cast<int64_t>(checkpoints.size()) - options.saveTotalLimit;
-    for (const auto &[step, old] : checkpoints) {
-      if (excess <= 0)
-        break;
-      if (step == state.step || (best && step == best->step))
-        continue;
-      removeCheckpoint(old);
-      --excess;
-    }
-  }
+  removeOldCheckpoints();
   if (callbacks.onSave)
     callbacks.onSave(path);
 }
@@ -323,6 +327,8 @@ TrainingResult Trainer::train() {
   setNumThreads(options.numThreads);
   openOutput();
   resume();
+  // A run that is killed often may never have come to this after saving.
+  removeOldCheckpoints();
   log = std::make_unique<RunLog>(options.outputDir / "log.jsonl", state.step);
 
   TrainingResult result;

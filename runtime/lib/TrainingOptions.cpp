@@ -68,7 +68,7 @@ static void checkRanges(const TrainingOptions &o) {
   share("initial_warmup", o.initialWarmup);
   share("final_warmup", o.finalWarmup);
   require(o.initialWarmup + o.finalWarmup <= 1, "final_warmup",
-          "at most 1 - initial_warmup (" + spell(1 - o.initialWarmup) + ")",
+          "at most 1 less --initial_warmup (" + spell(o.initialWarmup) + ")",
           o.finalWarmup);
   positive("logging_steps", static_cast<double>(o.loggingSteps));
   positive("eval_steps", static_cast<double>(o.evalSteps));

@@ -85,6 +85,7 @@ private:
   void report(const StepRecord &record);
   void evaluateNow();
   void saveNow();
+  void removeOldCheckpoints() const;
   bool isDue(Interval interval, int64_t every) const;
   const EvaluationRecord *bestRecord() const;
   void message(const std::string &text) const;

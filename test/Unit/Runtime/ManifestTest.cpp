@@ -1,0 +1,158 @@
+//===- ManifestTest.cpp - What a bundle says about itself -----------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "TinyProgram.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace pst;
+using namespace tiny;
+using Json = nlohmann::ordered_json;
+
+TEST(Manifest, ReadsBackWhatItWrites) {
+  Manifest manifest = makeManifest();
+  manifest.features = "+avx2,+fma";
+  manifest.parameters[3].decay = true;
+  manifest.parameters[5].initializer = {Initializer::Kind::constant, 0, 0.1};
+  std::string text = manifest.toJson();
+  Manifest copy = Manifest::fromJson(text);
+  EXPECT_EQ(copy.toJson(), text);
+  EXPECT_EQ(copy.fingerprint(), manifest.fingerprint());
+  EXPECT_EQ(copy.config, manifest.config);
+  EXPECT_EQ(copy.hyperparameters, manifest.hyperparameters);
+  EXPECT_EQ(copy.spaces, manifest.spaces);
+  ASSERT_EQ(copy.parameters.size(), manifest.parameters.size());
+  EXPECT_TRUE(copy.parameters[3].decay);
+  EXPECT_EQ(copy.parameters[3].initializer.stddev, 1);
+  EXPECT_EQ(copy.parameters[5].initializer.value, 0.1);
+  EXPECT_EQ(copy.parameters[3].type, manifest.parameters[3].type);
+  ASSERT_EQ(copy.entryPoints.size(), manifest.entryPoints.size());
+  const EntryPoint &apply = copy.entryPoints.at("apply");
+  EXPECT_EQ(apply.symbol, "tiny_apply");
+  EXPECT_EQ(apply.arguments[4].name, "learning_rate");
+  EXPECT_EQ(apply.arguments[4].type.shape.size(), 0u);
+  EXPECT_EQ(copy.memory.peak(), manifest.memory.peak());
+  EXPECT_EQ(copy.memory.activations, manifest.memory.activations);
+}
+
+TEST(Manifest, FingerprintKnowsModelsButNotPlaces) {
+  Manifest manifest = makeManifest();
+  auto changed = [&](auto change) {
+    Manifest other = manifest;
+    change(other);
+    return other.fingerprint() != manifest.fingerprint();
+  };
+  EXPECT_TRUE(changed([](Manifest &m) { m.architecture = "Other"; }));
+  EXPECT_TRUE(changed([](Manifest &m) { m.method = "dense"; }));
+  EXPECT_TRUE(
+      changed([](Manifest &m) { m.hyperparameters["weight_rank"] = 3; }));
+  EXPECT_TRUE(changed([](Manifest &m) { m.parameters[0].name += "x"; }));
+  EXPECT_TRUE(changed([](Manifest &m) { m.parameters[4].type.shape[0]++; }));
+  EXPECT_TRUE(
+      changed([](Manifest &m) { m.parameters[1].role = Role::trainable; }));
+  EXPECT_TRUE(changed([](Manifest &m) { m.sparseLayers.clear(); }));
+  EXPECT_FALSE(changed([](Manifest &m) { m.cpu = "znver3"; }));
+  EXPECT_FALSE(changed([](Manifest &m) { m.parameters[4].offset += 64; }));
+  EXPECT_FALSE(changed([](Manifest &m) {
+    std::swap(m.parameters.front(), m.parameters.back());
+  }));
+  EXPECT_FALSE(changed([](Manifest &m) { m.entryPoints.clear(); }));
+}
+
+// One malformation at a time, made in the JSON of a good manifest; the error
+// names the key.
+TEST(Manifest, RefusesWhatIsMalformed) {
+  struct Case {
+    std::string name;
+    std::function<void(Json &)> damage;
+    std::string message;
+  };
+  std::vector<Case> cases = {
+      {"version", [](Json &j) { j["version"] = 2; },
+       "version: this runtime reads version 1, but the bundle is of version 2"},
+      {"missing", [](Json &j) { j.erase("spaces"); },
+       "spaces: the key is missing"},
+      {"unknown", [](Json &j) { j["colour"] = 1; }, "colour: unknown key"},
+      {"string", [](Json &j) { j["cpu"] = 3; },
+       "cpu: expected a string, but got number"},
+      {"number", [](Json &j) { j["hyperparameters"]["weight_rank"] = "8"; },
+       "hyperparameters.weight_rank: expected a number"},
+      {"negative", [](Json &j) { j["spaces"]["state"] = -4; },
+       "spaces.state: expected a whole number, not negative, but got -4"},
+      {"fraction", [](Json &j) { j["memory"]["arena"] = 1.5; },
+       "memory.arena: expected a whole number"},
+      {"role", [](Json &j) { j["parameters"][0]["role"] = "solid"; },
+       "parameters[0].role: expected one of \"frozen\", \"trainable\", "
+       "\"state\", but got \"solid\""},
+      {"type", [](Json &j) { j["parameters"][1]["type"] = "f32[7,]"; },
+       "parameters[1].type: expected a type such as \"f32[3,5]\", but got "
+       "\"f32[7,]\""},
+      {"element", [](Json &j) { j["parameters"][1]["type"] = "f31[7]"; },
+       "but got \"f31[7]\""},
+      {"overlong", [](Json &j) { j["parameters"][1]["type"] = "f32[7]]"; },
+       "but got \"f32[7]]\""},
+      {"huge",
+       [](Json &j) {
+         j["parameters"][1]["type"] = "f32[999999999999999,99999]";
+       },
+       "is absurdly large"},
+      {"empty size", [](Json &j) { j["parameters"][1]["type"] = "f32[0,6]"; },
+       "sizes must be positive"},
+      {"initializer",
+       [](Json &j) { j["parameters"][3]["initializer"].erase("stddev"); },
+       "parameters[3].initializer.stddev: the key is missing"},
+      {"stray",
+       [](Json &j) { j["parameters"][4]["initializer"]["stddev"] = 1; },
+       "parameters[4].initializer.stddev: unknown key"},
+      {"decay", [](Json &j) { j["parameters"][3]["decay"] = 1; },
+       "parameters[3].decay: expected true or false, but got 1"},
+      {"source", [](Json &j) { j["parameters"][0]["source"] = ""; },
+       "\"source\" must be given if, and only if, the initializer is \"file\""},
+      {"twice",
+       [](Json &j) { j["parameters"][1]["name"] = "tiny.embeddings.weight"; },
+       "names must be unique"},
+      {"overlap", [](Json &j) { j["parameters"][4]["offset"] = 52; },
+       "overlaps another parameter at offset 52"},
+      {"past", [](Json &j) { j["spaces"]["trainable"] = 100; },
+       "past the end of the space \"trainable\""},
+      {"misaligned", [](Json &j) { j["parameters"][3]["offset"] = 2; },
+       "offset 2 is not aligned"},
+      {"unequal", [](Json &j) { j["spaces"]["moment1"] = 8; },
+       "spaces.moment1: must be as large as the space \"trainable\""},
+      {"layer", [](Json &j) { j["sparse_layers"][0]["rows"] = 9; },
+       "sparse layer \"tiny.dense.weight\": there must be a parameter"},
+      {"threshold",
+       [](Json &j) { j["sparse_layers"][0]["threshold"] = "nothing"; },
+       "\"nothing\" must be a state parameter of type f32"},
+      {"argument",
+       [](Json &j) {
+         j["entry_points"]["select"]["arguments"][0]["name"] = "x";
+       },
+       "entry point \"select\", argument \"x\": there must be a frozen "
+       "parameter"},
+      {"space",
+       [](Json &j) {
+         j["entry_points"]["apply"]["arguments"][1]["name"] = "x";
+       },
+       "needs the space \"x\", which \"spaces\" lacks"},
+      {"repeated",
+       [](Json &j) {
+         auto &list = j["entry_points"]["apply"]["arguments"];
+         list.push_back(list[4]);
+       },
+       "argument \"learning_rate\": is listed twice"},
+      {"list", [](Json &j) { j["parameters"] = Json::object(); },
+       "parameters: expected a list, but got object"},
+  };
+  for (const Case &c : cases) {
+    Json json = Json::parse(makeManifest().toJson());
+    c.damage(json);
+    EXPECT_ERROR(Manifest::fromJson(json.dump()), c.message) << c.name;
+  }
+  EXPECT_ERROR(Manifest::fromJson("{\"version\": 1"), "not valid JSON");
+  EXPECT_ERROR(Manifest::fromJson("[]"), "expected an object, but got array");
+}

@@ -1,0 +1,184 @@
+//===- ParameterStoreTest.cpp - The memory of a program's parameters ------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "TinyProgram.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Philox.h"
+#include "pst/Runtime/SafeTensorsWriter.h"
+
+#include <cmath>
+#include <cstring>
+
+using namespace pst;
+using namespace pst::runtime;
+using namespace tiny;
+
+namespace {
+
+/// The tensors of the tiny model's file, to be changed and written.
+struct Tensors {
+  std::map<std::string, std::pair<TensorSpec, std::vector<std::byte>>> all;
+
+  explicit Tensors(const std::filesystem::path &directory) {
+    SafeTensorsFile file(directory / "model.safetensors");
+    for (const auto &[name, view] : file.tensors())
+      all[name] = {{name, view.dtype, view.shape},
+                   {view.data, view.data + view.numBytes}};
+  }
+  float *floats(const std::string &name) {
+    return reinterpret_cast<float *>(all.at(name).second.data());
+  }
+  void write(const std::filesystem::path &directory) const {
+    std::vector<TensorData> list;
+    for (const auto &[name, entry] : all)
+      list.push_back({entry.first, entry.second.data()});
+    writeSafeTensors(directory / "model.safetensors", list);
+  }
+};
+
+class ParameterStoreTest : public ::testing::Test {
+protected:
+  ParameterStoreTest() { writeModel(directory.path()); }
+
+  ParameterStore make(std::shared_ptr<const Program> program = makeProgram(),
+                      uint64_t seed = 7) {
+    return {program, std::make_shared<const ModelFiles>(directory.path()),
+            seed};
+  }
+  std::string error() {
+    return errorOf([&] { make(); });
+  }
+  TemporaryDirectory directory;
+};
+
+} // namespace
+
+TEST_F(ParameterStoreTest, MapsFrozenAndInitialisesTheRest) {
+  ParameterStore store = make();
+  const TensorView *weight = store.files()->find("dense.weight");
+  EXPECT_EQ(store.data("tiny.dense.weight"), weight->data) << "copied";
+  for (const auto &[name, bytes] : makeManifest().spaces) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(store.space(name)) % 64, 0u);
+    EXPECT_EQ(store.spaceBytes(name), bytes);
+  }
+  const float *trainable = static_cast<const float *>(store.space("trainable"));
+  std::vector<float> u(kHidden * kRank), head(3 * kHidden);
+  fillNormal(u, 1, 7, "tiny.dense.weight.pst_U");
+  fillNormal(head, 0.5, 7, "classifier.weight");
+  for (int i = 0; i < numTrainable(3); ++i) {
+    float expected = i < kV ? u[i - kU] : 0;
+    if (i >= kHeadWeight && i < headBias(3))
+      expected = head[i - kHeadWeight];
+    EXPECT_EQ(trainable[i], expected) << i;
+  }
+  for (const char *space : {"gradient", "moment1", "moment2"})
+    for (int i = 0; i < numTrainable(3); ++i)
+      EXPECT_EQ(static_cast<const float *>(store.space(space))[i], 0);
+}
+
+TEST_F(ParameterStoreTest, InitialisesConstantsAndFilesOfTrainables) {
+  Manifest manifest = makeManifest();
+  manifest.parameters[5].initializer = {Initializer::Kind::constant, 0, 0.25};
+  manifest.parameters[7].initializer = {Initializer::Kind::file, 0, 0};
+  manifest.parameters[7].source = "tail";
+  manifest.parameters.back().initializer = {Initializer::Kind::constant, 0, 9};
+  Tensors tensors(directory.path());
+  std::vector<uint16_t> half{0x3c00, 0xc000, 0x3800};
+  std::vector<std::byte> bytes(6);
+  std::memcpy(bytes.data(), half.data(), 6);
+  tensors.all["tail"] = {{"tail", DType::F16, {3}}, bytes};
+  tensors.write(directory.path());
+  std::map<std::string, EntryFunction> none;
+  for (const auto &[name, entry] : manifest.entryPoints)
+    none[name] = [](void *const *) {};
+  ParameterStore store = make(Program::create(manifest, none));
+  const float *p = static_cast<const float *>(store.space("trainable"));
+  for (int i = 0; i < kHidden; ++i)
+    EXPECT_EQ(p[kR + i], 0.25f);
+  EXPECT_EQ(p[headBias(3)], 1);
+  EXPECT_EQ(p[headBias(3) + 1], -2);
+  EXPECT_EQ(p[headBias(3) + 2], 0.5f);
+  EXPECT_EQ(
+      *static_cast<const int64_t *>(store.data("tiny.dense.weight.pst_cut")),
+      9);
+}
+
+TEST_F(ParameterStoreTest, ConvertsHalfPrecisionFiles) {
+  Tensors tensors(directory.path());
+  auto &[spec, bytes] = tensors.all.at("dense.weight");
+  spec.dtype = DType::BF16;
+  std::vector<float> expected;
+  std::vector<std::byte> brain;
+  const float *values = tensors.floats("dense.weight");
+  for (int i = 0; i < kElements; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &values[i], 4);
+    bits &= 0xffff0000;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    expected.push_back(value);
+    brain.push_back(std::byte(bits >> 16 & 0xff));
+    brain.push_back(std::byte(bits >> 24));
+  }
+  bytes = brain;
+  tensors.write(directory.path());
+  ParameterStore store = make();
+  const float *weight =
+      static_cast<const float *>(store.data("tiny.dense.weight"));
+  EXPECT_EQ(std::vector<float>(weight, weight + kElements), expected);
+}
+
+TEST_F(ParameterStoreTest, RefusesFilesThatDoNotFit) {
+  Tensors good(directory.path());
+  Tensors bad = good;
+  bad.all.erase("dense.bias");
+  bad.write(directory.path());
+  EXPECT_PRED_FORMAT2(::testing::IsSubstring,
+                      "tensor \"dense.bias\" is missing", error());
+  bad = good;
+  bad.all.at("dense.weight").first.shape = {kWidth, kHidden};
+  bad.write(directory.path());
+  EXPECT_PRED_FORMAT2(
+      ::testing::IsSubstring,
+      "tensor \"dense.weight\" is F32[6, 7], but the program was compiled for "
+      "F32[7, 6]",
+      error());
+  bad = good;
+  bad.all.at("dense.weight").first.dtype = DType::I32;
+  bad.write(directory.path());
+  EXPECT_PRED_FORMAT2(
+      ::testing::IsSubstring,
+      "is I32[7, 6], but the program was compiled for F32[7, 6]", error());
+  for (float value : {NAN, INFINITY}) {
+    bad = good;
+    bad.floats("dense.weight")[3 * kWidth + 5] = value;
+    bad.write(directory.path());
+    std::string text =
+        "tensor \"dense.weight\" holds " + std::to_string(value) + " at [3, 5]";
+    EXPECT_PRED_FORMAT2(::testing::IsSubstring, text, error());
+  }
+  EXPECT_ERROR(ParameterStore(makeProgram(), nullptr, 1),
+               "from the model's files, but none were given");
+}
+
+TEST_F(ParameterStoreTest, DigestTellsPretrainedWeightsApart) {
+  std::string digest = make().modelDigest();
+  EXPECT_EQ(make(makeProgram(), 99).modelDigest(), digest) << "the seed counts";
+  Tensors tensors(directory.path());
+  tensors.floats("pooler.weight")[0] += 1; // not used
+  tensors.write(directory.path());
+  EXPECT_EQ(make().modelDigest(), digest);
+  tensors.floats("dense.weight")[17] += 1;
+  tensors.write(directory.path());
+  EXPECT_NE(make().modelDigest(), digest);
+}
+
+TEST_F(ParameterStoreTest, NamesWhatIsNotThere) {
+  ParameterStore store = make();
+  EXPECT_ERROR(store.space("attic"), "no space \"attic\"");
+  EXPECT_ERROR(store.data("attic"), "no parameter \"attic\"");
+}

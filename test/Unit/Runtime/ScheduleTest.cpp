@@ -1,0 +1,93 @@
+//===- ScheduleTest.cpp - Learning rate and sparsity over a run -----------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/Schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+using namespace pst::runtime;
+
+// get_linear_schedule_with_warmup of transformers, as printed by it.
+TEST(Schedule, LearningRateIsThatOfHuggingFace) {
+  struct Case {
+    int64_t warmup, total;
+    std::vector<double> factors;
+  };
+  std::vector<Case> cases = {
+      {0,
+       7,
+       {1.0, 0.8571428571428571, 0.7142857142857143, 0.5714285714285714,
+        0.42857142857142855, 0.2857142857142857, 0.14285714285714285, 0.0,
+        0.0}},
+      {3,
+       10,
+       {0.0, 0.3333333333333333, 0.6666666666666666, 1.0, 0.8571428571428571,
+        0.7142857142857143, 0.5714285714285714, 0.42857142857142855,
+        0.2857142857142857, 0.14285714285714285, 0.0, 0.0}},
+      {10, 10, {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.0, 0.0}},
+      {12,
+       10,
+       {0.0, 0.08333333333333333, 0.16666666666666666, 0.25, 0.3333333333333333,
+        0.4166666666666667, 0.5, 0.5833333333333334, 0.6666666666666666, 0.75,
+        0.8333333333333334, 0.9166666666666666}}};
+  for (const Case &c : cases)
+    for (size_t step = 0; step < c.factors.size(); ++step)
+      EXPECT_DOUBLE_EQ(
+          linearSchedule(static_cast<int64_t>(step), c.warmup, c.total),
+          c.factors[step])
+          << "step " << step << " of " << c.total;
+}
+
+// T = 100, i = 0.1, f = 0.3, s = 0 to 0.9: values worked out by hand from the
+// paper's formula.
+TEST(Schedule, SparsityFollowsThePaper) {
+  SparsitySchedule schedule{0, 0.9, 0.1, 0.3, 100};
+  for (int64_t t : {0, 1, 9, 10}) // t <= i T
+    EXPECT_EQ(schedule.at(t), 0);
+  // 0.9 (1 - (1 - 1/60)^3)
+  EXPECT_NEAR(schedule.at(11), 0.9 * (1 - 205379.0 / 216000.0), 1e-15);
+  EXPECT_NEAR(schedule.at(40), 0.7875, 1e-15); // half of the way
+  EXPECT_NEAR(schedule.at(55), 0.9 * (1 - 1.0 / 64), 1e-15);
+  EXPECT_NEAR(schedule.at(69), 0.9 * (1 - 1.0 / 216000), 1e-15);
+  EXPECT_LT(schedule.at(69), 0.9);
+  for (int64_t t : {70, 71, 99, 100}) // the formula meets the end at T - f T
+    EXPECT_EQ(schedule.at(t), 0.9);
+}
+
+TEST(Schedule, SparsityFromAnotherBeginning) {
+  SparsitySchedule schedule{0.2, 0.8, 0.25, 0.25, 16};
+  EXPECT_EQ(schedule.at(4), 0.2);
+  EXPECT_NEAR(schedule.at(8), 0.8 - 0.6 / 8, 1e-15);
+  EXPECT_EQ(schedule.at(13), 0.8);
+}
+
+// Shares of 0 and 1, where the denominator or the middle part vanishes. The end
+// is the final sparsity exactly: a rounding error would prune one element less.
+TEST(Schedule, SparsityAtTheEdges) {
+  for (int64_t total : {1, 2, 3, 7, 10, 13, 999}) {
+    for (auto [initial, final] : {std::pair{0.0, 0.0},
+                                  {0.0, 1.0},
+                                  {1.0, 0.0},
+                                  {0.3, 0.7},
+                                  {0.1, 0.3}}) {
+      SparsitySchedule schedule{0, 0.9, initial, final, total};
+      EXPECT_EQ(schedule.at(total), 0.9) << total << " " << initial;
+      double before = 0;
+      for (int64_t step = 0; step <= total; ++step) {
+        double now = schedule.at(step);
+        EXPECT_GE(now, before);
+        EXPECT_LE(now, 0.9);
+        before = now;
+      }
+    }
+  }
+  EXPECT_EQ((SparsitySchedule{0, 0.9, 0, 1, 10}.at(1)), 0.9);
+  EXPECT_EQ((SparsitySchedule{0, 0.9, 0, 1, 10}.at(0)), 0);
+  EXPECT_EQ((SparsitySchedule{0, 0.9, 1, 0, 10}.at(9)), 0);
+}

@@ -1,0 +1,73 @@
+//===- TinyProgram.h - The tiny model as a program --------------*- C++ -*-===//
+//-*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_TEST_UNIT_RUNTIME_TINYPROGRAM_H
+#define PST_TEST_UNIT_RUNTIME_TINYPROGRAM_H
+
+#include "TinyModel.h"
+#include "pst/Runtime/Trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace tiny {
+
+struct Variant {
+  int batch = 4; ///< 4 or 8
+  bool regression = false;
+  bool dropout = true; ///< classification only
+  int classes() const { return regression ? 1 : 3; }
+};
+
+pst::Manifest makeManifest(Variant variant = {});
+std::shared_ptr<const pst::runtime::Program> makeProgram(Variant variant = {});
+
+/// A directory of its own, removed at the end.
+class TemporaryDirectory {
+public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  std::filesystem::path operator/(const std::string &name) const {
+    return root / name;
+  }
+  const std::filesystem::path &path() const { return root; }
+
+private:
+  std::filesystem::path root;
+};
+
+/// Writes model.safetensors (names without the prefix "tiny."), config.json and
+/// tokenizer files.
+void writeModel(const std::filesystem::path &directory);
+
+/// The program with the weights of `directory`.
+std::unique_ptr<pst::runtime::Model>
+makeModel(const std::filesystem::path &directory, Variant variant = {},
+          uint64_t seed = 7);
+
+/// Random examples whose label depends on the tokens.
+pst::runtime::Dataset makeData(int count, Variant variant = {},
+                               uint64_t seed = 1);
+
+std::string readBytes(const std::filesystem::path &file);
+void writeBytes(const std::filesystem::path &file, const std::string &bytes);
+/// All files of a directory, by name.
+std::map<std::string, std::string>
+readAll(const std::filesystem::path &directory);
+
+/// Text of the Error that `action` throws, or a failure of the test.
+std::string errorOf(const std::function<void()> &action);
+
+#define EXPECT_ERROR(ACTION, PART)                                             \
+  EXPECT_PRED_FORMAT2(::testing::IsSubstring, PART,                            \
+                      ::tiny::errorOf([&] { ACTION; }))
+
+} // namespace tiny
+
+#endif // PST_TEST_UNIT_RUNTIME_TINYPROGRAM_H
