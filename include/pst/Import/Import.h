@@ -1,0 +1,61 @@
+//===- Import.h - From a model directory to a module ------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_IMPORT_IMPORT_H
+#define PST_IMPORT_IMPORT_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <cstdint>
+#include <optional>
+
+namespace pst {
+
+struct ImportOptions {
+  /// Sequences of a batch, and tokens of a sequence.
+  int64_t batch = 32, length = 128;
+  /// Labels of the classifier; without it what config.json says ("id2label",
+  /// else "num_labels", else 2).
+  std::optional<int64_t> numLabels;
+  /// Fits a number instead of a class. Without it config.json decides
+  /// ("problem_type"), unless `numLabels` is given; one label is regression.
+  bool regression = false;
+  /// Takes the place of every dropout probability of config.json; in [0, 1).
+  std::optional<double> dropout;
+  /// Where the directory holds no weights, takes every tensor as present, for
+  /// a plan of the memory from config.json alone.
+  bool allowMissingWeights = false;
+};
+
+/// Builds the module of a Hugging Face directory: config.json, and
+/// model.safetensors or its shards, of which the headers only are read.
+///
+/// The module has one `pst.parameter` for each tensor, by its canonical name:
+/// frozen, but for the classifier (and a pooler that the files lack), which is
+/// trainable. Weights of the encoder's linear layers have the attribute
+/// `pst.sparsify`. Its function, with B x L the batch and C the labels:
+///
+///     @forward(input_ids, attention_mask, token_type_ids: tensor<BxLxi32>,
+///              labels: tensor<Bxi32> (xf32 for regression),
+///              loss_scale: f32, seed: i64)
+///         -> (loss: tensor<f32>, logits: tensor<BxCxf32>)
+///
+/// Arguments and results bear their names as `pst.name`. Each op's location is
+/// the part of the model it belongs to ("encoder.layer.3.attention"). The
+/// module's attribute `pst.architecture` is the class of `transformers` that
+/// reads the finished model, `pst.config` the text of config.json.
+///
+/// Whatever is wrong with the directory is a diagnostic at the file, and in
+/// config.json at the key; a location of line 0 is a file as a whole.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
+importModel(mlir::MLIRContext &context, llvm::StringRef directory,
+            const ImportOptions &options);
+
+} // namespace pst
+
+#endif // PST_IMPORT_IMPORT_H

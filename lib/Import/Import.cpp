@@ -1,0 +1,148 @@
+//===- Import.cpp - From a model directory to a module --------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Import/Import.h"
+#include "ModelBuilder.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/Verifier.h"
+
+#include <filesystem>
+
+using namespace mlir;
+using namespace pst;
+
+/// A new family of models is one file and one line here.
+static const ModelFamily *const kFamilies[] = {&kBertFamily};
+
+static LogicalResult checkOptions(MLIRContext &context,
+                                  const ImportOptions &options) {
+  auto complain = [&](StringRef what, StringRef expected, auto found) {
+    return emitError(UnknownLoc::get(&context))
+           << "the " << what << " must be " << expected << ", but is " << found;
+  };
+  if (options.batch < 1 || options.batch > kMaxSize)
+    return complain("batch", "from 1 to 16777216", options.batch);
+  if (options.length < 1 || options.length > kMaxSize)
+    return complain("length", "from 1 to 16777216", options.length);
+  if (options.batch * options.length > kMaxSize)
+    return complain("batch times the length", "at most 16777216",
+                    options.batch * options.length);
+  if (options.numLabels &&
+      (*options.numLabels < 1 || *options.numLabels > kMaxSize))
+    return complain("number of labels", "from 1 to 16777216",
+                    *options.numLabels);
+  if (options.regression && options.numLabels.value_or(1) != 1)
+    return complain("number of labels", "1 for regression", *options.numLabels);
+  if (options.dropout && !(*options.dropout >= 0.0 && *options.dropout < 1.0))
+    return complain("dropout", "in [0, 1)", *options.dropout);
+  return success();
+}
+
+/// Error at a key whose value `found` is none of the known ones.
+static void complainUnknown(ConfigFile &config, StringRef key, StringRef found,
+                            ArrayRef<StringRef> known) {
+  InFlightDiagnostic error = config.error(key) << "\"" << key << "\" is ";
+  if (config.has(key))
+    error << "\"" << found << "\", which is not known";
+  else
+    error << "missing";
+  error << "; known are: ";
+  llvm::interleaveComma(known, error);
+}
+
+/// The family by "model_type", else by "architectures"; null after an error.
+/// `checkpoint` is the class that wrote the files, or empty.
+static const ModelFamily *findFamily(ConfigFile &config,
+                                     std::string &checkpoint) {
+  std::string type = config.string("model_type", "");
+  checkpoint = config.firstString("architectures");
+  if (config.failed())
+    return nullptr;
+  bool byType = config.has("model_type") || !config.has("architectures");
+  SmallVector<StringRef> types, checkpoints;
+  for (const ModelFamily *family : kFamilies) {
+    types.push_back(family->modelType);
+    if (byType && type != family->modelType)
+      continue;
+    llvm::append_range(checkpoints, family->checkpoints);
+    if (llvm::is_contained(family->checkpoints, checkpoint) ||
+        (byType && checkpoint.empty()))
+      return family;
+  }
+  if (checkpoints.empty())
+    complainUnknown(config, "model_type", type, types);
+  else
+    complainUnknown(config, "architectures", checkpoint, checkpoints);
+  return nullptr;
+}
+
+/// What the classifier predicts; the options go before config.json.
+static Task readTask(ConfigFile &config, const ImportOptions &options) {
+  if (options.regression || options.numLabels == 1)
+    return {1, true};
+  if (options.numLabels)
+    return {*options.numLabels, false};
+  int64_t numLabels = config.integer("num_labels", 1, kMaxSize, 2);
+  if (config.has("id2label"))
+    numLabels = config.size("id2label");
+  if (numLabels == 0 && !config.failed())
+    config.error("id2label") << "\"id2label\" is empty";
+  std::string problem = config.string(
+      "problem_type",
+      numLabels == 1 ? "regression" : "single_label_classification");
+  if (problem != "regression" && problem != "single_label_classification")
+    config.error("problem_type")
+        << "\"problem_type\" is \"" << problem
+        << "\", which is not known; known are: regression, "
+           "single_label_classification";
+  bool regression = problem == "regression";
+  if (regression && numLabels > 1)
+    config.error("problem_type")
+        << "\"problem_type\" is \"regression\", which has one label, but "
+           "config.json has "
+        << numLabels;
+  return {numLabels, regression};
+}
+
+FailureOr<OwningOpRef<ModuleOp>>
+pst::importModel(MLIRContext &context, StringRef directory,
+                 const ImportOptions &options) {
+  context.loadDialect<PSTDialect, nn::NNDialect, func::FuncDialect>();
+  if (failed(checkOptions(context, options)))
+    return failure();
+  std::filesystem::path folder = directory.str();
+  std::unique_ptr<ConfigFile> config =
+      ConfigFile::read(context, (folder / "config.json").string());
+  if (!config)
+    return failure();
+  std::string checkpoint;
+  const ModelFamily *family = findFamily(*config, checkpoint);
+  if (!family)
+    return failure();
+  if (config->has("quantization_config"))
+    config->error("quantization_config")
+        << "\"quantization_config\" says that the weights are quantized; only "
+           "F32, F16 and BF16 weights can be imported";
+  Task task = readTask(*config, options);
+  std::unique_ptr<WeightFiles> weights =
+      WeightFiles::open(context, directory, options.allowMissingWeights);
+  if (!weights)
+    return failure();
+
+  OwningOpRef<ModuleOp> module =
+      ModuleOp::create(NameLoc::get(StringAttr::get(&context, directory)));
+  (*module)->setAttr("pst.architecture",
+                     StringAttr::get(&context, family->architecture));
+  (*module)->setAttr("pst.config", StringAttr::get(&context, config->text()));
+  ModelBuilder builder(*module, *config, *weights, options, task);
+  family->build(builder,
+                checkpoint.empty() || checkpoint == family->architecture);
+  weights->finish();
+  if (builder.failed() || failed(verify(*module)))
+    return failure();
+  return module;
+}

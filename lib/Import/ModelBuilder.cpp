@@ -1,0 +1,210 @@
+//===- ModelBuilder.cpp - Builds the forward graph of a model -------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ModelBuilder.h"
+
+using namespace mlir;
+using namespace pst;
+
+ModelBuilder::ModelBuilder(ModuleOp module, ConfigFile &config,
+                           WeightFiles &weights, const ImportOptions &options,
+                           Task task)
+    : config(config), options(options), task(task), weights(weights),
+      b(module.getLoc(), module.getContext()),
+      initializerRange(config.positive("initializer_range", 0.02)) {
+  b.setInsertionPointToEnd(module.getBody());
+}
+
+double ModelBuilder::dropoutProbability(StringRef key, double otherwise) {
+  double probability = config.probability(key, otherwise);
+  return options.dropout.value_or(probability);
+}
+
+RankedTensorType ModelBuilder::f32(ArrayRef<int64_t> shape) {
+  return RankedTensorType::get(shape, b.getF32Type());
+}
+
+//===----------------------------------------------------------------------===//
+// The function
+//===----------------------------------------------------------------------===//
+
+ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
+  int64_t batch = options.batch;
+  Type i32 = b.getI32Type();
+  auto tokens = RankedTensorType::get({batch, options.length}, i32);
+  SmallVector<std::pair<StringRef, Type>> arguments = {
+      {"input_ids", tokens}, {"attention_mask", tokens}};
+  if (hasTokenTypes)
+    arguments.emplace_back("token_type_ids", tokens);
+  arguments.emplace_back(
+      "labels",
+      RankedTensorType::get({batch}, task.regression ? b.getF32Type() : i32));
+  arguments.emplace_back("loss_scale", b.getF32Type());
+  arguments.emplace_back("seed", b.getI64Type());
+
+  b.setLoc(NameLoc::get(b.getStringAttr("forward")));
+  auto type =
+      b.getFunctionType(llvm::to_vector(llvm::make_second_range(arguments)),
+                        {f32({}), f32({batch, task.numLabels})});
+  forward = func::FuncOp::create(b, "forward", type);
+  Block *body = forward.addEntryBlock();
+  for (auto [i, argument] : llvm::enumerate(arguments)) {
+    forward.setArgAttr(i, "pst.name", b.getStringAttr(argument.first));
+    body->getArgument(i).setLoc(NameLoc::get(b.getStringAttr(argument.first)));
+  }
+  forward.setResultAttr(0, "pst.name", b.getStringAttr("loss"));
+  forward.setResultAttr(1, "pst.name", b.getStringAttr("logits"));
+  b.setInsertionPointToEnd(body);
+
+  mask = body->getArgument(1);
+  labels = body->getArgument(arguments.size() - 3);
+  lossScale = body->getArgument(arguments.size() - 2);
+  seed = body->getArgument(arguments.size() - 1);
+  return {body->getArgument(0), mask,
+          hasTokenTypes ? body->getArgument(2) : Value()};
+}
+
+void ModelBuilder::finish(Value logits) {
+  enter("loss");
+  Value loss =
+      task.regression
+          ? nn::SquaredErrorOp::create(b, f32({}), logits, labels, lossScale)
+                .getLoss()
+          : nn::CrossEntropyOp::create(b, f32({}), logits, labels, lossScale)
+                .getLoss();
+  func::ReturnOp::create(b, ValueRange{loss, logits});
+}
+
+void ModelBuilder::enter(StringRef part) {
+  b.setLoc(NameLoc::get(b.getStringAttr(part)));
+}
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
+                              Layer layer, bool fresh) {
+  bool isMatrix = shape.size() == 2;
+  auto initializer = [&](InitializerKind kind, StringRef source, double value) {
+    return InitializerAttr::get(b.getContext(), kind, source, APFloat(value));
+  };
+  InitializerAttr first =
+      !fresh ? initializer(InitializerKind::File, weights.resolve(name, shape),
+                           0.0)
+      : isMatrix ? initializer(InitializerKind::Normal, "", initializerRange)
+                 : initializer(InitializerKind::Zeros, "", 0.0);
+  ParameterOp parameter;
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(forward);
+    parameter = ParameterOp::create(
+        b, name,
+        layer == Layer::trained ? ParameterRole::Trainable
+                                : ParameterRole::Frozen,
+        first, f32(shape), /*offset=*/IntegerAttr(), /*decay=*/isMatrix);
+  }
+  if (layer == Layer::sparse && isMatrix)
+    parameter->setDiscardableAttr("pst.sparsify", b.getUnitAttr());
+  return LoadOp::create(b, parameter);
+}
+
+bool ModelBuilder::startsAnew(StringRef name, int64_t rows) {
+  std::string weight = (name + ".weight").str();
+  if (!weights.has(weight) && !weights.has((name + ".bias").str())) {
+    weights.remark() << "the files have no \"" << name
+                     << "\": it starts from random values and is trained";
+    return true;
+  }
+  std::optional<int64_t> found = weights.rows(weight);
+  if (!options.numLabels || !found || *found == rows)
+    return false;
+  weights.remark() << "\"" << name << "\" is for " << *found << " labels, not "
+                   << rows << ": it starts from random values and is trained";
+  return true;
+}
+
+//===----------------------------------------------------------------------===//
+// Layers
+//===----------------------------------------------------------------------===//
+
+Value ModelBuilder::linear(Value x, StringRef name, int64_t outputs,
+                           Layer layer, bool fresh) {
+  Value weight =
+      parameter((name + ".weight").str(), {outputs, columns(x)}, layer, fresh);
+  Value bias = parameter((name + ".bias").str(), {outputs}, layer, fresh);
+  int64_t tokens = cast<RankedTensorType>(x.getType()).getDimSize(0);
+  return nn::LinearOp::create(b, f32({tokens, outputs}), x, weight, bias);
+}
+
+Value ModelBuilder::layerNorm(Value x, StringRef name, double epsilon) {
+  Value scale = parameter((name + ".weight").str(), {columns(x)});
+  Value shift = parameter((name + ".bias").str(), {columns(x)});
+  return nn::LayerNormOp::create(b, x, scale, shift, APFloat(epsilon));
+}
+
+Value ModelBuilder::embedding(Value ids, StringRef name, int64_t rows,
+                              int64_t columns) {
+  Value table = parameter((name + ".weight").str(), {rows, columns});
+  int64_t tokens = cast<RankedTensorType>(ids.getType()).getNumElements();
+  return nn::EmbeddingOp::create(b, f32({tokens, columns}), ids, table);
+}
+
+Value ModelBuilder::addPositions(Value x, StringRef name, int64_t rows) {
+  Value table = parameter((name + ".weight").str(), {rows, columns(x)});
+  return nn::AddPositionsOp::create(b, x, table, options.length);
+}
+
+Value ModelBuilder::attention(Value query, Value key, Value value,
+                              int64_t heads, double dropout) {
+  bool drops = dropout != 0.0;
+  return nn::AttentionOp::create(
+      b, query.getType(), query, key, value, mask, drops ? seed : Value(),
+      b.getI64IntegerAttr(heads),
+      drops ? b.getF64FloatAttr(dropout) : FloatAttr(),
+      drops ? b.getI64IntegerAttr(nextSite++) : IntegerAttr());
+}
+
+Value ModelBuilder::activation(Value x, nn::ActivationKind kind) {
+  return nn::ActivationOp::create(b, kind, x);
+}
+
+Value ModelBuilder::dropout(Value x, double probability) {
+  if (probability == 0.0)
+    return x;
+  return nn::DropoutOp::create(b, x, seed, APFloat(probability), nextSite++);
+}
+
+Value ModelBuilder::add(Value x, Value y) { return nn::AddOp::create(b, x, y); }
+
+Value ModelBuilder::selectToken(Value x, int64_t index) {
+  return nn::SelectTokenOp::create(b, f32({options.batch, columns(x)}), x,
+                                   index);
+}
+
+nn::ActivationKind pst::readActivation(ConfigFile &config, StringRef key,
+                                       StringRef otherwise) {
+  using Kind = nn::ActivationKind;
+  // As the table ACT2FN of transformers has them.
+  static constexpr std::pair<StringRef, Kind> known[] = {
+      {"gelu", Kind::Gelu},
+      {"gelu_python", Kind::Gelu},
+      {"gelu_new", Kind::GeluTanh},
+      {"gelu_fast", Kind::GeluTanh},
+      {"gelu_pytorch_tanh", Kind::GeluTanh},
+      {"relu", Kind::Relu},
+      {"tanh", Kind::Tanh}};
+  std::string name = config.string(key, otherwise);
+  for (auto [spelling, kind] : known)
+    if (name == spelling)
+      return kind;
+  InFlightDiagnostic error = config.error(key)
+                             << "\"" << key << "\" is \"" << name
+                             << "\", which is not known; known are: ";
+  llvm::interleaveComma(llvm::make_first_range(known), error);
+  return Kind::Gelu;
+}

@@ -1,0 +1,144 @@
+//===- ModelBuilder.h - Builds the forward graph of a model -----*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// What the families of models share: parameters by name, layers over them, the
+// function's frame and the loss. A family (Bert.cpp) reads like the model.
+
+#ifndef PST_LIB_IMPORT_MODELBUILDER_H
+#define PST_LIB_IMPORT_MODELBUILDER_H
+
+#include "ConfigFile.h"
+#include "WeightFiles.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Import/Import.h"
+
+namespace pst {
+
+/// What the classifier predicts.
+struct Task {
+  int64_t numLabels = 2;
+  bool regression = false;
+};
+
+/// A number that config.json may give; more than any model has, and small
+/// enough that no product of two overflows.
+inline constexpr int64_t kMaxSize = int64_t(1) << 24;
+
+class ModelBuilder {
+public:
+  ModelBuilder(mlir::ModuleOp module, ConfigFile &config, WeightFiles &weights,
+               const ImportOptions &options, Task task);
+
+  ConfigFile &config;
+  const ImportOptions &options;
+  const Task task;
+
+  /// The dropout probability of a key of config.json, or the one that the
+  /// options put in its place.
+  double dropoutProbability(llvm::StringRef key, double otherwise);
+  /// Whether anything that was read so far is wrong.
+  bool failed() const { return config.failed() || weights.failed(); }
+  /// Checkpoints of the bare encoder have the names without this.
+  void setPrefix(llvm::StringRef prefix) { weights.setPrefix(prefix); }
+  bool hasTensor(llvm::StringRef name) const { return weights.has(name); }
+
+  //===--------------------------------------------------------------------===//
+  // The function
+  //===--------------------------------------------------------------------===//
+
+  struct Inputs {
+    /// B x L of i32; without token types, the last is null.
+    mlir::Value ids, mask, tokenTypes;
+  };
+  /// Begins `@forward`.
+  Inputs begin(bool hasTokenTypes);
+  /// Ends it: the loss of the logits (B x C) and the labels.
+  void finish(mlir::Value logits);
+  /// The ops that follow, and their parameters, belong to this part of the
+  /// model ("encoder.layer.3.attention").
+  void enter(llvm::StringRef part);
+
+  //===--------------------------------------------------------------------===//
+  // Parameters
+  //===--------------------------------------------------------------------===//
+
+  /// How a layer's parameters are held.
+  enum class Layer {
+    frozen, ///< as the files have them
+    sparse, ///< frozen, and its weight to be sparsified
+    trained ///< trainable; random if the files do not have it
+  };
+  /// Declares a parameter and loads it. The files must have the tensor, unless
+  /// it is `trained`, or `fresh`: trained and random, whatever the files have.
+  mlir::Value parameter(llvm::StringRef name, llvm::ArrayRef<int64_t> shape,
+                        Layer layer = Layer::frozen, bool fresh = false);
+
+  /// Whether a head, of weight NAME.weight with `rows` rows, must start anew:
+  /// the files lack it, or were made for another number of labels than the
+  /// options ask for. Says so in a remark.
+  bool startsAnew(llvm::StringRef name, int64_t rows);
+
+  //===--------------------------------------------------------------------===//
+  // Layers; tokens x features
+  //===--------------------------------------------------------------------===//
+
+  /// X W^T + b, over NAME.weight (outputs x inputs) and NAME.bias.
+  mlir::Value linear(mlir::Value x, llvm::StringRef name, int64_t outputs,
+                     Layer layer = Layer::frozen, bool fresh = false);
+  mlir::Value layerNorm(mlir::Value x, llvm::StringRef name, double epsilon);
+  mlir::Value embedding(mlir::Value ids, llvm::StringRef name, int64_t rows,
+                        int64_t columns);
+  mlir::Value addPositions(mlir::Value x, llvm::StringRef name, int64_t rows);
+  mlir::Value attention(mlir::Value query, mlir::Value key, mlir::Value value,
+                        int64_t heads, double dropout);
+  mlir::Value activation(mlir::Value x, nn::ActivationKind kind);
+  /// The operand itself if the probability is 0.
+  mlir::Value dropout(mlir::Value x, double probability);
+  mlir::Value add(mlir::Value x, mlir::Value y);
+  /// The token `index` of each sequence.
+  mlir::Value selectToken(mlir::Value x, int64_t index);
+
+private:
+  static int64_t columns(mlir::Value x) {
+    return mlir::cast<mlir::RankedTensorType>(x.getType()).getDimSize(1);
+  }
+  mlir::RankedTensorType f32(llvm::ArrayRef<int64_t> shape);
+
+  WeightFiles &weights;
+  mlir::ImplicitLocOpBuilder b;
+  mlir::func::FuncOp forward;
+  mlir::Value mask, labels, lossScale, seed;
+  /// Tells the dropouts apart.
+  int64_t nextSite = 0;
+  /// Of fresh weights.
+  double initializerRange;
+};
+
+/// The activation that config.json names; an error lists those that are known.
+nn::ActivationKind readActivation(ConfigFile &config, llvm::StringRef key,
+                                  llvm::StringRef otherwise);
+
+/// A family of models: one file of this folder.
+struct ModelFamily {
+  llvm::StringRef modelType; ///< "model_type" of config.json
+  /// The class of `transformers` that the finished model is.
+  llvm::StringRef architecture;
+  /// Those of the checkpoints that hold such an encoder.
+  llvm::ArrayRef<llvm::StringRef> checkpoints;
+  /// Builds `@forward`; returns with the builder `failed()` after an error.
+  /// `isClassifier` says that the files' classifier, if any, is of this kind.
+  void (*build)(ModelBuilder &builder, bool isClassifier);
+};
+
+extern const ModelFamily kBertFamily;
+
+} // namespace pst
+
+#endif // PST_LIB_IMPORT_MODELBUILDER_H
