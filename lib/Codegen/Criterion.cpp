@@ -5,4 +5,168 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Codegen/Criterion.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace pst;
+
+/// Up to this rank the sum is written out, so that the loads of neighbouring
+/// rows are shared; beyond, code would grow without gain.
+static constexpr int64_t kUnrolledRank = 16;
+
+static Value constantLike(ImplicitLocOpBuilder &b, Type type,
+                          const APFloat &value) {
+  if (auto vector = dyn_cast<VectorType>(type))
+    return arith::ConstantOp::create(b, DenseElementsAttr::get(vector, value));
+  return arith::ConstantOp::create(b, b.getFloatAttr(type, value));
+}
+
+static Value zeroLike(ImplicitLocOpBuilder &b, Type type) {
+  return constantLike(b, type, APFloat(0.0f));
+}
+
+Value pst::emitRankSum(ImplicitLocOpBuilder &b, int64_t rank, Type type,
+                       function_ref<Value(Value)> left,
+                       function_ref<Value(Value)> right) {
+  Value sum = zeroLike(b, type);
+  auto index = [&](int64_t k) { return arith::ConstantIndexOp::create(b, k); };
+  auto step = [&](Value k, Value sum) -> Value {
+    return math::FmaOp::create(b, left(k), right(k), sum);
+  };
+  if (rank <= kUnrolledRank) {
+    for (int64_t k = 0; k < rank; ++k)
+      sum = step(index(k), sum);
+    return sum;
+  }
+  auto loop = scf::ForOp::create(b, index(0), index(rank), index(1), sum);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(loop.getBody());
+  Value next = step(loop.getInductionVar(), loop.getRegionIterArgs()[0]);
+  scf::YieldOp::create(b, next);
+  return loop.getResult(0);
+}
+
+Value pst::emitMask(ImplicitLocOpBuilder &b, Value score, Value threshold,
+                    Value cut, Value position) {
+  Type i64 = b.getI64Type();
+  Value tau = threshold;
+  Value here = arith::IndexCastOp::create(b, i64, position);
+  Value early; // the element lies before the cut
+  if (auto vector = dyn_cast<VectorType>(score.getType())) {
+    // Lanes before the cut, as 32-bit lane numbers: comparing 64-bit indices
+    // would take several registers.
+    int64_t lanes = vector.getNumElements();
+    auto constant = [&](int64_t value) {
+      return arith::ConstantIntOp::create(b, i64, value);
+    };
+    Value left = arith::SubIOp::create(b, cut, here);
+    left = arith::MaxSIOp::create(b, left, constant(0));
+    left = arith::MinSIOp::create(b, left, constant(lanes));
+    left = arith::TruncIOp::create(b, b.getI32Type(), left);
+    auto lanesType = VectorType::get({lanes}, b.getI32Type());
+    left = vector::BroadcastOp::create(b, lanesType, left);
+    auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, lanes));
+    Value lane = arith::ConstantOp::create(
+        b, DenseElementsAttr::get(lanesType, ArrayRef<int32_t>(numbers)));
+    early = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, lane, left);
+    tau = vector::BroadcastOp::create(b, vector, threshold);
+  } else {
+    early = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, here, cut);
+  }
+  Value above = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, score, tau);
+  Value equal = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, score, tau);
+  equal = arith::AndIOp::create(b, equal, early);
+  return arith::OrIOp::create(b, above, equal);
+}
+
+EmittedCriterion::EmittedCriterion(ImplicitLocOpBuilder &b,
+                                   CriterionOp criterion, ValueRange factors)
+    : builder(b), criterion(criterion), type(factors[0].getType()) {
+  Block &block = criterion.getBody().front();
+  for (auto [argument, factor] : llvm::zip(block.getArguments(), factors))
+    values[argument] = factor;
+  for (Operation &op : block.without_terminator()) {
+    auto operand = [&](unsigned i) { return valueOf(op.getOperand(i)); };
+    // Rebuilt rather than cloned: what flags an op came with stay behind.
+    values[op.getResult(0)] =
+        TypeSwitch<Operation *, Value>(&op)
+            .Case([&](arith::ConstantOp constant) {
+              return constantLike(
+                  b, type, cast<FloatAttr>(constant.getValue()).getValue());
+            })
+            .Case([&](arith::AddFOp) {
+              return arith::AddFOp::create(b, operand(0), operand(1));
+            })
+            .Case([&](arith::SubFOp) {
+              return arith::SubFOp::create(b, operand(0), operand(1));
+            })
+            .Case([&](arith::MulFOp) {
+              return arith::MulFOp::create(b, operand(0), operand(1));
+            })
+            .Case([&](arith::NegFOp) {
+              return arith::NegFOp::create(b, operand(0));
+            })
+            .Case([&](math::AbsFOp) {
+              return math::AbsFOp::create(b, operand(0));
+            })
+            .Case([&](DetachOp) { return operand(0); });
+  }
+  weight = valueOf(criterion.getYield().getWeight());
+  if (criterion.hasScore())
+    score = valueOf(criterion.getYield().getScore());
+}
+
+SmallVector<Value> EmittedCriterion::emitBackward(Value weightAdjoint,
+                                                  Value scoreAdjoint) {
+  ImplicitLocOpBuilder &b = builder;
+  DenseMap<Value, Value> adjoints;
+  auto add = [&](Value to, Value adjoint) {
+    Value &sum = adjoints[to];
+    sum = sum ? Value(arith::AddFOp::create(b, sum, adjoint)) : adjoint;
+  };
+  if (weightAdjoint)
+    add(criterion.getYield().getWeight(), weightAdjoint);
+  if (scoreAdjoint && score)
+    add(criterion.getYield().getScore(), scoreAdjoint);
+  Block &block = criterion.getBody().front();
+  for (Operation &op : llvm::reverse(block.without_terminator())) {
+    Value adjoint = adjoints.lookup(op.getResult(0));
+    if (!adjoint)
+      continue;
+    auto negated = [&] { return arith::NegFOp::create(b, adjoint); };
+    TypeSwitch<Operation *>(&op)
+        .Case([&](arith::AddFOp add_) {
+          add(add_.getLhs(), adjoint);
+          add(add_.getRhs(), adjoint);
+        })
+        .Case([&](arith::SubFOp sub) {
+          add(sub.getLhs(), adjoint);
+          add(sub.getRhs(), negated());
+        })
+        .Case([&](arith::MulFOp mul) {
+          Value lhs = valueOf(mul.getLhs()), rhs = valueOf(mul.getRhs());
+          add(mul.getLhs(), arith::MulFOp::create(b, adjoint, rhs));
+          add(mul.getRhs(), arith::MulFOp::create(b, adjoint, lhs));
+        })
+        .Case([&](arith::NegFOp neg) { add(neg.getOperand(), negated()); })
+        .Case([&](math::AbsFOp abs) {
+          Value operand = valueOf(abs.getOperand()), zero = zeroLike(b, type);
+          Value positive = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT,
+                                                 operand, zero);
+          Value negative = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT,
+                                                 operand, zero);
+          Value rest = arith::SelectOp::create(b, negative, negated(), zero);
+          add(abs.getOperand(),
+              arith::SelectOp::create(b, positive, adjoint, rest));
+        });
+  }
+  SmallVector<Value> result;
+  for (Value factor : block.getArguments())
+    result.push_back(adjoints.lookup(factor));
+  return result;
+}

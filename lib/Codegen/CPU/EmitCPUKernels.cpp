@@ -34,6 +34,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     cpu::populateLayerNormKernels(patterns, context);
     cpu::populateLossKernels(patterns, context);
     cpu::populateLowRankAccumulateKernels(patterns, context);
+    cpu::populateMaskedWeightKernels(patterns, context);
     cpu::populateMatmulKernels(patterns, context);
     cpu::populateTopKThresholdKernels(patterns, context);
     FrozenRewritePatternSet frozen(std::move(patterns));

@@ -5,4 +5,356 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelContext.h"
+#include "Gemm.h"
+
+using namespace mlir;
+using namespace pst::cpu;
+using llvm::alignTo;
+using llvm::divideCeil;
+
+MatrixReader MatrixReader::of(Value buffer) {
+  auto type = cast<MemRefType>(buffer.getType());
+  return {type.getDimSize(0), type.getDimSize(1),
+          [buffer](KernelBuilder &b, Value row, Value column, int64_t lanes) {
+            return b.load(buffer, {row, column}, lanes);
+          }};
+}
+
+//===----------------------------------------------------------------------===//
+// Block sizes
+//===----------------------------------------------------------------------===//
+
+/// `total` in as few equal blocks of at most `largest` as possible: the size
+/// of a block, a multiple of `multiple`.
+static int64_t balancedBlock(int64_t total, int64_t largest, int64_t multiple) {
+  int64_t blocks = divideCeil(total, std::max(largest, multiple));
+  return alignTo(divideCeil(total, blocks), multiple);
+}
+
+/// The tile fills the registers: accumulators, a row of B, and what A's
+/// element is spread to. 16 registers of 8 lanes (AVX2): 6 x 2 vectors; 32 of
+/// 16 lanes (AVX-512): 12 x 2; 32 of 4 (NEON): 8 x 2.
+/// Then a panel of B (kBlock x tileColumns) takes about one L1 cache, a block
+/// of A a quarter of a MiB of L2 and of the stack, a block of B 3 MiB of L3.
+GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes)
+    : GemmBlocking(m, n, k, lanes, m, n, 512) {
+  *this = GemmBlocking(m, n, k, lanes, /*largestM=*/65536 / kBlock,
+                       /*largestN=*/(3 << 18) / kBlock, /*largestK=*/512);
+}
+
+GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes,
+                           int64_t largestM, int64_t largestN, int64_t largestK)
+    : m(m), n(n), k(k), lanes(lanes) {
+  tileRows = lanes == 16 ? 12 : lanes == 8 ? 6 : 8;
+  tileColumns = 2 * lanes;
+  kBlock = balancedBlock(k, largestK, std::max(lanes, kUnroll));
+  // Threads share the blocks of rows out: a multiple of four, unless few rows.
+  int64_t blocks = divideCeil(m, largestM);
+  if (m > 4 * tileRows)
+    blocks = alignTo(blocks, 4);
+  mBlock = alignTo(divideCeil(m, blocks), tileRows);
+  nBlock = balancedBlock(n, largestN, tileColumns);
+}
+
+int64_t GemmBlocking::packedSizeA() const {
+  return mBlock / tileRows * panelStrideA();
+}
+
+int64_t GemmBlocking::packedSizeB() const {
+  return nBlock / tileColumns * panelStrideB() + lanes;
+}
+
+//===----------------------------------------------------------------------===//
+// Packing
+//===----------------------------------------------------------------------===//
+
+/// Transposes a square of lanes.size() vectors of as many lanes: at each step
+/// the off-diagonal quarters of every square of 2h lanes change places.
+static void transpose(KernelBuilder &b, MutableArrayRef<Value> rows) {
+  int64_t lanes = rows.size();
+  for (int64_t half = lanes / 2; half; half /= 2) {
+    SmallVector<int64_t> low, high;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      bool right = lane & half;
+      low.push_back(right ? lanes + lane - half : lane);
+      high.push_back(right ? lanes + lane : lane + half);
+    }
+    for (int64_t i = 0; i < lanes; ++i) {
+      if (i & half)
+        continue;
+      Value first = rows[i], second = rows[i + half];
+      rows[i] = vector::ShuffleOp::create(b, first, second, low);
+      rows[i + half] = vector::ShuffleOp::create(b, first, second, high);
+    }
+  }
+}
+
+void pst::cpu::packPanel(KernelBuilder &b, int64_t lanes,
+                         const MatrixReader &matrix, bool transposed,
+                         const PanelBuffer &panels, Value base, Value first,
+                         Value firstDepth, Value depth, bool wholeDepth) {
+  int64_t width = panels.width;
+  int64_t columns = transposed ? matrix.rows : matrix.columns;
+  auto place = [&](Value k) { return b.addi(base, b.muli(k, width)); };
+  Value last = b.index(columns - 1);
+  auto clamped = [&](Value column) {
+    return columns % width == 0 ? column : b.mini(column, last);
+  };
+  // Element by element: what no vector fits.
+  auto scalars = [&](Value from, Value to) {
+    b.loop(from, to, 1, [&](Value k) {
+      Value at = place(k), inner = b.addi(firstDepth, k);
+      b.loop(0, width, 1, [&](Value c) {
+        Value outer = b.mini(b.addi(first, c), last);
+        Value value = transposed ? matrix.read(b, outer, inner, 1)
+                                 : matrix.read(b, inner, outer, 1);
+        b.store(value, panels.buffer, b.addi(at, c));
+      });
+    });
+  };
+
+  if (transposed) {
+    Value whole = wholeDepth ? depth : b.muli(b.divi(depth, lanes), lanes);
+    b.loop(b.index(0), whole, lanes, [&](Value k) {
+      Value inner = b.addi(firstDepth, k);
+      auto square = [&](Value c, int64_t rowsHere) {
+        SmallVector<Value> rows;
+        for (int64_t r = 0; r < rowsHere; ++r)
+          rows.push_back(matrix.read(b, clamped(b.addi(first, b.addi(c, r))),
+                                     inner, lanes));
+        rows.resize(lanes, b.f32(0.0, lanes));
+        transpose(b, rows);
+        Value at = b.addi(place(k), c);
+        // Stores of a narrow panel overlap; ascending k makes them right.
+        for (int64_t i = 0; i < lanes; ++i)
+          b.store(rows[i], panels.buffer, b.addi(at, i * width));
+      };
+      if (width <= lanes)
+        square(b.index(0), width);
+      else
+        b.loop(0, width, lanes, [&](Value c) { square(c, lanes); });
+    });
+    if (!wholeDepth)
+      scalars(whole, depth);
+  } else {
+    int64_t reach = alignTo(width, lanes);
+    Value fits =
+        b.cmpi(arith::CmpIPredicate::sle, first, b.index(columns - reach));
+    auto vectors = [&] {
+      b.loop(b.index(0), depth, 1, [&](Value k) {
+        Value at = place(k), inner = b.addi(firstDepth, k);
+        for (int64_t c = 0; c < width; c += lanes)
+          b.store(matrix.read(b, inner, b.addi(first, c), lanes), panels.buffer,
+                  b.addi(at, c));
+      });
+    };
+    if (columns % width == 0 && reach == width)
+      vectors();
+    else
+      b.ifElse(fits, vectors, [&] { scalars(b.index(0), depth); });
+  }
+
+  if (!wholeDepth) {
+    Value padded = b.muli(
+        b.divi(b.addi(depth, GemmBlocking::kUnroll - 1), GemmBlocking::kUnroll),
+        GemmBlocking::kUnroll);
+    b.loop(b.muli(depth, width), b.muli(padded, width), 1, [&](Value i) {
+      b.store(b.f32(0.0), panels.buffer, b.addi(base, i));
+    });
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// The micro-kernel
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> pst::cpu::multiplyPanels(KernelBuilder &b,
+                                            const GemmBlocking &blocking,
+                                            Value packedA, Value baseA,
+                                            Value packedB, Value baseB,
+                                            Value depth) {
+  int64_t lanes = blocking.lanes, rows = blocking.tileRows;
+  int64_t vectors = blocking.tileColumns / lanes;
+  SmallVector<Value> zeros(rows * vectors, b.f32(0.0, lanes));
+  return b.loop(
+      b.index(0), depth, GemmBlocking::kUnroll, zeros,
+      [&](Value k, ValueRange carried) {
+        SmallVector<Value> sums(carried);
+        Value atA = b.addi(baseA, b.muli(k, rows));
+        Value atB = b.addi(baseB, b.muli(k, blocking.tileColumns));
+        for (int64_t u = 0; u < GemmBlocking::kUnroll; ++u) {
+          SmallVector<Value> right;
+          for (int64_t v = 0; v < vectors; ++v)
+            right.push_back(b.load(
+                packedB, b.addi(atB, u * blocking.tileColumns + v * lanes),
+                lanes));
+          for (int64_t r = 0; r < rows; ++r) {
+            Value left = b.loadSplat(packedA, b.addi(atA, u * rows + r), lanes);
+            for (int64_t v = 0; v < vectors; ++v) {
+              Value &sum = sums[r * vectors + v];
+              sum = b.fma(left, right[v], sum);
+            }
+          }
+        }
+        return sums;
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// The product
+//===----------------------------------------------------------------------===//
+
+Value pst::cpu::remaining(KernelBuilder &b, int64_t total, Value from,
+                          int64_t block) {
+  if (total % block == 0)
+    return b.index(block);
+  return b.mini(b.subi(b.index(total), from), b.index(block));
+}
+
+Value pst::cpu::ceilDivide(KernelBuilder &b, Value value, int64_t by) {
+  return b.divi(b.addi(value, by - 1), by);
+}
+
+namespace {
+/// Adds register tiles to the result (the first block of the depth sets it).
+struct TileStore {
+  KernelBuilder &b;
+  const GemmBlocking &blocking;
+  Value bias, result;
+  Value edge;  ///< Scratch of one tile; null if all tiles lie within.
+  Value first; ///< i1: this is the first block of the depth.
+
+  int64_t vectors() const { return blocking.tileColumns / blocking.lanes; }
+
+  void store(ArrayRef<Value> tile, Value row, Value column) {
+    if (!edge)
+      return storeWhole(tile, row, column);
+    Value rowsFit = b.cmpi(arith::CmpIPredicate::sle, row,
+                           b.index(blocking.m - blocking.tileRows));
+    Value columnsFit = b.cmpi(arith::CmpIPredicate::sle, column,
+                              b.index(blocking.n - blocking.tileColumns));
+    b.ifElse(
+        arith::AndIOp::create(b, rowsFit, columnsFit),
+        [&] { storeWhole(tile, row, column); },
+        [&] { storeEdge(tile, row, column); });
+  }
+
+private:
+  void storeWhole(ArrayRef<Value> tile, Value row, Value column) {
+    auto forEachVector =
+        [&](function_ref<Value(Value sum, Value row, Value column, int64_t v)>
+                next) {
+          for (auto [i, sum] : llvm::enumerate(tile)) {
+            int64_t v = i % vectors();
+            Value r = b.addi(row, i / vectors());
+            Value c = b.addi(column, v * blocking.lanes);
+            b.store(next(sum, r, c, v), result, {r, c});
+          }
+        };
+    auto set = [&] {
+      SmallVector<Value> biases;
+      if (bias)
+        for (int64_t v = 0; v < vectors(); ++v)
+          biases.push_back(
+              b.load(bias, b.addi(column, v * blocking.lanes), blocking.lanes));
+      forEachVector([&](Value sum, Value, Value, int64_t v) {
+        return bias ? b.addf(sum, biases[v]) : sum;
+      });
+    };
+    if (blocking.k <= blocking.kBlock)
+      return set();
+    b.ifElse(first, set, [&] {
+      forEachVector([&](Value sum, Value r, Value c, int64_t) {
+        return b.addf(b.load(result, {r, c}, blocking.lanes), sum);
+      });
+    });
+  }
+
+  /// The same for the part of a tile that lies within the result.
+  void storeEdge(ArrayRef<Value> tile, Value row, Value column) {
+    for (auto [i, sum] : llvm::enumerate(tile))
+      b.store(sum, edge, b.index(i * blocking.lanes));
+    Value rows =
+        b.mini(b.index(blocking.tileRows), b.subi(b.index(blocking.m), row));
+    Value columns = b.mini(b.index(blocking.tileColumns),
+                           b.subi(b.index(blocking.n), column));
+    b.loop(b.index(0), rows, 1, [&](Value i) {
+      b.loop(b.index(0), columns, 1, [&](Value j) {
+        Value r = b.addi(row, i), c = b.addi(column, j);
+        Value sum = b.load(edge, b.addi(b.muli(i, blocking.tileColumns), j));
+        auto set = [&] {
+          b.store(bias ? b.addf(sum, b.load(bias, c)) : sum, result, {r, c});
+        };
+        if (blocking.k <= blocking.kBlock)
+          return set();
+        b.ifElse(first, set, [&] {
+          b.store(b.addf(b.load(result, {r, c}), sum), result, {r, c});
+        });
+      });
+    });
+  }
+};
+} // namespace
+
+// for jc in blocks of n:                     a block of B: packedB
+//   for pc in blocks of k:
+//     parallel: pack the panels of B(pc, jc)
+//     parallel for ic in blocks of m, and groups of panels of B:
+//       pack A(ic, pc) on the stack
+//       for jr in panels of B, for ir in panels of A:
+//         tile = sum over k (the micro-kernel);  C(ir, jr) += tile
+void pst::cpu::emitGemm(KernelBuilder &b, const GemmBlocking &blocking,
+                        const GemmSpec &spec, Value bias, Value result,
+                        Value workspace) {
+  const GemmBlocking &s = blocking;
+  bool wholeDepth = s.hasWholeDepth();
+  bool edges = s.m % s.tileRows != 0 || s.n % s.tileColumns != 0;
+  int64_t panels = s.panelsOfN();
+  // With few rows, columns are shared out too; A is then packed once a group.
+  int64_t groups = std::min<int64_t>(panels, s.blocksOfM() >= 4 ? 1 : 4);
+  int64_t groupPanels = divideCeil(panels, groups);
+
+  b.loop(0, s.n, s.nBlock, [&](Value jc) {
+    Value panelCount =
+        ceilDivide(b, remaining(b, s.n, jc, s.nBlock), s.tileColumns);
+    b.loop(0, s.k, s.kBlock, [&](Value pc) {
+      Value depth = remaining(b, s.k, pc, s.kBlock);
+      b.parallel(panels, [&](Value p) {
+        b.ifThen(b.cmpi(arith::CmpIPredicate::slt, p, panelCount), [&] {
+          packPanel(b, s.lanes, spec.b, spec.transposeB,
+                    {workspace, s.tileColumns}, b.muli(p, s.panelStrideB()),
+                    b.addi(jc, b.muli(p, s.tileColumns)), pc, depth,
+                    wholeDepth);
+        });
+      });
+      b.parallel(s.blocksOfM() * groups, [&](Value task) {
+        Value packedA = b.stackBuffer(s.packedSizeA());
+        Value edge =
+            edges ? b.stackBuffer(s.tileRows * s.tileColumns) : nullptr;
+        TileStore tiles{b,    s,
+                        bias, result,
+                        edge, b.cmpi(arith::CmpIPredicate::eq, pc, b.index(0))};
+        Value ic = b.muli(b.divi(task, groups), s.mBlock);
+        Value group = b.remi(task, groups);
+        Value panelsA =
+            ceilDivide(b, remaining(b, s.m, ic, s.mBlock), s.tileRows);
+        b.loop(b.index(0), panelsA, 1, [&](Value p) {
+          packPanel(b, s.lanes, spec.a, !spec.transposeA, {packedA, s.tileRows},
+                    b.muli(p, s.panelStrideA()),
+                    b.addi(ic, b.muli(p, s.tileRows)), pc, depth, wholeDepth);
+        });
+        Value from = b.muli(group, groupPanels);
+        Value to = b.mini(b.addi(from, groupPanels), panelCount);
+        b.loop(from, to, 1, [&](Value jr) {
+          Value column = b.addi(jc, b.muli(jr, s.tileColumns));
+          b.loop(b.index(0), panelsA, 1, [&](Value ir) {
+            SmallVector<Value> tile =
+                multiplyPanels(b, s, packedA, b.muli(ir, s.panelStrideA()),
+                               workspace, b.muli(jr, s.panelStrideB()), depth);
+            tiles.store(tile, b.addi(ic, b.muli(ir, s.tileRows)), column);
+          });
+        });
+      });
+    });
+  });
+}

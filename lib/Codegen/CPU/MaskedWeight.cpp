@@ -1,0 +1,57 @@
+//===- MaskedWeight.cpp - Writes out a virtual weight ---------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelContext.h"
+#include "VirtualWeight.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cpu;
+
+namespace {
+// parallel for each row i, for each column j:
+//   result[i, j] = M[i, j] * W'[i, j]
+struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(MaskedWeightOp op,
+                                PatternRewriter &rewriter) const override {
+    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
+    SmallVector<Value> inputs(op.getFactors());
+    if (op.getThreshold())
+      llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
+    context.replaceByLaunch(
+        rewriter, op,
+        "masked_weight_" + criterionName(criterion, op.getFactors()) +
+            (op.getThreshold() ? "_threshold" : ""),
+        inputs, /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
+          size_t next = op.getFactors().size();
+          Value threshold, cut;
+          if (op.getThreshold()) {
+            threshold = b.load(arguments[next++], {});
+            cut = b.load(arguments[next++], {});
+          }
+          VirtualWeight weight(criterion,
+                               arguments.take_front(op.getFactors().size()),
+                               threshold, cut);
+          Value result = arguments[next];
+          b.parallel(weight.getRows(), [&](Value i) {
+            b.vectorLoop(weight.getColumns(), context.lanes(),
+                         [&](Value j, int64_t lanes) {
+                           b.store(weight.maskedWeight(b, i, j, lanes), result,
+                                   {i, j});
+                         });
+          });
+        });
+    return success();
+  }
+};
+} // namespace
+
+void pst::cpu::populateMaskedWeightKernels(RewritePatternSet &patterns,
+                                           KernelContext &context) {
+  patterns.add<MaskedWeightPattern>(patterns.getContext(), context);
+}

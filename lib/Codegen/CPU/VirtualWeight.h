@@ -1,0 +1,54 @@
+//===- VirtualWeight.h - Reads elements of a virtual weight -----*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_CODEGEN_CPU_VIRTUALWEIGHT_H
+#define PST_LIB_CODEGEN_CPU_VIRTUALWEIGHT_H
+
+#include "KernelBuilder.h"
+#include "pst/Codegen/Criterion.h"
+
+namespace pst::cpu {
+
+/// An n x m weight that exists only as a criterion and its factors' buffers;
+/// with a threshold (f32) and a cut (i64), under their mask.
+class VirtualWeight {
+public:
+  /// `factors` are the memrefs of the criterion's factor tensors, in order.
+  VirtualWeight(CriterionOp criterion, ValueRange factors,
+                Value threshold = nullptr, Value cut = nullptr);
+
+  int64_t getRows() const { return rows; }
+  int64_t getColumns() const { return columns; }
+  /// The buffer of factor tensor `i`.
+  Value getFactor(unsigned i) const { return factors[i]; }
+
+  /// Evaluates the criterion at (row, column .. column + lanes - 1).
+  EmittedCriterion evaluate(KernelBuilder &b, Value row, Value column,
+                            int64_t lanes) const;
+  /// Whether those elements stay; null if there is no threshold, so all do.
+  Value mask(KernelBuilder &b, const EmittedCriterion &element, Value row,
+             Value column) const;
+  /// `value` where the mask is set (null: everywhere), else zero.
+  static Value underMask(KernelBuilder &b, Value mask, Value value);
+  /// The weights there, zero where the mask is.
+  Value maskedWeight(KernelBuilder &b, Value row, Value column,
+                     int64_t lanes) const;
+
+private:
+  CriterionOp criterion;
+  llvm::SmallVector<Value> factors;
+  Value threshold, cut;
+  int64_t rows, columns;
+};
+
+/// The part of a kernel's name that tells criterion and factors:
+/// "pst_384x384_r8_r8".
+std::string criterionName(CriterionOp criterion, ValueRange factors);
+
+} // namespace pst::cpu
+
+#endif // PST_LIB_CODEGEN_CPU_VIRTUALWEIGHT_H
