@@ -9,15 +9,16 @@
 #include "mlir/InitAllPasses.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "pst/Codegen/Passes.h"
-#include "pst/Dialect/NN/NNDialect.h"
-#include "pst/Dialect/PST/PSTDialect.h"
+#include "pst/Compiler.h"
+#include "pst/Transforms/Passes.h"
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
-  registry.insert<pst::PSTDialect, pst::nn::NNDialect>();
+  pst::registerDialects(registry);
   mlir::registerAllPasses();
   pst::registerPSTCodegenPasses();
+  pst::registerPSTTransformsPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "PST optimizer driver\n", registry));
 }

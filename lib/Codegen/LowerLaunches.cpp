@@ -34,7 +34,10 @@ struct LowerLaunches : pst::impl::LowerLaunchesBase<LowerLaunches> {
       return WalkResult::advance();
     });
     if (result.wasInterrupted())
-      signalPassFailure();
+      return signalPassFailure();
+    for (Operation &op : llvm::make_early_inc_range(*getOperation().getBody()))
+      if (isa<ParameterOp, CriterionOp>(op))
+        op.erase();
   }
 };
 } // namespace

@@ -37,7 +37,7 @@ def EmitCPUKernels : Pass<"pst-emit-cpu-kernels", "::mlir::ModuleOp"> {
     "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
     "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
     "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
-    "::mlir::vector::VectorDialect"
+    "::mlir::vector::VectorDialect", "::pst::PSTDialect"
   ];
 }
 
@@ -52,8 +52,68 @@ def LowerLaunches : Pass<"pst-lower-launches", "::mlir::ModuleOp"> {
     ```mlir
     func.call @relu_2x3(%x, %y) : (memref<2x3xf32>, memref<2x3xf32>) -> ()
     ```
+    Declarations of parameters and criteria have served and are dropped.
   }];
   let dependentDialects = ["::mlir::func::FuncDialect"];
+}
+
+def HoistScratch : Pass<"pst-hoist-scratch", "::mlir::ModuleOp"> {
+  let summary = "Gives each thread its scratch once";
+  let description = [{
+    Moves the stack buffers of a parallel loop's body to the beginning of the
+    parallel region, so that they are allocated once a thread instead of once
+    an iteration, and dissolves the `memref.alloca_scope` around the body, which
+    upstream leaves inside `omp.loop_nest` where no later pass lowers it.
+
+    Before:
+    ```mlir
+    omp.parallel { omp.wsloop { omp.loop_nest (%i) : index = ... {
+      memref.alloca_scope { %scratch = memref.alloca() : memref<8xf32> ... }
+    ```
+    After:
+    ```mlir
+    omp.parallel { %scratch = memref.alloca() : memref<8xf32>
+      omp.wsloop { omp.loop_nest (%i) : index = ... { ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
+def ExpandMath : Pass<"pst-expand-math", "::mlir::ModuleOp"> {
+  let summary = "Replaces transcendental functions by polynomials";
+  let description = [{
+    `math.exp`, `math.erf`, `math.tanh` and their like on f32 and vectors of it
+    become upstream's polynomial approximations: no calls into a library, and
+    the same bits whatever the machine's libm.
+
+    Before:
+    ```mlir
+    %y = math.exp %x : vector<8xf32>
+    ```
+    After: arithmetic only.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::math::MathDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
+def WrapEntryPoints : Pass<"pst-wrap-entry-points", "::mlir::ModuleOp"> {
+  let summary = "Gives each entry point the bundle's calling convention";
+  let description = [{
+    Adds, for each public function of the llvm dialect, `pst_<name>`, which
+    takes one array of pointers; pointers are passed on, scalars loaded. All
+    other functions become internal.
+
+    Before:
+    ```mlir
+    llvm.func @select(%state: !llvm.ptr, %sparsity: f64)
+    ```
+    After:
+    ```mlir
+    llvm.func @pst_select(%arguments: !llvm.ptr)
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
 #endif // PST_CODEGEN_PASSES_TD

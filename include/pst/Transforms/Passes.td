@@ -67,6 +67,10 @@ def Autodiff : Pass<"pst-autodiff", "::mlir::ModuleOp"> {
     func.func @forward_backward(...) -> tensor<f32>
     ```
   }];
+  let options = [
+    Option<"inference", "inference", "bool", "false",
+           "only take dropout out of @forward">
+  ];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect", "::pst::PSTDialect",
                            "::pst::nn::NNDialect"];

@@ -1,0 +1,35 @@
+//===- EmitObject.h - Object code from the llvm dialect ---------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_BUNDLE_EMITOBJECT_H
+#define PST_BUNDLE_EMITOBJECT_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include <memory>
+#include <string>
+
+namespace llvm {
+class TargetMachine;
+}
+
+namespace pst {
+
+/// The target machine for `cpu` ("" or "native": this one, with its features).
+/// Emits an error at `loc` if LLVM knows no such CPU.
+mlir::FailureOr<std::unique_ptr<llvm::TargetMachine>>
+createTargetMachine(llvm::StringRef cpu, mlir::Location loc);
+
+/// f32 lanes of the vector registers that kernels are written for.
+int64_t vectorWidth(const llvm::TargetMachine &machine);
+
+/// Translates a module of the llvm dialect and compiles it at O3 to ELF.
+mlir::FailureOr<std::string> emitObject(mlir::ModuleOp module,
+                                        llvm::TargetMachine &machine);
+
+} // namespace pst
+
+#endif // PST_BUNDLE_EMITOBJECT_H

@@ -1,0 +1,110 @@
+//===- Compiler.h - From a model to a compiled program ----------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// The compiler's one door: tools, bindings and tests come in here.
+
+#ifndef PST_COMPILER_H
+#define PST_COMPILER_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "pst/Bundle/Manifest.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace mlir {
+class DialectRegistry;
+class OpPassManager;
+} // namespace mlir
+
+namespace pst {
+
+/// What a module looks like after each part of the pipeline, in order.
+enum class Stage {
+  Import,    // nn ops on tensors
+  Sparsify,  // linear layers are virtual weights
+  Autodiff,  // @forward_backward
+  Optimizer, // offsets of parameters, @apply
+  Kernels,   // launches of kernels on tensors
+  Memory,    // buffers, each with its place in the arena
+  LLVM,      // the llvm dialect
+};
+
+/// "import", "sparsify", ...; nothing if there is no such stage.
+std::optional<Stage> parseStage(llvm::StringRef name);
+
+struct CompilerOptions {
+  // The method (docs/Rationale.md, "Recipes").
+  std::string method = "pst"; // pst, dense, lora, map, mvp
+  int64_t weightRank = 8, maskRank = 8;
+  double beta = 1.0, alpha1 = 1.0, alpha2 = 1.0;
+  bool detachMagnitude = false;
+
+  // Whether the program trains, or only evaluates (`forward`).
+  bool training = true;
+
+  // The batch, fixed at compile time.
+  int64_t batch = 32, length = 128;
+
+  // The head; defaults are the config's.
+  std::optional<int64_t> numLabels;
+  bool regression = false;
+  std::optional<double> dropout; // overrides every dropout of the config
+
+  // The machine: a CPU that LLVM knows, empty for this one, and the f32 lanes
+  // of its vectors, 0 for what the CPU has.
+  std::string cpu;
+  int64_t vectorWidth = 0;
+};
+
+/// All dialects and interfaces that a module may hold before lowering.
+void registerDialects(mlir::DialectRegistry &registry);
+
+/// Adds the passes that lead from the stage before to `stage`.
+void buildStage(mlir::OpPassManager &passes, Stage stage,
+                const CompilerOptions &options);
+
+/// Takes a module from the import stage to `stage`. Errors are diagnostics.
+mlir::LogicalResult lowerTo(mlir::ModuleOp module, Stage stage,
+                            const CompilerOptions &options);
+
+/// Takes a module from the import stage to the memory stage and says what it
+/// needs; the manifest's target is not filled in.
+mlir::FailureOr<Manifest> planMemory(mlir::ModuleOp module,
+                                     const CompilerOptions &options);
+
+/// Object code of a program, and what it says about itself.
+struct CompiledProgram {
+  Manifest manifest;
+  std::string object; // ELF
+};
+
+/// Takes a module from the import stage to object code.
+mlir::FailureOr<CompiledProgram> compile(mlir::ModuleOp module,
+                                         const CompilerOptions &options);
+
+/// Writes `program` as a bundle (docs/BundleFormat.md) to `directory`: aside
+/// first, then renamed. Emits an error at `loc` if it cannot.
+mlir::LogicalResult writeBundle(const CompiledProgram &program,
+                                llvm::StringRef directory, mlir::Location loc);
+
+/// The program's entry points, linked into this process.
+class JitCode {
+public:
+  virtual ~JitCode() = default;
+  using Function = void (*)(void *const *arguments);
+  /// By entry point, as in the manifest.
+  std::map<std::string, Function> functions;
+};
+mlir::FailureOr<std::shared_ptr<JitCode>>
+linkInProcess(const CompiledProgram &program, mlir::Location loc);
+
+} // namespace pst
+
+#endif // PST_COMPILER_H

@@ -1,0 +1,157 @@
+//===- BuildManifest.cpp - The manifest of a planned module ---------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Bundle/BuildManifest.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "pst/Dialect/PST/PSTOps.h"
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace mlir;
+using namespace pst;
+
+static FailureOr<pst::TensorType> tensorType(Operation *op, Type type) {
+  pst::TensorType result;
+  Type element = type;
+  if (auto shaped = dyn_cast<ShapedType>(type)) {
+    result.shape = shaped.getShape().vec();
+    element = shaped.getElementType();
+  }
+  if (element.isF32())
+    result.element = ElementType::f32;
+  else if (element.isF64())
+    result.element = ElementType::f64;
+  else if (element.isBF16())
+    result.element = ElementType::bf16;
+  else if (element.isInteger(32))
+    result.element = ElementType::i32;
+  else if (element.isInteger(64))
+    result.element = ElementType::i64;
+  else
+    return op->emitOpError("cannot pass elements of type ")
+           << element << " to a program: f32, f64, bf16, i32 or i64 are known";
+  return result;
+}
+
+static FailureOr<pst::Parameter> describe(ParameterOp op) {
+  pst::Parameter parameter;
+  parameter.name = op.getSymName();
+  FailureOr<pst::TensorType> type = tensorType(op, op.getType());
+  if (failed(type))
+    return failure();
+  parameter.type = *type;
+  parameter.role = static_cast<Role>(op.getRole());
+  parameter.offset = op.getOffset().value_or(0);
+  parameter.decay = op.getDecay();
+  double value = op.getInitializer().getValue().convertToDouble();
+  switch (op.getInitializer().getKind()) {
+  case InitializerKind::File:
+    parameter.initializer.kind = Initializer::Kind::file;
+    parameter.source = op.getInitializer().getSource();
+    break;
+  case InitializerKind::Zeros:
+    parameter.initializer.kind = Initializer::Kind::zeros;
+    break;
+  case InitializerKind::Normal:
+    parameter.initializer.kind = Initializer::Kind::normal;
+    parameter.initializer.stddev = value;
+    break;
+  case InitializerKind::Constant:
+    parameter.initializer.kind = Initializer::Kind::constant;
+    parameter.initializer.value = value;
+    break;
+  }
+  return parameter;
+}
+
+static FailureOr<EntryPoint> describe(func::FuncOp function) {
+  EntryPoint entry;
+  entry.symbol = ("pst_" + function.getSymName()).str();
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    Argument argument;
+    auto kind = function.getArgAttrOfType<StringAttr>(i, "pst.kind");
+    auto name = function.getArgAttrOfType<StringAttr>(i, "pst.name");
+    if (!kind || !name)
+      return function.emitOpError("argument #")
+             << i << " has no kind or name: plan memory before bundling";
+    argument.name = name.str();
+    argument.kind = llvm::StringSwitch<Argument::Kind>(kind)
+                        .Case("parameter", Argument::Kind::parameter)
+                        .Case("space", Argument::Kind::space)
+                        .Case("output", Argument::Kind::output)
+                        .Default(Argument::Kind::input);
+    if (argument.kind != Argument::Kind::space) {
+      FailureOr<pst::TensorType> type =
+          tensorType(function, function.getArgument(i).getType());
+      if (failed(type))
+        return failure();
+      argument.type = *type;
+    }
+    entry.arguments.push_back(argument);
+  }
+  return entry;
+}
+
+FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
+  Manifest manifest;
+  auto text = [&](StringRef name) {
+    auto attribute = module->getAttrOfType<StringAttr>(name);
+    return attribute ? attribute.str() : std::string();
+  };
+  manifest.architecture = text("pst.architecture");
+  manifest.config = text("pst.config");
+  manifest.method = text("pst.method");
+  if (auto values =
+          module->getAttrOfType<DictionaryAttr>("pst.hyperparameters"))
+    for (NamedAttribute value : values)
+      manifest.hyperparameters[value.getName().str()] =
+          cast<FloatAttr>(value.getValue()).getValueAsDouble();
+
+  for (auto op : module.getOps<ParameterOp>()) {
+    FailureOr<pst::Parameter> parameter = describe(op);
+    if (failed(parameter))
+      return failure();
+    manifest.parameters.push_back(*parameter);
+    if (auto layer = op->getAttrOfType<DictionaryAttr>("pst.layer")) {
+      SparseLayer sparse;
+      sparse.weight = op.getSymName();
+      sparse.rows = parameter->type.shape[0];
+      sparse.columns = parameter->type.shape[1];
+      sparse.threshold = layer.getAs<StringAttr>("threshold").str();
+      sparse.cut = layer.getAs<StringAttr>("cut").str();
+      manifest.sparseLayers.push_back(sparse);
+    }
+  }
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (function.isPrivate() || function.isExternal())
+      continue;
+    FailureOr<EntryPoint> entry = describe(function);
+    if (failed(entry))
+      return failure();
+    manifest.entryPoints[function.getSymName().str()] = *entry;
+  }
+
+  auto plan = module->getAttrOfType<DictionaryAttr>("pst.memory");
+  if (!plan)
+    return module.emitOpError("has no memory plan");
+  auto bytes = [&](StringRef name) {
+    return plan.getAs<IntegerAttr>(name).getInt();
+  };
+  int64_t trainable = bytes("trainable");
+  for (const char *space : {"trainable", "gradient", "moment1", "moment2"})
+    manifest.spaces[space] = trainable;
+  manifest.spaces["state"] = bytes("state");
+  manifest.spaces["arena"] = bytes("arena");
+  manifest.memory.frozen = bytes("frozen");
+  manifest.memory.trainable = trainable;
+  manifest.memory.gradients = trainable;
+  manifest.memory.optimizer = 2 * trainable;
+  manifest.memory.state = bytes("state");
+  manifest.memory.arena = bytes("arena");
+  manifest.memory.workspace = bytes("workspace");
+  manifest.memory.activations = bytes("arena") - bytes("workspace");
+  return manifest;
+}

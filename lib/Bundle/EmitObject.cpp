@@ -1,0 +1,108 @@
+//===- EmitObject.cpp - Object code from the llvm dialect -----------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Bundle/EmitObject.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/MCSubtargetInfo.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/SubtargetFeature.h"
+
+using namespace mlir;
+
+FailureOr<std::unique_ptr<llvm::TargetMachine>>
+pst::createTargetMachine(StringRef cpu, Location loc) {
+  static const bool initialized = [] {
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+    return true;
+  }();
+  (void)initialized;
+  llvm::Triple triple(llvm::sys::getProcessTriple());
+  std::string error;
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target) {
+    emitError(loc) << "cannot compile for " << triple.str() << ": " << error;
+    return failure();
+  }
+  std::string name = cpu.str(), features;
+  if (cpu.empty() || cpu == "native") {
+    name = llvm::sys::getHostCPUName().str();
+    llvm::SubtargetFeatures found;
+    for (const auto &feature : llvm::sys::getHostCPUFeatures())
+      found.AddFeature(feature.first(), feature.second);
+    features = found.getString();
+  }
+  std::unique_ptr<llvm::MCSubtargetInfo> subtarget(
+      target->createMCSubtargetInfo(triple, "", ""));
+  if (!subtarget->isCPUStringValid(name)) {
+    emitError(loc) << "unknown CPU '" << name << "' for " << triple.str()
+                   << ": name one that clang -mcpu=help lists, or 'native'";
+    return failure();
+  }
+  llvm::TargetOptions options;
+  // Scores must not depend on what the backend would like to fuse.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
+      triple, name, features, options, llvm::Reloc::PIC_, std::nullopt,
+      llvm::CodeGenOptLevel::Aggressive));
+}
+
+int64_t pst::vectorWidth(const llvm::TargetMachine &machine) {
+  const llvm::MCSubtargetInfo &subtarget = *machine.getMCSubtargetInfo();
+  if (machine.getTargetTriple().isX86()) {
+    if (subtarget.checkFeatures("+avx512f"))
+      return 16;
+    return subtarget.checkFeatures("+avx") ? 8 : 4;
+  }
+  return 4;
+}
+
+FailureOr<std::string> pst::emitObject(ModuleOp module,
+                                       llvm::TargetMachine &machine) {
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> code =
+      translateModuleToLLVMIR(module, context, "pst");
+  if (!code)
+    return module.emitError("cannot be translated to LLVM IR");
+  code->setTargetTriple(machine.getTargetTriple());
+  code->setDataLayout(machine.createDataLayout());
+
+  llvm::PipelineTuningOptions tuning;
+  tuning.LoopUnrolling = false; // kernels come unrolled as they should be
+  tuning.LoopVectorization = false;
+  tuning.SLPVectorization = false;
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager components;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine, tuning);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3)
+      .run(*code, modules);
+
+  llvm::SmallVector<char, 0> buffer;
+  llvm::raw_svector_ostream stream(buffer);
+  llvm::legacy::PassManager emit;
+  if (machine.addPassesToEmitFile(emit, stream, nullptr,
+                                  llvm::CodeGenFileType::ObjectFile))
+    return module.emitError("this target writes no object files");
+  emit.run(*code);
+  return std::string(buffer.begin(), buffer.end());
+}

@@ -1,0 +1,99 @@
+//===- WriteBundle.cpp - A bundle on disk ---------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/IR/Diagnostics.h"
+#include "pst/Compiler.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/Program.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace pst;
+
+namespace fs = llvm::sys::fs;
+namespace path = llvm::sys::path;
+
+static std::error_code writeFile(StringRef file, StringRef text) {
+  std::error_code error;
+  llvm::raw_fd_ostream stream(file, error);
+  if (error)
+    return error;
+  stream << text;
+  stream.close();
+  error = stream.error();
+  stream.clear_error();
+  return error;
+}
+
+/// Links the object into a shared library. libomp and libm come from the
+/// process that loads it.
+static LogicalResult link(StringRef object, StringRef library, Location loc) {
+  llvm::ErrorOr<std::string> linker = std::error_code();
+  for (const char *name : {"ld.lld-22", "ld.lld", "ld"}) {
+    linker = llvm::sys::findProgramByName(name);
+    if (!linker)
+      linker = llvm::sys::findProgramByName(name, {"/usr/lib/llvm-22/bin"});
+    if (linker)
+      break;
+  }
+  if (!linker)
+    return emitError(loc) << "no linker found: a bundle needs ld.lld-22, ld.lld "
+                             "or ld on the PATH (Debian: apt install lld-22)";
+  std::string message;
+  StringRef arguments[] = {*linker,  "-shared", "--build-id=none",
+                           "-o",     library,   object};
+  int code = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, {}, 0,
+                                       0, &message);
+  if (code != 0)
+    return emitError(loc) << *linker << " failed with status " << code
+                          << (message.empty() ? "" : ": ") << message;
+  return success();
+}
+
+LogicalResult pst::writeBundle(const CompiledProgram &program,
+                               StringRef directory, Location loc) {
+  std::string target = directory.rtrim('/').str();
+  if (target.empty())
+    return emitError(loc) << "a bundle needs a directory to be written to";
+  std::string aside =
+      target + ".partial-" + std::to_string(llvm::sys::Process::getProcessId());
+  auto fail = [&](const Twine &what, std::error_code error) {
+    fs::remove_directories(aside);
+    return emitError(loc) << "cannot write the bundle '" << target
+                          << "': " << what << ": " << error.message();
+  };
+  auto in = [&](StringRef name) {
+    SmallString<128> file(aside);
+    path::append(file, name);
+    return std::string(file);
+  };
+  if (fs::exists(target) && !fs::exists(target + "/manifest.json"))
+    return emitError(loc) << "cannot write the bundle '" << target
+                          << "': it exists and is no bundle; name another "
+                             "directory, or remove it";
+  if (std::error_code error = fs::create_directories(aside))
+    return fail("creating " + aside, error);
+  Manifest manifest = program.manifest;
+  manifest.library = "kernels.so";
+  if (std::error_code error = writeFile(in("kernels.o"), program.object))
+    return fail("kernels.o", error);
+  if (failed(link(in("kernels.o"), in("kernels.so"), loc))) {
+    fs::remove_directories(aside);
+    return failure();
+  }
+  fs::remove(in("kernels.o"));
+  if (std::error_code error =
+          writeFile(in("manifest.json"), manifest.toJson() + "\n"))
+    return fail("manifest.json", error);
+  if (std::error_code error = fs::remove_directories(target))
+    return fail("replacing what is there", error);
+  if (std::error_code error = fs::rename(aside, target))
+    return fail("renaming " + aside, error);
+  return success();
+}

@@ -1,0 +1,157 @@
+//===- Pipelines.cpp - The stages, as named phases ------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/Transforms/BufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Bufferization/Transforms/FuncBufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/Dialect/Linalg/Transforms/BufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Dialect/OpenMP/OpenMPDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/SCF/Transforms/BufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Tensor/Transforms/BufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/OpenMP/OpenMPToLLVMIRTranslation.h"
+#include "mlir/Transforms/Passes.h"
+#include "pst/Codegen/Passes.h"
+#include "pst/Compiler.h"
+#include "pst/Dialect/NN/NNDialect.h"
+#include "pst/Dialect/PST/PSTDialect.h"
+#include "pst/Transforms/Bufferize.h"
+#include "pst/Transforms/Passes.h"
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace mlir;
+using namespace pst;
+
+std::optional<Stage> pst::parseStage(StringRef name) {
+  return llvm::StringSwitch<std::optional<Stage>>(name)
+      .Case("import", Stage::Import)
+      .Case("sparsify", Stage::Sparsify)
+      .Case("autodiff", Stage::Autodiff)
+      .Case("optimizer", Stage::Optimizer)
+      .Case("kernels", Stage::Kernels)
+      .Case("memory", Stage::Memory)
+      .Case("llvm", Stage::LLVM)
+      .Default(std::nullopt);
+}
+
+void pst::registerDialects(DialectRegistry &registry) {
+  registry.insert<PSTDialect, nn::NNDialect, arith::ArithDialect,
+                  bufferization::BufferizationDialect, func::FuncDialect,
+                  linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect,
+                  memref::MemRefDialect, omp::OpenMPDialect, scf::SCFDialect,
+                  tensor::TensorDialect, vector::VectorDialect>();
+  registerBufferization(registry);
+  arith::registerBufferizableOpInterfaceExternalModels(registry);
+  linalg::registerBufferizableOpInterfaceExternalModels(registry);
+  scf::registerBufferizableOpInterfaceExternalModels(registry);
+  tensor::registerBufferizableOpInterfaceExternalModels(registry);
+  bufferization::func_ext::registerBufferizableOpInterfaceExternalModels(
+      registry);
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  registerOpenMPDialectTranslation(registry);
+}
+
+/// nn and pst ops to launches, the rest of the tensors to buffers, everything
+/// to its place.
+static void buildMemory(OpPassManager &passes) {
+  passes.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());
+  bufferization::OneShotBufferizePassOptions options;
+  options.bufferizeFunctionBoundaries = true;
+  options.functionBoundaryTypeConversion =
+      bufferization::LayoutMapOption::IdentityLayoutMap;
+  passes.addPass(bufferization::createOneShotBufferizePass(options));
+  passes.addPass(createCSEPass());
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createPlanMemory());
+}
+
+/// Buffers to the llvm dialect; the order is that of docs/Rationale.md.
+static void buildLLVM(OpPassManager &passes) {
+  passes.addPass(createLowerLaunches());
+  passes.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
+  passes.addPass(createExpandMath());
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+  passes.addNestedPass<func::FuncOp>(createConvertVectorToSCFPass());
+  passes.addPass(createConvertSCFToOpenMPPass());
+  passes.addPass(createHoistScratch());
+  // At once, or the alloca scopes it leaves hinder scf-to-cf.
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createSCFToControlFlowPass());
+  passes.addPass(memref::createExpandStridedMetadataPass());
+  passes.addPass(createLowerAffinePass());
+  passes.addPass(createConvertVectorToLLVMPass());
+  passes.addPass(createConvertMathToLLVMPass());
+  passes.addPass(createArithToLLVMConversionPass());
+  passes.addPass(createFinalizeMemRefToLLVMConversionPass());
+  ConvertFuncToLLVMPassOptions functions;
+  functions.useBarePtrCallConv = true;
+  passes.addPass(createConvertFuncToLLVMPass(functions));
+  // Later than functions, which it would convert to whole descriptors.
+  passes.addPass(createConvertOpenMPToLLVMPass());
+  passes.addPass(createConvertControlFlowToLLVMPass());
+  passes.addPass(createReconcileUnrealizedCastsPass());
+  passes.addPass(createCSEPass());
+  passes.addPass(createWrapEntryPoints());
+}
+
+void pst::buildStage(OpPassManager &passes, Stage stage,
+                     const CompilerOptions &options) {
+  switch (stage) {
+  case Stage::Import:
+    break;
+  case Stage::Sparsify: {
+    if (!options.training)
+      break;
+    SparsifyOptions sparsify;
+    sparsify.method = options.method;
+    sparsify.weightRank = options.weightRank;
+    sparsify.maskRank = options.maskRank;
+    sparsify.beta = options.beta;
+    sparsify.alpha1 = options.alpha1;
+    sparsify.alpha2 = options.alpha2;
+    sparsify.detachMagnitude = options.detachMagnitude;
+    passes.addPass(createSparsify(sparsify));
+    break;
+  }
+  case Stage::Autodiff:
+    passes.addPass(createAutodiff(AutodiffOptions{!options.training}));
+    passes.addPass(createCSEPass());
+    passes.addPass(createCanonicalizerPass());
+    break;
+  case Stage::Optimizer:
+    passes.addPass(createAddOptimizer());
+    break;
+  case Stage::Kernels: {
+    EmitCPUKernelsOptions kernels;
+    kernels.vectorWidth = options.vectorWidth;
+    passes.addPass(createEmitCPUKernels(kernels));
+    break;
+  }
+  case Stage::Memory:
+    buildMemory(passes);
+    break;
+  case Stage::LLVM:
+    buildLLVM(passes);
+    break;
+  }
+}

@@ -1,0 +1,340 @@
+//===- PlanMemory.cpp - -pst-plan-memory ----------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// Every `memref.alloc` of an entry point lives from the first to the last op
+// that touches it (or a view of it). Buffers are placed largest first, each at
+// the lowest offset at which it overlaps no placed buffer that lives at the
+// same time.
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/Transforms/BufferViewFlowAnalysis.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/SymbolTable.h"
+#include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Transforms/Passes.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace pst {
+#define GEN_PASS_DEF_PLANMEMORY
+#include "pst/Transforms/Passes.h.inc"
+} // namespace pst
+
+using namespace mlir;
+using namespace pst;
+
+/// Buffers start at cache lines.
+static constexpr int64_t kAlignment = 64;
+
+static int64_t bytesOf(ShapedType type) {
+  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+}
+
+namespace {
+
+struct Buffer {
+  memref::AllocOp alloc;
+  int64_t size = 0; // bytes, aligned
+  int64_t first = 0, last = 0; // ops of the entry block, both included
+  bool workspace = false;
+  int64_t offset = 0;
+};
+
+/// What one entry point needs of the arena.
+struct ArenaUse {
+  int64_t bytes = 0;
+  int64_t workspace = 0; // of them, live at the worst op
+};
+
+/// The arguments that an entry point gets for what it reaches by name.
+class EntryArguments {
+public:
+  EntryArguments(func::FuncOp function) : function(function) {}
+
+  /// The argument of this kind and name, appended if it is not there yet.
+  Value get(StringRef kind, StringRef name, MemRefType type) {
+    Value &argument = arguments[(kind + ":" + name).str()];
+    if (!argument)
+      argument = append(kind, name, type);
+    return argument;
+  }
+
+  /// Appends an argument.
+  Value append(StringRef kind, StringRef name, Type type) {
+    Builder builder(function.getContext());
+    unsigned position = function.getNumArguments();
+    auto attributes = builder.getDictionaryAttr(
+        {builder.getNamedAttr("pst.kind", builder.getStringAttr(kind)),
+         builder.getNamedAttr("pst.name", builder.getStringAttr(name))});
+    if (failed(function.insertArgument(position, type, attributes,
+                                       function.getLoc())))
+      llvm_unreachable("an entry point takes further arguments");
+    return function.getArgument(position);
+  }
+
+private:
+  func::FuncOp function;
+  llvm::StringMap<Value> arguments;
+};
+
+struct PlanMemory : pst::impl::PlanMemoryBase<PlanMemory> {
+  void runOnOperation() override;
+
+private:
+  LogicalResult returnThroughArguments(func::FuncOp function,
+                                       EntryArguments &arguments);
+  FailureOr<SmallVector<Buffer>> collect(func::FuncOp function);
+  void place(SmallVectorImpl<Buffer> &buffers);
+  ArenaUse measure(ArrayRef<Buffer> buffers);
+  void resolveNames(func::FuncOp function, EntryArguments &arguments);
+
+  llvm::StringMap<int64_t> spaces; // bytes
+};
+
+} // namespace
+
+/// Names the inputs, and turns each returned buffer into an output argument:
+/// a buffer allocated here is written in place, another one copied.
+LogicalResult
+PlanMemory::returnThroughArguments(func::FuncOp function,
+                                   EntryArguments &arguments) {
+  Builder builder(&getContext());
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    if (!function.getArgAttr(i, "pst.name"))
+      function.setArgAttr(i, "pst.name",
+                          builder.getStringAttr("arg" + Twine(i)));
+    function.setArgAttr(i, "pst.kind", builder.getStringAttr("input"));
+    auto type = dyn_cast<MemRefType>(function.getArgument(i).getType());
+    if (type && (!type.hasStaticShape() || !type.getLayout().isIdentity()))
+      return function.emitOpError("argument #")
+             << i << " must have a static shape, but got " << type;
+  }
+  auto ret = cast<func::ReturnOp>(function.getBody().front().getTerminator());
+  llvm::SmallPtrSet<Operation *, 4> hoisted;
+  for (auto [i, value] : llvm::enumerate(llvm::to_vector(ret.getOperands()))) {
+    auto type = dyn_cast<MemRefType>(value.getType());
+    if (!type || !type.hasStaticShape())
+      return ret.emitOpError("result #")
+             << i << " of an entry point must be a tensor of static shape, "
+             << "but got " << value.getType();
+    auto name = function.getResultAttrOfType<StringAttr>(i, "pst.name");
+    Value output = arguments.append(
+        "output", name ? name.getValue() : ("result" + Twine(i)).str(),
+        MemRefType::get(type.getShape(), type.getElementType()));
+    auto alloc = value.getDefiningOp<memref::AllocOp>();
+    if (alloc && hoisted.insert(alloc).second) {
+      alloc.replaceAllUsesWith(output);
+      alloc.erase();
+    } else {
+      OpBuilder copy(ret);
+      memref::CopyOp::create(copy, ret.getLoc(), value, output);
+    }
+  }
+  ret->setOperands({});
+  function.setType(FunctionType::get(&getContext(),
+                                     function.getArgumentTypes(), {}));
+  function.removeResAttrsAttr();
+  return success();
+}
+
+FailureOr<SmallVector<Buffer>> PlanMemory::collect(func::FuncOp function) {
+  Block &entry = function.getBody().front();
+  DenseMap<Operation *, int64_t> order;
+  for (auto [i, op] : llvm::enumerate(entry))
+    order[&op] = i;
+  BufferViewFlowAnalysis views(function);
+  SmallVector<Buffer> buffers;
+  WalkResult result = function.walk([&](memref::AllocOp alloc) {
+    MemRefType type = alloc.getType();
+    if (!type.hasStaticShape()) {
+      alloc.emitOpError("has a shape that is not known before the run: ")
+          << type;
+      return WalkResult::interrupt();
+    }
+    Buffer buffer;
+    buffer.alloc = alloc;
+    buffer.size = llvm::alignTo(std::max<int64_t>(bytesOf(type), 1),
+                                kAlignment);
+    buffer.first = order.size();
+    for (Value view : views.resolve(alloc))
+      for (OpOperand &use : view.getUses()) {
+        Operation *user = use.getOwner();
+        int64_t position = order[entry.findAncestorOpInBlock(*user)];
+        buffer.first = std::min(buffer.first, position);
+        buffer.last = std::max(buffer.last, position);
+        if (auto launch = dyn_cast<LaunchOp>(user)) {
+          int64_t scratch = launch.getNumOperands() - launch.getWorkspace();
+          buffer.workspace |= use.getOperandNumber() >= scratch;
+        }
+      }
+    buffers.push_back(buffer);
+    return WalkResult::advance();
+  });
+  if (result.wasInterrupted())
+    return failure();
+  return buffers;
+}
+
+void PlanMemory::place(SmallVectorImpl<Buffer> &buffers) {
+  SmallVector<Buffer *> bySize;
+  for (Buffer &buffer : buffers)
+    bySize.push_back(&buffer);
+  llvm::sort(bySize, [](Buffer *a, Buffer *b) {
+    return std::pair(-a->size, a) < std::pair(-b->size, b);
+  });
+  SmallVector<Buffer *> placed; // by ascending offset
+  for (Buffer *buffer : bySize) {
+    int64_t offset = 0;
+    for (Buffer *other : placed) {
+      bool together =
+          other->first <= buffer->last && buffer->first <= other->last;
+      if (!together || other->offset + other->size <= offset)
+        continue;
+      if (other->offset >= offset + buffer->size)
+        break;
+      offset = other->offset + other->size;
+    }
+    buffer->offset = offset;
+    placed.insert(llvm::upper_bound(placed, buffer,
+                                    [](Buffer *a, Buffer *b) {
+                                      return a->offset < b->offset;
+                                    }),
+                  buffer);
+  }
+}
+
+ArenaUse PlanMemory::measure(ArrayRef<Buffer> buffers) {
+  ArenaUse use;
+  int64_t worst = -1;
+  for (const Buffer &at : buffers) {
+    // Live bytes peak where a buffer begins to live.
+    int64_t live = 0, workspace = 0;
+    for (const Buffer &other : buffers)
+      if (other.first <= at.first && at.first <= other.last) {
+        live += other.size;
+        workspace += other.workspace ? other.size : 0;
+      }
+    if (live > worst) {
+      worst = live;
+      use.workspace = workspace;
+    }
+    use.bytes = std::max(use.bytes, at.offset + at.size);
+  }
+  return use;
+}
+
+/// Replaces `pst.buffer` and `pst.space` by views of the spaces' arguments, or
+/// by the argument of a frozen parameter.
+void PlanMemory::resolveNames(func::FuncOp function,
+                              EntryArguments &arguments) {
+  Type i8 = IntegerType::get(&getContext(), 8);
+  auto viewOf = [&](OpBuilder &builder, Location loc, StringRef space,
+                    int64_t offset, MemRefType type) -> Value {
+    Value base =
+        arguments.get("space", space, MemRefType::get({spaces[space]}, i8));
+    Value start = arith::ConstantIndexOp::create(builder, loc, offset);
+    return memref::ViewOp::create(builder, loc, type, base, start,
+                                  ValueRange{});
+  };
+  auto module = getOperation();
+  function.walk([&](BufferOp op) {
+    auto parameter = module.lookupSymbol<ParameterOp>(op.getParameterAttr());
+    OpBuilder builder(op);
+    MemRefType type = op.getType();
+    Value buffer;
+    if (parameter.getRole() == ParameterRole::Frozen)
+      buffer = arguments.get("parameter", parameter.getSymName(), type);
+    else
+      buffer = viewOf(builder, op.getLoc(),
+                      parameter.getRole() == ParameterRole::State ? "state"
+                      : op.getPart() == Part::Gradient   ? "gradient"
+                                                         : "trainable",
+                      parameter.getOffset().value_or(0), type);
+    op.replaceAllUsesWith(buffer);
+    op.erase();
+  });
+  function.walk([&](SpaceOp op) {
+    OpBuilder builder(op);
+    op.replaceAllUsesWith(viewOf(builder, op.getLoc(), op.getSpace(), 0,
+                                 cast<MemRefType>(op.getType())));
+    op.erase();
+  });
+}
+
+void PlanMemory::runOnOperation() {
+  ModuleOp module = getOperation();
+  Builder builder(&getContext());
+
+  // The spaces end where the parameter furthest out ends.
+  int64_t frozen = 0, trainable = 0, state = 0;
+  for (auto parameter : module.getOps<ParameterOp>()) {
+    auto type = cast<RankedTensorType>(parameter.getType());
+    int64_t end = parameter.getOffset().value_or(0) + bytesOf(type);
+    if (parameter.getRole() == ParameterRole::Frozen)
+      frozen += bytesOf(type);
+    else if (parameter.getRole() == ParameterRole::Trainable)
+      trainable = std::max<int64_t>(trainable, llvm::alignTo(end, kAlignment));
+    else
+      state = std::max<int64_t>(state, llvm::alignTo(end, kAlignment));
+  }
+  for (StringRef space : {"trainable", "gradient", "moment1", "moment2"})
+    spaces[space] = trainable;
+  spaces["state"] = state;
+
+  struct Entry {
+    func::FuncOp function;
+    std::unique_ptr<EntryArguments> arguments;
+    SmallVector<Buffer> buffers;
+  };
+  SmallVector<Entry> entries;
+  ArenaUse worst;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (function.isPrivate() || function.isExternal())
+      continue;
+    Entry entry{function, std::make_unique<EntryArguments>(function), {}};
+    if (failed(returnThroughArguments(function, *entry.arguments)))
+      return signalPassFailure();
+    resolveNames(function, *entry.arguments);
+    FailureOr<SmallVector<Buffer>> buffers = collect(function);
+    if (failed(buffers))
+      return signalPassFailure();
+    entry.buffers = std::move(*buffers);
+    place(entry.buffers);
+    ArenaUse use = measure(entry.buffers);
+    if (use.bytes > worst.bytes)
+      worst = use;
+    entries.push_back(std::move(entry));
+  }
+
+  // One arena serves every entry point.
+  Type i8 = builder.getI8Type();
+  for (Entry &entry : entries) {
+    if (entry.buffers.empty())
+      continue;
+    Value arena = entry.arguments->get(
+        "space", "arena", MemRefType::get({worst.bytes}, i8));
+    for (Buffer &buffer : entry.buffers) {
+      OpBuilder at(buffer.alloc);
+      Location loc = buffer.alloc.getLoc();
+      Value start = arith::ConstantIndexOp::create(at, loc, buffer.offset);
+      MemRefType type = buffer.alloc.getType();
+      Value view = memref::ViewOp::create(at, loc, type, arena, start,
+                                          ValueRange{});
+      buffer.alloc.replaceAllUsesWith(view);
+      buffer.alloc.erase();
+    }
+  }
+  auto bytes = [&](StringRef name, int64_t value) {
+    return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
+  };
+  module->setAttr("pst.memory",
+                  builder.getDictionaryAttr(
+                      {bytes("frozen", frozen), bytes("trainable", trainable),
+                       bytes("state", state), bytes("arena", worst.bytes),
+                       bytes("workspace", worst.workspace)}));
+}

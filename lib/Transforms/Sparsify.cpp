@@ -1,0 +1,298 @@
+//===- Sparsify.cpp - -pst-sparsify ---------------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Recipes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Parser/Parser.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Transforms/Passes.h"
+
+namespace pst {
+#define GEN_PASS_DEF_SPARSIFY
+#include "pst/Transforms/Passes.h.inc"
+} // namespace pst
+
+using namespace mlir;
+using namespace pst;
+
+namespace {
+
+/// A layer's parameters, in the order of the criterion's tensors.
+struct Layer {
+  SmallVector<ParameterOp> tensors;
+  ParameterOp threshold, cut; // null without a score
+};
+
+struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
+  using SparsifyBase::SparsifyBase;
+  void runOnOperation() override;
+
+private:
+  FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
+  Layer declareLayer(ParameterOp weight, const Recipe &recipe, bool hasScore);
+  void rewriteUses(ParameterOp weight, Layer layer,
+                   CriterionOp criterion);
+  void addSelect(ArrayRef<Layer> layers, CriterionOp criterion);
+  void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
+};
+
+} // namespace
+
+static SmallVector<Value> loadAll(OpBuilder &builder, Location loc,
+                                  ArrayRef<ParameterOp> parameters) {
+  SmallVector<Value> values;
+  for (ParameterOp parameter : parameters)
+    values.push_back(LoadOp::create(builder, loc, parameter));
+  return values;
+}
+
+FailureOr<CriterionOp> Sparsify::insertCriterion(const Recipe &recipe) {
+  OwningOpRef<ModuleOp> parsed =
+      parseSourceString<ModuleOp>(recipe.criterion, &getContext());
+  if (!parsed)
+    return failure();
+  auto criterion = *parsed->getOps<CriterionOp>().begin();
+  criterion->remove();
+  getOperation().getBody()->push_front(criterion);
+  return criterion;
+}
+
+Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
+                             bool hasScore) {
+  OpBuilder builder(weight->getContext());
+  builder.setInsertionPointAfter(weight);
+  auto type = cast<RankedTensorType>(weight.getType());
+  int64_t n = type.getDimSize(0), m = type.getDimSize(1);
+  auto declare = [&](StringRef suffix, ParameterRole role,
+                     RankedTensorType type, InitializerKind kind, double value,
+                     bool decay) {
+    return ParameterOp::create(
+        builder, weight.getLoc(), (weight.getSymName() + suffix).str(), role,
+        InitializerAttr::get(&getContext(), kind, "", APFloat(value)), type,
+        /*offset=*/nullptr, decay);
+  };
+  Layer layer;
+  layer.tensors.push_back(weight);
+  Type f32 = builder.getF32Type();
+  for (const RecipeTensor &tensor : recipe.tensors) {
+    SmallVector<int64_t> shape;
+    switch (tensor.shape) {
+    case RecipeTensor::Shape::Rows:
+      shape = {n};
+      break;
+    case RecipeTensor::Shape::Columns:
+      shape = {m};
+      break;
+    case RecipeTensor::Shape::RowsByRank:
+      shape = {n, tensor.rank};
+      break;
+    case RecipeTensor::Shape::RankByColumns:
+      shape = {tensor.rank, m};
+      break;
+    case RecipeTensor::Shape::Weight:
+      shape = {n, m};
+      break;
+    }
+    layer.tensors.push_back(
+        declare(tensor.suffix, ParameterRole::Trainable,
+                RankedTensorType::get(shape, f32),
+                tensor.stddev != 0.0 ? InitializerKind::Normal
+                                     : InitializerKind::Zeros,
+                tensor.stddev, /*decay=*/true));
+  }
+  SmallVector<NamedAttribute> record;
+  auto note = [&](StringRef key, StringRef name) {
+    record.push_back(
+        builder.getNamedAttr(key, builder.getStringAttr(name)));
+  };
+  if (hasScore) {
+    // Until the first selection everything stays.
+    layer.threshold =
+        declare(".pst_threshold", ParameterRole::State,
+                RankedTensorType::get({}, f32), InitializerKind::Constant,
+                -std::numeric_limits<float>::infinity(), false);
+    layer.cut = declare(".pst_cut", ParameterRole::State,
+                        RankedTensorType::get({}, builder.getI64Type()),
+                        InitializerKind::Constant,
+                        static_cast<double>(n * m), false);
+  }
+  note("threshold", hasScore ? layer.threshold.getSymName() : "");
+  note("cut", hasScore ? layer.cut.getSymName() : "");
+  weight->setAttr("pst.layer", builder.getDictionaryAttr(record));
+  return layer;
+}
+
+/// nn.linear of the weight -> pst.masked_matmul, factors loaded beside it.
+void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
+                           CriterionOp criterion) {
+  getOperation().walk([&](LoadOp load) {
+    if (load.getParameter() != weight.getSymName())
+      return;
+    for (Operation *user :
+         llvm::make_early_inc_range(load.getResult().getUsers())) {
+      auto linear = dyn_cast<nn::LinearOp>(user);
+      if (!linear || linear.getWeight() != load.getResult())
+        continue;
+      OpBuilder builder(linear);
+      Location loc = linear.getLoc();
+      SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
+      Value threshold, cut;
+      if (layer.threshold) {
+        threshold = LoadOp::create(builder, loc, layer.threshold);
+        cut = LoadOp::create(builder, loc, layer.cut);
+      }
+      auto masked = MaskedMatmulOp::create(
+          builder, loc, linear.getType(), linear.getInput(),
+          criterion.getSymName(), factors, threshold, cut, linear.getBias(),
+          /*transposed=*/false);
+      linear.replaceAllUsesWith(masked.getResult());
+      linear.erase();
+    }
+  });
+  getOperation().walk([&](LoadOp load) {
+    if (load.getParameter() == weight.getSymName() && load->use_empty())
+      load.erase();
+  });
+}
+
+static func::FuncOp addFunction(ModuleOp module, StringRef name,
+                                FunctionType type) {
+  auto function = func::FuncOp::create(module.getLoc(), name, type);
+  module.push_back(function);
+  function.addEntryBlock();
+  return function;
+}
+
+/// @select: thresholds of all layers, to state.
+void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
+  Builder types(&getContext());
+  func::FuncOp function =
+      addFunction(getOperation(), "select",
+                  types.getFunctionType({types.getF64Type()}, {}));
+  function.setArgAttr(0, "pst.name", types.getStringAttr("sparsity"));
+  OpBuilder builder = OpBuilder::atBlockEnd(&function.getBody().front());
+  for (Layer layer : layers) {
+    Location loc = layer.tensors.front().getLoc();
+    SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
+    auto select = TopKThresholdOp::create(
+        builder, loc,
+        TypeRange{layer.threshold.getType(), layer.cut.getType()},
+        criterion.getSymName(), factors, function.getArgument(0));
+    StoreOp::create(builder, loc, select.getThreshold(),
+                    layer.threshold.getSymName());
+    StoreOp::create(builder, loc, select.getCut(), layer.cut.getSymName());
+  }
+  func::ReturnOp::create(builder, function.getLoc());
+}
+
+/// @materialize: the merged weights under their masks, one result each.
+void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
+  Builder types(&getContext());
+  SmallVector<Type> results;
+  for (Layer layer : layers) {
+    ParameterOp weight = layer.tensors.front();
+    results.push_back(weight.getType());
+  }
+  func::FuncOp function = addFunction(getOperation(), "materialize",
+                                      types.getFunctionType({}, results));
+  OpBuilder builder = OpBuilder::atBlockEnd(&function.getBody().front());
+  SmallVector<Value> weights;
+  for (auto [i, entry] : llvm::enumerate(layers)) {
+    Layer layer = entry;
+    ParameterOp weight = layer.tensors.front();
+    Location loc = weight.getLoc();
+    SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
+    Value threshold, cut;
+    if (layer.threshold) {
+      threshold = LoadOp::create(builder, loc, layer.threshold);
+      cut = LoadOp::create(builder, loc, layer.cut);
+    }
+    weights.push_back(MaskedWeightOp::create(builder, loc, weight.getType(),
+                                             criterion.getSymName(), factors,
+                                             threshold, cut));
+    function.setResultAttr(i, "pst.name",
+                           types.getStringAttr(weight.getSymName()));
+  }
+  func::ReturnOp::create(builder, function.getLoc(), weights);
+}
+
+void Sparsify::runOnOperation() {
+  ModuleOp module = getOperation();
+  SparsifyOptions options{method, weightRank,      maskRank, beta,
+                          alpha1, alpha2,          detachMagnitude};
+  SmallVector<ParameterOp> weights;
+  for (auto parameter : module.getOps<ParameterOp>())
+    if (parameter->hasAttr("pst.sparsify"))
+      weights.push_back(parameter);
+  if (weights.empty())
+    return;
+
+  std::optional<Recipe> recipe = findRecipe(options);
+  if (!recipe) {
+    module.emitError("unknown method '")
+        << method << "': pst, dense, lora, map and mvp are known";
+    return signalPassFailure();
+  }
+  if (weightRank < 0 || maskRank < 0 ||
+      (method == "lora" && weightRank == 0)) {
+    module.emitError("rank must be positive (0 leaves a term of pst out), but "
+                     "got weight rank ")
+        << weightRank << " and mask rank " << maskRank;
+    return signalPassFailure();
+  }
+  FailureOr<CriterionOp> criterion = insertCriterion(*recipe);
+  if (failed(criterion))
+    return signalPassFailure();
+
+  SmallVector<Layer> layers;
+  for (ParameterOp weight : weights) {
+    weight->removeAttr("pst.sparsify");
+    auto type = cast<RankedTensorType>(weight.getType());
+    if (type.getRank() != 2) {
+      weight.emitOpError("is marked to be sparsified, but is no matrix");
+      return signalPassFailure();
+    }
+    layers.push_back(declareLayer(weight, *recipe, criterion->hasScore()));
+    rewriteUses(weight, layers.back(), *criterion);
+  }
+  if (recipe->trainsModel)
+    for (auto parameter : module.getOps<ParameterOp>())
+      if (parameter.getRole() == ParameterRole::Frozen)
+        parameter.setRole(ParameterRole::Trainable);
+  if (criterion->hasScore())
+    addSelect(layers, *criterion);
+  if (recipe->name != "dense") {
+    addMaterialize(layers, *criterion);
+  } else {
+    // The trained parameter is the weight: nothing to merge.
+    for (ParameterOp weight : weights)
+      weight->removeAttr("pst.layer");
+  }
+
+  Builder builder(&getContext());
+  module->setAttr("pst.method", builder.getStringAttr(method));
+  auto number = [&](StringRef name, double value) {
+    return builder.getNamedAttr(name, builder.getF64FloatAttr(value));
+  };
+  SmallVector<NamedAttribute> hyperparameters;
+  if (method == "pst" || method == "lora") {
+    hyperparameters.push_back(number("weight_rank", weightRank));
+    hyperparameters.push_back(number("weight_beta", beta));
+  }
+  if (method == "pst") {
+    hyperparameters.push_back(number("mask_rank", maskRank));
+    hyperparameters.push_back(number("mask_alpha1", alpha1));
+    hyperparameters.push_back(number("mask_alpha2", alpha2));
+    hyperparameters.push_back(number("detach_magnitude", detachMagnitude));
+  }
+  module->setAttr("pst.hyperparameters",
+                  builder.getDictionaryAttr(hyperparameters));
+}

@@ -1,0 +1,170 @@
+//===- compiler_bindings.cpp - The compiler, for Python -------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Bindings.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "pst/Compiler.h"
+
+#include <nanobind/stl/string.h>
+
+#include <fstream>
+
+namespace nb = nanobind;
+using namespace mlir;
+
+namespace {
+
+/// The first error of a compilation, and where it points.
+struct FirstError {
+  std::string message, file;
+  unsigned line = 0, column = 0;
+
+  void take(Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error ||
+        !message.empty())
+      return;
+    message = diagnostic.str();
+    for (Diagnostic &note : diagnostic.getNotes())
+      message += "\nnote: " + note.str();
+    if (auto location =
+            diagnostic.getLocation()->findInstanceOf<FileLineColLoc>()) {
+      file = location.getFilename().str();
+      line = location.getLine();
+      column = location.getColumn();
+    }
+  }
+};
+
+/// Line `number` (from 1) of `text`, or of the file of that name if there is
+/// no text.
+std::string sourceLine(const std::string &text, const std::string &file,
+                       unsigned number) {
+  std::istringstream fromText(text);
+  std::ifstream fromFile;
+  if (text.empty())
+    fromFile.open(file);
+  std::istream &stream = text.empty() ? static_cast<std::istream &>(fromFile)
+                                      : fromText;
+  std::string line;
+  for (unsigned i = 0; i < number; ++i)
+    if (!std::getline(stream, line))
+      return "";
+  return line;
+}
+
+[[noreturn]] void raise(const FirstError &error, const std::string &text) {
+  nb::object type = nb::module_::import_("pst.errors").attr("CompileError");
+  nb::object exception =
+      type(error.message.empty() ? "compilation failed" : error.message,
+           error.file, error.line, error.column,
+           error.line ? sourceLine(text, error.file, error.line) : "");
+  PyErr_SetObject(type.ptr(), exception.ptr());
+  throw nb::python_error();
+}
+
+/// Reads the options that are there; refuses an unknown one.
+pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
+                                 std::string &bundle) {
+  pst::CompilerOptions options;
+  for (auto [key, value] : given) {
+    std::string name = nb::cast<std::string>(key);
+    auto integer = [&] { return nb::cast<int64_t>(value); };
+    auto number = [&] { return nb::cast<double>(value); };
+    if (name == "method")
+      options.method = nb::cast<std::string>(value);
+    else if (name == "weight_rank")
+      options.weightRank = integer();
+    else if (name == "mask_rank")
+      options.maskRank = integer();
+    else if (name == "weight_beta")
+      options.beta = number();
+    else if (name == "mask_alpha1")
+      options.alpha1 = number();
+    else if (name == "mask_alpha2")
+      options.alpha2 = number();
+    else if (name == "detach_magnitude")
+      options.detachMagnitude = nb::cast<bool>(value);
+    else if (name == "batch_size")
+      options.batch = integer();
+    else if (name == "sequence_length")
+      options.length = integer();
+    else if (name == "num_labels")
+      options.numLabels = integer();
+    else if (name == "regression")
+      options.regression = nb::cast<bool>(value);
+    else if (name == "dropout")
+      options.dropout = number();
+    else if (name == "training")
+      options.training = nb::cast<bool>(value);
+    else if (name == "cpu")
+      options.cpu = nb::cast<std::string>(value);
+    else if (name == "file")
+      file = nb::cast<std::string>(value);
+    else if (name == "bundle")
+      bundle = nb::cast<std::string>(value);
+    else
+      throw nb::type_error(("there is no compiler option '" + name + "'").c_str());
+  }
+  return options;
+}
+
+/// Compiles what `load` makes, links it into this process, and writes a bundle
+/// if one is named.
+pst::python::PyProgram
+compileWith(const nb::dict &given, const std::string &text,
+            llvm::function_ref<OwningOpRef<ModuleOp>(
+                MLIRContext &, const pst::CompilerOptions &,
+                const std::string &file)>
+                load) {
+  std::string file = "<text>", bundle;
+  pst::CompilerOptions options = readOptions(given, file, bundle);
+  FirstError error;
+  FailureOr<pst::CompiledProgram> program = failure();
+  FailureOr<std::shared_ptr<pst::JitCode>> code = failure();
+  {
+    nb::gil_scoped_release release;
+    DialectRegistry registry;
+    pst::registerDialects(registry);
+    MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+    ScopedDiagnosticHandler handler(
+        &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });
+    OwningOpRef<ModuleOp> module = load(context, options, file);
+    if (module)
+      program = pst::compile(*module, options);
+    if (succeeded(program)) {
+      Location loc = UnknownLoc::get(&context);
+      if (bundle.empty() || succeeded(pst::writeBundle(*program, bundle, loc)))
+        code = pst::linkInProcess(*program, loc);
+    }
+  }
+  if (failed(code))
+    raise(error, text);
+  std::map<std::string, pst::runtime::EntryFunction> functions(
+      (*code)->functions.begin(), (*code)->functions.end());
+  return {pst::runtime::Program::create(std::move(program->manifest),
+                                        std::move(functions), *code)};
+}
+
+pst::python::PyProgram compileText(const std::string &text,
+                                   const nb::dict &options) {
+  return compileWith(options, text,
+                     [&](MLIRContext &context, const pst::CompilerOptions &,
+                         const std::string &file) {
+                       return parseSourceString<ModuleOp>(
+                           text, ParserConfig(&context), file);
+                     });
+}
+
+} // namespace
+
+void pst::python::bindCompiler(nb::module_ &module) {
+  module.def("compile_text", &compileText, nb::arg("text"),
+             nb::arg("options") = nb::dict(),
+             "Compiles MLIR text in nn, pst and upstream dialects.");
+}

@@ -1,0 +1,133 @@
+//===- pst-compile.cpp - Compiles a model or a module to a bundle ---------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/IR/AsmState.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Support/FileUtilities.h"
+#include "pst/Compiler.h"
+#include "pst/Import/Import.h"
+#include "pst/Runtime/Memory.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+namespace cl = llvm::cl;
+
+static cl::opt<std::string> input(cl::Positional, cl::Required,
+                                  cl::desc("<model directory or .mlir file>"));
+static cl::opt<std::string> output("o", cl::init("-"),
+                                   cl::desc("bundle, or file of --emit"),
+                                   cl::value_desc("path"));
+static cl::opt<std::string>
+    emit("emit", cl::init("bundle"),
+         cl::desc("import, sparsify, autodiff, optimizer, kernels, memory, "
+                  "llvm, plan or bundle"));
+static cl::opt<std::string> method("method", cl::init("pst"),
+                                   cl::desc("pst, dense, lora, map or mvp"));
+static cl::opt<int64_t> weightRank("weight-rank", cl::init(8));
+static cl::opt<int64_t> maskRank("mask-rank", cl::init(8));
+static cl::opt<double> beta("weight-beta", cl::init(1.0));
+static cl::opt<double> alpha1("mask-alpha1", cl::init(1.0));
+static cl::opt<double> alpha2("mask-alpha2", cl::init(1.0));
+static cl::opt<bool> detach("detach-magnitude", cl::init(false));
+static cl::opt<int64_t> batch("batch-size", cl::init(32));
+static cl::opt<int64_t> length("sequence-length", cl::init(128));
+static cl::opt<int64_t> labels("num-labels", cl::init(0),
+                               cl::desc("0: what the config says"));
+static cl::opt<bool> regression("regression", cl::init(false));
+static cl::opt<double> dropout("dropout", cl::init(-1.0),
+                               cl::desc("negative: what the config says"));
+static cl::opt<bool> inference("inference", cl::init(false),
+                               cl::desc("compile the evaluation only"));
+static cl::opt<bool> planOnly("plan-only", cl::init(false),
+                              cl::desc("print the memory plan; needs no "
+                                       "weights, only config.json"));
+static cl::opt<std::string> cpu("mcpu", cl::desc("target CPU (default: this)"));
+
+static OwningOpRef<ModuleOp> load(MLIRContext &context,
+                                  const pst::CompilerOptions &options) {
+  if (llvm::sys::fs::is_directory(input)) {
+    FailureOr<OwningOpRef<ModuleOp>> module =
+        pst::importModel(context, input, options, planOnly);
+    return succeeded(module) ? std::move(*module) : nullptr;
+  }
+  return parseSourceFile<ModuleOp>(input, ParserConfig(&context));
+}
+
+int main(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
+  cl::ParseCommandLineOptions(
+      argc, argv, "Compiles a model directory or a module to a bundle\n");
+  pst::CompilerOptions options;
+  options.method = method;
+  options.weightRank = weightRank;
+  options.maskRank = maskRank;
+  options.beta = beta;
+  options.alpha1 = alpha1;
+  options.alpha2 = alpha2;
+  options.detachMagnitude = detach;
+  options.batch = batch;
+  options.length = length;
+  if (labels > 0)
+    options.numLabels = labels;
+  options.regression = regression;
+  if (dropout >= 0)
+    options.dropout = dropout;
+  options.training = !inference;
+  options.cpu = cpu;
+
+  DialectRegistry registry;
+  pst::registerDialects(registry);
+  MLIRContext context(registry);
+  llvm::SourceMgr sources;
+  SourceMgrDiagnosticHandler handler(sources, &context, llvm::errs());
+  OwningOpRef<ModuleOp> module = load(context, options);
+  if (!module)
+    return 1;
+
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  if (planOnly || emit == "plan") {
+    FailureOr<pst::Manifest> manifest = pst::planMemory(*module, options);
+    if (failed(manifest))
+      return 1;
+    stream << pst::runtime::formatMemoryPlan(manifest->memory);
+  } else if (emit == "bundle") {
+    if (output == "-") {
+      llvm::errs() << "error: name the bundle with -o DIRECTORY, or print a "
+                      "stage with --emit=STAGE\n";
+      return 1;
+    }
+    FailureOr<pst::CompiledProgram> program = pst::compile(*module, options);
+    return failed(program) || failed(pst::writeBundle(
+                                  *program, output,
+                                  FileLineColLoc::get(&context, input, 0, 0)));
+  } else if (std::optional<pst::Stage> stage = pst::parseStage(emit)) {
+    if (failed(pst::lowerTo(*module, *stage, options)))
+      return 1;
+    module->print(stream);
+    stream << "\n";
+  } else {
+    llvm::errs() << "error: unknown stage '" << emit
+                 << "'; --help lists them\n";
+    return 1;
+  }
+  std::string message;
+  std::unique_ptr<llvm::ToolOutputFile> file =
+      openOutputFile(output, &message);
+  if (!file) {
+    llvm::errs() << "error: " << message << "\n";
+    return 1;
+  }
+  file->os() << text;
+  file->keep();
+  return 0;
+}
