@@ -30,7 +30,7 @@ config.substitutions += [
     ("%python", python),
     ("%source_dir", config.pst_source_dir),
     ("%binary_dir", config.pst_binary_dir),
-    ("%llvm_tools_dir", config.llvm_tools_dir),
+    ("%mlir_include", config.mlir_include_dir),
 ]
 
 for tool in ("pst-opt", "pst-compile", "pst-run", "pst-bench", "pst-lsp-server"):
