@@ -17,7 +17,7 @@ install_python "${build_python_packages[@]}" lit pytest torch==2.13.0 transforme
 build=${PST_BUILD_DIR:-$root/build-test}
 say "building"
 cmake -G Ninja -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 \
+  -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 -DMLIR_DIR=/usr/lib/llvm-22/lib/cmake/mlir \
   -DLLVM_EXTERNAL_LIT="$venv/bin/lit" -DPST_ENABLE_PYTHON=ON -DPython_EXECUTABLE="$venv/bin/python" >"$build.log" 2>&1 ||
   { cat "$build.log"; fail "cmake failed"; }
 cmake --build "$build" --parallel "$jobs" >>"$build.log" 2>&1 || { grep -A 20 -E 'error|FAILED' "$build.log" | head -100; fail "the build failed; all of it is in $build.log"; }
