@@ -1,0 +1,44 @@
+// RUN: pst-opt %s --pst-emit-cpu-kernels --canonicalize --cse | FileCheck %s
+
+// The packing evaluates the criterion and its mask, in a fixed order: the rank
+// sum by fused multiply-adds from zero, then the region. No flags that would
+// let LLVM change it; no buffer of the weight's size but the packed block.
+
+pst.criterion @lora(%w: dense, %uv: lowrank) {
+  %v = arith.addf %w, %uv : f32
+  %m = math.absf %v : f32
+  pst.yield weight %v score %m
+}
+
+// CHECK-LABEL: func.func @forward
+// CHECK: pst.launch @masked_matmul_6_lora_16x8_r2_threshold ins
+// CHECK: pst.launch @masked_matmul_6_lora_16x8_r2_threshold_transposed ins
+func.func @forward(%x: tensor<6x8xf32>, %w: tensor<16x8xf32>, %u: tensor<16x2xf32>, %v: tensor<2x8xf32>, %tau: tensor<f32>, %cut: tensor<i64>) -> (tensor<6x16xf32>, tensor<6x8xf32>) {
+  %y = pst.masked_matmul %x, @lora(%w, %u, %v) threshold(%tau, %cut) : tensor<6x8xf32>, (tensor<16x8xf32>, tensor<16x2xf32>, tensor<2x8xf32>) -> tensor<6x16xf32>
+  %dx = pst.masked_matmul %y, @lora(%w, %u, %v) transposed threshold(%tau, %cut) : tensor<6x16xf32>, (tensor<16x8xf32>, tensor<16x2xf32>, tensor<2x8xf32>) -> tensor<6x8xf32>
+  return %y, %dx : tensor<6x16xf32>, tensor<6x8xf32>
+}
+
+// CHECK-LABEL: func.func private @masked_matmul_6_lora_16x8_r2_threshold(
+// CHECK-SAME: %{{.*}}: memref<6x8xf32>, %[[W:.*]]: memref<16x8xf32>, %[[U:.*]]: memref<16x2xf32>, %[[V:.*]]: memref<2x8xf32>, %{{.*}}: memref<f32>, %{{.*}}: memref<i64>, %{{.*}}: memref<6x16xf32>, %{{.*}}: memref<136xf32>)
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<8xf32>
+// CHECK-DAG: %[[LANE:.*]] = arith.constant dense<[0, 1, 2, 3, 4, 5, 6, 7]> : vector<8xi32>
+// CHECK: %[[DENSE:.*]] = vector.load %[[W]]
+// CHECK: memref.load %[[U]]
+// CHECK: vector.load %[[V]]
+// CHECK: %[[FIRST:.*]] = math.fma %{{.*}}, %{{.*}}, %[[ZERO]] : vector<8xf32>
+// CHECK: %[[SUM:.*]] = math.fma %{{.*}}, %{{.*}}, %[[FIRST]] : vector<8xf32>
+// CHECK: %[[WEIGHT:.*]] = arith.addf %[[DENSE]], %[[SUM]] : vector<8xf32>
+// CHECK: %[[SCORE:.*]] = math.absf %[[WEIGHT]] : vector<8xf32>
+// CHECK: %[[EARLY:.*]] = arith.cmpi sgt, %{{.*}}, %[[LANE]] : vector<8xi32>
+// CHECK: %[[ABOVE:.*]] = arith.cmpf ogt, %[[SCORE]], %{{.*}} : vector<8xf32>
+// CHECK: %[[EQUAL:.*]] = arith.cmpf oeq, %[[SCORE]], %{{.*}} : vector<8xf32>
+// CHECK: %[[TIE:.*]] = arith.andi %[[EQUAL]], %[[EARLY]]
+// CHECK: %[[KEEP:.*]] = arith.ori %[[ABOVE]], %[[TIE]]
+// CHECK: arith.select %[[KEEP]], %[[WEIGHT]], %[[ZERO]]
+// CHECK: vector.shuffle
+// CHECK-NOT: fastmath
+
+// Transposed, a row of the weight is a row of the panel.
+
+// CHECK-LABEL: func.func private @masked_matmul_6_lora_16x8_r2_threshold_transposed(
