@@ -91,15 +91,15 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
     else if (name == "detach_magnitude")
       options.detachMagnitude = nb::cast<bool>(value);
     else if (name == "batch_size")
-      options.batch = integer();
+      options.model.batch = integer();
     else if (name == "sequence_length")
-      options.length = integer();
+      options.model.length = integer();
     else if (name == "num_labels")
-      options.numLabels = integer();
+      options.model.numLabels = integer();
     else if (name == "regression")
-      options.regression = nb::cast<bool>(value);
+      options.model.regression = nb::cast<bool>(value);
     else if (name == "dropout")
-      options.dropout = number();
+      options.model.dropout = number();
     else if (name == "training")
       options.training = nb::cast<bool>(value);
     else if (name == "cpu")
@@ -161,9 +161,23 @@ pst::python::PyProgram compileText(const std::string &text,
                      });
 }
 
+pst::python::PyProgram compileModel(const std::string &directory,
+                                    const nb::dict &options) {
+  return compileWith(
+      options, "",
+      [&](MLIRContext &context, const pst::CompilerOptions &compiler,
+          const std::string &) -> OwningOpRef<ModuleOp> {
+        auto module = pst::importModel(context, directory, compiler.model);
+        return succeeded(module) ? std::move(*module) : nullptr;
+      });
+}
+
 } // namespace
 
 void pst::python::bindCompiler(nb::module_ &module) {
+  module.def("compile_model", &compileModel, nb::arg("model_dir"),
+             nb::arg("options") = nb::dict(),
+             "Compiles the model in a Hugging Face directory.");
   module.def("compile_text", &compileText, nb::arg("text"),
              nb::arg("options") = nb::dict(),
              "Compiles MLIR text in nn, pst and upstream dialects.");

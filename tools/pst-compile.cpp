@@ -56,7 +56,7 @@ static OwningOpRef<ModuleOp> load(MLIRContext &context,
                                   const pst::CompilerOptions &options) {
   if (llvm::sys::fs::is_directory(input)) {
     FailureOr<OwningOpRef<ModuleOp>> module =
-        pst::importModel(context, input, options, planOnly);
+        pst::importModel(context, input, options.model);
     return succeeded(module) ? std::move(*module) : nullptr;
   }
   return parseSourceFile<ModuleOp>(input, ParserConfig(&context));
@@ -74,13 +74,14 @@ int main(int argc, char **argv) {
   options.alpha1 = alpha1;
   options.alpha2 = alpha2;
   options.detachMagnitude = detach;
-  options.batch = batch;
-  options.length = length;
+  options.model.batch = batch;
+  options.model.length = length;
+  options.model.allowMissingWeights = planOnly;
   if (labels > 0)
-    options.numLabels = labels;
-  options.regression = regression;
+    options.model.numLabels = labels;
+  options.model.regression = regression;
   if (dropout >= 0)
-    options.dropout = dropout;
+    options.model.dropout = dropout;
   options.training = !inference;
   options.cpu = cpu;
 

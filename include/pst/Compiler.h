@@ -13,6 +13,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "pst/Bundle/Manifest.h"
+#include "pst/Import/Import.h"
 
 #include <memory>
 #include <optional>
@@ -49,13 +50,8 @@ struct CompilerOptions {
   // Whether the program trains, or only evaluates (`forward`).
   bool training = true;
 
-  // The batch, fixed at compile time.
-  int64_t batch = 32, length = 128;
-
-  // The head; defaults are the config's.
-  std::optional<int64_t> numLabels;
-  bool regression = false;
-  std::optional<double> dropout; // overrides every dropout of the config
+  // Batch, length and head of a model directory, fixed at compile time.
+  ImportOptions model;
 
   // The machine: a CPU that LLVM knows, empty for this one, and the f32 lanes
   // of its vectors, 0 for what the CPU has.
