@@ -114,8 +114,8 @@ struct ActivationBackwardPattern : KernelPattern<nn::ActivationBackwardOp> {
           b.parallelVectorLoop(
               op.getType().getNumElements(), kChunk, context.lanes(),
               [&](Value i, int64_t lanes) {
-                Value d = activationDerivative(b, op.getKind(),
-                                               b.load(in, i, lanes));
+                Value d =
+                    activationDerivative(b, op.getKind(), b.load(in, i, lanes));
                 b.store(b.mulf(b.load(gradient, i, lanes), d), out, i);
               });
         });
@@ -159,11 +159,10 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
             b.parallel(whole, [&](Value i) {
               sum(b, arguments, b.muli(i, chunk), kVectors, lanes);
             });
-          b.vectorLoop(columns - whole * chunk, lanes,
-                       [&](Value column, int64_t width) {
-                         sum(b, arguments, b.addi(column, whole * chunk), 1,
-                             width);
-                       });
+          b.vectorLoop(
+              columns - whole * chunk, lanes, [&](Value column, int64_t width) {
+                sum(b, arguments, b.addi(column, whole * chunk), 1, width);
+              });
         });
     return success();
   }

@@ -52,8 +52,8 @@ static Value gradientNorm(KernelBuilder &b, const Arguments &a, int64_t size,
     Value end = b.mini(b.addi(begin, kChunk), b.index(size));
     // The chunk's whole vectors, then what is left of the last chunk.
     Value whole = b.mini(b.addi(begin, kChunk), b.index(size / lanes * lanes));
-    Value sum = b.sumLanes(
-        sumUpTo(begin, whole, lanes, b.splat(b.f64(0.0), lanes)));
+    Value sum =
+        b.sumLanes(sumUpTo(begin, whole, lanes, b.splat(b.f64(0.0), lanes)));
     b.store(sumUpTo(whole, end, 1, sum), a.partials, chunk);
   });
   Value sum = b.loop(b.index(0), b.index(chunks), 1, {b.f64(0.0)},
@@ -74,8 +74,8 @@ static void update(KernelBuilder &b, const Arguments &a, Value clip, Value keep,
   Value m2 = b.fma(b.load(a.moment2, i, lanes), all(a.beta2),
                    b.mulf(b.mulf(g, g), all(b.subf(one, a.beta2))));
   Value root = b.sqrt(b.divf(m2, all(a.correction2)));
-  Value step = b.divf(b.divf(m1, all(a.correction1)),
-                      b.addf(root, all(a.epsilon)));
+  Value step =
+      b.divf(b.divf(m1, all(a.correction1)), b.addf(root, all(a.epsilon)));
   Value p = b.mulf(b.load(a.parameter, i, lanes), all(keep));
   b.store(b.subf(p, b.mulf(step, all(a.learningRate))), a.parameter, i);
   b.store(m1, a.moment1, i);
@@ -115,16 +115,14 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
           Value clip = b.select(clips, ratio, one);
           Value decay = b.mulf(a.learningRate, a.decay);
           int64_t lanes = context.lanes();
-          b.parallelVectorLoop(decayed, kChunk, lanes,
-                               [&](Value i, int64_t width) {
-                                 update(b, a, clip, b.subf(one, decay), i,
-                                        width);
-                               });
-          b.parallelVectorLoop(size - decayed, kChunk, lanes,
-                               [&](Value i, int64_t width) {
-                                 update(b, a, clip, one, b.addi(i, decayed),
-                                        width);
-                               });
+          b.parallelVectorLoop(
+              decayed, kChunk, lanes, [&](Value i, int64_t width) {
+                update(b, a, clip, b.subf(one, decay), i, width);
+              });
+          b.parallelVectorLoop(
+              size - decayed, kChunk, lanes, [&](Value i, int64_t width) {
+                update(b, a, clip, one, b.addi(i, decayed), width);
+              });
         });
     return success();
   }

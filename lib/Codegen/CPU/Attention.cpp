@@ -1,14 +1,185 @@
-//===- Attention.cpp - Attention kernels ----------------------------------===//
+//===- Attention.cpp - Attention ------------------------------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelContext.h"
+#include "Attention.h"
+#include "Dropout.h"
+#include "VectorMath.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace pst;
 using namespace pst::cpu;
 
-void pst::cpu::populateAttentionKernels(RewritePatternSet &, KernelContext &) {}
+int64_t AttentionShape::blockRows() const {
+  // Long sequences get smaller blocks, so that keys, values and both blocks
+  // of the backward stay in the second-level cache.
+  int64_t most = length > 256 ? 16 : 32;
+  if (length <= most)
+    return length;
+  for (int64_t rows = most; rows >= most / 2; --rows)
+    if (length % rows == 0)
+      return rows;
+  return most;
+}
+
+AttentionHead::AttentionHead(KernelBuilder &b, const AttentionShape &shape,
+                             Value task, Value mask)
+    : shape(shape), task(task) {
+  int64_t length = shape.length, lanes = shape.lanes;
+  Value batch = b.divi(task, shape.heads);
+  row = b.muli(batch, length);
+  column = b.muli(b.remi(task, shape.heads), shape.width);
+  // As long as a row of panels: at most one vector more than the sequence.
+  int64_t padded = (length + 2 * lanes - 1) / lanes * lanes;
+  bias = b.stackBuffer({padded});
+  b.loop(0, length, 1, [&](Value j) {
+    Value isToken =
+        b.cmpi(arith::CmpIPredicate::ne, b.load(mask, {batch, j}), b.i32(0));
+    Value lowest = b.f32(std::numeric_limits<float>::lowest());
+    b.store(b.select(isToken, b.f32(0.0), lowest), bias, j);
+  });
+  b.loop(length, padded, 1, [&](Value j) {
+    b.store(b.f32(-std::numeric_limits<double>::infinity()), bias, j);
+  });
+}
+
+void AttentionHead::forBlocks(KernelBuilder &b,
+                              function_ref<void(Value, int64_t)> body) const {
+  int64_t rows = shape.blockRows(), whole = shape.length / rows * rows;
+  b.loop(0, whole, rows, [&](Value begin) { body(begin, rows); });
+  if (whole != shape.length)
+    body(b.index(whole), shape.length - whole);
+}
+
+Value AttentionHead::probabilityIndex(KernelBuilder &b, Value i,
+                                      Value j) const {
+  Value rowOfAll = b.addi(b.muli(task, shape.length), i);
+  return b.addi(b.muli(rowOfAll, shape.length), j);
+}
+
+void AttentionHead::emitExponentials(
+    KernelBuilder &b, Window query, int64_t rows, const Panels &keys,
+    Value scores, Value sums,
+    function_ref<Value(Value, Value, Value)> store) const {
+  int64_t lanes = shape.lanes;
+  double scale = 1.0 / std::sqrt(double(shape.width));
+  emitProduct(
+      b, rows, keys,
+      [&](Value i, Value k) {
+        return b.load(query.buffer,
+                      {b.addi(query.row, i), b.addi(query.column, k)});
+      },
+      /*initial=*/nullptr,
+      [&](const ResultVector &place, Value sum) {
+        Value score =
+            b.fma(sum, b.f32(scale, lanes), b.load(bias, place.column, lanes));
+        b.store(score, scores, {place.row, place.column});
+      });
+  // Vectors that hold a key; the padding of the last one has probability 0.
+  int64_t padded = (shape.length + lanes - 1) / lanes * lanes;
+  b.loop(0, rows, 1, [&](Value i) {
+    Value largest = b.maxLanes(
+        b.loop(b.index(0), b.index(padded), lanes,
+               {b.f32(std::numeric_limits<float>::lowest(), lanes)},
+               [&](Value j, ValueRange carried) -> SmallVector<Value> {
+                 return {b.maxf(b.load(scores, {i, j}, lanes), carried[0])};
+               })[0]);
+    Value sum = b.loop(b.index(0), b.index(padded), lanes, {b.f32(0.0, lanes)},
+                       [&](Value j, ValueRange carried) -> SmallVector<Value> {
+                         Value e = expNonPositive(
+                             b, b.subf(b.load(scores, {i, j}, lanes),
+                                       b.splat(largest, lanes)));
+                         b.store(store(i, j, e), scores, {i, j});
+                         return {b.addf(carried[0], e)};
+                       })[0];
+    b.store(b.sumLanes(sum), sums, i);
+  });
+}
+
+namespace {
+/// for heads of sequences in parallel:
+///   K^T, V into panels
+///   for blocks of query rows:
+///     E = exponentials of Q K^T, zero where dropped
+///     result = E V / (row sums * (1 - probability))
+struct AttentionPattern : KernelPattern<nn::AttentionOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::AttentionOp op,
+                                PatternRewriter &rewriter) const override {
+    AttentionShape shape = attentionShape(op, context.lanes());
+    std::string name = "attention_" + shapeName(op.getMask()) + "x" +
+                       std::to_string(shape.columns()) + "_heads" +
+                       std::to_string(shape.heads);
+    SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
+                              op.getMask()};
+    if (op.getSeed()) {
+      name += "_dropout_" + attributeName(*op.getProbability());
+      inputs.push_back(op.getSeed());
+      inputs.push_back(
+          arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr()));
+    }
+    context.replaceByLaunch(
+        rewriter, op, name, inputs, /*workspaces=*/{},
+        [&](KernelBuilder &b, ValueRange arguments) {
+          context.emitParallelTasks(
+              b, name + "_head", shape.batch * shape.heads, arguments,
+              [&](KernelBuilder &b, Value task, ValueRange arguments) {
+                std::optional<DropoutMask> dropout;
+                if (op.getSeed())
+                  dropout.emplace(b, arguments[4], arguments[5],
+                                  op.getProbability()->convertToDouble(),
+                                  shape.probabilities());
+                emitHead(b, shape, arguments, dropout, task);
+              });
+        });
+    return success();
+  }
+
+private:
+  static void emitHead(KernelBuilder &b, const AttentionShape &shape,
+                       ValueRange arguments,
+                       const std::optional<DropoutMask> &dropout, Value task) {
+    int64_t lanes = shape.lanes;
+    AttentionHead head(b, shape, task, arguments[3]);
+    Panels keys(b, shape.width, shape.length, lanes);
+    Panels values(b, shape.length, shape.width, lanes);
+    keys.packTransposed(b, head.window(arguments[1]));
+    values.pack(b, head.window(arguments[2]));
+    Value scores = b.stackBuffer({shape.blockRows(), keys.paddedColumns()});
+    Value sums = b.stackBuffer({shape.blockRows()});
+    head.forBlocks(b, [&](Value begin, int64_t rows) {
+      Window query = head.window(b, arguments[0], begin);
+      head.emitExponentials(
+          b, query, rows, keys, scores, sums, [&](Value i, Value j, Value e) {
+            if (!dropout)
+              return e;
+            Value index = head.probabilityIndex(b, b.addi(begin, i), j);
+            return b.select(dropout->kept(b, index, lanes), e,
+                            b.f32(0.0, lanes));
+          });
+      Window result = head.window(b, arguments.back(), begin);
+      emitProduct(
+          b, rows, values,
+          [&](Value i, Value k) { return b.load(scores, {i, k}); },
+          /*initial=*/nullptr,
+          [&](const ResultVector &place, Value sum) {
+            Value factor = b.divf(b.f32(dropout ? dropout->scale() : 1.0),
+                                  b.load(sums, place.row));
+            storeColumns(b, b.mulf(sum, b.splat(factor, lanes)), result, place);
+          });
+    });
+  }
+};
+} // namespace
+
+void pst::cpu::populateAttentionKernels(RewritePatternSet &patterns,
+                                        KernelContext &context) {
+  patterns.add<AttentionPattern>(patterns.getContext(), context);
+  populateAttentionBackwardKernels(patterns, context);
+}

@@ -55,8 +55,7 @@ DropoutMask::DropoutMask(KernelBuilder &b, Value seed, Value site,
   Value number = arith::AddIOp::create(b, site, b.i64(1));
   Value offset = arith::MulIOp::create(
       b, number, b.i64(int64_t(uint64_t(0x9e3779b97f4a7c15))));
-  Value key =
-      mix64(b, arith::AddIOp::create(b, mix64(b, seed), offset));
+  Value key = mix64(b, arith::AddIOp::create(b, mix64(b, seed), offset));
   low = lowHalf(b, key);
   high = highHalf(b, key);
 }
@@ -64,8 +63,7 @@ DropoutMask::DropoutMask(KernelBuilder &b, Value seed, Value site,
 Value DropoutMask::kept(KernelBuilder &b, Value index, int64_t lanes) const {
   // The indices of the lanes, in as many bits as they need.
   Type element = wide ? b.getI64Type() : b.getI32Type();
-  Value indices =
-      b.splat(arith::IndexCastOp::create(b, element, index), lanes);
+  Value indices = b.splat(arith::IndexCastOp::create(b, element, index), lanes);
   if (lanes > 1) {
     SmallVector<Attribute> offsets;
     for (int64_t lane = 0; lane < lanes; ++lane)
@@ -83,8 +81,7 @@ Value DropoutMask::kept(KernelBuilder &b, Value index, int64_t lanes) const {
     second = arith::AddIOp::create(b, second, upper);
     indices = lowHalf(b, indices);
   }
-  Value hash =
-      mix32(b, arith::XOrIOp::create(b, indices, b.splat(low, lanes)));
+  Value hash = mix32(b, arith::XOrIOp::create(b, indices, b.splat(low, lanes)));
   hash = mix32(b, arith::XOrIOp::create(b, hash, second));
   auto threshold = uint32_t(std::floor(std::ldexp(probability, 32)));
   return b.cmpi(arith::CmpIPredicate::uge, hash,

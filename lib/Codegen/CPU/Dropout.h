@@ -17,8 +17,8 @@
 //              x = (x ^ x >> 15) * 0x846ca68b
 //              return x ^ x >> 16
 //   key  = mix64(mix64(seed) + (site + 1) * 0x9e3779b97f4a7c15)
-//   hash = mix32(mix32(low(index) ^ low(key)) ^ (high(key) + 0x9e3779b9 * high(index)))
-//   kept = hash >= floor(probability * 2^32)
+//   hash = mix32(mix32(low(index) ^ low(key)) ^ (high(key) + 0x9e3779b9 *
+//   high(index))) kept = hash >= floor(probability * 2^32)
 //
 // where low and high are the halves of 64 bits. mix64 is the finalizer of
 // SplitMix64 (Steele, Lea and Flood 2014), mix32 Wellons' "lowbias32".

@@ -50,8 +50,8 @@ struct DropoutPattern : KernelPattern<nn::DropoutOp> {
     std::string name = "dropout_" + shapeName(op.getResult()) + "_" +
                        attributeName(op.getProbability());
     // The site is an argument, so that all dropouts of a shape share a kernel.
-    Value site = arith::ConstantOp::create(rewriter, op.getLoc(),
-                                           op.getSiteAttr());
+    Value site =
+        arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getSeed(), site},
         /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
@@ -59,11 +59,11 @@ struct DropoutPattern : KernelPattern<nn::DropoutOp> {
           DropoutMask mask(b, arguments[1], arguments[2], probability, count);
           b.parallelVectorLoop(
               count, kChunk, context.lanes(), [&](Value i, int64_t lanes) {
-                Value scaled = b.mulf(b.load(in, i, lanes),
-                                      b.f32(mask.scale(), lanes));
-                b.store(b.select(mask.kept(b, i, lanes), scaled,
-                                 b.f32(0.0, lanes)),
-                        out, i);
+                Value scaled =
+                    b.mulf(b.load(in, i, lanes), b.f32(mask.scale(), lanes));
+                b.store(
+                    b.select(mask.kept(b, i, lanes), scaled, b.f32(0.0, lanes)),
+                    out, i);
               });
         });
     return success();

@@ -29,19 +29,17 @@ static void forElements(KernelBuilder &b, Value matrix, int64_t lanes,
                         function_ref<void(Value, Value, int64_t)> body) {
   b.parallelChunks(rowsOf(matrix), kRows, [&](Value begin, Value end) {
     b.loop(begin, end, 1, [&](Value row) {
-      b.vectorLoop(columnsOf(matrix), lanes, [&](Value j, int64_t width) {
-        body(row, j, width);
-      });
+      b.vectorLoop(columnsOf(matrix), lanes,
+                   [&](Value j, int64_t width) { body(row, j, width); });
     });
   });
 }
 
 static void clear(KernelBuilder &b, Value buffer, int64_t lanes) {
   Value flat = b.flatten(buffer);
-  b.parallelVectorLoop(rowsOf(flat), kChunk, lanes,
-                       [&](Value i, int64_t width) {
-                         b.store(b.f32(0.0, width), flat, i);
-                       });
+  b.parallelVectorLoop(
+      rowsOf(flat), kChunk, lanes,
+      [&](Value i, int64_t width) { b.store(b.f32(0.0, width), flat, i); });
 }
 
 /// The table row of token `token`: its index, brought into [0, rows).
@@ -66,17 +64,16 @@ struct EmbeddingPattern : KernelPattern<nn::EmbeddingOp> {
         /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
           Value indices = b.flatten(arguments[0]), table = arguments[1],
                 result = arguments[2];
-          b.parallelChunks(
-              rowsOf(result), kRows, [&](Value begin, Value end) {
-                b.loop(begin, end, 1, [&](Value token) {
-                  Value row = tableRow(b, indices, token, rowsOf(table));
-                  b.vectorLoop(columnsOf(table), context.lanes(),
-                               [&](Value j, int64_t lanes) {
-                                 b.store(b.load(table, {row, j}, lanes),
-                                         result, {token, j});
-                               });
-                });
-              });
+          b.parallelChunks(rowsOf(result), kRows, [&](Value begin, Value end) {
+            b.loop(begin, end, 1, [&](Value token) {
+              Value row = tableRow(b, indices, token, rowsOf(table));
+              b.vectorLoop(columnsOf(table), context.lanes(),
+                           [&](Value j, int64_t lanes) {
+                             b.store(b.load(table, {row, j}, lanes), result,
+                                     {token, j});
+                           });
+            });
+          });
         });
     return success();
   }
@@ -163,14 +160,14 @@ struct PositionSumPattern : KernelPattern<nn::PositionSumOp> {
           forElements(
               b, result, context.lanes(),
               [&](Value row, Value j, int64_t lanes) {
-                Value isPosition = b.cmpi(arith::CmpIPredicate::ult, row,
-                                          b.index(length));
+                Value isPosition =
+                    b.cmpi(arith::CmpIPredicate::ult, row, b.index(length));
                 Value end = b.select(isPosition, b.index(rowsOf(input)), row);
                 Value sum = b.loop(
                     row, end, length, {b.f32(0.0, lanes)},
                     [&](Value token, ValueRange carried) -> SmallVector<Value> {
-                      return {b.addf(carried[0],
-                                     b.load(input, {token, j}, lanes))};
+                      return {
+                          b.addf(carried[0], b.load(input, {token, j}, lanes))};
                     })[0];
                 b.store(sum, result, {row, j});
               });
@@ -208,9 +205,8 @@ struct SelectTokenBackwardPattern : KernelPattern<nn::SelectTokenBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::SelectTokenBackwardOp op,
                                 PatternRewriter &rewriter) const override {
-    std::string name = "select_token_backward_" +
-                       shapeName(op.getGradient()) + "_" +
-                       shapeName(op.getResult()) + "_index" +
+    std::string name = "select_token_backward_" + shapeName(op.getGradient()) +
+                       "_" + shapeName(op.getResult()) + "_index" +
                        std::to_string(op.getIndex());
     int64_t length = rowsOf(op.getResult()) / rowsOf(op.getGradient());
     context.replaceByLaunch(
@@ -232,7 +228,8 @@ struct SelectTokenBackwardPattern : KernelPattern<nn::SelectTokenBackwardOp> {
 
 void pst::cpu::populateEmbeddingKernels(RewritePatternSet &patterns,
                                         KernelContext &context) {
-  patterns.add<EmbeddingPattern, EmbeddingBackwardPattern, AddPositionsPattern,
-               PositionSumPattern, SelectTokenPattern,
-               SelectTokenBackwardPattern>(patterns.getContext(), context);
+  patterns
+      .add<EmbeddingPattern, EmbeddingBackwardPattern, AddPositionsPattern,
+           PositionSumPattern, SelectTokenPattern, SelectTokenBackwardPattern>(
+          patterns.getContext(), context);
 }

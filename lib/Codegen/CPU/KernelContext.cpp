@@ -64,6 +64,23 @@ void KernelContext::replaceByLaunchInto(
       op, launch.getResults().slice(outputs.size(), op->getNumResults()));
 }
 
+void KernelContext::emitParallelTasks(
+    KernelBuilder &builder, StringRef name, int64_t count, ValueRange arguments,
+    function_ref<void(KernelBuilder &, Value, ValueRange)> body) {
+  SmallVector<Type> types{builder.getIndexType()};
+  llvm::append_range(types, arguments.getTypes());
+  func::FuncOp function =
+      getOrCreateFunction(builder.getLoc(), name, types,
+                          [&](KernelBuilder &inner, ValueRange values) {
+                            body(inner, values.front(), values.drop_front());
+                          });
+  builder.parallel(count, [&](Value task) {
+    SmallVector<Value> operands{task};
+    llvm::append_range(operands, arguments);
+    func::CallOp::create(builder, function, operands);
+  });
+}
+
 std::string pst::cpu::shapeName(Value value) {
   std::string name;
   for (int64_t size : cast<ShapedType>(value.getType()).getShape())

@@ -43,7 +43,8 @@ public:
   /// everything that the code depends on: op, shapes, attributes.
   void replaceByLaunch(
       mlir::RewriterBase &rewriter, mlir::Operation *op, llvm::StringRef name,
-      mlir::ValueRange inputs, llvm::ArrayRef<mlir::RankedTensorType> workspaces,
+      mlir::ValueRange inputs,
+      llvm::ArrayRef<mlir::RankedTensorType> workspaces,
       llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body) {
     replaceByLaunchInto(rewriter, op, name, inputs, /*outputs=*/{}, workspaces,
                         body);
@@ -71,6 +72,15 @@ public:
   mlir::func::FuncOp getOrCreateFunction(
       mlir::Location loc, llvm::StringRef name, mlir::TypeRange arguments,
       llvm::function_ref<void(KernelBuilder &, mlir::ValueRange)> body);
+
+  /// for task in [0, count), in parallel: name(task, arguments)
+  ///
+  /// where `body` builds the function `name`. For tasks with scratch on the
+  /// stack, which belongs at the start of a function.
+  void emitParallelTasks(
+      KernelBuilder &builder, llvm::StringRef name, int64_t count,
+      mlir::ValueRange arguments,
+      llvm::function_ref<void(KernelBuilder &, Value, mlir::ValueRange)> body);
 
 private:
   mlir::ModuleOp module;

@@ -23,18 +23,15 @@ struct RowStatistics {
   RowStatistics(KernelBuilder &b, Value input, Value row, int64_t columns,
                 int64_t lanes, double epsilon) {
     Value count = b.f32(double(columns));
-    mean = b.divf(
-        b.vectorSum(columns, lanes,
-                    [&](Value j, int64_t width) {
-                      return b.load(input, {row, j}, width);
-                    }),
-        count);
-    Value squares =
-        b.vectorSum(columns, lanes, [&](Value j, int64_t width) {
-          Value x = b.subf(b.load(input, {row, j}, width),
-                           b.splat(mean, width));
-          return b.mulf(x, x);
-        });
+    mean = b.divf(b.vectorSum(columns, lanes,
+                              [&](Value j, int64_t width) {
+                                return b.load(input, {row, j}, width);
+                              }),
+                  count);
+    Value squares = b.vectorSum(columns, lanes, [&](Value j, int64_t width) {
+      Value x = b.subf(b.load(input, {row, j}, width), b.splat(mean, width));
+      return b.mulf(x, x);
+    });
     Value variance = b.addf(b.divf(squares, count), b.f32(epsilon));
     rstd = b.divf(b.f32(1.0), b.sqrt(variance));
   }
@@ -63,16 +60,16 @@ struct LayerNormPattern : KernelPattern<nn::LayerNormOp> {
                 shift = arguments[2], result = arguments[3];
           b.parallelChunks(rows, kRows, [&](Value begin, Value end) {
             b.loop(begin, end, 1, [&](Value row) {
-              RowStatistics statistics(b, input, row, columns,
-                                       context.lanes(), epsilon);
-              b.vectorLoop(
-                  columns, context.lanes(), [&](Value j, int64_t lanes) {
-                    Value y = statistics.normalised(
-                        b, b.load(input, {row, j}, lanes));
-                    b.store(b.fma(y, b.load(scale, j, lanes),
-                                  b.load(shift, j, lanes)),
-                            result, {row, j});
-                  });
+              RowStatistics statistics(b, input, row, columns, context.lanes(),
+                                       epsilon);
+              b.vectorLoop(columns, context.lanes(),
+                           [&](Value j, int64_t lanes) {
+                             Value y = statistics.normalised(
+                                 b, b.load(input, {row, j}, lanes));
+                             b.store(b.fma(y, b.load(scale, j, lanes),
+                                           b.load(shift, j, lanes)),
+                                     result, {row, j});
+                           });
             });
           });
         });
@@ -91,8 +88,8 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
     auto type = cast<RankedTensorType>(op.getInput().getType());
     int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
     int64_t chunks = (rows + kBackwardRows - 1) / kBackwardRows;
-    std::string name = "layer_norm_backward_" + shapeName(op.getInput()) +
-                       "_" + attributeName(op.getEpsilon());
+    std::string name = "layer_norm_backward_" + shapeName(op.getInput()) + "_" +
+                       attributeName(op.getEpsilon());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getScale(), op.getGradient()},
         RankedTensorType::get({2, chunks, columns}, rewriter.getF32Type()),
@@ -116,16 +113,15 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
             b.parallelVectorLoop(
                 columns, 16 * context.lanes(), context.lanes(),
                 [&](Value j, int64_t lanes) {
-                  Value sum =
-                      b.loop(b.index(0), b.index(chunks), 1,
-                             {b.f32(0.0, lanes)},
-                             [&](Value chunk,
-                                 ValueRange carried) -> SmallVector<Value> {
-                               return {b.addf(
-                                   carried[0],
-                                   b.load(partials,
-                                          {b.index(which), chunk, j}, lanes))};
-                             })[0];
+                  Value sum = b.loop(
+                      b.index(0), b.index(chunks), 1, {b.f32(0.0, lanes)},
+                      [&](Value chunk,
+                          ValueRange carried) -> SmallVector<Value> {
+                        return {
+                            b.addf(carried[0],
+                                   b.load(partials, {b.index(which), chunk, j},
+                                          lanes))};
+                      })[0];
                   b.store(sum, result, j);
                 });
           }
@@ -146,17 +142,16 @@ private:
       return statistics.normalised(b, b.load(input, {row, j}, lanes));
     };
     auto scaled = [&](Value j, int64_t lanes) {
-      return b.mulf(b.load(gradient, {row, j}, lanes),
-                    b.load(scale, j, lanes));
+      return b.mulf(b.load(gradient, {row, j}, lanes), b.load(scale, j, lanes));
     };
     Value count = b.f32(double(columns));
     Value meanD = b.divf(b.vectorSum(columns, context.lanes(), scaled), count);
-    Value meanDY = b.divf(
-        b.vectorSum(columns, context.lanes(),
-                    [&](Value j, int64_t lanes) {
-                      return b.mulf(scaled(j, lanes), normalised(j, lanes));
-                    }),
-        count);
+    Value meanDY = b.divf(b.vectorSum(columns, context.lanes(),
+                                      [&](Value j, int64_t lanes) {
+                                        return b.mulf(scaled(j, lanes),
+                                                      normalised(j, lanes));
+                                      }),
+                          count);
     b.vectorLoop(columns, context.lanes(), [&](Value j, int64_t lanes) {
       Value y = normalised(j, lanes);
       Value centred = b.subf(scaled(j, lanes), b.splat(meanD, lanes));
@@ -166,8 +161,7 @@ private:
       Value g = b.load(gradient, {row, j}, lanes);
       SmallVector<Value> scaleAt{b.index(0), chunk, j},
           shiftAt{b.index(1), chunk, j};
-      b.store(b.fma(g, y, b.load(partials, scaleAt, lanes)), partials,
-              scaleAt);
+      b.store(b.fma(g, y, b.load(partials, scaleAt, lanes)), partials, scaleAt);
       b.store(b.addf(b.load(partials, shiftAt, lanes), g), partials, shiftAt);
     });
   }

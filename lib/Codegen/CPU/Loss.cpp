@@ -46,8 +46,8 @@ struct RowSoftmax {
     });
   }
   Value exponential(KernelBuilder &b, Value c, int64_t lanes) const {
-    return expNonPositive(b, b.subf(b.load(logits, {row, c}, lanes),
-                                    b.splat(maximum, lanes)));
+    return expNonPositive(
+        b, b.subf(b.load(logits, {row, c}, lanes), b.splat(maximum, lanes)));
   }
   Value logits, row, maximum, sum;
 };
@@ -81,10 +81,9 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
                 label.isExample,
                 [&] {
                   RowSoftmax softmax(b, logits, row, classes, context.lanes());
-                  Value own =
-                      b.load(logits, {row, arith::IndexCastOp::create(
-                                               b, b.getIndexType(),
-                                               label.label)});
+                  Value own = b.load(
+                      logits, {row, arith::IndexCastOp::create(
+                                        b, b.getIndexType(), label.label)});
                   Value loss = b.addf(b.subf(softmax.maximum, own),
                                       logPositive(b, softmax.sum));
                   b.store(loss, losses, row);
@@ -99,8 +98,7 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
 
 /// for rows in parallel:
 ///   result[row, c] = gradient * scale * (e^(logit - max) / sum - [c = label])
-struct CrossEntropyBackwardPattern
-    : KernelPattern<nn::CrossEntropyBackwardOp> {
+struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::CrossEntropyBackwardOp op,
                                 PatternRewriter &rewriter) const override {
@@ -129,8 +127,7 @@ struct CrossEntropyBackwardPattern
                   // before it is scaled.
                   Value own = arith::IndexCastOp::create(b, b.getIndexType(),
                                                          label.label);
-                  Value p =
-                      b.divf(softmax.exponential(b, own, 1), softmax.sum);
+                  Value p = b.divf(softmax.exponential(b, own, 1), softmax.sum);
                   b.store(b.mulf(b.subf(p, b.f32(1.0)), factor), result,
                           {row, own});
                 },
@@ -178,8 +175,7 @@ struct SquaredErrorPattern : KernelPattern<nn::SquaredErrorOp> {
 };
 
 /// result[row, 0] = gradient * scale * 2 * error
-struct SquaredErrorBackwardPattern
-    : KernelPattern<nn::SquaredErrorBackwardOp> {
+struct SquaredErrorBackwardPattern : KernelPattern<nn::SquaredErrorBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::SquaredErrorBackwardOp op,
                                 PatternRewriter &rewriter) const override {

@@ -52,13 +52,12 @@ Value pst::cpu::expNonPositive(KernelBuilder &b, Value x) {
   Value r = b.fma(n, l.constant(-0.693359375), x);
   r = b.fma(n, l.constant(2.12194440e-4), r);
   // e^r on [-ln 2 / 2, ln 2 / 2]; coefficients of Moshier's Cephes, expf.
-  Value p = l.polynomial(r, {5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2,
-                             8.3334519073e-3, 1.3981999507e-3,
-                             1.9875691500e-4});
+  Value p =
+      l.polynomial(r, {5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2,
+                       8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4});
   p = b.addf(b.fma(p, b.mulf(r, r), r), l.constant(1.0));
   // 2^n: the low bits of `shifted`, moved into the exponent.
-  Value exponent =
-      arith::ShLIOp::create(b, l.bits(shifted), l.integer(23));
+  Value exponent = arith::ShLIOp::create(b, l.bits(shifted), l.integer(23));
   exponent = arith::AddIOp::create(b, exponent, l.integer(0x3f800000));
   Value result = b.mulf(p, l.fromBits(exponent));
   return b.select(l.less(x, -87.33), l.constant(0.0), result);
@@ -70,17 +69,16 @@ Value pst::cpu::logPositive(KernelBuilder &b, Value x) {
   Value offset = l.integer(0x3f3504f3);
   Value above = arith::SubIOp::create(b, l.bits(x), offset);
   Value e = arith::SIToFPOp::create(
-      b, b.lanesType(l.count),
-      arith::ShRSIOp::create(b, above, l.integer(23)));
+      b, b.lanesType(l.count), arith::ShRSIOp::create(b, above, l.integer(23)));
   Value mantissa = arith::AddIOp::create(
       b, arith::AndIOp::create(b, above, l.integer(0x007fffff)), offset);
   Value r = b.subf(l.fromBits(mantissa), l.constant(1.0));
   // log(1 + r) = r - r^2 / 2 + r^3 P(r); coefficients of Cephes, logf.
   Value square = b.mulf(r, r);
-  Value p = l.polynomial(
-      r, {3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1, -1.6668057665e-1,
-          1.4249322787e-1, -1.2420140846e-1, 1.1676998740e-1, -1.1514610310e-1,
-          7.0376836292e-2});
+  Value p =
+      l.polynomial(r, {3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1,
+                       -1.6668057665e-1, 1.4249322787e-1, -1.2420140846e-1,
+                       1.1676998740e-1, -1.1514610310e-1, 7.0376836292e-2});
   p = b.mulf(p, b.mulf(r, square));
   p = b.fma(e, l.constant(-2.12194440e-4), p);
   p = b.fma(square, l.constant(-0.5), p);
@@ -124,8 +122,7 @@ Normal pst::cpu::normal(KernelBuilder &b, Value x) {
   // for the least relative error on [0, 14]: 3.2e-8.
   Value t = b.absf(x), one = l.constant(1.0);
   Value s = b.divf(one, b.fma(t, l.constant(0.35), one));
-  Value gaussian =
-      expNonPositive(b, b.mulf(b.mulf(t, t), l.constant(-0.5)));
+  Value gaussian = expNonPositive(b, b.mulf(b.mulf(t, t), l.constant(-0.5)));
   Value tail = l.polynomial(
       s, {0.13962140385192265, 0.13986187755826052, 0.11983280967345779,
           0.10550823609694804, -0.023110390145793053, 0.15917497551045268,

@@ -1,0 +1,77 @@
+//===- Attention.h - What attention and its backward share ------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_CODEGEN_CPU_ATTENTION_H
+#define PST_LIB_CODEGEN_CPU_ATTENTION_H
+
+#include "KernelContext.h"
+#include "SmallMatmul.h"
+
+namespace pst::cpu {
+
+struct AttentionShape {
+  int64_t batch, length, heads, width; ///< `width` columns for each head.
+  int64_t lanes;
+
+  int64_t columns() const { return heads * width; }
+  /// Query rows whose probabilities are computed together.
+  int64_t blockRows() const;
+  /// The number of probabilities of the whole operation.
+  int64_t probabilities() const { return batch * heads * length * length; }
+};
+
+/// Emits the task of one head of one sequence.
+class AttentionHead {
+public:
+  /// `task` is batch * heads + head; `mask` is the operation's mask.
+  AttentionHead(KernelBuilder &b, const AttentionShape &shape, Value task,
+                Value mask);
+
+  /// The head's rows and columns of query, key, value, or a gradient.
+  Window window(Value buffer) const { return {buffer, row, column}; }
+  /// The same, from query row `begin` on.
+  Window window(KernelBuilder &b, Value buffer, Value begin) const {
+    return {buffer, b.addi(row, begin), column};
+  }
+
+  /// body(begin, rows) for each block of query rows.
+  void forBlocks(KernelBuilder &b,
+                 llvm::function_ref<void(Value, int64_t)> body) const;
+
+  /// Probabilities of a block of query rows, not yet divided by their sum:
+  ///   scores[i, j] = e^(s_ij - max_j s_ij), sums[i] = their sum over j,
+  /// where s = Q K^T / sqrt(width), and `keys` holds K^T. `store` is given
+  /// each vector (row, column, exponentials) and says what goes to `scores`.
+  void
+  emitExponentials(KernelBuilder &b, Window query, int64_t rows,
+                   const Panels &keys, Value scores, Value sums,
+                   llvm::function_ref<Value(Value, Value, Value)> store) const;
+
+  /// The index of probability (i, j) of this head in its dropout.
+  Value probabilityIndex(KernelBuilder &b, Value i, Value j) const;
+
+private:
+  AttentionShape shape;
+  Value task, row, column;
+  Value bias; ///< What the mask adds to the scores; -inf in padding lanes.
+};
+
+/// The attributes and operands that attention and its backward have in common.
+template <typename OpT> AttentionShape attentionShape(OpT op, int64_t lanes) {
+  auto mask = llvm::cast<mlir::RankedTensorType>(op.getMask().getType());
+  auto query = llvm::cast<mlir::RankedTensorType>(op.getQuery().getType());
+  int64_t heads = op.getHeads();
+  return {mask.getDimSize(0), mask.getDimSize(1), heads,
+          query.getDimSize(1) / heads, lanes};
+}
+
+void populateAttentionBackwardKernels(mlir::RewritePatternSet &,
+                                      KernelContext &);
+
+} // namespace pst::cpu
+
+#endif // PST_LIB_CODEGEN_CPU_ATTENTION_H

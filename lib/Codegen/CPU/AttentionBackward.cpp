@@ -1,0 +1,207 @@
+//===- AttentionBackward.cpp - Gradients of attention ---------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Attention.h"
+#include "Dropout.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cpu;
+
+namespace {
+/// Emits the task of one head of one sequence.
+class HeadBackward {
+public:
+  HeadBackward(KernelBuilder &b, const AttentionShape &shape,
+               ValueRange arguments, const std::optional<DropoutMask> &dropout,
+               Value task)
+      : b(b), shape(shape), lanes(shape.lanes), dropout(dropout),
+        query(arguments[0]), key(arguments[1]), value(arguments[2]),
+        gradient(arguments[4]), queryGradient(arguments.end()[-3]),
+        keyGradient(arguments.end()[-2]), valueGradient(arguments.end()[-1]),
+        head(b, shape, task, arguments[3]),
+        keysT(b, shape.width, shape.length, lanes),
+        valuesT(b, shape.width, shape.length, lanes),
+        keys(b, shape.length, shape.width, lanes),
+        blockRows(b, shape.blockRows(), shape.width, lanes) {
+    SmallVector<int64_t> block{shape.blockRows(), keysT.paddedColumns()};
+    probabilities = b.stackBuffer(block);
+    scoreGradients = b.stackBuffer(block);
+    sums = b.stackBuffer({shape.blockRows()});
+  }
+
+  void emit() {
+    keysT.packTransposed(b, head.window(key));
+    valuesT.packTransposed(b, head.window(value));
+    keys.pack(b, head.window(key));
+    if (severalBlocks())
+      for (Value result : {keyGradient, valueGradient})
+        clear(head.window(result));
+    head.forBlocks(b,
+                   [&](Value begin, int64_t rows) { emitBlock(begin, rows); });
+  }
+
+private:
+  bool severalBlocks() const { return shape.blockRows() < shape.length; }
+
+  void clear(Window window) {
+    b.loop(0, shape.length, 1, [&](Value i) {
+      b.vectorLoop(shape.width, lanes, [&](Value j, int64_t width) {
+        b.store(b.f32(0.0, width), window.buffer,
+                {b.addi(window.row, i), b.addi(window.column, j)});
+      });
+    });
+  }
+
+  void emitBlock(Value begin, int64_t rows) {
+    Window queryBlock = head.window(b, query, begin);
+    Window gradientBlock = head.window(b, gradient, begin);
+    head.emitExponentials(b, queryBlock, rows, keysT, probabilities, sums,
+                          [](Value, Value, Value e) { return e; });
+    // dD = gradient V^T
+    emitProduct(
+        b, rows, valuesT,
+        [&](Value i, Value k) {
+          return b.load(
+              gradientBlock.buffer,
+              {b.addi(gradientBlock.row, i), b.addi(gradientBlock.column, k)});
+        },
+        /*initial=*/nullptr,
+        [&](const ResultVector &place, Value sum) {
+          b.store(sum, scoreGradients, {place.row, place.column});
+        });
+    b.loop(0, rows, 1, [&](Value i) { emitRow(begin, i); });
+    // dQ = dS K (dS is scaled already)
+    Window queryGradientBlock = head.window(b, queryGradient, begin);
+    emitProduct(
+        b, rows, keys,
+        [&](Value i, Value k) { return b.load(scoreGradients, {i, k}); },
+        /*initial=*/nullptr,
+        [&](const ResultVector &place, Value sum) {
+          storeColumns(b, sum, queryGradientBlock, place);
+        });
+    addTransposed(scoreGradients, queryBlock, rows, head.window(keyGradient));
+    addTransposed(probabilities, gradientBlock, rows,
+                  head.window(valueGradient));
+  }
+
+  /// A row of the block, in two passes over the keys:
+  ///   P = e / sum, dP = dD under the dropout, r = rowsum(dP * P)
+  ///   dS = P (dP - r) / sqrt(width) over dD, D = dropout(P) over e
+  /// Between the passes, the sign of P tells that it is dropped.
+  void emitRow(Value begin, Value i) {
+    int64_t padded = (shape.length + lanes - 1) / lanes * lanes;
+    auto all = [&](Value scalar) { return b.splat(scalar, lanes); };
+    Value zero = b.f32(0.0, lanes);
+    Value scale = b.f32(dropout ? dropout->scale() : 1.0, lanes);
+    Value reciprocal = all(b.divf(b.f32(1.0), b.load(sums, i)));
+    Value product =
+        b.loop(b.index(0), b.index(padded), lanes, {zero},
+               [&](Value j, ValueRange carried) -> SmallVector<Value> {
+                 Value p =
+                     b.mulf(b.load(probabilities, {i, j}, lanes), reciprocal);
+                 Value d = b.load(scoreGradients, {i, j}, lanes);
+                 Value marked = p;
+                 if (dropout) {
+                   Value index = head.probabilityIndex(b, b.addi(begin, i), j);
+                   Value kept = dropout->kept(b, index, lanes);
+                   d = b.select(kept, b.mulf(d, scale), zero);
+                   marked = b.select(kept, p, b.subf(zero, p));
+                 }
+                 b.store(marked, probabilities, {i, j});
+                 return {b.fma(d, p, carried[0])};
+               })[0];
+    Value rowSum = all(b.sumLanes(product));
+    Value factor = b.f32(1.0 / std::sqrt(double(shape.width)), lanes);
+    b.loop(0, padded, lanes, [&](Value j) {
+      Value marked = b.load(probabilities, {i, j}, lanes);
+      Value d = b.load(scoreGradients, {i, j}, lanes);
+      Value p = marked;
+      if (dropout) {
+        Value kept = b.cmpf(arith::CmpFPredicate::OGT, marked, zero);
+        p = b.absf(marked);
+        d = b.select(kept, b.mulf(d, scale), zero);
+        b.store(b.select(kept, b.mulf(p, scale), zero), probabilities, {i, j});
+      }
+      b.store(b.mulf(b.mulf(p, factor), b.subf(d, rowSum)), scoreGradients,
+              {i, j});
+    });
+  }
+
+  /// result += block^T rows, where `block` is rows x length and `window` the
+  /// rows of query or gradient that belong to it.
+  void addTransposed(Value block, Window window, int64_t rows, Window result) {
+    Panels panels = blockRows.withDepth(rows);
+    panels.pack(b, window);
+    auto initial = [&](const ResultVector &place) {
+      return loadColumns(b, result, place);
+    };
+    auto finish = [&](const ResultVector &place, Value sum) {
+      storeColumns(b, sum, result, place);
+    };
+    auto lhs = [&](Value i, Value k) { return b.load(block, {k, i}); };
+    if (severalBlocks())
+      emitProduct(b, shape.length, panels, lhs, initial, finish);
+    else
+      emitProduct(b, shape.length, panels, lhs, /*initial=*/nullptr, finish);
+  }
+
+  KernelBuilder &b;
+  const AttentionShape &shape;
+  int64_t lanes;
+  const std::optional<DropoutMask> &dropout;
+  Value query, key, value, gradient, queryGradient, keyGradient, valueGradient;
+  AttentionHead head;
+  Panels keysT, valuesT, keys;
+  Panels blockRows; ///< A block's rows of query or gradient.
+  Value probabilities, scoreGradients, sums;
+};
+
+/// for heads of sequences in parallel:
+///   K^T, V^T, K into panels
+///   for blocks of query rows: P again; dS and D; dQ; dK and dV added to
+struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::AttentionBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    AttentionShape shape = attentionShape(op, context.lanes());
+    std::string name = "attention_backward_" + shapeName(op.getMask()) + "x" +
+                       std::to_string(shape.columns()) + "_heads" +
+                       std::to_string(shape.heads);
+    SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
+                              op.getMask(), op.getGradient()};
+    if (op.getSeed()) {
+      name += "_dropout_" + attributeName(*op.getProbability());
+      inputs.push_back(op.getSeed());
+      inputs.push_back(
+          arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr()));
+    }
+    context.replaceByLaunch(
+        rewriter, op, name, inputs, /*workspaces=*/{},
+        [&](KernelBuilder &b, ValueRange arguments) {
+          context.emitParallelTasks(
+              b, name + "_head", shape.batch * shape.heads, arguments,
+              [&](KernelBuilder &b, Value task, ValueRange arguments) {
+                std::optional<DropoutMask> dropout;
+                if (op.getSeed())
+                  dropout.emplace(b, arguments[5], arguments[6],
+                                  op.getProbability()->convertToDouble(),
+                                  shape.probabilities());
+                HeadBackward(b, shape, arguments, dropout, task).emit();
+              });
+        });
+    return success();
+  }
+};
+} // namespace
+
+void pst::cpu::populateAttentionBackwardKernels(RewritePatternSet &patterns,
+                                                KernelContext &context) {
+  patterns.add<AttentionBackwardPattern>(patterns.getContext(), context);
+}

@@ -1,0 +1,207 @@
+//===- SmallMatmul.cpp - Matrix products inside a kernel ------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "SmallMatmul.h"
+
+using namespace mlir;
+using namespace pst::cpu;
+
+/// An i1 in each lane, true in the first `valid`.
+static Value firstLanes(KernelBuilder &b, int64_t lanes, int64_t valid) {
+  SmallVector<bool> mask(lanes, false);
+  std::fill_n(mask.begin(), valid, true);
+  auto type = cast<VectorType>(b.lanesType(lanes, b.getI1Type()));
+  return arith::ConstantOp::create(b, DenseElementsAttr::get(type, mask));
+}
+
+Value pst::cpu::loadColumns(KernelBuilder &b, Window window,
+                            const ResultVector &place) {
+  SmallVector<Value> indices{b.addi(window.row, place.row),
+                             b.addi(window.column, place.column)};
+  if (place.valid >= place.lanes)
+    return b.load(window.buffer, indices, place.lanes);
+  return vector::MaskedLoadOp::create(
+      b, cast<VectorType>(b.lanesType(place.lanes)), window.buffer, indices,
+      firstLanes(b, place.lanes, place.valid), b.f32(0.0, place.lanes));
+}
+
+void pst::cpu::storeColumns(KernelBuilder &b, Value value, Window window,
+                            const ResultVector &place) {
+  SmallVector<Value> indices{b.addi(window.row, place.row),
+                             b.addi(window.column, place.column)};
+  if (place.valid >= place.lanes)
+    b.store(value, window.buffer, indices);
+  else
+    vector::MaskedStoreOp::create(b, window.buffer, indices,
+                                  firstLanes(b, place.lanes, place.valid),
+                                  value);
+}
+
+//===----------------------------------------------------------------------===//
+// Panels
+//===----------------------------------------------------------------------===//
+
+Panels::Panels(KernelBuilder &b, int64_t depth, int64_t columns, int64_t lanes)
+    : depth(depth), columns(columns), lanes(lanes),
+      vectors(columns > lanes ? 2 : 1) {
+  buffer = b.stackBuffer({paddedColumns() * depth});
+}
+
+/// body(panel, valid columns of it) for every panel: a loop over those that
+/// are full, then the last one if it is not.
+static void forPanels(KernelBuilder &b, const Panels &panels,
+                      function_ref<void(Value, int64_t)> body) {
+  int64_t full = panels.columns / panels.width();
+  if (full)
+    b.loop(0, full, 1, [&](Value panel) { body(panel, panels.width()); });
+  if (int64_t rest = panels.columns - full * panels.width())
+    body(b.index(full), rest);
+}
+
+/// The flat index of element (k, 0) of a panel.
+static Value rowOfPanel(KernelBuilder &b, const Panels &panels, Value panel,
+                        Value k) {
+  return b.muli(b.addi(b.muli(panel, panels.depth), k), panels.width());
+}
+
+void Panels::pack(KernelBuilder &b, Window window) const {
+  forPanels(b, *this, [&](Value panel, int64_t valid) {
+    Value column = b.muli(panel, width());
+    b.loop(0, depth, 1, [&](Value k) {
+      Value place = rowOfPanel(b, *this, panel, k);
+      for (int64_t v = 0; v < vectors; ++v) {
+        int64_t rest = valid - v * lanes;
+        Value value =
+            rest <= 0
+                ? b.f32(0.0, lanes)
+                : loadColumns(b, window,
+                              {k, b.addi(column, v * lanes), lanes, rest});
+        b.store(value, buffer, b.addi(place, v * lanes));
+      }
+    });
+  });
+}
+
+/// Transposes `rows` (as many vectors as they have lanes, a power of two) by
+/// exchanging ever smaller blocks of two rows.
+static void transpose(KernelBuilder &b, MutableArrayRef<Value> rows) {
+  int64_t size = rows.size();
+  for (int64_t block = size / 2; block > 0; block /= 2) {
+    SmallVector<int64_t> even, odd;
+    for (int64_t lane = 0; lane < size; ++lane) {
+      // Lane `lane` comes from the first row in even blocks, from the second
+      // in odd ones.
+      bool second = lane & block;
+      even.push_back(second ? size + lane - block : lane);
+      odd.push_back(second ? size + lane : lane + block);
+    }
+    for (int64_t i = 0; i < size; ++i) {
+      if (i & block)
+        continue;
+      Value first = rows[i], second = rows[i + block];
+      rows[i] = vector::ShuffleOp::create(b, first, second, even);
+      rows[i + block] = vector::ShuffleOp::create(b, first, second, odd);
+    }
+  }
+}
+
+void Panels::packTransposed(KernelBuilder &b, Window window) const {
+  int64_t wholeDepth = depth / lanes * lanes;
+  auto at = [&](Value j, Value k) {
+    return SmallVector<Value>{b.addi(window.row, j), b.addi(window.column, k)};
+  };
+  forPanels(b, *this, [&](Value panel, int64_t valid) {
+    Value column = b.muli(panel, width());
+    for (int64_t v = 0; v < vectors; ++v) {
+      int64_t rest = std::min(valid - v * lanes, lanes);
+      // Columns that fill a vector, in squares; then one element at a time.
+      int64_t squares = rest == lanes ? wholeDepth : 0;
+      b.loop(0, squares, lanes, [&](Value k) {
+        SmallVector<Value> rows;
+        for (int64_t lane = 0; lane < lanes; ++lane)
+          rows.push_back(b.load(
+              window.buffer, at(b.addi(column, v * lanes + lane), k), lanes));
+        transpose(b, rows);
+        Value place = rowOfPanel(b, *this, panel, k);
+        for (int64_t lane = 0; lane < lanes; ++lane)
+          b.store(rows[lane], buffer,
+                  b.addi(place, lane * width() + v * lanes));
+      });
+      b.loop(squares, depth, 1, [&](Value k) {
+        Value place = b.addi(rowOfPanel(b, *this, panel, k), v * lanes);
+        if (rest < lanes)
+          b.store(b.f32(0.0, lanes), buffer, place);
+        b.loop(0, std::max<int64_t>(rest, 0), 1, [&](Value lane) {
+          Value j = b.addi(b.addi(column, v * lanes), lane);
+          b.store(b.load(window.buffer, at(j, k)), buffer, b.addi(place, lane));
+        });
+      });
+    }
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Product
+//===----------------------------------------------------------------------===//
+
+/// Rows of a register tile of two vectors: as many as leave room for the
+/// vectors of both factors, fewer where that leaves no remainder.
+static int64_t tileRows(int64_t rows, int64_t lanes) {
+  int64_t most = lanes == 8 ? 6 : 8; // AVX2 has 16 registers, the others 32.
+  for (int64_t size : {most, int64_t(6), int64_t(5), int64_t(4)})
+    if (size <= most && rows % size == 0)
+      return size;
+  return most;
+}
+
+void pst::cpu::emitProduct(
+    KernelBuilder &b, int64_t rows, const Panels &rhs,
+    function_ref<Value(Value, Value)> lhs,
+    function_ref<Value(const ResultVector &)> initial,
+    function_ref<void(const ResultVector &, Value)> finish) {
+  int64_t lanes = rhs.lanes;
+  auto tile = [&](Value row, int64_t count, Value panel, int64_t valid) {
+    Value column = b.muli(panel, rhs.width());
+    SmallVector<ResultVector> places;
+    SmallVector<Value> rowIndices, sums;
+    for (int64_t i = 0; i < count; ++i) {
+      rowIndices.push_back(b.addi(row, i));
+      for (int64_t v = 0; v < rhs.vectors; ++v) {
+        ResultVector place{rowIndices[i], b.addi(column, v * lanes), lanes,
+                           valid - v * lanes};
+        places.push_back(place);
+        sums.push_back(initial && place.valid > 0 ? initial(place)
+                                                  : b.f32(0.0, lanes));
+      }
+    }
+    sums = b.loop(b.index(0), b.index(rhs.depth), 1, sums,
+                  [&](Value k, ValueRange carried) {
+                    Value place = rowOfPanel(b, rhs, panel, k);
+                    SmallVector<Value> vectors, next;
+                    for (int64_t v = 0; v < rhs.vectors; ++v)
+                      vectors.push_back(
+                          b.load(rhs.buffer, b.addi(place, v * lanes), lanes));
+                    for (int64_t i = 0; i < count; ++i) {
+                      Value element = b.splat(lhs(rowIndices[i], k), lanes);
+                      for (int64_t v = 0; v < rhs.vectors; ++v)
+                        next.push_back(b.fma(element, vectors[v],
+                                             carried[i * rhs.vectors + v]));
+                    }
+                    return next;
+                  });
+    for (auto [place, sum] : llvm::zip_equal(places, sums))
+      if (place.valid > 0)
+        finish(place, sum);
+  };
+  int64_t size = std::min(tileRows(rows, lanes), rows);
+  int64_t whole = rows / size * size;
+  forPanels(b, rhs, [&](Value panel, int64_t valid) {
+    b.loop(0, whole, size, [&](Value row) { tile(row, size, panel, valid); });
+    if (whole != rows)
+      tile(b.index(whole), rows - whole, panel, valid);
+  });
+}
