@@ -132,6 +132,7 @@ compileWith(const nb::dict &given, const std::string &text,
     DialectRegistry registry;
     pst::registerDialects(registry);
     MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+    context.printOpOnDiagnostic(false);
     ScopedDiagnosticHandler handler(
         &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });
     OwningOpRef<ModuleOp> module = load(context, options, file);

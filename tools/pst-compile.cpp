@@ -88,6 +88,7 @@ int main(int argc, char **argv) {
   DialectRegistry registry;
   pst::registerDialects(registry);
   MLIRContext context(registry);
+  context.printOpOnDiagnostic(false);
   llvm::SourceMgr sources;
   SourceMgrDiagnosticHandler handler(sources, &context, llvm::errs());
   OwningOpRef<ModuleOp> module = load(context, options);
