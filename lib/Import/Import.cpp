@@ -42,12 +42,13 @@ static LogicalResult checkOptions(MLIRContext &context,
   return success();
 }
 
-/// Error at a key whose value `found` is none of the known ones.
+/// Error at a key whose value `found` is none of the known ones; `more` says
+/// what else is known of it.
 static void complainUnknown(ConfigFile &config, StringRef key, StringRef found,
-                            ArrayRef<StringRef> known) {
+                            const Twine &more, ArrayRef<StringRef> known) {
   InFlightDiagnostic error = config.error(key) << "\"" << key << "\" is ";
   if (config.has(key))
-    error << "\"" << found << "\", which is not known";
+    error << "\"" << found << "\"" << more << ", which is not known";
   else
     error << "missing";
   error << "; known are: ";
@@ -73,10 +74,13 @@ static const ModelFamily *findFamily(ConfigFile &config,
         (byType && checkpoint.empty()))
       return family;
   }
-  if (checkpoints.empty())
-    complainUnknown(config, "model_type", type, types);
+  if (!checkpoints.empty())
+    complainUnknown(config, "architectures", checkpoint, "", checkpoints);
+  else if (checkpoint.empty())
+    complainUnknown(config, "model_type", type, "", types);
   else
-    complainUnknown(config, "architectures", checkpoint, checkpoints);
+    complainUnknown(config, "model_type", type,
+                    " (architecture " + checkpoint + ")", types);
   return nullptr;
 }
 

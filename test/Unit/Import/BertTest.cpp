@@ -10,6 +10,7 @@
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
 
+#include <cstdlib>
 #include <fstream>
 #include <set>
 
@@ -462,4 +463,34 @@ TEST(Bert, PlanNeedsNoWeights) {
   llvm::raw_string_ostream(a) << **whole;
   llvm::raw_string_ostream(b) << **plan;
   EXPECT_EQ(a, b);
+}
+
+/// Sizes as the papers and transformers' num_parameters() say them: BERT base
+/// and large for two labels, and what of them PST makes sparse.
+TEST(Bert, PublishedModelsHaveTheirSizes) {
+  const char *data = std::getenv("PST_DATA");
+  std::filesystem::path configs =
+      (data ? data : PST_SOURCE_DIR "/../shared/data") /
+      std::filesystem::path("configs");
+  for (auto [file, elements, sparse] :
+       {std::tuple("bert-base-uncased.json", 109483778, 84934656),
+        std::tuple("bert-large-uncased.json", 335143938, 301989888)}) {
+    if (!std::filesystem::exists(configs / file))
+      GTEST_SKIP() << configs / file << " is not there (set PST_DATA)";
+    TinyBert model;
+    std::filesystem::copy_file(configs / file, model.path("config.json"));
+    model.options.allowMissingWeights = true;
+    model.options.length = 512;
+    OwningOpRef<ModuleOp> module = model.importModel();
+    ASSERT_TRUE(module);
+    int64_t found = 0, foundSparse = 0;
+    for (auto parameter : module->getOps<ParameterOp>()) {
+      int64_t size =
+          cast<RankedTensorType>(parameter.getType()).getNumElements();
+      found += size;
+      foundSparse += parameter->hasAttr("pst.sparsify") ? size : 0;
+    }
+    EXPECT_EQ(found, elements) << file;
+    EXPECT_EQ(foundSparse, sparse) << file;
+  }
 }

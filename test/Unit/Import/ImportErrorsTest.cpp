@@ -77,9 +77,27 @@ TEST(ImportErrors, ConfigIsNoJson) {
 TEST(ImportErrors, ModelTypeIsUnknown) {
   TinyBert model;
   model.config["model_type"] = "llama";
+  model.config["architectures"] = {"LlamaForCausalLM"};
   model.write();
-  expectError(model, "config.json:19:3: error: \"model_type\" is \"llama\", "
+  expectError(model, "config.json:19:3: error: \"model_type\" is \"llama\" "
+                     "(architecture LlamaForCausalLM), which is not known; "
+                     "known are: bert");
+  model.config["architectures"] = nullptr;
+  model.write();
+  expectError(model, "config.json:17:3: error: \"model_type\" is \"llama\", "
                      "which is not known; known are: bert");
+}
+
+TEST(ImportErrors, ArchitectureIsOfNoFamily) {
+  TinyBert model;
+  model.config.erase("model_type");
+  model.config["architectures"] = {"GPT9"};
+  model.write();
+  expectError(model, "config.json:2:3: error: \"architectures\" is \"GPT9\", "
+                     "which is not known; known are: "
+                     "BertForSequenceClassification, BertModel, "
+                     "BertForMaskedLM, BertForPreTraining, "
+                     "BertForNextSentencePrediction");
 }
 
 TEST(ImportErrors, ModelTypeIsMissing) {
