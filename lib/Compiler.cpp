@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Compiler.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "pst/Bundle/BuildManifest.h"
 #include "pst/Bundle/EmitObject.h"
@@ -13,6 +15,17 @@
 
 using namespace mlir;
 using namespace pst;
+
+/// Callers' arrays are read only: results go to memory of their own.
+static void protectArguments(ModuleOp module) {
+  Builder builder(module.getContext());
+  for (auto function : module.getOps<func::FuncOp>())
+    if (function.isPublic() && !function.isExternal())
+      for (unsigned i = 0; i < function.getNumArguments(); ++i)
+        function.setArgAttr(
+            i, bufferization::BufferizationDialect::kWritableAttrName,
+            builder.getBoolAttr(false));
+}
 
 /// Runs the stages after `from` up to `to`.
 static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
@@ -23,6 +36,8 @@ static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
       return failure();
     options.vectorWidth = vectorWidth(**machine);
   }
+  if (from < Stage::Memory && to >= Stage::Memory)
+    protectArguments(module);
   PassManager passes(module.getContext());
   passes.enableVerifier(true);
   for (int stage = static_cast<int>(from) + 1; stage <= static_cast<int>(to);
