@@ -151,6 +151,14 @@ void Trainer::resume() {
                 "be continued:" +
                 differences);
   state = loadCheckpoint(checkpoint, model);
+  // The metric may be another one now, and a checkpoint may have been removed.
+  const EvaluationRecord *best = nullptr;
+  for (EvaluationRecord &record : state.history) {
+    record.best = isBest(record, best) && (!options.loadBestModelAtEnd ||
+                                           fs::exists(checkpointOf(record)));
+    if (record.best)
+      best = &record;
+  }
   message("resuming from " + checkpoint.string() + ", after step " +
           std::to_string(state.step) + " of " +
           std::to_string(state.totalSteps));
@@ -249,6 +257,10 @@ void Trainer::trainStep(Clock &clock) {
 // Evaluating and saving
 //===----------------------------------------------------------------------===//
 
+fs::path Trainer::checkpointOf(const EvaluationRecord &record) const {
+  return options.outputDir / ("checkpoint-" + std::to_string(record.step));
+}
+
 bool Trainer::isDue(Interval interval, int64_t every) const {
   switch (interval) {
   case Interval::no:
@@ -260,6 +272,20 @@ bool Trainer::isDue(Interval interval, int64_t every) const {
     break;
   }
   return state.step % every == 0 || state.step == trainingPlan.totalSteps;
+}
+
+/// Whether `record` beats the best one so far (null: there is none). A model
+/// that is not yet as sparse as it shall be is no candidate, however good it
+/// is.
+bool Trainer::isBest(const EvaluationRecord &record,
+                     const EvaluationRecord *best) const {
+  double value = record.value(trainingPlan.metric);
+  if (!record.eligible || std::isnan(value))
+    return false;
+  if (!best)
+    return true;
+  double before = best->value(trainingPlan.metric);
+  return trainingPlan.greaterIsBetter ? value > before : value < before;
 }
 
 const EvaluationRecord *Trainer::bestRecord() const {
@@ -280,15 +306,8 @@ void Trainer::evaluateNow() {
   record.metrics = evaluation.metrics;
   record.numExamples = evaluation.numExamples;
   record.seconds = evaluation.seconds;
-  // A model that is not yet as sparse as it shall be is no candidate, however
-  // good it is.
   record.eligible = state.sparsity == trainingPlan.sparsity.finalSparsity;
-  double value = record.value(trainingPlan.metric);
-  const EvaluationRecord *best = bestRecord();
-  double before = best ? best->value(trainingPlan.metric) : 0;
-  record.best = record.eligible && !std::isnan(value) &&
-                (!best || (trainingPlan.greaterIsBetter ? value > before
-                                                        : value < before));
+  record.best = isBest(record, bestRecord());
   state.history.push_back(record);
   log->write(record);
   if (callbacks.onEvaluate)
@@ -349,20 +368,14 @@ TrainingResult Trainer::train() {
   result.sparsity = state.sparsity;
   if (const EvaluationRecord *best = bestRecord()) {
     result.best = *best;
-    fs::path path =
-        options.outputDir / ("checkpoint-" + std::to_string(best->step));
-    if (fs::exists(path))
-      result.bestCheckpoint = path;
+    if (fs::exists(checkpointOf(*best)))
+      result.bestCheckpoint = checkpointOf(*best);
   }
   bool finished = state.step == trainingPlan.totalSteps;
   if (options.loadBestModelAtEnd && finished && result.best &&
-      result.best->step != state.step) {
-    if (result.bestCheckpoint.empty())
-      throw Error(options.outputDir.string() +
-                  ": the best checkpoint, of step " +
-                  std::to_string(result.best->step) + ", is gone");
-    result.sparsity = loadCheckpoint(result.bestCheckpoint, model).sparsity;
-  }
+      result.best->step != state.step)
+    result.sparsity =
+        loadCheckpoint(checkpointOf(*result.best), model).sparsity;
   result.step = state.step;
   result.totalSteps = trainingPlan.totalSteps;
   result.history = state.history;

@@ -255,6 +255,35 @@ TEST_F(ResumeTest, NamesTheOptionsThatDiffer) {
   EXPECT_EQ(train(run, "last").step, 17);
 }
 
+// The best one is looked for anew: by the metric of now, and among checkpoints
+// that are still there.
+TEST_F(ResumeTest, FindsTheBestAnew) {
+  fs::path run = directory / "run";
+  options.maxSteps = 30;
+  options.metricForBestModel = "loss";
+  options.loadBestModelAtEnd = true;
+  TrainingResult before = train(run);
+  std::map<int64_t, const EvaluationRecord *> eligible;
+  for (const EvaluationRecord &record : before.history)
+    if (record.eligible)
+      eligible[record.step] = &record;
+  ASSERT_GT(eligible.size(), 2u);
+  ASSERT_TRUE(before.best);
+  int64_t best = before.best->step;
+  for (const auto &[step, record] : eligible)
+    EXPECT_GE(record->loss, eligible.at(best)->loss);
+  for (const auto &[step, path] : listCheckpoints(run))
+    if (step == best && best != 30)
+      removeCheckpoint(path);
+  options.metricForBestModel = "accuracy";
+  TrainingResult after = train(run, "last");
+  ASSERT_TRUE(after.best);
+  EXPECT_TRUE(fs::exists(after.bestCheckpoint));
+  for (const auto &[step, record] : eligible)
+    if (fs::exists(run / ("checkpoint-" + std::to_string(step))))
+      EXPECT_LE(record->value("accuracy"), after.best->value("accuracy"));
+}
+
 TEST_F(ResumeTest, NamesOtherDataAndOtherBatches) {
   fs::path run = directory / "run";
   train(run, "", 6);

@@ -87,7 +87,10 @@ private:
   void saveNow();
   void removeOldCheckpoints() const;
   bool isDue(Interval interval, int64_t every) const;
+  bool isBest(const EvaluationRecord &record,
+              const EvaluationRecord *best) const;
   const EvaluationRecord *bestRecord() const;
+  std::filesystem::path checkpointOf(const EvaluationRecord &record) const;
   void message(const std::string &text) const;
 
   Model &model;
