@@ -118,7 +118,7 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
     layer.threshold =
         declare(".pst_threshold", ParameterRole::State,
                 RankedTensorType::get({}, f32), InitializerKind::Constant,
-                -std::numeric_limits<float>::infinity(), false);
+                -std::numeric_limits<float>::max(), false);
     layer.cut = declare(".pst_cut", ParameterRole::State,
                         RankedTensorType::get({}, builder.getI64Type()),
                         InitializerKind::Constant,
