@@ -137,6 +137,9 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createAutodiff(AutodiffOptions{!options.training}));
     passes.addPass(createCSEPass());
     passes.addPass(createCanonicalizerPass());
+    // Last: CSE would undo it.
+    if (options.recompute)
+      passes.addPass(createRecompute());
     break;
   case Stage::Optimizer:
     passes.addPass(createAddOptimizer());

@@ -14,6 +14,7 @@
 #include <nanobind/stl/string.h>
 
 #include <fstream>
+#include <malloc.h>
 
 namespace nb = nanobind;
 using namespace mlir;
@@ -102,6 +103,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       options.model.dropout = number();
     else if (name == "training")
       options.training = nb::cast<bool>(value);
+    else if (name == "recompute")
+      options.recompute = nb::cast<bool>(value);
     else if (name == "cpu")
       options.cpu = nb::cast<std::string>(value);
     else if (name == "file")
@@ -144,6 +147,7 @@ compileWith(const nb::dict &given, const std::string &text,
         code = pst::linkInProcess(*program, loc);
     }
   }
+  malloc_trim(0); // what the compiler used should not count in the run
   if (failed(code))
     raise(error, text);
   std::map<std::string, pst::runtime::EntryFunction> functions(

@@ -47,6 +47,9 @@ static cl::opt<double> dropout("dropout", cl::init(-1.0),
                                cl::desc("negative: what the config says"));
 static cl::opt<bool> inference("inference", cl::init(false),
                                cl::desc("compile the evaluation only"));
+static cl::opt<bool> recompute("recompute", cl::init(true),
+                               cl::desc("recompute what is cheap in the "
+                                        "backward instead of keeping it"));
 static cl::opt<bool> planOnly("plan-only", cl::init(false),
                               cl::desc("print the memory plan; needs no "
                                        "weights, only config.json"));
@@ -83,6 +86,7 @@ int main(int argc, char **argv) {
   if (dropout >= 0)
     options.model.dropout = dropout;
   options.training = !inference;
+  options.recompute = recompute;
   options.cpu = cpu;
 
   DialectRegistry registry;

@@ -50,6 +50,9 @@ struct CompilerOptions {
   // Whether the program trains, or only evaluates (`forward`).
   bool training = true;
 
+  // Whether the backward recomputes what is cheap (-pst-recompute).
+  bool recompute = true;
+
   // Batch, length and head of a model directory, fixed at compile time.
   ImportOptions model;
 
