@@ -1,0 +1,113 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Kernels of nn.attention and its backward."""
+
+import numpy as np
+import nn_reference as reference
+import pytest
+import torch
+
+SEED, SITE = 2**40 + 17, 5
+# batch, length, heads, width of a head: one token, widths below a vector,
+# lengths below and above a block of queries (32, or 16 from 257 on), primes.
+SHAPES = [
+    (2, 1, 1, 1),
+    (3, 5, 2, 3),
+    (2, 32, 12, 32),
+    (2, 37, 3, 17),
+    (1, 64, 2, 8),
+    (2, 128, 2, 64),
+    (1, 70, 1, 128),
+    (1, 257, 2, 5),
+    (1, 512, 1, 64),
+]
+
+
+def program(batch, length, heads, width, probability):
+    x, m = f"tensor<{batch * length}x{heads * width}xf32>", f"tensor<{batch}x{length}xi32>"
+    dropout = "" if probability is None else f"dropout %seed probability {probability:e} site {SITE}"
+    return f"""
+    func.func @forward(%q: {x}, %k: {x}, %v: {x}, %mask: {m}, %seed: i64) -> {x} {{
+      %y = nn.attention %q, %k, %v, %mask heads {heads} {dropout} : {x}, {m}
+      return %y : {x}
+    }}
+    func.func @backward(%q: {x}, %k: {x}, %v: {x}, %mask: {m}, %g: {x}, %seed: i64) -> ({x}, {x}, {x}) {{
+      %dq, %dk, %dv = nn.attention_backward %q, %k, %v, %mask, %g heads {heads} {dropout} : {x}, {m}
+      return %dq, %dk, %dv : {x}, {x}, {x}
+    }}"""
+
+
+def arguments(batch, length, heads, width):
+    """Query, key, value, a mask with holes (the last sequence has no token at all), a gradient."""
+    *matrices, g = (reference.random(batch * length, heads * width, seed=seed) for seed in range(4))
+    mask = (np.random.default_rng(9).random((batch, length)) < 0.7).astype(np.int32)
+    mask[0, 0] = 1
+    if batch > 1:
+        mask[-1] = 0
+    return *matrices, mask, g
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("probability", [None, 0.1])
+def test_attention_and_backward(shape, probability):
+    batch, length, heads, _ = shape
+    q, k, v, mask, g = arguments(*shape)
+    keep = None
+    if probability is not None:
+        keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
+    inputs = reference.double(q, k, v)
+    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0)
+    compiled = reference.pst.compile(program(*shape, probability))
+    (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
+    reference.close(y, exact, 2e-6)
+    results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
+    # Gradients are differences of products of size sqrt(width).
+    for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
+        reference.close(actual, expected, 2e-6, size=np.full(actual.shape, max(4.0, shape[3] ** 0.5)))
+
+
+def test_padding_has_no_say():
+    """Keys and values of padding do not reach the result, not even as one bit; nor do the gradients reach them."""
+    shape = (2, 37, 3, 17)
+    q, k, v, mask, g = arguments(*shape)
+    mask[-1, 3:5] = 1
+    compiled = reference.pst.compile(program(*shape, None))
+    y = compiled.function("forward")(q, k, v, mask, SEED)
+    padding = mask.reshape(-1) == 0
+    k[padding] *= -3
+    v[padding] += 100
+    np.testing.assert_array_equal(compiled.function("forward")(q, k, v, mask, SEED), y)
+    _, dk, dv = compiled.function("backward")(q, k, v, mask, g, SEED)
+    assert (dk[padding] == 0).all() and (dv[padding] == 0).all()
+    assert (dk[~padding] != 0).all() and (dv[~padding] != 0).all()
+
+
+def test_large_scores():
+    """Scores of some thousands: the softmax picks one key and nothing overflows."""
+    shape = (1, 19, 1, 8)
+    q, k, v, mask, g = arguments(*shape)
+    mask[:] = 1
+    q, k = q * 60, k * 60
+    compiled = reference.pst.compile(program(*shape, None))
+    y = compiled.function("forward")(q, k, v, mask, SEED)
+    exact = reference.attention(*(torch.tensor(a, dtype=torch.float64) for a in (q, k, v)), mask, 1)
+    # A score of 10^4 is rounded by 10^-3, which is the relative error of e^score.
+    reference.close(y, exact, 4e-3)
+    for gradient in compiled.function("backward")(q, k, v, mask, g, SEED):
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_backward_against_finite_differences(which):
+    shape = (2, 11, 2, 5)
+    q, k, v, mask, g = arguments(*shape)
+    mask[-1, :4] = 1
+    compiled = reference.pst.compile(program(*shape, 0.2))
+
+    def forward(*matrices):
+        return compiled.function("forward")(*matrices, mask, SEED)
+
+    gradient = compiled.function("backward")(q, k, v, mask, g, SEED)[which]
+    direction = reference.random(*gradient.shape, seed=7)
+    expected = reference.finite_difference(forward, [q, k, v], which, direction, g, step=2e-2)
+    assert (gradient * direction).sum() == pytest.approx(expected, rel=5e-4)

@@ -1,0 +1,92 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Kernels that move rows of tokens: embedding, add_positions, position_sum, select_token."""
+
+import numpy as np
+import nn_reference as reference
+import pytest
+
+# batch, length, rows of the table, columns
+SHAPES = [(1, 1, 1, 1), (3, 7, 11, 13), (4, 32, 50, 64), (5, 19, 401, 203)]
+
+
+def types(batch, length, rows, columns):
+    return (
+        f"tensor<{batch}x{length}xi32>",
+        f"tensor<{batch * length}x{columns}xf32>",
+        f"tensor<{rows}x{columns}xf32>",
+        f"tensor<{batch}x{columns}xf32>",
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_embedding_and_backward(shape):
+    batch, length, rows, columns = shape
+    indices_type, x, t, _ = types(*shape)
+    # Indices outside the table too: they read its nearest row.
+    indices = np.random.default_rng(1).integers(-2, rows + 2, (batch, length), dtype=np.int32)
+    table, g = reference.random(rows, columns), reference.random(batch * length, columns, seed=1)
+    y, dtable = reference.run(
+        f"""func.func @main(%i: {indices_type}, %t: {t}, %g: {x}) -> ({x}, {t}) {{
+          %y = nn.embedding %i, %t : {indices_type}, {t} -> {x}
+          %d = nn.embedding_backward %i, %g : {indices_type}, {x} -> {t}
+          return %y, %d : {x}, {t}
+        }}""",
+        indices,
+        table,
+        g,
+    )
+    (exact,) = inputs = reference.double(table)
+    exact = reference.embedding(indices, exact)
+    np.testing.assert_array_equal(y, exact.detach().numpy().astype(np.float32))
+    reference.close(dtable, reference.gradients(exact, inputs, g)[0], 1e-6, size=np.full(dtable.shape, 4.0))
+    ordered = np.zeros_like(table)
+    for token, row in enumerate(indices.reshape(-1).clip(0, rows - 1)):
+        ordered[row] += g[token]
+    np.testing.assert_array_equal(dtable, ordered)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_add_positions_and_position_sum(shape):
+    batch, length, _, columns = shape
+    rows = length + 3
+    _, x, t, _ = types(batch, length, rows, columns)
+    input, table = reference.random(batch * length, columns), reference.random(rows, columns, seed=1)
+    g = reference.random(batch * length, columns, seed=2)
+    y, dtable = reference.run(
+        f"""func.func @main(%x: {x}, %t: {t}, %g: {x}) -> ({x}, {t}) {{
+          %y = nn.add_positions %x, %t length {length} : {x}, {t}
+          %d = nn.position_sum %g length {length} : {x} -> {t}
+          return %y, %d : {x}, {t}
+        }}""",
+        input,
+        table,
+        g,
+    )
+    inputs = reference.double(input, table)
+    exact = reference.add_positions(*inputs, length)
+    reference.close(y, exact, 2e-7)
+    reference.close(dtable, reference.gradients(exact, inputs, g)[1], 2e-7, size=np.full(dtable.shape, 10.0))
+    assert (dtable[length:] == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("last", [False, True])
+def test_select_token_and_backward(shape, last):
+    batch, length, _, columns = shape
+    index = length - 1 if last else 0
+    _, x, _, selected = types(*shape)
+    input, g = reference.random(batch * length, columns), reference.random(batch, columns, seed=1)
+    y, dx = reference.run(
+        f"""func.func @main(%x: {x}, %g: {selected}) -> ({selected}, {x}) {{
+          %y = nn.select_token %x index {index} : {x} -> {selected}
+          %d = nn.select_token_backward %g index {index} : {selected} -> {x}
+          return %y, %d : {selected}, {x}
+        }}""",
+        input,
+        g,
+    )
+    (exact,) = inputs = reference.double(input)
+    exact = reference.select_token(exact, batch, index)
+    np.testing.assert_array_equal(y, exact.detach().numpy().astype(np.float32))
+    np.testing.assert_array_equal(dx, reference.gradients(exact, inputs, g)[0].numpy().astype(np.float32))

@@ -1,0 +1,84 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Kernels of nn.cross_entropy, nn.squared_error and their backwards."""
+
+import numpy as np
+import nn_reference as reference
+import pytest
+
+
+def program(op, rows, columns, label):
+    x, t, s = f"tensor<{rows}x{columns}xf32>", f"tensor<{rows}x{label}>", "tensor<f32>"
+    return f"""func.func @main(%x: {x}, %labels: {t}, %scale: f32, %g: {s}) -> ({s}, {x}) {{
+      %loss = nn.{op} %x, %labels, %scale : {x}, {t}
+      %d = nn.{op}_backward %x, %labels, %scale, %g : {x}, {t}
+      return %loss, %d : {s}, {x}
+    }}"""
+
+
+def check(op, formula, x, labels, size):
+    scale, g = np.float32(0.37), np.array(-1.7, np.float32)
+    text = program(op, *x.shape, "i32" if labels.dtype == np.int32 else "f32")
+    loss, dx = reference.run(text, x, labels, float(scale), g)
+    (logits,) = inputs = reference.double(x)
+    exact = formula(logits, labels, float(scale))
+    reference.close(loss, exact, 1e-6, size=np.maximum(1e-30, size * scale))
+    reference.close(dx, reference.gradients(exact, inputs, g)[0], 1e-6, size=np.full(x.shape, max(1.0, np.abs(x).max())))
+    return dx
+
+
+# Two classes, fewer and more than a vector, a vocabulary.
+@pytest.mark.parametrize("rows, classes", [(1, 1), (1, 2), (32, 2), (7, 3), (5, 16), (11, 37), (3, 1031)])
+def test_cross_entropy(rows, classes):
+    x = reference.random(rows, classes, scale=4.0)
+    labels = np.random.default_rng(2).integers(0, classes, rows, dtype=np.int32)
+    check("cross_entropy", reference.cross_entropy, x, labels, size=10.0 * rows)
+
+
+def test_rows_without_a_label_are_no_examples():
+    x = reference.random(6, 5, scale=4.0)
+    x[2] = np.nan
+    labels = np.array([1, -100, -1, 5, 4, np.iinfo(np.int32).min], np.int32)
+    example = np.array([True, False, False, False, True, False])
+    text = program("cross_entropy", 6, 5, "i32")
+    loss, dx = reference.run(text, x, labels, 0.5, np.array(1.0, np.float32))
+    (logits,) = reference.double(x[example])
+    reference.close(loss, reference.cross_entropy(logits, labels[example], 0.5), 1e-6, size=10.0)
+    assert (dx[~example] == 0).all() and (dx[example] != 0).all()
+
+
+def test_no_example_at_all():
+    text = program("cross_entropy", 3, 2, "i32")
+    loss, dx = reference.run(
+        text, reference.random(3, 2), np.full(3, -100, np.int32), 0.5, np.array(1.0, np.float32)
+    )
+    assert loss == 0 and (dx == 0).all()
+
+
+def test_large_logits_do_not_overflow():
+    x = np.array([[3000.0, -3000.0, 2999.0], [-1e30, 0.0, 1e30]], np.float32)
+    loss, dx = reference.run(program("cross_entropy", 2, 3, "i32"), x, np.array([1, 0], np.int32), 1.0, np.array(1.0, np.float32))
+    reference.close(loss, np.float64(1e30 + 1e30), 1e-6)
+    # softmax([3000, -3000, 2999]) = [e, 0, 1] / (1 + e)
+    p = np.e / (1 + np.e)
+    reference.close(dx, np.array([[p, -1, 1 - p], [-1, 0, 1]]), 1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 37])
+def test_squared_error(rows):
+    x, labels = reference.random(rows, 1), reference.random(rows, seed=1, scale=2.0)
+    labels[1::3] = np.nan
+    dx = check("squared_error", reference.squared_error, x, labels, size=40.0 * rows)
+    np.testing.assert_array_equal(dx[:, 0] == 0, np.isnan(labels))
+
+
+@pytest.mark.parametrize("op", ["cross_entropy", "squared_error"])
+def test_backward_against_finite_differences(op):
+    columns = 3 if op == "cross_entropy" else 1
+    x, direction = reference.random(4, columns), reference.random(4, columns, seed=1)
+    labels = np.array([2, 0, 1, 1], np.int32) if columns == 3 else reference.random(4, seed=2)
+    function = reference.pst.compile(program(op, 4, columns, "i32" if columns == 3 else "f32"))
+    one = np.array(1.0, np.float32)
+    _, dx = function(x, labels, 0.7, one)
+    expected = reference.finite_difference(lambda moved: function(moved, labels, 0.7, one)[0], [x], 0, direction, 1.0)
+    assert (dx * direction).sum() == pytest.approx(expected, rel=5e-4)
