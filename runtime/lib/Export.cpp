@@ -8,6 +8,7 @@
 #include "pst/Runtime/Export.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
+#include "pst/Runtime/Memory.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
 
 #include <nlohmann/json.hpp>
@@ -123,20 +124,29 @@ void writeWeights(Model &model, double sparsity, const fs::path &file) {
     specs.push_back(tensor.spec);
   MappedSafeTensorsWriter writer(file, specs, {{"format", "pt"}});
 
+  // What the steps have left in the arena is of no meaning, and the new file
+  // can have its pages; so can it those of tensors once they are copied.
+  const ParameterStore &store = model.parameters();
+  if (int64_t bytes = store.spaceBytes("arena"))
+    forgetPages(store.space("arena"), bytes);
   std::map<std::string, void *> targets;
   for (const OutputTensor &tensor : tensors) {
     void *target = writer.data(tensor.spec.name);
     if (tensor.layer) {
       targets[tensor.spec.name] = target;
-    } else if (tensor.source && isFloatingPoint(tensor.source->dtype)) {
-      convertToF32(*tensor.source, static_cast<float *>(target));
-    } else {
-      int64_t bytes = byteSize(tensor.spec.dtype);
-      for (int64_t size : tensor.spec.shape)
-        bytes *= size;
-      std::memcpy(target, tensor.source ? tensor.source->data : tensor.data,
-                  bytes);
+      continue;
     }
+    int64_t bytes = byteSize(tensor.spec.dtype);
+    for (int64_t size : tensor.spec.shape)
+      bytes *= size;
+    const void *source = tensor.source ? tensor.source->data : tensor.data;
+    if (tensor.source && isFloatingPoint(tensor.source->dtype))
+      convertToF32(*tensor.source, static_cast<float *>(target));
+    else
+      std::memcpy(target, source, bytes);
+    forgetPages(target, bytes);
+    if (tensor.source)
+      forgetPages(source, tensor.source->numBytes);
   }
   if (!targets.empty()) {
     model.select(sparsity);

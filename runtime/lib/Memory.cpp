@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <fstream>
 #include <string_view>
+#include <sys/mman.h>
+#include <unistd.h>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -25,6 +27,15 @@ static int64_t statusField(std::string_view key) {
 
 int64_t pst::runtime::peakResidentBytes() { return statusField("VmHWM:"); }
 int64_t pst::runtime::residentBytes() { return statusField("VmRSS:"); }
+
+void pst::runtime::forgetPages(const void *data, int64_t bytes) {
+  const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  uintptr_t first = reinterpret_cast<uintptr_t>(data);
+  uintptr_t begin = (first + page - 1) / page * page;
+  uintptr_t end = (first + bytes) / page * page;
+  if (begin < end)
+    ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+}
 
 std::string pst::runtime::formatBytes(int64_t bytes) {
   char text[32];

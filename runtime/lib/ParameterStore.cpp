@@ -15,7 +15,6 @@
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
-#include <unistd.h>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -113,17 +112,6 @@ static void checkFinite(const Parameter &parameter, const void *data,
                 ": the file is damaged, or its training diverged");
 }
 
-/// Gives back pages of a mapped file that were only read to be checked: rows of
-/// an embedding that no example uses need not stay in memory.
-static void forgetPages(const void *data, int64_t bytes) {
-  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  uintptr_t begin =
-      (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
-  uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(page - 1);
-  if (begin < end)
-    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
-}
-
 /// Adds a tensor of the files to the digest; the order does not matter.
 static uint64_t tensorDigest(const Parameter &parameter, const void *data) {
   return digestBytes(data, parameter.type.numBytes(), hashName(parameter.name));
@@ -147,6 +135,7 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
   }
   checkFinite(parameter, data, *modelFiles);
   digestBits += tensorDigest(parameter, data);
+  // Rows of an embedding that no example uses need not stay in memory.
   if (data == tensor.data)
     forgetPages(data, parameter.type.numBytes());
   frozen[parameter.name] = data;

@@ -19,6 +19,10 @@ int64_t peakResidentBytes();
 /// Resident set of this process now, in bytes (VmRSS).
 int64_t residentBytes();
 
+/// Gives the whole pages of [data, data + bytes) back to the system: pages of a
+/// mapped file are read again where they are needed, others become zero.
+void forgetPages(const void *data, int64_t bytes);
+
 /// The plan as lines of text, one per kind, in MiB.
 std::string formatMemoryPlan(const MemoryPlan &plan);
 
