@@ -153,9 +153,9 @@ def test_only_what_is_wanted(wrt):
     factors = random_factors(criterion, 50, 43, 3, rng)
     x, dy = (rng.standard_normal((31, size)).astype(np.float32) for size in (43, 50))
     bias = np.zeros(50, np.float32)
-    tau, cut = np.float32(1.0), np.int64(0)
-    every = compile_layer(criterion, factors, 31)(x, dy, bias, *factors, np.array(tau), np.array(cut))[3:]
-    some = compile_layer(criterion, factors, 31, wrt)(x, dy, bias, *factors, np.array(tau), np.array(cut))[3:]
+    tau, cut = np.array(1.0, np.float32), np.array(0)
+    every = compile_layer(criterion, factors, 31)(x, dy, bias, *factors, tau, cut)[3:]
+    some = compile_layer(criterion, factors, 31, wrt)(x, dy, bias, *factors, tau, cut)[3:]
     for i, gradient in zip(wrt, some):
         np.testing.assert_array_equal(gradient, every[i])
 
@@ -236,7 +236,7 @@ def test_the_derivative_of_the_magnitude_at_zero_is_zero():
     x = np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
     dy = np.array([[5.0]], np.float32)
     gradient = compile_layer(criterion, [weight], 1)(
-        x, dy, np.zeros(1, np.float32), weight, np.float32(9.0).reshape(()), np.array(0)
+        x, dy, np.zeros(1, np.float32), weight, np.array(9.0, np.float32), np.array(0)
     )[3]
     # Nothing is kept, so dW = sign(w) * G * w alone: 15 * 2 and -(20 * -3).
     np.testing.assert_array_equal(gradient, [[0.0, 0.0, 30.0, 60.0]])
