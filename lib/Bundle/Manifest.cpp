@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -79,6 +80,13 @@ std::string spell(const TensorType &type) {
   return text + ']';
 }
 
+/// A number, or its name where JSON has none.
+Json spell(double value) {
+  if (std::isinf(value))
+    return value > 0 ? "inf" : "-inf";
+  return value;
+}
+
 //===----------------------------------------------------------------------===//
 // Reading JSON
 //===----------------------------------------------------------------------===//
@@ -133,6 +141,9 @@ public:
 
   double number(std::string_view key) {
     const Json &value = at(key);
+    if (value == "inf" || value == "-inf")
+      return (value == "inf" ? 1 : -1) *
+             std::numeric_limits<double>::infinity();
     if (!value.is_number())
       fail(path(key), "expected a number, but got " + value.dump());
     return value.get<double>();
@@ -519,7 +530,7 @@ std::string Manifest::toJson() const {
     if (p.initializer.kind == InitKind::normal)
       init["stddev"] = p.initializer.stddev;
     if (p.initializer.kind == InitKind::constant)
-      init["value"] = p.initializer.value;
+      init["value"] = spell(p.initializer.value);
     json["parameters"].push_back({{"name", p.name},
                                   {"role", spell(kRoles, p.role)},
                                   {"type", spell(p.type)},

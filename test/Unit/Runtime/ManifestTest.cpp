@@ -39,6 +39,17 @@ TEST(Manifest, ReadsBackWhatItWrites) {
   EXPECT_EQ(copy.memory.activations, manifest.memory.activations);
 }
 
+TEST(Manifest, ReadsBackInfinities) {
+  // A threshold starts at minus infinity, for which JSON has no number.
+  Manifest manifest = makeManifest();
+  for (double value : {HUGE_VAL, -HUGE_VAL}) {
+    manifest.parameters[5].initializer = {Initializer::Kind::constant, 0,
+                                          value};
+    Manifest copy = Manifest::fromJson(manifest.toJson());
+    EXPECT_EQ(copy.parameters[5].initializer.value, value);
+  }
+}
+
 TEST(Manifest, FingerprintKnowsModelsButNotPlaces) {
   Manifest manifest = makeManifest();
   auto changed = [&](auto change) {
