@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from dataclasses import MISSING, dataclass, field, fields
 
 
@@ -95,6 +96,12 @@ class Options:
     # Machine.
     num_threads: int = _option(0, "threads (0: one for each core)")
     bundle: str = _option("", "train with this bundle of 'pst compile' instead of compiling")
+
+    def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, os.PathLike):
+                setattr(self, item.name, os.fspath(value))
 
     @staticmethod
     def make(**values) -> "Options":

@@ -172,6 +172,18 @@ def trained(tmp_path_factory):
     return folder, model, data, done
 
 
+@pytest.fixture(scope="module")
+def bundle(trained):
+    """The program of that run ahead of time: tests that start many processes
+    do not compile in each."""
+    folder, model, _, _ = trained
+    flags = ["--max_seq_length", "12", "--per_device_train_batch_size", "8", "--dropout", "0.1"]
+    command = [sys.executable, "-m", "pst.cli", "compile", "--model_name_or_path", model, "--bundle", folder / "b", *flags]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "b"
+
+
 def test_a_run_reports_and_leaves_its_files(trained):
     folder, _, _, done = trained
     pairs = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
@@ -257,9 +269,10 @@ def test_a_directory_that_holds_a_run_is_not_touched(trained, capsys):
     assert sorted((p, p.stat().st_mtime_ns) for p in (folder / "run").rglob("*")) == before
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_resuming_gives_the_same_bits(trained, tmp_path):
+def test_ctrl_c_leaves_a_checkpoint_and_resuming_gives_the_same_bits(trained, bundle, tmp_path):
     folder, model, data, _ = trained
-    flags = list(map(str, train_flags(model, data, tmp_path / "run", "--max_steps", 600, "--dropout", 0.1)))
+    more = ("--max_steps", 600, "--bundle", bundle)
+    flags = list(map(str, train_flags(model, data, tmp_path / "run", *more)))
     command = [sys.executable, "-u", "-m", "pst.cli", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
@@ -273,7 +286,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resuming_gives_the_same_bits(trained, tm
     assert 40 <= stopped < 600 and (tmp_path / "run" / f"checkpoint-{stopped}").is_dir()
     done = subprocess.run([*command, "--resume_from_checkpoint", "last"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    whole = list(map(str, train_flags(model, data, tmp_path / "whole", "--max_steps", 600, "--dropout", 0.1)))
+    whole = list(map(str, train_flags(model, data, tmp_path / "whole", *more)))
     done = subprocess.run([sys.executable, "-m", "pst.cli", *whole], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     resumed, straight = weights(tmp_path / "run" / "model"), weights(tmp_path / "whole" / "model")
@@ -294,13 +307,15 @@ def test_threads_do_not_change_a_bit(trained, tmp_path, capsys):
 def test_a_bundle_trains_as_the_compiler_in_memory_does(trained, tmp_path, capsys):
     _, model, data, _ = trained
     flags = ("--pad_to_max_length", "--max_seq_length", 16)
-    assert run(capsys, *train_flags(model, data, tmp_path / "jit", *flags))[0] == 0
+    status, _, err = run(capsys, *train_flags(model, data, tmp_path / "jit", *flags))
+    assert status == 0, err
     status, _, err = run(
         capsys, "compile", "--model_name_or_path", model, "--bundle", tmp_path / "b", "--max_seq_length", 16,
         "--per_device_train_batch_size", 8,
     )  # fmt: skip
     assert status == 0, err
-    assert run(capsys, *train_flags(model, data, tmp_path / "aot", *flags, "--bundle", tmp_path / "b"))[0] == 0
+    status, _, err = run(capsys, *train_flags(model, data, tmp_path / "aot", *flags, "--bundle", tmp_path / "b"))
+    assert status == 0, err
     jit, aot = weights(tmp_path / "jit" / "model"), weights(tmp_path / "aot" / "model")
     assert all(np.array_equal(jit[name], aot[name]) for name in jit)
 
@@ -412,10 +427,10 @@ def test_a_checkpoint_of_another_model(trained, tmp_path, capsys):
     assert status == 1 and "checkpoint-14" in err and "model" in err
 
 
-def test_killed_at_any_moment_it_resumes(trained, tmp_path):
+def test_killed_at_any_moment_it_resumes(trained, bundle, tmp_path):
     """SIGKILL a few times, then finish: the bits of an undisturbed run."""
     _, model, data, _ = trained
-    more = ("--max_steps", 300, "--save_steps", 7, "--save_total_limit", 2, "--eval_strategy", "no")
+    more = ("--max_steps", 300, "--save_steps", 7, "--save_total_limit", 2, "--eval_strategy", "no", "--bundle", bundle)
     command = lambda out: [sys.executable, "-m", "pst.cli", *map(str, train_flags(model, data, out, *more))]
     subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
     resume = [*command(tmp_path / "run"), "--resume_from_checkpoint", "last"]
