@@ -155,6 +155,22 @@ void writeWeights(Model &model, double sparsity, const fs::path &file) {
   writer.commit();
 }
 
+/// transformers takes the head's width from the names of the labels, and makes
+/// it 2 if there are none.
+void describeLabels(Json &config, const Model &model) {
+  size_t width = static_cast<size_t>(model.numLabels());
+  if (!config.contains("id2label") || config["id2label"].size() != width) {
+    config["id2label"] = config["label2id"] = Json::object();
+    for (size_t i = 0; i < width; ++i) {
+      std::string label = "LABEL_" + std::to_string(i);
+      config["id2label"][std::to_string(i)] = label;
+      config["label2id"][label] = i;
+    }
+  }
+  if (model.isRegression())
+    config["problem_type"] = "regression";
+}
+
 /// config.json: as the source had it, with what has changed, and what the
 /// caller adds.
 std::string makeConfig(const Model &model, const std::string &updates) {
@@ -168,6 +184,8 @@ std::string makeConfig(const Model &model, const std::string &updates) {
     config["architectures"] = {manifest.architecture};
   config["torch_dtype"] = "float32";
   config.erase("dtype");
+  if (model.program().has("forward"))
+    describeLabels(config, model);
   if (!updates.empty()) {
     Json changes = Json::parse(updates, nullptr, false);
     if (!changes.is_object())

@@ -136,6 +136,25 @@ TEST_F(ExportTest, WritesConfigAndTokenizer) {
   EXPECT_EQ(readBytes(options.outputDir / "vocab.txt"), "a\nb\n");
 }
 
+// transformers would otherwise make a head of two classes.
+TEST_F(ExportTest, DescribesTheLabels) {
+  auto labels = [&](Model &of) {
+    ExportOptions again = options;
+    again.overwrite = true;
+    exportModel(of, 0.5, again);
+    return nlohmann::json::parse(readBytes(again.outputDir / "config.json"));
+  };
+  auto config = labels(*model);
+  EXPECT_EQ(config["id2label"].size(), 3u);
+  EXPECT_EQ(config["id2label"]["2"], "LABEL_2");
+  EXPECT_EQ(config["label2id"]["LABEL_2"], 2);
+  EXPECT_FALSE(config.contains("problem_type"));
+  auto regression = makeModel(directory / "model", {4, true});
+  config = labels(*regression);
+  EXPECT_EQ(config["id2label"].size(), 1u);
+  EXPECT_EQ(config["problem_type"], "regression");
+}
+
 // Half precision becomes single, used or not.
 TEST_F(ExportTest, WritesSinglePrecision) {
   std::vector<uint16_t> half(kElements, 0x3e00);
