@@ -84,6 +84,8 @@ void Model::select(double sparsity) {
   currentSparsity = sparsity;
   selectionStands = true;
   for (const SparseLayer &layer : manifest().sparseLayers) {
+    if (layer.threshold.empty()) // merged, but not masked
+      continue;
     float threshold;
     std::memcpy(&threshold, store.data(layer.threshold), sizeof threshold);
     if (std::isnan(threshold))
