@@ -65,6 +65,26 @@ static OwningOpRef<ModuleOp> load(MLIRContext &context,
   return parseSourceFile<ModuleOp>(input, ParserConfig(&context));
 }
 
+/// A location of line 0 is a file as a whole, and is printed without ":0:0".
+static LogicalResult printWholeFile(Diagnostic &diagnostic) {
+  auto location = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>();
+  if (!location || location.getLine() != 0)
+    return failure(); // for the handler below
+  auto print = [&](Diagnostic &what) {
+    StringRef kind =
+        what.getSeverity() == DiagnosticSeverity::Error     ? "error"
+        : what.getSeverity() == DiagnosticSeverity::Warning ? "warning"
+        : what.getSeverity() == DiagnosticSeverity::Remark  ? "remark"
+                                                            : "note";
+    llvm::errs() << location.getFilename().getValue() << ": " << kind << ": "
+                 << what << "\n";
+  };
+  print(diagnostic);
+  for (Diagnostic &note : diagnostic.getNotes())
+    print(note);
+  return success();
+}
+
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   cl::ParseCommandLineOptions(
@@ -95,6 +115,7 @@ int main(int argc, char **argv) {
   context.printOpOnDiagnostic(false);
   llvm::SourceMgr sources;
   SourceMgrDiagnosticHandler handler(sources, &context, llvm::errs());
+  ScopedDiagnosticHandler wholeFiles(&context, printWholeFile);
   OwningOpRef<ModuleOp> module = load(context, options);
   if (!module)
     return 1;
