@@ -435,6 +435,9 @@ void verifySparseLayers(const Manifest &manifest) {
            "there must be a parameter of this name, " +
                std::to_string(layer.rows) + " x " +
                std::to_string(layer.columns));
+    // Without a score nothing is masked, only merged.
+    if (layer.threshold.empty() && layer.cut.empty())
+      continue;
     verifyState(layer, layer.threshold, ElementType::f32);
     verifyState(layer, layer.cut, ElementType::i64);
   }

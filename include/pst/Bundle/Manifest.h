@@ -85,7 +85,7 @@ struct Parameter {
   bool decay = false;
 };
 
-/// A linear layer whose weight is masked.
+/// A linear layer whose weight is masked, or merged from factors.
 struct SparseLayer {
   /// Canonical name of the dense weight, for instance
   /// "bert.encoder.layer.0.attention.self.query.weight".
@@ -93,7 +93,7 @@ struct SparseLayer {
   int64_t rows = 0, columns = 0;
   /// State parameters: f32 scalar (the score of the last element kept; NaN if
   /// a score was NaN) and i64 scalar (linear index below which elements of
-  /// exactly that score are kept).
+  /// exactly that score are kept). Both are empty if the method has no score.
   std::string threshold, cut;
 };
 

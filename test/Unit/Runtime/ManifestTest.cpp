@@ -50,6 +50,15 @@ TEST(Manifest, ReadsBackInfinities) {
   }
 }
 
+TEST(Manifest, LayersWithoutScoreHaveNoThreshold) {
+  // LoRA's are merged and not masked. A cut without a threshold is a mistake.
+  Manifest manifest = makeManifest();
+  manifest.sparseLayers[0].threshold.clear();
+  EXPECT_THROW(manifest.verify(), ManifestError);
+  manifest.sparseLayers[0].cut.clear();
+  EXPECT_NO_THROW(Manifest::fromJson(manifest.toJson()).verify());
+}
+
 TEST(Manifest, FingerprintKnowsModelsButNotPlaces) {
   Manifest manifest = makeManifest();
   auto changed = [&](auto change) {
