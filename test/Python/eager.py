@@ -1,0 +1,169 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""BERT and its training, eagerly in PyTorch at float64: what the compiled
+programs are compared with. Written from the formulas of the papers (Devlin et
+al. 2019; Li et al. 2022; Sanh et al. 2020; Hu et al. 2021; Loshchilov and
+Hutter 2019), and sharing nothing with the compiler."""
+
+import json
+
+import numpy as np
+import torch
+
+_ACTIVATIONS = {
+    "gelu": lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)),
+    "gelu_new": lambda x: 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
+    "relu": lambda x: torch.clamp(x, min=0),
+}
+
+
+class Bert:
+    """A BERT for sentences under a method, with its own copy of the values.
+
+    `model` is a `pst._pst.Model`: its manifest says what is trained, which
+    layers are sparse, and its memory holds the first values.
+    """
+
+    def __init__(self, model):
+        manifest = json.loads(model.manifest)
+        self.config = json.loads(manifest["config"])
+        self.method = manifest["method"]
+        self.hyper = manifest["hyperparameters"]
+        self.sparse = [layer["weight"] for layer in manifest["sparse_layers"]]
+        self.values, self.trained, self.decayed = {}, [], set()
+        for parameter in manifest["parameters"]:
+            name, role = parameter["name"], parameter["role"]
+            if role == "state":
+                continue
+            value = torch.tensor(np.array(model.parameter(name)), dtype=torch.float64)
+            self.values[name] = value.requires_grad_(role == "trainable")
+            if role == "trainable":
+                self.trained.append(name)
+                if parameter["decay"]:
+                    self.decayed.add(name)
+        self.masks = {}
+        self._moments = {name: (torch.zeros_like(self.values[name]),) * 2 for name in self.trained}
+
+    # --- The criterion
+
+    def weight_and_score(self, name):
+        """W' and S (or None) of a layer."""
+        v, hyper = (lambda suffix: self.values[name + suffix]), self.hyper
+        w = v("")
+        if self.method in ("pst", "lora"):
+            w = w + hyper["weight_beta"] * (v(".pst_U") @ v(".pst_V"))
+        if self.method == "pst":
+            score = w.detach().abs() if hyper["detach_magnitude"] else w.abs()
+            if hyper["mask_rank"]:
+                score = score + hyper["mask_alpha1"] * (v(".pst_A") @ v(".pst_B"))
+            if hyper["mask_alpha2"]:
+                score = score + hyper["mask_alpha2"] * (v(".pst_R")[:, None] + v(".pst_C")[None, :])
+            return w, score
+        if self.method == "map":
+            return w, w.detach().abs()
+        if self.method == "mvp":
+            return w, v(".pst_S")
+        return w, None
+
+    def select(self, sparsity):
+        """Chooses the masks: the int(n m sparsity) lowest scores go; of equal ones the later go first."""
+        for name in self.sparse:
+            _, score = self.weight_and_score(name)
+            if score is None:
+                continue
+            flat = score.detach().flatten()
+            keep = flat.numel() - int(flat.numel() * sparsity)
+            order = torch.argsort(flat, descending=True, stable=True)
+            mask = torch.zeros_like(flat)
+            mask[order[:keep]] = 1
+            self.masks[name] = mask.view_as(score)
+
+    def _linear(self, x, name):
+        weight = self.values[name + ".weight"]
+        if name + ".weight" in self.sparse:
+            weight, score = self.weight_and_score(name + ".weight")
+            if score is not None:
+                # Straight through: the gradient of the mask is that of the score.
+                weight = (self.masks[name + ".weight"] + score - score.detach()) * weight
+        return x @ weight.T + self.values[name + ".bias"]
+
+    # --- The model
+
+    def _norm(self, x, name):
+        centred = x - x.mean(-1, keepdim=True)
+        variance = (centred**2).mean(-1, keepdim=True)
+        normal = centred / torch.sqrt(variance + self.config["layer_norm_eps"])
+        return normal * self.values[name + ".weight"] + self.values[name + ".bias"]
+
+    def _attention(self, x, mask, name):
+        batch, length, hidden = x.shape
+        heads = self.config["num_attention_heads"]
+
+        def split(part):
+            return self._linear(x, f"{name}.self.{part}").view(batch, length, heads, -1).transpose(1, 2)
+
+        query, key, value = split("query"), split("key"), split("value")
+        scores = query @ key.transpose(-1, -2) / (hidden // heads) ** 0.5
+        scores = scores.masked_fill(mask[:, None, None, :] == 0, float("-inf"))
+        mixed = (torch.softmax(scores, -1) @ value).transpose(1, 2).reshape(batch, length, hidden)
+        return self._norm(self._linear(mixed, name + ".output.dense") + x, name + ".output.LayerNorm")
+
+    def logits(self, batch):
+        """`batch`: NumPy arrays by name. Returns batch x labels."""
+        ids, mask, types = (torch.from_numpy(batch[n]).long() for n in ("input_ids", "attention_mask", "token_type_ids"))
+        tables = [self.values[f"bert.embeddings.{n}_embeddings.weight"] for n in ("word", "token_type", "position")]
+        x = tables[0][ids] + tables[1][types] + tables[2][: ids.shape[1]]
+        x = self._norm(x, "bert.embeddings.LayerNorm")
+        for i in range(self.config["num_hidden_layers"]):
+            name = f"bert.encoder.layer.{i}"
+            x = self._attention(x, mask, name + ".attention")
+            y = _ACTIVATIONS[self.config["hidden_act"]](self._linear(x, name + ".intermediate.dense"))
+            x = self._norm(self._linear(y, name + ".output.dense") + x, name + ".output.LayerNorm")
+        pooled = torch.tanh(self._linear(x[:, 0], "bert.pooler.dense"))
+        return self._linear(pooled, "classifier")
+
+    def loss(self, batch):
+        """Mean over the batch: cross entropy, or the squared error of f32 labels."""
+        logits, labels = self.logits(batch), torch.from_numpy(batch["labels"])
+        if labels.dtype == torch.float32:
+            return ((logits[:, 0] - labels.double()) ** 2).mean()
+        return (torch.logsumexp(logits, 1) - logits.gather(1, labels.long()[:, None])[:, 0]).mean()
+
+    # --- Training
+
+    def gradients(self, batch):
+        """The loss, and its gradients by name."""
+        loss = self.loss(batch)
+        found = torch.autograd.grad(loss, [self.values[name] for name in self.trained], allow_unused=True)
+        zero = {name: torch.zeros_like(self.values[name]) for name in self.trained}
+        return loss.item(), {name: zero[name] if g is None else g for name, g in zip(self.trained, found)}
+
+    def apply(self, gradients, step, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0, max_norm=0.0):
+        """AdamW with clipping of the global norm; `step` counts from 1. Returns the norm."""
+        norm = sum((g**2).sum() for g in gradients.values()).sqrt().item()
+        scale = min(1.0, max_norm / (norm + 1e-6)) if max_norm else 1.0
+        with torch.no_grad():
+            for name in self.trained:
+                p, g = self.values[name], gradients[name] * scale
+                m1, m2 = self._moments[name]
+                m1, m2 = beta1 * m1 + (1 - beta1) * g, beta2 * m2 + (1 - beta2) * g**2
+                self._moments[name] = m1, m2
+                if name in self.decayed:
+                    p -= learning_rate * decay * p
+                p -= learning_rate * (m1 / (1 - beta1**step)) / (torch.sqrt(m2 / (1 - beta2**step)) + epsilon)
+        return norm
+
+
+def sparsity_at(step, total, final, initial=0.0, warmup=0.1, cooldown=0.3):
+    """The cubic schedule of Li et al., after `step` completed steps."""
+    if step <= warmup * total:
+        return initial
+    if step > total - cooldown * total:
+        return final
+    left = 1 - (step - warmup * total) / (total - (warmup + cooldown) * total)
+    return final + (initial - final) * left**3
+
+
+def learning_rate_at(step, total, warmup, peak):
+    """Linear warm-up from 0, linear decay to 0; of the step after `step` completed ones."""
+    return peak * (step / warmup if step < warmup else (total - step) / (total - warmup))
