@@ -78,10 +78,11 @@ TEST(Program, RefusesWhatIsNoBundle) {
                         m.features = "+sse4.2,-avx512f,+unheard-of";
                       }));
 #if defined(__x86_64__)
-  if (!__builtin_cpu_supports("avx512bf16"))
+  if (!__builtin_cpu_supports("avx512bf16")) {
     EXPECT_PRED_FORMAT2(
         IsSubstring, "this processor lacks avx512bf16: compile the bundle",
         broken([](Manifest &m) { m.features = "+sse4.2,+avx512bf16"; }));
+  }
 #endif
   auto json = nlohmann::json::parse(manifest.toJson());
   json["version"] = 7;

@@ -279,9 +279,11 @@ TEST_F(ResumeTest, FindsTheBestAnew) {
   TrainingResult after = train(run, "last");
   ASSERT_TRUE(after.best);
   EXPECT_TRUE(fs::exists(after.bestCheckpoint));
-  for (const auto &[step, record] : eligible)
-    if (fs::exists(run / ("checkpoint-" + std::to_string(step))))
+  for (const auto &[step, record] : eligible) {
+    if (fs::exists(run / ("checkpoint-" + std::to_string(step)))) {
       EXPECT_LE(record->value("accuracy"), after.best->value("accuracy"));
+    }
+  }
 }
 
 TEST_F(ResumeTest, NamesOtherDataAndOtherBatches) {
