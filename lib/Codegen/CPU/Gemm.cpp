@@ -31,15 +31,19 @@ static int64_t balancedBlock(int64_t total, int64_t largest, int64_t multiple) {
   return alignTo(divideCeil(total, blocks), multiple);
 }
 
+/// Deeper blocks than L1 would like: reading and writing C once more costs
+/// more.
+static constexpr int64_t kLargestDepth = 768;
+
 /// The tile fills the registers: accumulators, a row of B, and what A's
 /// element is spread to. 16 registers of 8 lanes (AVX2): 6 x 2 vectors; 32 of
 /// 16 lanes (AVX-512): 12 x 2; 32 of 4 (NEON): 8 x 2.
-/// Then a panel of B (kBlock x tileColumns) takes about one L1 cache, a block
-/// of A a quarter of a MiB of L2 and of the stack, a block of B 3 MiB of L3.
+/// A block of A takes a quarter of a MiB of L2, and of the stack; a block of B
+/// 3 MiB of L3.
 GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes)
-    : GemmBlocking(m, n, k, lanes, m, n, 512) {
+    : GemmBlocking(m, n, k, lanes, m, n, kLargestDepth) {
   *this = GemmBlocking(m, n, k, lanes, /*largestM=*/65536 / kBlock,
-                       /*largestN=*/(3 << 18) / kBlock, /*largestK=*/512);
+                       /*largestN=*/(3 << 18) / kBlock, kLargestDepth);
 }
 
 GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes,

@@ -58,21 +58,14 @@ public:
     Value keep = arith::SubIOp::create(b, b.i64(elements), pruned);
     Value none = b.cmpi(arith::CmpIPredicate::sle, keep, b.i64(0));
 
-    count([&](Value chunk, Value key) {
-      increment(chunk, arith::ShRUIOp::create(b, key, b.i32(16)));
-    });
+    count(/*high=*/nullptr);
     auto [high, wantedOfHigh] = findFromAbove(keep);
     // Only NaNs have keys in the last bin (see keyOf).
     Value nan = b.cmpi(arith::CmpIPredicate::ne,
                        b.load(totals, b.index(kBins - 1)), b.i64(0));
 
     Value high32 = arith::IndexCastOp::create(b, b.getI32Type(), high);
-    count([&](Value chunk, Value key) {
-      Value upper = arith::ShRUIOp::create(b, key, b.i32(16));
-      b.ifThen(b.cmpi(arith::CmpIPredicate::eq, upper, high32), [&] {
-        increment(chunk, arith::AndIOp::create(b, key, b.i32(kBins - 1)));
-      });
-    });
+    count(high32);
     auto [low, wantedOfTau] = findFromAbove(wantedOfHigh);
 
     Value low32 = arith::IndexCastOp::create(b, b.getI32Type(), low);
@@ -117,25 +110,47 @@ private:
     return b.mini(b.addi(begin, rowsPerChunk), b.index(weight.getRows()));
   }
 
-  /// Clears the counts, then calls `each(chunk, key)` for every element; sums
-  /// the counts of all chunks into `totals`.
-  void count(function_ref<void(Value, Value)> each) {
+  Value upperHalf(Value key, int64_t width) {
+    return arith::ShRUIOp::create(b, key, b.splat(b.i32(16), width));
+  }
+
+  /// Counts, in each chunk, the upper halves of all keys or, given `high`, the
+  /// lower halves of those keys whose upper half it is. Sums the counts of all
+  /// chunks into `totals`.
+  void count(Value high) {
     b.parallel(chunks, [&](Value chunk) {
       Value zero = b.splat(b.i32(0), lanes);
       b.loop(0, kBins, lanes,
              [&](Value bin) { b.store(zero, counts, {chunk, bin}); });
       // Keys go through memory: a scatter is scalar anyway.
       Value keys = b.stackBuffer(lanes, b.getI32Type());
+      auto countOne = [&](Value key) {
+        if (!high)
+          return increment(chunk, upperHalf(key, 1));
+        b.ifThen(
+            b.cmpi(arith::CmpIPredicate::eq, upperHalf(key, 1), high), [&] {
+              increment(chunk, arith::AndIOp::create(b, key, b.i32(kBins - 1)));
+            });
+      };
       Value begin = b.muli(chunk, rowsPerChunk);
       b.loop(begin, endOfChunk(begin), 1, [&](Value i) {
         b.vectorLoop(weight.getColumns(), lanes, [&](Value j, int64_t width) {
-          Value score = weight.evaluate(b, i, j, width).getScore();
-          Value key = keyOf(score, width);
+          Value key = keyOf(weight.evaluate(b, i, j, width).getScore(), width);
           if (width == 1)
-            return each(chunk, key);
-          b.store(key, keys, b.index(0));
-          for (int64_t lane = 0; lane < width; ++lane)
-            each(chunk, b.load(keys, b.index(lane)));
+            return countOne(key);
+          auto countLanes = [&] {
+            b.store(key, keys, b.index(0));
+            for (int64_t lane = 0; lane < width; ++lane)
+              countOne(b.load(keys, b.index(lane)));
+          };
+          if (!high)
+            return countLanes();
+          // Few vectors hold a key that counts.
+          Value same = b.cmpi(arith::CmpIPredicate::eq, upperHalf(key, width),
+                              b.splat(high, width));
+          b.ifThen(
+              vector::ReductionOp::create(b, vector::CombiningKind::OR, same),
+              countLanes);
         });
       });
     });
@@ -241,8 +256,8 @@ private:
   KernelBuilder &b;
   const VirtualWeight &weight;
   int64_t lanes, rowsPerChunk, chunks;
-  Value counts; ///< i32, chunks x kBins: below 2^31 each, as a chunk is a row
-                ///< or has few.
+  Value counts; ///< i32 (read as unsigned), chunks x kBins: enough for weights
+                ///< of 2^35 elements.
   Value totals; ///< i64, kBins.
 };
 struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
