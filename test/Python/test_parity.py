@@ -288,17 +288,19 @@ def test_steps_of_pst_follow_the_eager_model(tmp_path, record_property):
         expected_loss, gradients = reference.gradients(take(examples, rows))
         loss = model.forward_backward(data, rows.tolist(), 1 / 6, step)
         assert loss == pytest.approx(expected_loss, rel=1e-4), step
-        expected_norm = reference.apply(gradients, step + 1, rate, decay=0.01, max_norm=1.0)
-        norm = model.apply(rate, step + 1, weight_decay=0.01, max_grad_norm=1.0)
+        expected_norm = reference.apply(gradients, step + 1, rate, decay=0.1, max_norm=1.0)
+        norm = model.apply(rate, step + 1, weight_decay=0.1, max_grad_norm=1.0)
         assert norm == pytest.approx(expected_norm, rel=1e-3), step
         losses.append(loss)
     assert sparsity == 0.9 and np.ptp(losses) > 0.1
     record_property("differing_mask_elements", differing)
     print(f"{differing} of {elements} mask elements differ")
     assert differing <= 1e-5 * elements + 4
+    # An element more or less moves the gradients a little; without one there is only rounding (measured: 8e-7).
+    bound = 1e-3 if differing else 1e-5
     for name in reference.trained:
         change = distance(np.array(model.parameter(name), np.float64), reference.values[name].detach().numpy())
-        assert change < 1e-3, name
+        assert change < bound, name
 
 
 @pytest.mark.parametrize("method", ["dense", "lora", "map", "mvp"])
@@ -324,7 +326,7 @@ def test_steps_of_the_other_methods(tmp_path, method):
         assert norm == pytest.approx(expected_norm, rel=1e-4)
     for name in reference.trained:
         change = distance(np.array(model.parameter(name), np.float64), reference.values[name].detach().numpy())
-        assert change < 1e-4, name
+        assert change < 1e-5, name
 
 
 def training_options(output, **changes):
