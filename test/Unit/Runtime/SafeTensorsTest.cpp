@@ -104,7 +104,7 @@ TEST(SafeTensors, RefusesWhatIsMalformed) {
       {"data cut short", good.substr(0, good.size() - 1),
        "tensor \"a\" ends at byte 8 of the data, past the end of the file (7"},
       {"not JSON", makeFile("this is text", 0), "not valid JSON"},
-      {"a pickle", std::string("\x80\x02}q\0(X\x0c\0\0", 12),
+      {"a pickle", std::string("\x80\x02}q\0(X\x0c\0\0", 10),
        "not a safetensors file"},
       {"invalid UTF-8", makeFile("{\"a\xff\":1}", 0), "not valid JSON"},
       {"a list", makeFile("[]", 0), "must be a JSON object"},
