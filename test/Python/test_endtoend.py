@@ -279,7 +279,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resuming_gives_the_same_bits(trained, bu
         if line.startswith("step 40/"):
             process.send_signal(signal.SIGINT)
             break
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, (out, err)
     assert "stopping after this step" in err and "continue with --resume_from_checkpoint last" in out
     stopped = int(out.split("stopped at step ")[1].split()[0])
