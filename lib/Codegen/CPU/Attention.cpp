@@ -28,6 +28,22 @@ int64_t AttentionShape::blockRows() const {
   return most;
 }
 
+LogicalResult AttentionShape::checkScratch(Operation *op, int64_t matrices,
+                                           int64_t blocks) const {
+  // Half of what OpenMP's threads have unless OMP_STACKSIZE says otherwise.
+  constexpr int64_t kMost = 2 << 20;
+  int64_t padding = 2 * lanes;
+  int64_t floats = matrices * (length + padding) * (width + padding) +
+                   blocks * blockRows() * (length + padding);
+  int64_t bytes = floats * int64_t(sizeof(float));
+  if (bytes <= kMost)
+    return success();
+  return op->emitOpError("needs ")
+         << bytes << " bytes of scratch for a head of " << length
+         << " tokens x " << width << " columns, but at most " << kMost
+         << " are there; shorten the sequence";
+}
+
 AttentionHead::AttentionHead(KernelBuilder &b, const AttentionShape &shape,
                              Value task, Value mask)
     : shape(shape), task(task) {
@@ -113,6 +129,8 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
   LogicalResult matchAndRewrite(nn::AttentionOp op,
                                 PatternRewriter &rewriter) const override {
     AttentionShape shape = attentionShape(op, context.lanes());
+    if (failed(shape.checkScratch(op, /*matrices=*/2, /*blocks=*/1)))
+      return failure();
     std::string name = "attention_" + shapeName(op.getMask()) + "x" +
                        std::to_string(shape.columns()) + "_heads" +
                        std::to_string(shape.heads);

@@ -22,6 +22,11 @@ struct AttentionShape {
   int64_t blockRows() const;
   /// The number of probabilities of the whole operation.
   int64_t probabilities() const { return batch * heads * length * length; }
+  /// Fails, with an error at `op`, if a task that packs `matrices` matrices of
+  /// length x width and `blocks` blocks of probabilities needs more stack than
+  /// a thread is sure to have.
+  llvm::LogicalResult checkScratch(mlir::Operation *op, int64_t matrices,
+                                   int64_t blocks) const;
 };
 
 /// Emits the task of one head of one sequence.

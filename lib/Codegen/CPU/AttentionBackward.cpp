@@ -171,6 +171,8 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
   LogicalResult matchAndRewrite(nn::AttentionBackwardOp op,
                                 PatternRewriter &rewriter) const override {
     AttentionShape shape = attentionShape(op, context.lanes());
+    if (failed(shape.checkScratch(op, /*matrices=*/3, /*blocks=*/2)))
+      return failure();
     std::string name = "attention_backward_" + shapeName(op.getMask()) + "x" +
                        std::to_string(shape.columns()) + "_heads" +
                        std::to_string(shape.heads);
