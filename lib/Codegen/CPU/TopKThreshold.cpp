@@ -21,6 +21,8 @@
 
 #include "KernelContext.h"
 #include "VirtualWeight.h"
+#include <algorithm>
+#include <cmath>
 
 using namespace mlir;
 using namespace pst;
