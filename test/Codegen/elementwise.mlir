@@ -30,3 +30,13 @@ func.func @main(%x: tensor<4x8xf32>, %seed: i64) -> tensor<4x8xf32> {
 // CHECK-COUNT-4: arith.muli {{.*}} : vector<8xi32>
 // CHECK: arith.cmpi uge, {{.*}} : vector<8xi32>
 // CHECK: arith.select {{.*}} : vector<8xi1>, vector<8xf32>
+
+// More than 2^32 elements: the high half of the index enters the hash.
+
+// CHECK: func.func private @dropout_65537x65536_
+// CHECK: arith.shrui {{.*}} : vector<8xi64>
+// CHECK: arith.trunci {{.*}} : vector<8xi64> to vector<8xi32>
+func.func @large(%x: tensor<65537x65536xf32>, %seed: i64) -> tensor<65537x65536xf32> {
+  %y = nn.dropout %x, %seed probability 1.000000e-01 site 3 : tensor<65537x65536xf32>
+  return %y : tensor<65537x65536xf32>
+}
