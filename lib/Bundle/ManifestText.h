@@ -1,0 +1,40 @@
+//===- ManifestText.h - Words of the manifest's errors ----------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_BUNDLE_MANIFESTTEXT_H
+#define PST_LIB_BUNDLE_MANIFESTTEXT_H
+
+#include "pst/Bundle/Manifest.h"
+
+#include <string>
+#include <string_view>
+
+namespace pst::manifest {
+
+inline std::string quote(std::string_view text) {
+  return '"' + std::string(text) + '"';
+}
+
+[[noreturn]] inline void fail(const std::string &where,
+                              const std::string &what) {
+  throw ManifestError("manifest: " + where + ": " + what);
+}
+
+/// "f32[768,64]", or "f32" for a scalar.
+inline std::string spell(const TensorType &type) {
+  std::string text(name(type.element));
+  if (type.shape.empty())
+    return text;
+  text += '[';
+  for (size_t i = 0; i < type.shape.size(); ++i)
+    text += (i ? "," : "") + std::to_string(type.shape[i]);
+  return text + ']';
+}
+
+} // namespace pst::manifest
+
+#endif // PST_LIB_BUNDLE_MANIFESTTEXT_H
