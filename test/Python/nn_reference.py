@@ -7,10 +7,19 @@ not from the formulas that the kernels use. Shapes are those of the ops:
 activations are tokens x columns, token t belongs to sequence t // length.
 """
 
+import pathlib
+
 import numpy as np
 import torch
 
 import pst
+
+
+def cpus():
+    """This machine as it is, and, where it has wider vectors, as one with AVX2 alone."""
+    flags = pathlib.Path("/proc/cpuinfo")
+    wide = flags.exists() and " avx512f" in flags.read_text()
+    return ["", "x86-64-v3"] if wide else [""]
 
 
 def random(*shape, seed=0, scale=1.0):

@@ -49,7 +49,8 @@ def arguments(batch, length, heads, width):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("probability", [None, 0.1])
-def test_attention_and_backward(shape, probability):
+@pytest.mark.parametrize("cpu", reference.cpus())
+def test_attention_and_backward(shape, probability, cpu):
     batch, length, heads, _ = shape
     q, k, v, mask, g = arguments(*shape)
     keep = None
@@ -57,7 +58,7 @@ def test_attention_and_backward(shape, probability):
         keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
     inputs = reference.double(q, k, v)
     exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0)
-    compiled = reference.pst.compile(program(*shape, probability))
+    compiled = reference.pst.compile(program(*shape, probability), cpu=cpu)
     (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
     reference.close(y, exact, 2e-6)
     results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
