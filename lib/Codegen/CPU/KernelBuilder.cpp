@@ -55,9 +55,9 @@ Value KernelBuilder::subi(Value lhs, Value rhs) {
 }
 
 Value KernelBuilder::muli(Value lhs, int64_t rhs) {
-  return rhs == 1 ? lhs
-                  : Value(arith::MulIOp::create(*this, lhs, index(rhs),
-                                                kNoWrap));
+  return rhs == 1
+             ? lhs
+             : Value(arith::MulIOp::create(*this, lhs, index(rhs), kNoWrap));
 }
 
 Value KernelBuilder::divi(Value lhs, int64_t rhs) {
@@ -84,22 +84,21 @@ void KernelBuilder::loop(Value lower, Value upper, int64_t step,
   body(op.getInductionVar());
 }
 
-SmallVector<Value> KernelBuilder::loop(
-    Value lower, Value upper, int64_t step, ValueRange carried,
-    function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+SmallVector<Value>
+KernelBuilder::loop(Value lower, Value upper, int64_t step, ValueRange carried,
+                    function_ref<SmallVector<Value>(Value, ValueRange)> body) {
   auto op = scf::ForOp::create(*this, lower, upper, index(step), carried);
   InsertionGuard guard(*this);
   setInsertionPointToEnd(op.getBody());
-  SmallVector<Value> next =
-      body(op.getInductionVar(), op.getRegionIterArgs());
+  SmallVector<Value> next = body(op.getInductionVar(), op.getRegionIterArgs());
   scf::YieldOp::create(*this, next);
   return SmallVector<Value>(op.getResults());
 }
 
 void KernelBuilder::parallel(int64_t count, function_ref<void(Value)> body) {
-  auto op = scf::ParallelOp::create(*this, ValueRange{index(0)},
-                                    ValueRange{index(count)},
-                                    ValueRange{index(1)});
+  auto op =
+      scf::ParallelOp::create(*this, ValueRange{index(0)},
+                              ValueRange{index(count)}, ValueRange{index(1)});
   InsertionGuard guard(*this);
   setInsertionPoint(op.getBody()->getTerminator());
   body(op.getInductionVars()[0]);
