@@ -10,10 +10,12 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "pst/Compiler.h"
+#include "pst/Runtime/Memory.h"
 
 #include <nanobind/stl/string.h>
 
 #include <fstream>
+#include <link.h>
 #include <malloc.h>
 
 namespace nb = nanobind;
@@ -50,8 +52,8 @@ std::string sourceLine(const std::string &text, const std::string &file,
   std::ifstream fromFile;
   if (text.empty())
     fromFile.open(file);
-  std::istream &stream = text.empty() ? static_cast<std::istream &>(fromFile)
-                                      : fromText;
+  std::istream &stream =
+      text.empty() ? static_cast<std::istream &>(fromFile) : fromText;
   std::string line;
   for (unsigned i = 0; i < number; ++i)
     if (!std::getline(stream, line))
@@ -112,19 +114,42 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
     else if (name == "bundle")
       bundle = nb::cast<std::string>(value);
     else
-      throw nb::type_error(("there is no compiler option '" + name + "'").c_str());
+      throw nb::type_error(
+          ("there is no compiler option '" + name + "'").c_str());
   }
   return options;
 }
 
+/// Gives back the memory that the compiler has used: its heap, and the pages of
+/// its libraries' code, which the system reads again for the next compilation.
+/// A training run then needs little more than its plan.
+void forgetCompiler() {
+  malloc_trim(0);
+  dl_iterate_phdr(
+      [](dl_phdr_info *library, size_t, void *) {
+        StringRef name = library->dlpi_name;
+        if (!name.contains("libLLVM") && !name.contains("libMLIR"))
+          return 0;
+        for (int i = 0; i < library->dlpi_phnum; ++i) {
+          const auto &segment = library->dlpi_phdr[i];
+          if (segment.p_type == PT_LOAD && (segment.p_flags & PF_X) &&
+              !(segment.p_flags & PF_W))
+            pst::runtime::forgetPages(reinterpret_cast<const void *>(
+                                          library->dlpi_addr + segment.p_vaddr),
+                                      segment.p_memsz);
+        }
+        return 0;
+      },
+      nullptr);
+}
+
 /// Compiles what `load` makes, links it into this process, and writes a bundle
 /// if one is named.
-pst::python::PyProgram
-compileWith(const nb::dict &given, const std::string &text,
-            llvm::function_ref<OwningOpRef<ModuleOp>(
-                MLIRContext &, const pst::CompilerOptions &,
-                const std::string &file)>
-                load) {
+pst::python::PyProgram compileWith(
+    const nb::dict &given, const std::string &text,
+    llvm::function_ref<OwningOpRef<ModuleOp>(
+        MLIRContext &, const pst::CompilerOptions &, const std::string &file)>
+        load) {
   std::string file = "<text>", bundle;
   pst::CompilerOptions options = readOptions(given, file, bundle);
   FirstError error;
@@ -147,7 +172,7 @@ compileWith(const nb::dict &given, const std::string &text,
         code = pst::linkInProcess(*program, loc);
     }
   }
-  malloc_trim(0); // what the compiler used should not count in the run
+  forgetCompiler();
   if (failed(code))
     raise(error, text);
   std::map<std::string, pst::runtime::EntryFunction> functions(

@@ -18,10 +18,10 @@ namespace pst {
 using namespace mlir;
 using namespace pst;
 
-/// Ops that cost a pass over their result, and whose input their own backward
-/// keeps anyway.
+/// Ops that cost little beside the products around them, and whose inputs their
+/// own backward keeps anyway.
 static bool isCheap(Operation *op) {
-  return isa<nn::ActivationOp, nn::LayerNormOp>(op);
+  return isa<nn::ActivationOp, nn::AttentionOp, nn::LayerNormOp>(op);
 }
 
 namespace {

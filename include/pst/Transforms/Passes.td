@@ -79,11 +79,11 @@ def Autodiff : Pass<"pst-autodiff", "::mlir::ModuleOp"> {
 def Recompute : Pass<"pst-recompute", "::mlir::ModuleOp"> {
   let summary = "Recomputes cheap results in the backward instead of keeping them";
   let description = [{
-    In `@forward_backward`, an activation or a layer normalisation whose result
-    the backward reads is computed again right before it is read, so that its
-    buffer does not live from the forward to the backward. Its input, which its
-    own backward needs, is kept. For BERT this saves about a third of the
-    activations for about a hundredth of the time.
+    In `@forward_backward`, an activation, a layer normalisation or an attention
+    whose result the backward reads is computed again right before it is read,
+    so that its buffer does not live from the forward to the backward. Its
+    inputs, which its own backward needs, are kept. For BERT this saves over a
+    third of the activations for a few hundredths of the time.
 
     Before:
     ```mlir
