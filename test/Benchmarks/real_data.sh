@@ -19,7 +19,7 @@ run() { # NAME TASK FOLDER FLAG...
   shift 3
   $pst train --model_name_or_path "$model" --task_name "$task" \
     --train_file "$data/$folder/train.tsv" --validation_file "$data/$folder/dev.tsv" \
-    --max_train_samples 6400 --max_seq_length 48 --per_device_train_batch_size 32 --num_train_epochs 1 \
+    --max_train_samples 4800 --max_seq_length 48 --per_device_train_batch_size 32 --num_train_epochs 1 \
     --warmup_ratio 0.06 --eval_strategy epoch --save_strategy no --load_best_model_at_end \
     --output_dir "$output/$task-$name" --overwrite_output_dir "$@" >"$output/$task-$name.txt" 2>&1 ||
     { cat "$output/$task-$name.txt" >&2; exit 1; }
