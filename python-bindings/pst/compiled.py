@@ -12,6 +12,10 @@ import numpy as np
 
 from . import _pst, torch
 
+# What a Python process needs beside a program's plan, about: the interpreter,
+# NumPy, tokenizers, and what the compiler leaves behind.
+LIBRARY_BYTES = 112 * 2**20
+
 _NUMPY = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
 
 

@@ -62,5 +62,6 @@ std::string pst::runtime::formatMemoryPlan(const MemoryPlan &plan) {
   line("  activations", plan.activations, "");
   line("  workspace", plan.workspace, "");
   line("peak", plan.peak(), "");
+  line("libraries", kLibraryBytes, "(about, beside the plan)");
   return text;
 }

@@ -14,6 +14,10 @@
 
 namespace pst::runtime {
 
+/// What a process that runs a bundle needs beside the plan, about: the C++
+/// library, libomp, the bundle's code, the threads' stacks.
+inline constexpr int64_t kLibraryBytes = 16 << 20;
+
 /// Largest resident set of this process so far, in bytes (VmHWM).
 int64_t peakResidentBytes();
 /// Resident set of this process now, in bytes (VmRSS).
