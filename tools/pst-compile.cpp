@@ -134,9 +134,9 @@ int main(int argc, char **argv) {
       return 1;
     }
     FailureOr<pst::CompiledProgram> program = pst::compile(*module, options);
-    return failed(program) || failed(pst::writeBundle(
-                                  *program, output,
-                                  FileLineColLoc::get(&context, input, 0, 0)));
+    return failed(program) ||
+           failed(pst::writeBundle(*program, output,
+                                   FileLineColLoc::get(&context, input, 0, 0)));
   } else if (std::optional<pst::Stage> stage = pst::parseStage(emit)) {
     if (failed(pst::lowerTo(*module, *stage, options)))
       return 1;
@@ -148,8 +148,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   std::string message;
-  std::unique_ptr<llvm::ToolOutputFile> file =
-      openOutputFile(output, &message);
+  std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(output, &message);
   if (!file) {
     llvm::errs() << "error: " << message << "\n";
     return 1;

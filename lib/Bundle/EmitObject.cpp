@@ -32,7 +32,8 @@ pst::createTargetMachine(StringRef cpu, Location loc) {
   (void)initialized;
   llvm::Triple triple(llvm::sys::getProcessTriple());
   std::string error;
-  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  const llvm::Target *target =
+      llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target) {
     emitError(loc) << "cannot compile for " << triple.str() << ": " << error;
     return failure();

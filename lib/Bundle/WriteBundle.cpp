@@ -43,11 +43,12 @@ static LogicalResult link(StringRef object, StringRef library, Location loc) {
       break;
   }
   if (!linker)
-    return emitError(loc) << "no linker found: a bundle needs ld.lld-22, ld.lld "
-                             "or ld on the PATH (Debian: apt install lld-22)";
+    return emitError(loc)
+           << "no linker found: a bundle needs ld.lld-22, ld.lld "
+              "or ld on the PATH (Debian: apt install lld-22)";
   std::string message;
-  StringRef arguments[] = {*linker,  "-shared", "--build-id=none",
-                           "-o",     library,   object};
+  StringRef arguments[] = {*linker, "-shared", "--build-id=none",
+                           "-o",    library,   object};
   int code = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, {}, 0,
                                        0, &message);
   if (code != 0)

@@ -24,21 +24,20 @@ static void wrap(LLVM::LLVMFuncOp function) {
   Type pointer = LLVM::LLVMPointerType::get(builder.getContext());
   auto wrapper = LLVM::LLVMFuncOp::create(
       builder, ("pst_" + function.getSymName()).str(),
-      LLVM::LLVMFunctionType::get(
-          LLVM::LLVMVoidType::get(builder.getContext()), {pointer}));
+      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()),
+                                  {pointer}));
   Block *block = wrapper.addEntryBlock(builder);
   builder.setInsertionPointToStart(block);
   SmallVector<Value> arguments;
   for (auto [i, type] :
        llvm::enumerate(function.getFunctionType().getParams())) {
-    Value slot = LLVM::GEPOp::create(
-        builder, pointer, pointer, block->getArgument(0),
-        ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
+    Value slot =
+        LLVM::GEPOp::create(builder, pointer, pointer, block->getArgument(0),
+                            ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
     Value address = LLVM::LoadOp::create(builder, pointer, slot);
-    arguments.push_back(type == pointer
-                            ? address
-                            : Value(LLVM::LoadOp::create(builder, type,
-                                                         address)));
+    arguments.push_back(
+        type == pointer ? address
+                        : Value(LLVM::LoadOp::create(builder, type, address)));
   }
   LLVM::CallOp::create(builder, function, arguments);
   LLVM::ReturnOp::create(builder, ValueRange{});
@@ -52,7 +51,8 @@ struct WrapEntryPoints : pst::impl::WrapEntryPointsBase<WrapEntryPoints> {
     for (LLVM::LLVMFuncOp function : functions) {
       if (function.isExternal())
         continue;
-      if (!function.isPrivate() && function.getLinkage() == LLVM::Linkage::External)
+      if (!function.isPrivate() &&
+          function.getLinkage() == LLVM::Linkage::External)
         wrap(function);
       function.setLinkage(LLVM::Linkage::Internal);
       function.removeArgAttrsAttr(); // kinds and names are in the manifest

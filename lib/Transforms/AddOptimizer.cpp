@@ -55,9 +55,9 @@ void AddOptimizer::runOnOperation() {
 
   Builder types(&getContext());
   static const char *const names[] = {
-      "learning_rate", "beta1",           "beta2",           "epsilon",
-      "weight_decay",  "bias_correction1", "bias_correction2",
-      "max_grad_norm"};
+      "learning_rate",    "beta1",        "beta2",
+      "epsilon",          "weight_decay", "bias_correction1",
+      "bias_correction2", "max_grad_norm"};
   SmallVector<Type> arguments(std::size(names), types.getF32Type());
   Type norm = RankedTensorType::get({}, types.getF32Type());
   auto apply = func::FuncOp::create(module.getLoc(), "apply",
@@ -68,9 +68,9 @@ void AddOptimizer::runOnOperation() {
   apply.setResultAttr(0, "pst.name", types.getStringAttr("grad_norm"));
   OpBuilder builder = OpBuilder::atBlockEnd(apply.addEntryBlock());
   SmallVector<Value> operands(apply.getArguments());
-  auto adamw = AdamWOp::create(
-      builder, apply.getLoc(), norm, bytes / 4, decayedBytes / 4, operands[0],
-      operands[1], operands[2], operands[3], operands[4], operands[5],
-      operands[6], operands[7]);
+  auto adamw = AdamWOp::create(builder, apply.getLoc(), norm, bytes / 4,
+                               decayedBytes / 4, operands[0], operands[1],
+                               operands[2], operands[3], operands[4],
+                               operands[5], operands[6], operands[7]);
   func::ReturnOp::create(builder, apply.getLoc(), adamw.getGradNorm());
 }

@@ -101,9 +101,8 @@ static LogicalResult appendBackward(func::FuncOp function,
     }
   }
   ret->setOperands({loss});
-  function.setType(FunctionType::get(function.getContext(),
-                                     function.getArgumentTypes(),
-                                     {loss.getType()}));
+  function.setType(FunctionType::get(
+      function.getContext(), function.getArgumentTypes(), {loss.getType()}));
   return success();
 }
 
@@ -140,8 +139,8 @@ struct Autodiff : pst::impl::AutodiffBase<Autodiff> {
         removeDropout(forward);
       return;
     }
-    bool trains = llvm::any_of(
-        module.getOps<ParameterOp>(), [](ParameterOp parameter) {
+    bool trains =
+        llvm::any_of(module.getOps<ParameterOp>(), [](ParameterOp parameter) {
           return parameter.getRole() == ParameterRole::Trainable;
         });
     if (!forward || !trains || symbols.lookup("forward_backward"))

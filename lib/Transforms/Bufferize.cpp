@@ -24,8 +24,7 @@ namespace {
 
 /// pst.load -> pst.buffer. Only a gradient may be written through the value:
 /// `pst.accumulate` adds in place.
-struct LoadModel
-    : BufferizableOpInterface::ExternalModel<LoadModel, LoadOp> {
+struct LoadModel : BufferizableOpInterface::ExternalModel<LoadModel, LoadOp> {
   AliasingOpOperandList getAliasingOpOperands(Operation *, Value,
                                               const AnalysisState &) const {
     return {};
@@ -58,9 +57,8 @@ struct SpaceModel
                           const BufferizationOptions &,
                           BufferizationState &) const {
     auto space = cast<SpaceOp>(op);
-    replaceOpWithNewBufferizedOp<SpaceOp>(rewriter, op,
-                                          bufferTypeOf(space.getResult()),
-                                          space.getSpaceAttr());
+    replaceOpWithNewBufferizedOp<SpaceOp>(
+        rewriter, op, bufferTypeOf(space.getResult()), space.getSpaceAttr());
     return success();
   }
 };

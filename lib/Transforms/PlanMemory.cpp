@@ -39,7 +39,7 @@ namespace {
 
 struct Buffer {
   memref::AllocOp alloc;
-  int64_t size = 0; // bytes, aligned
+  int64_t size = 0;            // bytes, aligned
   int64_t first = 0, last = 0; // ops of the entry block, both included
   bool workspace = false;
   int64_t offset = 0;
@@ -100,9 +100,8 @@ private:
 
 /// Names the inputs, and turns each returned buffer into an output argument:
 /// a buffer allocated here is written in place, another one copied.
-LogicalResult
-PlanMemory::returnThroughArguments(func::FuncOp function,
-                                   EntryArguments &arguments) {
+LogicalResult PlanMemory::returnThroughArguments(func::FuncOp function,
+                                                 EntryArguments &arguments) {
   Builder builder(&getContext());
   for (unsigned i = 0; i < function.getNumArguments(); ++i) {
     if (!function.getArgAttr(i, "pst.name"))
@@ -136,8 +135,8 @@ PlanMemory::returnThroughArguments(func::FuncOp function,
     }
   }
   ret->setOperands({});
-  function.setType(FunctionType::get(&getContext(),
-                                     function.getArgumentTypes(), {}));
+  function.setType(
+      FunctionType::get(&getContext(), function.getArgumentTypes(), {}));
   function.removeResAttrsAttr();
   return success();
 }
@@ -158,8 +157,8 @@ FailureOr<SmallVector<Buffer>> PlanMemory::collect(func::FuncOp function) {
     }
     Buffer buffer;
     buffer.alloc = alloc;
-    buffer.size = llvm::alignTo(std::max<int64_t>(bytesOf(type), 1),
-                                kAlignment);
+    buffer.size =
+        llvm::alignTo(std::max<int64_t>(bytesOf(type), 1), kAlignment);
     buffer.first = order.size();
     for (Value view : views.resolve(alloc))
       for (OpOperand &use : view.getUses()) {
@@ -252,8 +251,8 @@ void PlanMemory::resolveNames(func::FuncOp function,
     else
       buffer = viewOf(builder, op.getLoc(),
                       parameter.getRole() == ParameterRole::State ? "state"
-                      : op.getPart() == Part::Gradient   ? "gradient"
-                                                         : "trainable",
+                      : op.getPart() == Part::Gradient            ? "gradient"
+                                                                  : "trainable",
                       parameter.getOffset().value_or(0), type);
     op.replaceAllUsesWith(buffer);
     op.erase();
@@ -316,15 +315,15 @@ void PlanMemory::runOnOperation() {
   for (Entry &entry : entries) {
     if (entry.buffers.empty())
       continue;
-    Value arena = entry.arguments->get(
-        "space", "arena", MemRefType::get({worst.bytes}, i8));
+    Value arena = entry.arguments->get("space", "arena",
+                                       MemRefType::get({worst.bytes}, i8));
     for (Buffer &buffer : entry.buffers) {
       OpBuilder at(buffer.alloc);
       Location loc = buffer.alloc.getLoc();
       Value start = arith::ConstantIndexOp::create(at, loc, buffer.offset);
       MemRefType type = buffer.alloc.getType();
-      Value view = memref::ViewOp::create(at, loc, type, arena, start,
-                                          ValueRange{});
+      Value view =
+          memref::ViewOp::create(at, loc, type, arena, start, ValueRange{});
       buffer.alloc.replaceAllUsesWith(view);
       buffer.alloc.erase();
     }

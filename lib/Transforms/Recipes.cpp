@@ -75,8 +75,7 @@ static Recipe pstRecipe(const SparsifyOptions &options) {
     score = "%score2";
   }
   recipe.criterion = "pst.criterion @pst(" + arguments + ") {\n" + body +
-                     "  pst.yield weight " + weight + " score " + score +
-                     "\n}";
+                     "  pst.yield weight " + weight + " score " + score + "\n}";
   return recipe;
 }
 
@@ -84,9 +83,8 @@ static Recipe loraRecipe(const SparsifyOptions &options) {
   using Shape = RecipeTensor::Shape;
   Recipe recipe;
   recipe.name = "lora";
-  recipe.tensors = {
-      {".pst_U", Shape::RowsByRank, options.weightRank, 1.0},
-      {".pst_V", Shape::RankByColumns, options.weightRank, 0.0}};
+  recipe.tensors = {{".pst_U", Shape::RowsByRank, options.weightRank, 1.0},
+                    {".pst_V", Shape::RankByColumns, options.weightRank, 0.0}};
   recipe.criterion = "pst.criterion @lora(%w: dense, %uv: lowrank) {\n"
                      "  %beta = " +
                      constant(options.beta) +

@@ -38,8 +38,7 @@ struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
 private:
   FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
   Layer declareLayer(ParameterOp weight, const Recipe &recipe, bool hasScore);
-  void rewriteUses(ParameterOp weight, Layer layer,
-                   CriterionOp criterion);
+  void rewriteUses(ParameterOp weight, Layer layer, CriterionOp criterion);
   void addSelect(ArrayRef<Layer> layers, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
 };
@@ -101,28 +100,25 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
       shape = {n, m};
       break;
     }
-    layer.tensors.push_back(
-        declare(tensor.suffix, ParameterRole::Trainable,
-                RankedTensorType::get(shape, f32),
-                tensor.stddev != 0.0 ? InitializerKind::Normal
-                                     : InitializerKind::Zeros,
-                tensor.stddev, /*decay=*/true));
+    layer.tensors.push_back(declare(
+        tensor.suffix, ParameterRole::Trainable,
+        RankedTensorType::get(shape, f32),
+        tensor.stddev != 0.0 ? InitializerKind::Normal : InitializerKind::Zeros,
+        tensor.stddev, /*decay=*/true));
   }
   SmallVector<NamedAttribute> record;
   auto note = [&](StringRef key, StringRef name) {
-    record.push_back(
-        builder.getNamedAttr(key, builder.getStringAttr(name)));
+    record.push_back(builder.getNamedAttr(key, builder.getStringAttr(name)));
   };
   if (hasScore) {
     // Until the first selection everything stays.
-    layer.threshold =
-        declare(".pst_threshold", ParameterRole::State,
-                RankedTensorType::get({}, f32), InitializerKind::Constant,
-                -std::numeric_limits<float>::max(), false);
-    layer.cut = declare(".pst_cut", ParameterRole::State,
-                        RankedTensorType::get({}, builder.getI64Type()),
-                        InitializerKind::Constant,
-                        static_cast<double>(n * m), false);
+    layer.threshold = declare(
+        ".pst_threshold", ParameterRole::State, RankedTensorType::get({}, f32),
+        InitializerKind::Constant, -std::numeric_limits<float>::max(), false);
+    layer.cut =
+        declare(".pst_cut", ParameterRole::State,
+                RankedTensorType::get({}, builder.getI64Type()),
+                InitializerKind::Constant, static_cast<double>(n * m), false);
   }
   note("threshold", hasScore ? layer.threshold.getSymName() : "");
   note("cut", hasScore ? layer.cut.getSymName() : "");
@@ -183,8 +179,7 @@ void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
     Location loc = layer.tensors.front().getLoc();
     SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
     auto select = TopKThresholdOp::create(
-        builder, loc,
-        TypeRange{layer.threshold.getType(), layer.cut.getType()},
+        builder, loc, TypeRange{layer.threshold.getType(), layer.cut.getType()},
         criterion.getSymName(), factors, function.getArgument(0));
     StoreOp::create(builder, loc, select.getThreshold(),
                     layer.threshold.getSymName());
@@ -226,8 +221,8 @@ void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
 
 void Sparsify::runOnOperation() {
   ModuleOp module = getOperation();
-  SparsifyOptions options{method, weightRank,      maskRank, beta,
-                          alpha1, alpha2,          detachMagnitude};
+  SparsifyOptions options{method, weightRank, maskRank,       beta,
+                          alpha1, alpha2,     detachMagnitude};
   SmallVector<ParameterOp> weights;
   for (auto parameter : module.getOps<ParameterOp>())
     if (parameter->hasAttr("pst.sparsify"))
@@ -241,8 +236,7 @@ void Sparsify::runOnOperation() {
         << method << "': pst, dense, lora, map and mvp are known";
     return signalPassFailure();
   }
-  if (weightRank < 0 || maskRank < 0 ||
-      (method == "lora" && weightRank == 0)) {
+  if (weightRank < 0 || maskRank < 0 || (method == "lora" && weightRank == 0)) {
     module.emitError("rank must be positive (0 leaves a term of pst out), but "
                      "got weight rank ")
         << weightRank << " and mask rank " << maskRank;

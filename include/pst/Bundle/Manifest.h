@@ -118,10 +118,10 @@ struct EntryPoint {
 
 /// Bytes by kind, known before anything runs.
 struct MemoryPlan {
-  int64_t frozen = 0;      // mapped model files, tensors that are used
-  int64_t trainable = 0;   // factors, head
+  int64_t frozen = 0;    // mapped model files, tensors that are used
+  int64_t trainable = 0; // factors, head
   int64_t gradients = 0;
-  int64_t optimizer = 0;   // both moments
+  int64_t optimizer = 0; // both moments
   int64_t state = 0;
   int64_t activations = 0; // of the arena, at its peak
   int64_t workspace = 0;   // of the arena, at its peak

@@ -39,8 +39,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     cpu::populateTopKThresholdKernels(patterns, context);
     FrozenRewritePatternSet frozen(std::move(patterns));
     // Functions made on the way are kernels and hold nothing to lower.
-    SmallVector<func::FuncOp> functions(
-        getOperation().getOps<func::FuncOp>());
+    SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
     for (func::FuncOp function : functions)
       walkAndApplyPatterns(function, frozen);
   }
