@@ -186,6 +186,7 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
       convertToF32(tensor, static_cast<float *>(target));
     else
       std::memcpy(target, tensor.data, tensor.numBytes);
+    forgetPages(tensor.data, tensor.numBytes);
     checkFinite(parameter, target, *modelFiles);
     digestBits += tensorDigest(parameter, target);
     return;
