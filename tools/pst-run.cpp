@@ -239,7 +239,7 @@ struct ExportCommand {
                         "Trained parameters: a checkpoint's directory");
     command->add_option("--output_dir", options.outputDir, "Where to write")
         ->required();
-    command->add_flag("--overwrite", options.overwrite,
+    command->add_flag("--overwrite_output_dir", options.overwrite,
                       "Replace a model that lies there");
     command->add_option("--config_updates", options.configUpdates,
                         "Keys for config.json, as a JSON object");

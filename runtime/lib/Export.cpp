@@ -237,7 +237,7 @@ void checkTarget(const ExportOptions &options, const Model &model) {
   if (!options.overwrite)
     throw Error(target.string() +
                 ": exists and is not empty; choose another directory, or allow "
-                "it to be replaced (--overwrite)");
+                "it to be replaced (--overwrite_output_dir)");
   if (!fs::exists(target / "model.safetensors") ||
       !fs::exists(target / "config.json"))
     throw Error(target.string() + ": is not an exported model (it lacks "
