@@ -145,6 +145,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createAddOptimizer());
     break;
   case Stage::Kernels: {
+    passes.addPass(createChooseProducts({options.products}));
     EmitCPUKernelsOptions kernels;
     kernels.vectorWidth = options.vectorWidth;
     passes.addPass(createEmitCPUKernels(kernels));
@@ -152,6 +153,8 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   }
   case Stage::Memory:
     buildMemory(passes);
+    if (options.profile)
+      passes.addPass(createProfileLaunches());
     break;
   case Stage::LLVM:
     buildLLVM(passes);

@@ -107,8 +107,14 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       options.training = nb::cast<bool>(value);
     else if (name == "recompute")
       options.recompute = nb::cast<bool>(value);
+    else if (name == "products")
+      options.products = nb::cast<std::string>(value);
+    else if (name == "profile")
+      options.profile = nb::cast<bool>(value);
     else if (name == "cpu")
       options.cpu = nb::cast<std::string>(value);
+    else if (name == "vector_width")
+      options.vectorWidth = integer();
     else if (name == "file")
       file = nb::cast<std::string>(value);
     else if (name == "bundle")

@@ -50,6 +50,13 @@ static cl::opt<bool> inference("inference", cl::init(false),
 static cl::opt<bool> recompute("recompute", cl::init(true),
                                cl::desc("recompute what is cheap in the "
                                         "backward instead of keeping it"));
+static cl::opt<std::string>
+    products("products", cl::init("auto"),
+             cl::desc("how masked weights enter their products: auto, packed, "
+                      "buffer or compressed"));
+static cl::opt<bool> profile("profile", cl::init(false),
+                             cl::desc("measure the time of each kernel; "
+                                      "pst-bench step --profile prints it"));
 static cl::opt<bool> planOnly("plan-only", cl::init(false),
                               cl::desc("print the memory plan; needs no "
                                        "weights, only config.json"));
@@ -107,6 +114,8 @@ int main(int argc, char **argv) {
     options.model.dropout = dropout;
   options.training = !inference;
   options.recompute = recompute;
+  options.products = products;
+  options.profile = profile;
   options.cpu = cpu;
 
   DialectRegistry registry;

@@ -53,6 +53,13 @@ struct CompilerOptions {
   // Whether the backward recomputes what is cheap (-pst-recompute).
   bool recompute = true;
 
+  // How masked weights enter their products (-pst-choose-products): auto,
+  // packed, buffer or compressed.
+  std::string products = "auto";
+
+  // Whether the program measures its kernels (-pst-profile-launches).
+  bool profile = false;
+
   // Batch, length and head of a model directory, fixed at compile time.
   ImportOptions model;
 

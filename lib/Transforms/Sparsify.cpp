@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Parser/Parser.h"
@@ -39,6 +40,7 @@ private:
   FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
   Layer declareLayer(ParameterOp weight, const Recipe &recipe, bool hasScore);
   void rewriteUses(ParameterOp weight, Layer layer, CriterionOp criterion);
+  ParameterOp declareSparsity();
   void addSelect(ArrayRef<Layer> layers, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
 };
@@ -159,6 +161,19 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
   });
 }
 
+/// What the masks prune now: products choose their form by it.
+ParameterOp Sparsify::declareSparsity() {
+  auto builder = OpBuilder::atBlockBegin(getOperation().getBody());
+  auto parameter = ParameterOp::create(
+      builder, getOperation().getLoc(), "pst_sparsity", ParameterRole::State,
+      InitializerAttr::get(&getContext(), InitializerKind::Zeros, "",
+                           APFloat(0.0)),
+      RankedTensorType::get({}, builder.getF32Type()), /*offset=*/nullptr,
+      /*decay=*/false);
+  parameter->setAttr("pst.sparsity", builder.getUnitAttr());
+  return parameter;
+}
+
 static func::FuncOp addFunction(ModuleOp module, StringRef name,
                                 FunctionType type) {
   auto function = func::FuncOp::create(module.getLoc(), name, type);
@@ -167,9 +182,11 @@ static func::FuncOp addFunction(ModuleOp module, StringRef name,
   return function;
 }
 
-/// @select: thresholds of all layers, to state.
+/// @select: thresholds of all layers, and the sparsity they were found for, to
+/// state.
 void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
   Builder types(&getContext());
+  ParameterOp sparsity = declareSparsity();
   func::FuncOp function =
       addFunction(getOperation(), "select",
                   types.getFunctionType({types.getF64Type()}, {}));
@@ -178,14 +195,23 @@ void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
   for (Layer layer : layers) {
     Location loc = layer.tensors.front().getLoc();
     SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
+    Value previous = LoadOp::create(builder, loc, layer.threshold);
     auto select = TopKThresholdOp::create(
         builder, loc, TypeRange{layer.threshold.getType(), layer.cut.getType()},
-        criterion.getSymName(), factors, function.getArgument(0));
+        criterion.getSymName(), factors, function.getArgument(0), previous);
     StoreOp::create(builder, loc, select.getThreshold(),
                     layer.threshold.getSymName());
     StoreOp::create(builder, loc, select.getCut(), layer.cut.getSymName());
   }
-  func::ReturnOp::create(builder, function.getLoc());
+  Location loc = function.getLoc();
+  Value rounded = arith::TruncFOp::create(builder, loc, types.getF32Type(),
+                                          function.getArgument(0));
+  StoreOp::create(
+      builder, loc,
+      tensor::FromElementsOp::create(
+          builder, loc, cast<RankedTensorType>(sparsity.getType()), rounded),
+      sparsity.getSymName());
+  func::ReturnOp::create(builder, loc);
 }
 
 /// @materialize: the merged weights under their masks, one result each.

@@ -67,6 +67,26 @@ func.func @layer(%x: {x}, %dy: {y}, %bias: tensor<{rows}xf32>, {arguments}{", %t
 }}""")
 
 
+def compile_products(criterion, factors, tokens, products, lanes, form="packed"):
+    """(x, dy, bias, factors..., tau, cut[, sparsity]) -> y, dx, masked weight."""
+    rows, columns = factors[0].shape
+    types, names, arguments, threshold = uses(factors, True)
+    adaptive = form == "adaptive"
+    threshold += "" if form == "packed" else f" as {form}" + (" sparsity(%s)" if adaptive else "")
+    x, y, w = (f"tensor<{shape}xf32>" for shape in (f"{tokens}x{columns}", f"{tokens}x{rows}", f"{rows}x{columns}"))
+    return compiled(
+        f"""{criterion.text("c")}
+func.func @layer(%x: {x}, %dy: {y}, %bias: tensor<{rows}xf32>, {arguments}, %tau: tensor<f32>, %cut: tensor<i64>{", %s: tensor<f32>" if adaptive else ""}) -> ({y}, {x}, {w}) {{
+  %y = pst.masked_matmul %x, @c({names}){threshold} bias(%bias) : {x}, ({types}) bias tensor<{rows}xf32> -> {y}
+  %dx = pst.masked_matmul %dy, @c({names}) transposed{threshold} : {y}, ({types}) -> {x}
+  %w = pst.masked_weight @c({names}) threshold(%tau, %cut) : ({types}) -> {w}
+  return %y, %dx, %w : {y}, {x}, {w}
+}}""",
+        products=products,
+        vector_width=lanes,
+    )
+
+
 def compile_export(criterion, factors):
     rows, columns = factors[0].shape
     types, names, arguments, threshold = uses(factors, True)
@@ -144,6 +164,53 @@ def test_layer_against_the_formulas(name, shape):
     adjoints = numeric_adjoints(criterion, values, gradient * keep, gradient * weight)
     for i, expected in enumerate(fold(criterion, factors, adjoints)):
         close(gradients[i], expected, 1e-5, f"gradient of factor tensor {i}")
+
+
+# Tokens around the panel of 64, rows and columns around the cells of 64 x 128, a depth of two packings.
+SPARSE_SHAPES = [(1, 1, 1), (1, 37, 7), (41, 1, 64), (23, 29, 70), (130, 257, 65), (64, 128, 16), (70, 1601, 90)]
+
+
+@pytest.mark.parametrize("rows,columns,tokens", SPARSE_SHAPES)
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_every_form_of_the_product(rows, columns, tokens, sparsity, lanes):
+    """Evaluated in the packing, written to a buffer, compressed: the same numbers but for rounding."""
+    rng = np.random.default_rng(rows + columns + tokens)
+    criterion = CRITERIA["pst"]
+    factors = random_factors(criterion, rows, columns, 3, rng)
+    x = rng.standard_normal((tokens, columns)).astype(np.float32)
+    dy = rng.standard_normal((tokens, rows)).astype(np.float32)
+    bias = rng.standard_normal(rows).astype(np.float32)
+    tau, cut = compile_selection(criterion, factors)(*factors, sparsity)
+    for products in ("packed", "buffer", "compressed"):
+        y, dx, weight = both_threads(
+            compile_products(criterion, factors, tokens, products, lanes), x, dy, bias, *factors, tau, cut
+        )
+        weight = weight.astype(np.float64)
+        assert (weight != 0).sum() == kept(sparsity, rows, columns)
+        close(y, x @ weight.T + bias, 3e-6, f"y, {products}", bias)
+        close(dx, dy @ weight, 3e-6, f"dx, {products}")
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.7, 0.95])
+def test_the_adaptive_product_takes_the_form_of_the_sparsity(sparsity):
+    rng = np.random.default_rng(5)
+    criterion = CRITERIA["pst"]
+    rows, columns, tokens = 200, 1000, 128  # as deep as two blocks of a dense product, whose sums differ in rounding
+    factors = random_factors(criterion, rows, columns, 3, rng)
+    x = rng.standard_normal((tokens, columns)).astype(np.float32)
+    dy = rng.standard_normal((tokens, rows)).astype(np.float32)
+    bias = rng.standard_normal(rows).astype(np.float32)
+    tau, cut = compile_selection(criterion, factors)(*factors, sparsity)
+    share = np.array(sparsity, np.float32)
+    forms = {
+        form: compile_products(criterion, factors, tokens, "packed", 8, form)(x, dy, bias, *factors, tau, cut, *given)
+        for form, given in (("packed", ()), ("compressed", ()), ("adaptive", (share,)))
+    }
+    taken = "compressed" if sparsity >= 0.7 else "packed"
+    for adaptive, expected in zip(forms["adaptive"], forms[taken]):
+        assert adaptive.tobytes() == expected.tobytes()
+    assert forms["packed"][0].tobytes() != forms["compressed"][0].tobytes()  # so the choice shows
 
 
 @pytest.mark.parametrize("wrt", [[0], [1], [2], [5, 6], [3, 4], [1, 2, 3, 4, 5, 6]])

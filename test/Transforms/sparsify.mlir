@@ -7,6 +7,7 @@
 // A marked weight gets the factors of the method; a term whose rank or factor
 // is zero is left out (the paper's ablations); other layers stay as they are.
 
+// CHECK: pst.parameter @pst_sparsity state init<zeros> {pst.sparsity} : tensor<f32>
 // UV: pst.criterion @pst(%[[W:.*]]: dense, %[[UV:.*]]: lowrank) {
 // UV: %[[S:.*]] = math.absf
 // UV: pst.yield weight %{{.*}} score %[[S]]
@@ -23,6 +24,7 @@
 // CHECK: %[[TAU:.*]], %[[CUT:.*]] = pst.topk_threshold @pst
 // CHECK: pst.store %[[TAU]], @a.pst_threshold : tensor<f32>
 // CHECK: pst.store %[[CUT]], @a.pst_cut : tensor<i64>
+// CHECK: pst.store %{{.*}}, @pst_sparsity : tensor<f32>
 // CHECK-LABEL: func.func @materialize(
 // CHECK: pst.masked_weight @pst
 

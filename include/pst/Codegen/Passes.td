@@ -35,10 +35,68 @@ def EmitCPUKernels : Pass<"pst-emit-cpu-kernels", "::mlir::ModuleOp"> {
   ];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+    "::mlir::LLVM::LLVMDialect",
     "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
     "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
     "::mlir::vector::VectorDialect", "::pst::PSTDialect"
   ];
+}
+
+def ProfileLaunches : Pass<"pst-profile-launches", "::mlir::ModuleOp"> {
+  let summary = "Measures the time of each kernel";
+  let description = [{
+    Reads the clock (`omp_get_wtime`) before and after each launch and each
+    entry point as a whole, and sums seconds and calls by kernel. The new entry
+    point `profile` has one output `f64[2]` for each, named after it, into which
+    it writes both sums, and sets them back to zero. Launches must be on
+    buffers; two entry points must not run at the same time.
+
+    Before:
+    ```mlir
+    func.func @f(%x: memref<3xf32>, %y: memref<3xf32>) {
+      pst.launch @k ins(%x : memref<3xf32>) outs(%y : memref<3xf32>)
+    ```
+    After:
+    ```mlir
+    func.func @profile(%f: memref<2xf64> {pst.kind = "output", pst.name = "entry point f"},
+                       %k: memref<2xf64> {pst.kind = "output", pst.name = "k"}) { ... }
+    func.func @f(%x: memref<3xf32>, %y: memref<3xf32>) {
+      %since = call @omp_get_wtime() : () -> f64
+      pst.launch @k ins(%x : memref<3xf32>) outs(%y : memref<3xf32>)
+      %now = call @omp_get_wtime() : () -> f64
+      ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect",
+                           "::mlir::memref::MemRefDialect"];
+}
+
+def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
+  let summary = "Chooses how masked weights enter their products";
+  let description = [{
+    A masked weight can be evaluated in the packing of a dense product
+    (`packed`), be written to a buffer that all layers share, one after the
+    other (`buffer`), or be compressed to its kept elements for a product of
+    sparse by dense (`compressed`). `auto` takes the packing, and where there
+    are enough tokens to pay for the compressing lets the kernel decide at each
+    call, by the sparsity that `@select` was given last.
+
+    Before:
+    ```mlir
+    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) : ...
+    ```
+    After:
+    ```mlir
+    %s = pst.load @pst_sparsity : tensor<f32>
+    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) as adaptive sparsity(%s) : ...
+    ```
+  }];
+  let options = [
+    Option<"products", "products", "std::string", /*default=*/"\"auto\"",
+           "auto, packed, buffer or compressed">
+  ];
+  let dependentDialects = ["::pst::PSTDialect", "::pst::nn::NNDialect"];
 }
 
 def LowerLaunches : Pass<"pst-lower-launches", "::mlir::ModuleOp"> {

@@ -45,7 +45,9 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",
-                           "::mlir::math::MathDialect", "::pst::PSTDialect"];
+                           "::mlir::math::MathDialect",
+                           "::mlir::tensor::TensorDialect",
+                           "::pst::PSTDialect"];
 }
 
 def Autodiff : Pass<"pst-autodiff", "::mlir::ModuleOp"> {

@@ -72,9 +72,9 @@ int64_t GemmBlocking::packedSizeB() const {
 // Packing
 //===----------------------------------------------------------------------===//
 
-/// Transposes a square of lanes.size() vectors of as many lanes: at each step
-/// the off-diagonal quarters of every square of 2h lanes change places.
-static void transpose(KernelBuilder &b, MutableArrayRef<Value> rows) {
+// At each step the off-diagonal quarters of every square of 2h lanes change
+// places.
+void pst::cpu::transpose(KernelBuilder &b, MutableArrayRef<Value> rows) {
   int64_t lanes = rows.size();
   for (int64_t half = lanes / 2; half; half /= 2) {
     SmallVector<int64_t> low, high;

@@ -62,6 +62,9 @@ struct GemmBlocking {
   int64_t packedSizeB() const;
 };
 
+/// Transposes a square: as many vectors as each has lanes.
+void transpose(KernelBuilder &b, llvm::MutableArrayRef<Value> rows);
+
 /// Where a matrix's panels go: element (k, c) of the panel at `base` lies at
 /// base + k * width + c.
 struct PanelBuffer {

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
@@ -276,6 +277,27 @@ Value KernelBuilder::maxLanes(Value value) {
     return value;
   return vector::ReductionOp::create(*this, vector::CombiningKind::MAXIMUMF,
                                      value);
+}
+
+// Not vector.compressstore: to memory, the instruction takes a hundred cycles
+// on some machines; between registers, two.
+Value KernelBuilder::compress(Value value, Value mask) {
+  auto type = cast<VectorType>(value.getType());
+  Value zero = arith::ConstantOp::create(*this, getZeroAttr(type));
+  return LLVM::CallIntrinsicOp::create(*this, type,
+                                       getStringAttr("llvm.experimental.vector.compress"),
+                                       ValueRange{value, mask, zero})
+      .getResult(0);
+}
+
+Value KernelBuilder::countLanes(Value mask) {
+  int64_t lanes = lanesOf(mask);
+  Type bits = getIntegerType(lanes);
+  Value word = vector::ExtractOp::create(
+      *this, vector::BitCastOp::create(*this, VectorType::get(1, bits), mask),
+      0);
+  return arith::IndexCastUIOp::create(*this, getIndexType(),
+                                      math::CtPopOp::create(*this, word));
 }
 
 Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type element) {

@@ -113,6 +113,11 @@ public:
   Value sumLanes(Value value);
   /// The largest lane.
   Value maxLanes(Value value);
+  /// The lanes of `value` where `mask` is set, moved to the front; the lanes
+  /// after them are zero.
+  Value compress(Value value, Value mask);
+  /// How many lanes of a mask are set, an index.
+  Value countLanes(Value mask);
   /// Scratch on the stack of the executing thread, 64-byte aligned.
   Value stackBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
   /// The same buffer (of static shape) as one row.

@@ -7,6 +7,7 @@
 
 #include "Gemm.h"
 #include "KernelContext.h"
+#include "SparseMatmul.h"
 #include "VirtualWeight.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -77,52 +78,154 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
   }
 };
 
-/// Y = X (M * W')^T + bias, or Y = X (M * W'): the weight is evaluated by the
-/// packing, each element once.
-struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
-  using KernelPattern::KernelPattern;
-  LogicalResult matchAndRewrite(MaskedMatmulOp op,
-                                PatternRewriter &rewriter) const override {
-    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    GemmBlocking blocking(dim(op.getResult(), 0), dim(op.getResult(), 1),
-                          dim(op.getInput(), 1), context.lanes());
-    SmallVector<Value> inputs{op.getInput()};
+/// Y = X (M * W')^T + bias, or Y = X (M * W'), in the op's form: dense by
+/// dense, where the packing evaluates each element of the weight once; sparse
+/// by dense, where the compressing does; or one of the two, by the sparsity.
+class MaskedProduct {
+public:
+  MaskedProduct(MaskedMatmulOp op, KernelContext &context)
+      : op(op), context(context),
+        criterion(context.getCriterion(op.getCriterionAttr())),
+        form(op.getForm()),
+        dense(tokens(), outputs(), depth(), context.lanes()),
+        sparse(tokens(), outputs(), depth(), context.lanes(), density()) {
+    inputs.push_back(op.getInput());
     llvm::append_range(inputs, op.getFactors());
     if (op.getThreshold())
       llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
     if (op.getBias())
       inputs.push_back(op.getBias());
-    context.replaceByLaunch(
-        rewriter, op,
-        "masked_matmul_" + std::to_string(dim(op.getInput(), 0)) + "_" +
-            criterionName(criterion, op.getFactors()) +
-            (op.getThreshold() ? "_threshold" : "") +
-            (op.getBias() ? "_bias" : "") +
-            (op.getTransposed() ? "_transposed" : ""),
-        inputs, workspaceType(blocking, rewriter),
-        [&](KernelBuilder &b, ValueRange arguments) {
-          size_t next = 1 + op.getFactors().size();
-          Value threshold, cut, bias;
-          if (op.getThreshold()) {
-            threshold = b.load(arguments[next++], {});
-            cut = b.load(arguments[next++], {});
-          }
-          if (op.getBias())
-            bias = arguments[next++];
-          VirtualWeight weight(criterion,
-                               arguments.slice(1, op.getFactors().size()),
-                               threshold, cut);
-          MatrixReader reader{
-              weight.getRows(), weight.getColumns(),
-              [&](KernelBuilder &b, Value row, Value column, int64_t lanes) {
-                return weight.maskedWeight(b, row, column, lanes);
-              }};
-          emitGemm(b, blocking,
-                   {MatrixReader::of(arguments[0]), reader,
-                    /*transposeA=*/false,
-                    /*transposeB=*/!op.getTransposed()},
-                   bias, arguments[next], arguments[next + 1]);
-        });
+  }
+
+  void replace(PatternRewriter &rewriter) {
+    SmallVector<RankedTensorType> workspaces = workspaceTypes(rewriter);
+    std::string name = "masked_matmul_" + std::to_string(tokens()) + "_" +
+                       criterionName(criterion, op.getFactors()) +
+                       (op.getThreshold() ? "_threshold" : "") +
+                       (op.getBias() ? "_bias" : "") +
+                       (op.getTransposed() ? "_transposed" : "");
+    SmallVector<Value> operands(inputs);
+    if (form == ProductForm::Adaptive)
+      operands.push_back(op.getSparsity());
+    context.replaceByLaunch(rewriter, op,
+                            form == ProductForm::Packed
+                                ? name
+                                : name + "_" + stringifyProductForm(form).str(),
+                            operands, workspaces,
+                            [&](KernelBuilder &b, ValueRange arguments) {
+                              switch (form) {
+                              case ProductForm::Packed:
+                                return emitDense(b, arguments);
+                              case ProductForm::Compressed:
+                                return emitSparse(b, arguments);
+                              case ProductForm::Adaptive:
+                                return emitChoice(b, name, arguments);
+                              }
+                            });
+  }
+
+private:
+  int64_t tokens() { return dim(op.getResult(), 0); }
+  int64_t outputs() { return dim(op.getResult(), 1); }
+  int64_t depth() { return dim(op.getInput(), 1); }
+  /// Percent of the weight that compressing must have room for.
+  int64_t density() {
+    return form == ProductForm::Adaptive
+               ? SparseBlocking::profitableDensity(tokens(), outputs(), depth())
+               : 100;
+  }
+
+  /// The first serves as packed block and as values.
+  SmallVector<RankedTensorType> workspaceTypes(OpBuilder &builder) {
+    if (form == ProductForm::Packed)
+      return {workspaceType(dense, builder)};
+    SmallVector<RankedTensorType> types =
+        CompressedMatrix::types(sparse, builder);
+    if (form == ProductForm::Adaptive)
+      types.front() = RankedTensorType::get(
+          std::max(dense.packedSizeB(), sparse.capacity()),
+          builder.getF32Type());
+    return types;
+  }
+
+  /// What a kernel of either form gets: the inputs, the result, workspaces.
+  struct Arguments {
+    MatrixReader input, weight;
+    Value bias, result;
+    ValueRange workspaces;
+  };
+  Arguments read(KernelBuilder &b, ValueRange arguments) {
+    size_t factors = op.getFactors().size(), next = 1 + factors;
+    Value threshold, cut, bias;
+    if (op.getThreshold()) {
+      threshold = b.load(arguments[next++], {});
+      cut = b.load(arguments[next++], {});
+    }
+    if (op.getBias())
+      bias = arguments[next++];
+    VirtualWeight weight(criterion, arguments.slice(1, factors), threshold,
+                         cut);
+    return {
+        MatrixReader::of(arguments[0]),
+        {weight.getRows(), weight.getColumns(),
+         [weight](KernelBuilder &b, Value row, Value column, int64_t lanes) {
+           return weight.maskedWeight(b, row, column, lanes);
+         }},
+        bias,
+        arguments[next],
+        arguments.drop_front(next + 1)};
+  }
+
+  void emitDense(KernelBuilder &b, ValueRange arguments) {
+    Arguments a = read(b, arguments);
+    emitGemm(b, dense,
+             {a.input, a.weight, /*transposeA=*/false,
+              /*transposeB=*/!op.getTransposed()},
+             a.bias, a.result, a.workspaces[0]);
+  }
+
+  void emitSparse(KernelBuilder &b, ValueRange arguments) {
+    Arguments a = read(b, arguments);
+    emitSparseMatmul(
+        b, sparse, a.input, a.weight, op.getTransposed(), a.bias, a.result,
+        {a.workspaces[0], a.workspaces[1], a.workspaces[2], a.workspaces[3]});
+  }
+
+  // if sparsity >= 1 - density: name_compressed(...) else: name_packed(...)
+  void emitChoice(KernelBuilder &b, StringRef name, ValueRange arguments) {
+    SmallVector<Value> operands(arguments);
+    Value sparsity = b.load(operands[inputs.size()], {});
+    operands.erase(operands.begin() + inputs.size());
+    auto call = [&](StringRef form,
+                    void (MaskedProduct::*emit)(KernelBuilder &, ValueRange)) {
+      func::FuncOp function = context.getOrCreateFunction(
+          b.getLoc(), (name + form).str(), TypeRange(ValueRange(operands)),
+          [&](KernelBuilder &inner, ValueRange arguments) {
+            (this->*emit)(inner, arguments);
+          });
+      func::CallOp::create(b, function, operands);
+    };
+    double limit = 1.0 - density() / 100.0;
+    b.ifElse(
+        b.cmpf(arith::CmpFPredicate::OGE, sparsity, b.f32(limit)),
+        [&] { call("_compressed", &MaskedProduct::emitSparse); },
+        [&] { call("_packed", &MaskedProduct::emitDense); });
+  }
+
+  MaskedMatmulOp op;
+  KernelContext &context;
+  CriterionOp criterion;
+  ProductForm form;
+  GemmBlocking dense;
+  SparseBlocking sparse;
+  SmallVector<Value> inputs;
+};
+
+struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(MaskedMatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    MaskedProduct(op, context).replace(rewriter);
     return success();
   }
 };

@@ -379,6 +379,9 @@ LogicalResult MaskedMatmulOp::verify() {
     return emitOpError("has a bias, but is transposed");
   if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
     return emitOpError("must have a threshold and a cut, or neither");
+  if (static_cast<bool>(getSparsity()) !=
+      (getForm() == ProductForm::Adaptive)) // (C5)
+    return emitOpError("must have a sparsity exactly if it is adaptive");
   return success();
 }
 

@@ -52,6 +52,13 @@ def PST_InitializerKind : I32EnumAttr<"InitializerKind", "first value", [
   let cppNamespace = "::pst";
 }
 
+def PST_ProductForm : I32EnumAttr<"ProductForm", "how a masked weight enters a product", [
+    I32EnumAttrCase<"Packed", 0, "packed">,
+    I32EnumAttrCase<"Compressed", 1, "compressed">,
+    I32EnumAttrCase<"Adaptive", 2, "adaptive">]> {
+  let cppNamespace = "::pst";
+}
+
 def PST_InitializerAttr : AttrDef<PST_Dialect, "Initializer"> {
   let mnemonic = "init";
   let summary = "How a parameter gets its first value";

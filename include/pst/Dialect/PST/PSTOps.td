@@ -219,8 +219,7 @@ class PST_WeightOp<string mnemonic, list<Trait> traits = []>
     : PST_Op<mnemonic, traits # [AttrSizedOperandSegments,
           DeclareOpInterfaceMethods<SymbolUserOpInterface>]>;
 
-def PST_TopKThresholdOp : PST_Op<"topk_threshold", [Pure,
-    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
   let summary = "Finds the score that separates the kept weights of a layer";
   let description = [{
     With `keep = n*m - int(n*m*sparsity)` (in f64, truncated), returns the
@@ -229,6 +228,9 @@ def PST_TopKThresholdOp : PST_Op<"topk_threshold", [Pure,
     exactly `keep` elements stay, whatever the machine. An element stays if its
     score is above `tau`, or equal to `tau` at an index below `cut`. `tau` is
     NaN if any score is. -0.0 and 0.0 are the same score.
+
+    `previous` is the threshold of the step before: where it is near the new
+    one, that is found faster. It never changes the result, whatever it is.
 
     Constraints:
     - (C1) The criterion yields a score.
@@ -244,10 +246,12 @@ def PST_TopKThresholdOp : PST_Op<"topk_threshold", [Pure,
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$criterion,
-                       Variadic<PST_Tensor>:$factors, F64:$sparsity);
+                       Variadic<PST_Tensor>:$factors, F64:$sparsity,
+                       Optional<PST_ScalarF32>:$previous);
   let results = (outs PST_ScalarF32:$threshold, PST_ScalarI64:$cut);
   let assemblyFormat = [{
-    $criterion `(` $factors `)` `,` $sparsity attr-dict `:` `(` type($factors) `)`
+    $criterion `(` $factors `)` `,` $sparsity (`previous` `(` $previous^ `)`)?
+    attr-dict `:` `(` type($factors) `)`
   }];
 }
 
@@ -267,6 +271,13 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C3) A threshold, with its cut, is given only to a criterion that yields
       a score.
     - (C4) The bias has n elements; there is none if transposed.
+    - (C5) `adaptive` needs the sparsity, and only it takes one.
+
+    `as` says how a kernel comes by M * W' (`-pst-choose-products` sets it):
+    `packed` evaluates the criterion while it packs a dense product's blocks;
+    `compressed` stores the elements that are not zero, and multiplies sparse by
+    dense; `adaptive` does one or the other, by the `sparsity`, the share of the
+    elements that the mask prunes. The results differ by rounding only.
 
     Example:
     ```mlir
@@ -281,14 +292,29 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        Variadic<PST_Tensor>:$factors,
                        Optional<PST_ScalarF32>:$threshold,
                        Optional<PST_ScalarI64>:$cut,
-                       Optional<PST_Vector>:$bias, UnitAttr:$transposed);
+                       Optional<PST_Vector>:$bias,
+                       Optional<PST_ScalarF32>:$sparsity, UnitAttr:$transposed,
+                       DefaultValuedAttr<PST_ProductForm,
+                                         "::pst::ProductForm::Packed">:$form);
   let results = (outs PST_Matrix:$result);
   let assemblyFormat = [{
     $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
     (`threshold` `(` $threshold^ `,` $cut `)`)?
+    (`as` $form^)? (`sparsity` `(` $sparsity^ `)`)?
     (`bias` `(` $bias^ `)`)? attr-dict `:`
     type($input) `,` `(` type($factors) `)` (`bias` type($bias)^)? `->` type($result)
   }];
+  let builders = [
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
+                   "::llvm::StringRef":$criterion,
+                   "::mlir::ValueRange":$factors, "::mlir::Value":$threshold,
+                   "::mlir::Value":$cut, "::mlir::Value":$bias,
+                   "bool":$transposed), [{
+      build($_builder, $_state, result, input, criterion, factors, threshold,
+            cut, bias, /*sparsity=*/::mlir::Value(), transposed,
+            ::pst::ProductForm::Packed);
+    }]>
+  ];
   let hasVerifier = 1;
 }
 

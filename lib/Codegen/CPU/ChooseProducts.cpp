@@ -1,0 +1,92 @@
+//===- ChooseProducts.cpp - -pst-choose-products --------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "SparseMatmul.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "pst/Codegen/Passes.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/PST/PSTOps.h"
+
+namespace pst {
+#define GEN_PASS_DEF_CHOOSEPRODUCTS
+#include "pst/Codegen/Passes.h.inc"
+} // namespace pst
+
+using namespace mlir;
+using namespace pst;
+
+/// Writes the masked weight to a buffer, for a product of plain matrices.
+static void multiplyBuffer(MaskedMatmulOp op) {
+  OpBuilder builder(op);
+  Location loc = op.getLoc();
+  int64_t rows = op.getType().getDimSize(1);
+  int64_t columns = op.getInput().getType().getDimSize(1);
+  if (op.getTransposed())
+    std::swap(rows, columns);
+  auto type = RankedTensorType::get({rows, columns}, builder.getF32Type());
+  Value weight =
+      MaskedWeightOp::create(builder, loc, type, op.getCriterion(),
+                             op.getFactors(), op.getThreshold(), op.getCut());
+  Value result;
+  if (op.getTransposed())
+    result =
+        nn::MatmulOp::create(builder, loc, op.getType(), op.getInput(), weight);
+  else
+    result = nn::LinearOp::create(builder, loc, op.getType(), op.getInput(),
+                                  weight, op.getBias());
+  op.replaceAllUsesWith(result);
+  op.erase();
+}
+
+namespace {
+struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
+  using ChooseProductsBase::ChooseProductsBase;
+
+  void runOnOperation() override {
+    if (products != "auto" && products != "packed" && products != "buffer" &&
+        products != "compressed") {
+      getOperation().emitError("unknown choice of products '")
+          << products << "': auto, packed, buffer and compressed are known";
+      return signalPassFailure();
+    }
+    if (products == "packed")
+      return;
+    ParameterOp sparsity;
+    for (auto parameter : getOperation().getOps<ParameterOp>())
+      if (parameter->hasAttr("pst.sparsity"))
+        sparsity = parameter;
+    SmallVector<MaskedMatmulOp> ops;
+    getOperation().walk([&](MaskedMatmulOp op) {
+      if (op.getThreshold() && op.getForm() == ProductForm::Packed)
+        ops.push_back(op);
+    });
+    for (MaskedMatmulOp op : ops) {
+      if (products == "buffer")
+        multiplyBuffer(op);
+      else if (products == "compressed")
+        op.setForm(ProductForm::Compressed);
+      else if (sparsity && isProfitable(op))
+        adapt(op, sparsity);
+    }
+  }
+
+private:
+  static bool isProfitable(MaskedMatmulOp op) {
+    RankedTensorType input = op.getInput().getType();
+    return cpu::SparseBlocking::profitableDensity(input.getDimSize(0),
+                                                  op.getType().getDimSize(1),
+                                                  input.getDimSize(1)) > 0;
+  }
+
+  static void adapt(MaskedMatmulOp op, ParameterOp sparsity) {
+    OpBuilder builder(op);
+    op.getSparsityMutable().assign(
+        LoadOp::create(builder, op.getLoc(), sparsity));
+    op.setForm(ProductForm::Adaptive);
+  }
+};
+} // namespace

@@ -1,0 +1,36 @@
+// RUN: pst-opt %s --pst-emit-cpu-kernels --canonicalize --cse | FileCheck %s
+
+// An adaptive product holds both forms and takes one by the sparsity at hand;
+// they share the workspace. The compressed one keeps what is not zero, and
+// multiplies each such element by a panel of tokens.
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+// CHECK-LABEL: func.func @forward
+// CHECK: pst.launch @masked_matmul_256_map_96x64_threshold_adaptive ins
+func.func @forward(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %sparsity: tensor<f32>) -> tensor<256x96xf32> {
+  %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as adaptive sparsity(%sparsity) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
+  return %y : tensor<256x96xf32>
+}
+
+// CHECK-LABEL: func.func private @masked_matmul_256_map_96x64_threshold_adaptive(
+// CHECK: %[[SPARSITY:.*]] = memref.load %{{.*}}[] : memref<f32>
+// CHECK: %[[ENOUGH:.*]] = arith.cmpf oge, %[[SPARSITY]]
+// CHECK: scf.if %[[ENOUGH]] {
+// CHECK-NEXT: func.call @masked_matmul_256_map_96x64_threshold_compressed(
+// CHECK: } else {
+// CHECK-NEXT: func.call @masked_matmul_256_map_96x64_threshold_packed(
+
+// CHECK-LABEL: func.func private @masked_matmul_256_map_96x64_threshold_compressed(
+// CHECK: scf.parallel
+// CHECK: %[[KEPT:.*]] = arith.cmpf une, %[[VALUE:.*]], %{{.*}} : vector<8xf32>
+// CHECK: llvm.call_intrinsic "llvm.experimental.vector.compress"(%[[VALUE]], %[[KEPT]]
+// CHECK: memref.atomic_rmw addi
+// CHECK: scf.parallel
+// Eight vectors of tokens for each element.
+// CHECK: %[[SUMS:.*]]:8 = scf.for
+// CHECK-COUNT-8: math.fma {{.*}} : vector<8xf32>
+// CHECK: scf.yield
