@@ -25,6 +25,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -507,6 +508,15 @@ void bindModel(nb::module_ &module) {
           },
           "learning_rate"_a, "step"_a, "beta1"_a = 0.9, "beta2"_a = 0.999,
           "epsilon"_a = 1e-8, "weight_decay"_a = 0.0, "max_grad_norm"_a = 0.0)
+      .def(
+          "take_profile",
+          [](Model &self) {
+            std::vector<std::tuple<std::string, double, int64_t>> times;
+            for (const KernelTime &time : self.takeProfile())
+              times.emplace_back(time.name, time.seconds, time.calls);
+            return times;
+          },
+          "(name, seconds, calls) of each kernel since the last call.")
       .def("load_checkpoint",
            [](Model &self, const std::filesystem::path &checkpoint) {
              return toDict(loadCheckpoint(checkpoint, self));

@@ -8,6 +8,7 @@
 #include "pst/Runtime/Model.h"
 #include "pst/Runtime/Error.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -157,4 +158,20 @@ void Model::materialize(const std::map<std::string, void *> &targets) {
   for (const auto &[name, data] : targets)
     call.bind(name, data);
   call();
+}
+
+std::vector<KernelTime> Model::takeProfile() {
+  if (!program().has("profile"))
+    throw Error("the program does not measure its kernels: compile it with "
+                "--profile");
+  Invocation call(store, "profile");
+  std::vector<std::array<double, 2>> sums(call.entryPoint().arguments.size());
+  for (size_t i = 0; i < sums.size(); ++i)
+    call.bind(call.entryPoint().arguments[i].name, sums[i].data());
+  call();
+  std::vector<KernelTime> times;
+  for (size_t i = 0; i < sums.size(); ++i)
+    times.push_back({call.entryPoint().arguments[i].name, sums[i][0],
+                     static_cast<int64_t>(sums[i][1])});
+  return times;
 }

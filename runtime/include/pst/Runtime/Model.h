@@ -26,6 +26,13 @@ struct ApplyOptions {
   int64_t step = 1;
 };
 
+/// What a kernel, or an entry point as a whole, has taken.
+struct KernelTime {
+  std::string name;
+  double seconds = 0;
+  int64_t calls = 0;
+};
+
 /// A training program and its state: the five calls of a training step.
 class Model {
 public:
@@ -65,6 +72,11 @@ public:
   /// Writes the masked, merged weight of each sparse layer, f32 rows x columns,
   /// to `targets[weight name]`; every layer must be named.
   void materialize(const std::map<std::string, void *> &targets);
+
+  /// Seconds and calls of each kernel since the last call, in no order that
+  /// means anything. Throws Error if the program was compiled without
+  /// `--profile`.
+  std::vector<KernelTime> takeProfile();
 
   /// To be called after parameters were written from outside: the next
   /// selection is made anew.
