@@ -8,6 +8,7 @@
 #include "pst/Compiler.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "pst/Bundle/BuildManifest.h"
 #include "pst/Bundle/EmitObject.h"
@@ -38,12 +39,16 @@ static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
   }
   if (from < Stage::Memory && to >= Stage::Memory)
     protectArguments(module);
-  PassManager passes(module.getContext());
-  passes.enableVerifier(true);
+  // Verified after each stage: after each pass takes as long as the passes.
   for (int stage = static_cast<int>(from) + 1; stage <= static_cast<int>(to);
-       ++stage)
+       ++stage) {
+    PassManager passes(module.getContext());
+    passes.enableVerifier(false);
     buildStage(passes, static_cast<Stage>(stage), options);
-  return passes.run(module);
+    if (failed(passes.run(module)) || failed(verify(module)))
+      return failure();
+  }
+  return success();
 }
 
 LogicalResult pst::lowerTo(ModuleOp module, Stage stage,
@@ -71,8 +76,8 @@ FailureOr<CompiledProgram> pst::compile(ModuleOp module,
   manifest->features = (*machine)->getTargetFeatureString().str();
   if (failed(runStages(module, Stage::Memory, Stage::LLVM, options)))
     return failure();
-  FailureOr<std::string> object = emitObject(module, **machine);
-  if (failed(object))
+  FailureOr<std::vector<std::string>> objects = emitObjects(module, **machine);
+  if (failed(objects))
     return failure();
-  return CompiledProgram{std::move(*manifest), std::move(*object)};
+  return CompiledProgram{std::move(*manifest), std::move(*objects)};
 }

@@ -85,8 +85,10 @@ static void buildMemory(OpPassManager &passes) {
 }
 
 /// Buffers to the llvm dialect; the order is that of docs/Rationale.md.
-static void buildLLVM(OpPassManager &passes) {
-  passes.addPass(createLowerLaunches());
+static void buildLLVM(OpPassManager &program) {
+  program.addPass(createLowerLaunches());
+  program.addPass(createSplitParts());
+  OpPassManager &passes = program.nest<ModuleOp>();
   passes.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
   passes.addPass(createExpandMath());
   passes.addPass(createCanonicalizerPass());

@@ -165,7 +165,7 @@ pst::python::PyProgram compileWith(
     nb::gil_scoped_release release;
     DialectRegistry registry;
     pst::registerDialects(registry);
-    MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+    MLIRContext context(registry);
     context.printOpOnDiagnostic(false);
     ScopedDiagnosticHandler handler(
         &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });

@@ -34,7 +34,7 @@ enum class Stage {
   Optimizer, // offsets of parameters, @apply
   Kernels,   // launches of kernels on tensors
   Memory,    // buffers, each with its place in the arena
-  LLVM,      // the llvm dialect
+  LLVM,      // the llvm dialect, in parts that are compiled side by side
 };
 
 /// "import", "sparsify", ...; nothing if there is no such stage.
@@ -88,7 +88,7 @@ mlir::FailureOr<Manifest> planMemory(mlir::ModuleOp module,
 /// Object code of a program, and what it says about itself.
 struct CompiledProgram {
   Manifest manifest;
-  std::string object; // ELF
+  std::vector<std::string> objects; // ELF, to be linked together
 };
 
 /// Takes a module from the import stage to object code.

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Bundle/EmitObject.h"
+#include "mlir/IR/Threading.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringMap.h"
@@ -71,39 +72,79 @@ int64_t pst::vectorWidth(const llvm::TargetMachine &machine) {
   return 4;
 }
 
-FailureOr<std::string> pst::emitObject(ModuleOp module,
-                                       llvm::TargetMachine &machine) {
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> code =
-      translateModuleToLLVMIR(module, context, "pst");
-  if (!code)
-    return module.emitError("cannot be translated to LLVM IR");
-  code->setTargetTriple(machine.getTargetTriple());
-  code->setDataLayout(machine.createDataLayout());
+/// What an O3 pipeline does that matters here: kernels come blocked, unrolled
+/// and vectorised as they should be, and never inlined, so what remains is to
+/// bring the loops into the shape that code generation likes. A full O3 takes
+/// five times as long for the same inner loops (docs/Rationale.md).
+static constexpr llvm::StringLiteral kOptimizations =
+    "function(sroa,early-cse<memssa>,simplifycfg,instcombine,"
+    "loop-mssa(loop-instsimplify,loop-simplifycfg,licm,loop-rotate,licm),"
+    "simplifycfg,loop(loop-idiom),gvn,dse,instcombine,loop-mssa(licm),"
+    "simplifycfg)";
 
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopUnrolling = false; // kernels come unrolled as they should be
-  tuning.LoopVectorization = false;
-  tuning.SLPVectorization = false;
+static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager components;
   llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine, tuning);
+  llvm::PassBuilder builder(&machine);
   builder.registerModuleAnalyses(modules);
   builder.registerCGSCCAnalyses(components);
   builder.registerFunctionAnalyses(functions);
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, components, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3)
-      .run(*code, modules);
+  llvm::ModulePassManager passes;
+  if (llvm::Error error = builder.parsePassPipeline(passes, kOptimizations))
+    return error;
+  passes.run(code, modules);
+  return llvm::Error::success();
+}
+
+/// A machine may serve one thread at a time only.
+static std::unique_ptr<llvm::TargetMachine>
+copyOf(const llvm::TargetMachine &machine) {
+  return std::unique_ptr<llvm::TargetMachine>(
+      machine.getTarget().createTargetMachine(
+          machine.getTargetTriple(), machine.getTargetCPU(),
+          machine.getTargetFeatureString(), machine.Options,
+          machine.getRelocationModel(), std::nullopt, machine.getOptLevel()));
+}
+
+static FailureOr<std::string> emitPart(ModuleOp part,
+                                       llvm::TargetMachine &machine) {
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> code =
+      translateModuleToLLVMIR(part, context, "pst");
+  if (!code)
+    return part.emitError("cannot be translated to LLVM IR");
+  code->setTargetTriple(machine.getTargetTriple());
+  code->setDataLayout(machine.createDataLayout());
+  if (llvm::Error error = optimize(*code, machine))
+    return part.emitError() << llvm::toString(std::move(error));
 
   llvm::SmallVector<char, 0> buffer;
   llvm::raw_svector_ostream stream(buffer);
   llvm::legacy::PassManager emit;
   if (machine.addPassesToEmitFile(emit, stream, nullptr,
                                   llvm::CodeGenFileType::ObjectFile))
-    return module.emitError("this target writes no object files");
+    return part.emitError("this target writes no object files");
   emit.run(*code);
   return std::string(buffer.begin(), buffer.end());
+}
+
+FailureOr<std::vector<std::string>>
+pst::emitObjects(ModuleOp module, const llvm::TargetMachine &machine) {
+  SmallVector<ModuleOp> parts(module.getOps<ModuleOp>());
+  std::vector<std::string> objects(parts.size());
+  if (failed(failableParallelForEachN(
+          module.getContext(), 0, parts.size(), [&](size_t i) -> LogicalResult {
+            FailureOr<std::string> object =
+                emitPart(parts[i], *copyOf(machine));
+            if (failed(object))
+              return failure();
+            objects[i] = std::move(*object);
+            return success();
+          })))
+    return failure();
+  return objects;
 }

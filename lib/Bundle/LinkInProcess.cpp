@@ -53,9 +53,10 @@ pst::linkInProcess(const CompiledProgram &program, Location loc) {
   if (!omp)
     return fail(omp.takeError());
   (*jit)->getMainJITDylib().addGenerator(std::move(*omp));
-  if (llvm::Error error = (*jit)->addObjectFile(
-          llvm::MemoryBuffer::getMemBufferCopy(program.object, "pst")))
-    return fail(std::move(error));
+  for (const std::string &object : program.objects)
+    if (llvm::Error error = (*jit)->addObjectFile(
+            llvm::MemoryBuffer::getMemBufferCopy(object, "pst")))
+      return fail(std::move(error));
 
   auto code = std::make_shared<OrcCode>();
   for (const auto &[name, entry] : program.manifest.entryPoints) {

@@ -31,9 +31,10 @@ static std::error_code writeFile(StringRef file, StringRef text) {
   return error;
 }
 
-/// Links the object into a shared library. libomp and libm come from the
+/// Links the objects into a shared library. libomp and libm come from the
 /// process that loads it.
-static LogicalResult link(StringRef object, StringRef library, Location loc) {
+static LogicalResult link(ArrayRef<std::string> objects, StringRef library,
+                          Location loc) {
   llvm::ErrorOr<std::string> linker = std::error_code();
   for (const char *name : {"ld.lld-22", "ld.lld", "ld"}) {
     linker = llvm::sys::findProgramByName(name);
@@ -47,8 +48,9 @@ static LogicalResult link(StringRef object, StringRef library, Location loc) {
            << "no linker found: a bundle needs ld.lld-22, ld.lld "
               "or ld on the PATH (Debian: apt install lld-22)";
   std::string message;
-  StringRef arguments[] = {*linker, "-shared", "--build-id=none",
-                           "-o",    library,   object};
+  SmallVector<StringRef> arguments{*linker, "-shared", "--build-id=none", "-o",
+                                   library};
+  llvm::append_range(arguments, objects);
   int code = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, {}, 0,
                                        0, &message);
   if (code != 0)
@@ -82,13 +84,18 @@ LogicalResult pst::writeBundle(const CompiledProgram &program,
     return fail("creating " + aside, error);
   Manifest manifest = program.manifest;
   manifest.library = "kernels.so";
-  if (std::error_code error = writeFile(in("kernels.o"), program.object))
-    return fail("kernels.o", error);
-  if (failed(link(in("kernels.o"), in("kernels.so"), loc))) {
+  std::vector<std::string> objects;
+  for (const auto &[i, object] : llvm::enumerate(program.objects)) {
+    objects.push_back(in("part" + std::to_string(i) + ".o"));
+    if (std::error_code error = writeFile(objects.back(), object))
+      return fail(objects.back(), error);
+  }
+  if (failed(link(objects, in("kernels.so"), loc))) {
     fs::remove_directories(aside);
     return failure();
   }
-  fs::remove(in("kernels.o"));
+  for (const std::string &object : objects)
+    fs::remove(object);
   if (std::error_code error =
           writeFile(in("manifest.json"), manifest.toJson() + "\n"))
     return fail("manifest.json", error);

@@ -51,10 +51,12 @@ struct WrapEntryPoints : pst::impl::WrapEntryPointsBase<WrapEntryPoints> {
     for (LLVM::LLVMFuncOp function : functions) {
       if (function.isExternal())
         continue;
-      if (!function.isPrivate() &&
-          function.getLinkage() == LLVM::Linkage::External)
+      if (function.isPrivate()) {
+        function.setVisibility_(LLVM::Visibility::Hidden);
+      } else if (function.getLinkage() == LLVM::Linkage::External) {
         wrap(function);
-      function.setLinkage(LLVM::Linkage::Internal);
+        function.setLinkage(LLVM::Linkage::Internal);
+      }
       function.removeArgAttrsAttr(); // kinds and names are in the manifest
     }
     for (NamedAttribute attribute :

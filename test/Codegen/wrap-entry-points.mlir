@@ -1,7 +1,7 @@
 // RUN: pst-opt %s --pst-wrap-entry-points | FileCheck %s
 
 // An entry point takes an array of pointers: buffers are passed on, scalars
-// loaded. Kernels become internal, and get no wrapper.
+// loaded. Kernels are hidden, and get no wrapper.
 
 // CHECK-LABEL: llvm.func @pst_select(
 // CHECK-SAME: %[[ARGS:.*]]: !llvm.ptr) {
@@ -17,7 +17,7 @@ llvm.func @select(%state: !llvm.ptr {pst.kind = "space"}, %sparsity: f64) {
 }
 
 // CHECK-NOT: @pst_kernel
-// CHECK: llvm.func internal @kernel
+// CHECK: llvm.func hidden @kernel
 llvm.func @kernel(%x: !llvm.ptr) attributes {sym_visibility = "private"} {
   llvm.return
 }

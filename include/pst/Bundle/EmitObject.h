@@ -11,6 +11,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace llvm {
 class TargetMachine;
@@ -26,9 +27,11 @@ createTargetMachine(llvm::StringRef cpu, mlir::Location loc);
 /// f32 lanes of the vector registers that kernels are written for.
 int64_t vectorWidth(const llvm::TargetMachine &machine);
 
-/// Translates a module of the llvm dialect and compiles it at O3 to ELF.
-mlir::FailureOr<std::string> emitObject(mlir::ModuleOp module,
-                                        llvm::TargetMachine &machine);
+/// Translates and compiles the parts of a program (-pst-split-parts), on as
+/// many threads as the context has. An ELF object for each part, in order; the
+/// same bits for every number of threads.
+mlir::FailureOr<std::vector<std::string>>
+emitObjects(mlir::ModuleOp module, const llvm::TargetMachine &machine);
 
 } // namespace pst
 

@@ -155,12 +155,45 @@ def ExpandMath : Pass<"pst-expand-math", "::mlir::ModuleOp"> {
                            "::mlir::vector::VectorDialect"];
 }
 
+def SplitParts : Pass<"pst-split-parts", "::mlir::ModuleOp"> {
+  let summary = "Splits a program into parts that are compiled side by side";
+  let description = [{
+    Moves the functions into nested modules: the entry points into the first,
+    the kernels to where there is least. A part declares the functions of others
+    that it calls, and has copies of the constants that it uses. What parts there
+    are depends on the program alone, never on the number of threads.
+
+    Before:
+    ```mlir
+    func.func @forward(%x: memref<3xf32>) { call @k(%x) : (memref<3xf32>) -> () ... }
+    func.func private @k(%x: memref<3xf32>) { ... }
+    ```
+    After:
+    ```mlir
+    module @part0 {
+      func.func private @k(memref<3xf32>)
+      func.func @forward(%x: memref<3xf32>) { call @k(%x) : (memref<3xf32>) -> () ... }
+    }
+    module @part1 {
+      func.func private @k(%x: memref<3xf32>) { ... }
+    }
+    ```
+  }];
+  let options = [
+    Option<"partSize", "part-size", "int64_t", /*default=*/"2500",
+           "ops of a part, about: smaller programs are not split">,
+    Option<"maxParts", "max-parts", "int64_t", /*default=*/"16",
+           "number of parts at most">
+  ];
+}
+
 def WrapEntryPoints : Pass<"pst-wrap-entry-points", "::mlir::ModuleOp"> {
   let summary = "Gives each entry point the bundle's calling convention";
   let description = [{
     Adds, for each public function of the llvm dialect, `pst_<name>`, which
-    takes one array of pointers; pointers are passed on, scalars loaded. All
-    other functions become internal.
+    takes one array of pointers; pointers are passed on, scalars loaded. What
+    was public becomes internal; private functions, the kernels, are hidden:
+    other parts of the program call them, nothing outside it does.
 
     Before:
     ```mlir

@@ -1,0 +1,10 @@
+// RUN: pst-opt %s --pst-split-parts="part-size=1" --verify-diagnostics
+
+// Kernels keep no state: a variable belongs to the entry points.
+
+memref.global "private" @calls : memref<1xi64> = dense<0>
+func.func private @kernel() {
+  // expected-error@+1 {{'memref.get_global' op uses the variable '@calls', which entry points alone may use}}
+  %calls = memref.get_global @calls : memref<1xi64>
+  return
+}
