@@ -30,25 +30,37 @@ static Value zeroLike(ImplicitLocOpBuilder &b, Type type) {
   return constantLike(b, type, APFloat(0.0f));
 }
 
-Value pst::emitRankSum(ImplicitLocOpBuilder &b, int64_t rank, Type type,
-                       function_ref<Value(Value)> left,
-                       function_ref<Value(Value)> right) {
-  Value sum = zeroLike(b, type);
+SmallVector<Value> pst::emitRankSums(ImplicitLocOpBuilder &b, int64_t rank,
+                                     Type type, int64_t count,
+                                     function_ref<Value(int64_t, Value)> left,
+                                     function_ref<Value(Value)> right) {
+  SmallVector<Value> sums(count, zeroLike(b, type));
   auto index = [&](int64_t k) { return arith::ConstantIndexOp::create(b, k); };
-  auto step = [&](Value k, Value sum) -> Value {
-    return math::FmaOp::create(b, left(k), right(k), sum);
+  auto step = [&](Value k, MutableArrayRef<Value> sums) {
+    Value shared = right(k);
+    for (auto [i, sum] : llvm::enumerate(sums))
+      sum = math::FmaOp::create(b, left(i, k), shared, sum);
   };
   if (rank <= kUnrolledRank) {
     for (int64_t k = 0; k < rank; ++k)
-      sum = step(index(k), sum);
-    return sum;
+      step(index(k), sums);
+    return sums;
   }
-  auto loop = scf::ForOp::create(b, index(0), index(rank), index(1), sum);
+  auto loop = scf::ForOp::create(b, index(0), index(rank), index(1), sums);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToEnd(loop.getBody());
-  Value next = step(loop.getInductionVar(), loop.getRegionIterArgs()[0]);
+  SmallVector<Value> next(loop.getRegionIterArgs());
+  step(loop.getInductionVar(), next);
   scf::YieldOp::create(b, next);
-  return loop.getResult(0);
+  return SmallVector<Value>(loop.getResults());
+}
+
+Value pst::emitRankSum(ImplicitLocOpBuilder &b, int64_t rank, Type type,
+                       function_ref<Value(Value)> left,
+                       function_ref<Value(Value)> right) {
+  return emitRankSums(
+      b, rank, type, /*count=*/1, [&](int64_t, Value k) { return left(k); },
+      right)[0];
 }
 
 Value pst::emitMask(ImplicitLocOpBuilder &b, Value score, Value threshold,
@@ -86,7 +98,7 @@ Value pst::emitMask(ImplicitLocOpBuilder &b, Value score, Value threshold,
 
 EmittedCriterion::EmittedCriterion(ImplicitLocOpBuilder &b,
                                    CriterionOp criterion, ValueRange factors)
-    : builder(b), criterion(criterion), type(factors[0].getType()) {
+    : builder(&b), criterion(criterion), type(factors[0].getType()) {
   Block &block = criterion.getBody().front();
   for (auto [argument, factor] : llvm::zip(block.getArguments(), factors))
     values[argument] = factor;
@@ -123,7 +135,7 @@ EmittedCriterion::EmittedCriterion(ImplicitLocOpBuilder &b,
 
 SmallVector<Value> EmittedCriterion::emitBackward(Value weightAdjoint,
                                                   Value scoreAdjoint) {
-  ImplicitLocOpBuilder &b = builder;
+  ImplicitLocOpBuilder &b = *builder;
   DenseMap<Value, Value> adjoints;
   auto add = [&](Value to, Value adjoint) {
     Value &sum = adjoints[to];

@@ -1,30 +1,53 @@
 // RUN: pst-opt %s --pst-emit-cpu-kernels --canonicalize --cse | FileCheck %s
 
-// Selection counts halves of the scores' ordered bits, in chunks of rows whose
-// number comes from the shape; the scores themselves are stored nowhere.
+// A large layer is selected from a bracket that a sample tells: chunks of rows
+// keep the scores inside it, a seventh of all at most. What was known from the
+// step before narrows the sample; the radix over all scores is the way out.
 
 pst.criterion @magnitude(%w: dense) {
   %m = math.absf %w : f32
   pst.yield weight %w score %m
 }
 
-// CHECK-LABEL: func.func @select
-// CHECK: pst.launch @topk_threshold_magnitude_300x1000 ins(%{{.*}}, %{{.*}} : tensor<300x1000xf32>, f64)
-// CHECK-SAME: workspace = 2 : i64
-
-// CHECK-LABEL: func.func private @topk_threshold_magnitude_300x1000(
-// CHECK-SAME: %{{.*}}: memref<300x1000xf32>, %[[SPARSITY:.*]]: f64, %[[TAU:.*]]: memref<f32>, %[[CUT:.*]]: memref<i64>, %[[COUNTS:.*]]: memref<4x65536xi32>, %[[TOTALS:.*]]: memref<65536xi64>)
-// CHECK: %[[PRODUCT:.*]] = arith.mulf %[[SPARSITY]], %{{.*}} : f64
-// CHECK: arith.fptosi %[[PRODUCT]] : f64 to i64
-// CHECK: scf.parallel
-// CHECK: math.absf
-// CHECK: arith.cmpf uno
-// CHECK: scf.while
-// CHECK: scf.parallel
-// CHECK: scf.while
-// CHECK: memref.store %{{.*}}, %[[TAU]][] : memref<f32>
-// CHECK: memref.store %{{.*}}, %[[CUT]][] : memref<i64>
-func.func @select(%w: tensor<300x1000xf32>, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {
-  %tau, %cut = pst.topk_threshold @magnitude(%w), %sparsity : (tensor<300x1000xf32>)
+// CHECK-LABEL: func.func @large
+// CHECK: pst.launch @topk_threshold_magnitude_300x1000_previous ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<300x1000xf32>, f64, tensor<f32>)
+// CHECK-SAME: workspace = 4 : i64
+func.func @large(%w: tensor<300x1000xf32>, %sparsity: f64, %previous: tensor<f32>) -> (tensor<f32>, tensor<i64>) {
+  %tau, %cut = pst.topk_threshold @magnitude(%w), %sparsity previous(%previous) : (tensor<300x1000xf32>)
   return %tau, %cut : tensor<f32>, tensor<i64>
 }
+
+// A small one is kept whole: no sample, no radix, and nothing to know before.
+
+// CHECK-LABEL: func.func @small
+// CHECK: pst.launch @topk_threshold_magnitude_30x100 ins(%{{.*}}, %{{.*}} : tensor<30x100xf32>, f64)
+// CHECK-SAME: workspace = 3 : i64
+func.func @small(%w: tensor<30x100xf32>, %sparsity: f64, %previous: tensor<f32>) -> (tensor<f32>, tensor<i64>) {
+  %tau, %cut = pst.topk_threshold @magnitude(%w), %sparsity previous(%previous) : (tensor<30x100xf32>)
+  return %tau, %cut : tensor<f32>, tensor<i64>
+}
+
+// CHECK-LABEL: func.func private @topk_threshold_magnitude_300x1000_previous(
+// CHECK-SAME: %{{.*}}: memref<300x1000xf32>, %[[SPARSITY:[^:]*]]: f64, %{{.*}}: memref<f32>, %[[TAU:[^:]*]]: memref<f32>, %[[CUT:[^:]*]]: memref<i64>, %[[VALUES:[^:]*]]: memref<46431xf32>, %{{.*}}: memref<9x4xi64>, %{{.*}}: memref<2049xi64>, %[[COUNTS:[^:]*]]: memref<9x2049xi32>)
+// CHECK: %[[PRODUCT:.*]] = arith.mulf %[[SPARSITY]], %{{.*}} : f64
+// CHECK: arith.fptosi %[[PRODUCT]] : f64 to i64
+// The sample, perhaps twice.
+// CHECK: scf.while
+// CHECK: scf.for
+// CHECK: llvm.call_intrinsic "llvm.experimental.vector.compress"
+// The pass over all scores: of four rows, one after the other.
+// CHECK: scf.parallel
+// CHECK-COUNT-4: vector.load %{{.*}} : memref<300x1000xf32>, vector<8xf32>
+// CHECK-COUNT-4: llvm.call_intrinsic "llvm.experimental.vector.compress"
+// The radix: only here are scores counted per chunk.
+// CHECK: scf.if
+// CHECK: scf.parallel
+// CHECK: memref.store %{{.*}}, %[[COUNTS]]
+// CHECK: memref.store %{{.*}}, %[[TAU]][] : memref<f32>
+// CHECK: memref.store %{{.*}}, %[[CUT]][] : memref<i64>
+
+// CHECK-LABEL: func.func private @topk_threshold_magnitude_30x100(
+// CHECK-SAME: memref<3216xf32>, %{{.*}}: memref<1x4xi64>, %{{.*}}: memref<2049xi64>)
+// CHECK-NOT: scf.parallel
+// CHECK: llvm.call_intrinsic "llvm.experimental.vector.compress"
+// CHECK: return

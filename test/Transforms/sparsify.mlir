@@ -21,7 +21,8 @@
 // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}, %{{.*}}, %{{.*}}) threshold(%{{.*}}, %{{.*}}) : tensor<2x3xf32>
 // CHECK: nn.linear
 // CHECK-LABEL: func.func @select(
-// CHECK: %[[TAU:.*]], %[[CUT:.*]] = pst.topk_threshold @pst
+// CHECK: %[[PREVIOUS:.*]] = pst.load @a.pst_threshold
+// CHECK: %[[TAU:.*]], %[[CUT:.*]] = pst.topk_threshold @pst({{.*}}), %{{.*}} previous(%[[PREVIOUS]])
 // CHECK: pst.store %[[TAU]], @a.pst_threshold : tensor<f32>
 // CHECK: pst.store %[[CUT]], @a.pst_cut : tensor<i64>
 // CHECK: pst.store %{{.*}}, @pst_sparsity : tensor<f32>

@@ -30,6 +30,15 @@ mlir::Value emitRankSum(mlir::ImplicitLocOpBuilder &builder, int64_t rank,
                         llvm::function_ref<mlir::Value(mlir::Value k)> left,
                         llvm::function_ref<mlir::Value(mlir::Value k)> right);
 
+/// The same for `count` sums that share the right-hand side, as rows of a
+/// product do: sum_k left(i, k) * right(k) for i in [0, count). Each is computed
+/// as emitRankSum computes it; right(k) is asked for once.
+llvm::SmallVector<mlir::Value>
+emitRankSums(mlir::ImplicitLocOpBuilder &builder, int64_t rank, mlir::Type type,
+             int64_t count,
+             llvm::function_ref<mlir::Value(int64_t i, mlir::Value k)> left,
+             llvm::function_ref<mlir::Value(mlir::Value k)> right);
+
 /// i1, or a vector of it: whether an element stays. It does if its score is
 /// above the threshold, or equal to it at a linear index below `cut`.
 /// `threshold` is an f32, `cut` an i64, `position` the linear (row-major)
@@ -59,7 +68,7 @@ public:
 private:
   mlir::Value valueOf(mlir::Value inRegion) { return values.lookup(inRegion); }
 
-  mlir::ImplicitLocOpBuilder &builder;
+  mlir::ImplicitLocOpBuilder *builder;
   CriterionOp criterion;
   mlir::Type type;
   llvm::DenseMap<mlir::Value, mlir::Value> values;

@@ -27,35 +27,58 @@ VirtualWeight::VirtualWeight(CriterionOp criterion, ValueRange factors,
   columns = type.getDimSize(1);
 }
 
-EmittedCriterion VirtualWeight::evaluate(KernelBuilder &b, Value row,
-                                         Value column, int64_t lanes) const {
+SmallVector<EmittedCriterion>
+VirtualWeight::evaluateRows(KernelBuilder &b, Value row, int64_t count,
+                            Value column, int64_t lanes) const {
   CriterionOp criterion = this->criterion;
-  SmallVector<Value> values;
-  for (unsigned i = 0; i < criterion.getNumFactors(); ++i) {
-    unsigned first = criterion.getFirstTensor(i);
+  SmallVector<Value> rowIndices;
+  for (int64_t i = 0; i < count; ++i)
+    rowIndices.push_back(b.addi(row, i));
+  SmallVector<SmallVector<Value>> values(count);
+  for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
+    unsigned first = criterion.getFirstTensor(f);
     Value factor = factors[first];
-    switch (criterion.getKind(i)) {
+    auto push = [&](function_ref<Value(Value)> ofRow) {
+      for (int64_t i = 0; i < count; ++i)
+        values[i].push_back(ofRow(rowIndices[i]));
+    };
+    switch (criterion.getKind(f)) {
     case FactorKind::Dense:
-      values.push_back(b.load(factor, {row, column}, lanes));
+      push([&](Value i) { return b.load(factor, {i, column}, lanes); });
       break;
     case FactorKind::Row:
-      values.push_back(b.loadSplat(factor, row, lanes));
+      push([&](Value i) { return b.loadSplat(factor, i, lanes); });
       break;
-    case FactorKind::Col:
-      values.push_back(b.load(factor, column, lanes));
-      break;
-    case FactorKind::LowRank:
-      values.push_back(emitRankSum(
-          b, cast<ShapedType>(factor.getType()).getDimSize(1),
-          b.lanesType(lanes),
-          [&](Value k) { return b.loadSplat(factor, {row, k}, lanes); },
-          [&](Value k) {
-            return b.load(factors[first + 1], {k, column}, lanes);
-          }));
+    case FactorKind::Col: {
+      Value shared = b.load(factor, column, lanes);
+      push([&](Value) { return shared; });
       break;
     }
+    case FactorKind::LowRank: {
+      SmallVector<Value> sums = emitRankSums(
+          b, cast<ShapedType>(factor.getType()).getDimSize(1),
+          b.lanesType(lanes), count,
+          [&](int64_t i, Value k) {
+            return b.loadSplat(factor, {rowIndices[i], k}, lanes);
+          },
+          [&](Value k) {
+            return b.load(factors[first + 1], {k, column}, lanes);
+          });
+      for (int64_t i = 0; i < count; ++i)
+        values[i].push_back(sums[i]);
+      break;
+    }
+    }
   }
-  return EmittedCriterion(b, criterion, values);
+  SmallVector<EmittedCriterion> elements;
+  for (int64_t i = 0; i < count; ++i)
+    elements.emplace_back(b, criterion, values[i]);
+  return elements;
+}
+
+EmittedCriterion VirtualWeight::evaluate(KernelBuilder &b, Value row,
+                                         Value column, int64_t lanes) const {
+  return evaluateRows(b, row, /*count=*/1, column, lanes)[0];
 }
 
 Value VirtualWeight::mask(KernelBuilder &b, const EmittedCriterion &element,

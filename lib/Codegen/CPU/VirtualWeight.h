@@ -29,6 +29,11 @@ public:
   /// Evaluates the criterion at (row, column .. column + lanes - 1).
   EmittedCriterion evaluate(KernelBuilder &b, Value row, Value column,
                             int64_t lanes) const;
+  /// The same for `count` rows from `row` on, one result each, which share what
+  /// they read of the columns.
+  llvm::SmallVector<EmittedCriterion> evaluateRows(KernelBuilder &b, Value row,
+                                                   int64_t count, Value column,
+                                                   int64_t lanes) const;
   /// Whether those elements stay; null if there is no threshold, so all do.
   Value mask(KernelBuilder &b, const EmittedCriterion &element, Value row,
              Value column) const;

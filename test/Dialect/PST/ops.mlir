@@ -58,6 +58,9 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   // CHECK: pst.topk_threshold @pst(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}), %{{.*}} : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>)
   %tau, %cut = pst.topk_threshold @pst(%w, %u, %v, %a, %b, %r, %c), %sparsity
       : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>)
+  // CHECK: pst.topk_threshold @pst(%{{.*}}), %{{.*}} previous(%{{.*}}) : (tensor<4x3xf32>, {{.*}})
+  %again, %cut_again = pst.topk_threshold @pst(%w, %u, %v, %a, %b, %r, %c), %sparsity previous(%tau)
+      : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>)
   // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) bias(%{{.*}}) : tensor<5x3xf32>, (tensor<4x3xf32>, {{.*}}) bias tensor<4xf32> -> tensor<5x4xf32>
   %y = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) bias(%bias)
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
