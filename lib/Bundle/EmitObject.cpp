@@ -77,10 +77,11 @@ int64_t pst::vectorWidth(const llvm::TargetMachine &machine) {
 /// bring the loops into the shape that code generation likes. A full O3 takes
 /// five times as long for the same inner loops (docs/Rationale.md).
 static constexpr llvm::StringLiteral kOptimizations =
-    "function(sroa,early-cse<memssa>,simplifycfg,instcombine,"
+    "function(sroa,early-cse<memssa>,simplifycfg,"
+    "instcombine<no-verify-fixpoint>,"
     "loop-mssa(loop-instsimplify,loop-simplifycfg,licm,loop-rotate,licm),"
-    "simplifycfg,loop(loop-idiom),gvn,dse,instcombine,loop-mssa(licm),"
-    "simplifycfg)";
+    "simplifycfg,loop(loop-idiom),gvn,dse,instcombine<no-verify-fixpoint>,"
+    "loop-mssa(licm),simplifycfg)";
 
 static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine) {
   llvm::LoopAnalysisManager loops;
