@@ -150,6 +150,9 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createChooseProducts({options.products}));
     EmitCPUKernelsOptions kernels;
     kernels.vectorWidth = options.vectorWidth;
+    kernels.mBlock = options.mBlock;
+    kernels.nBlock = options.nBlock;
+    kernels.kBlock = options.kBlock;
     passes.addPass(createEmitCPUKernels(kernels));
     break;
   }

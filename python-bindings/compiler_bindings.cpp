@@ -13,6 +13,7 @@
 #include "pst/Runtime/Memory.h"
 
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <fstream>
 #include <link.h>
@@ -113,7 +114,10 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       options.profile = nb::cast<bool>(value);
     else if (name == "cpu")
       options.cpu = nb::cast<std::string>(value);
-    else if (name == "vector_width")
+    else if (name == "blocks") {
+      std::tie(options.mBlock, options.nBlock, options.kBlock) =
+          nb::cast<std::tuple<int64_t, int64_t, int64_t>>(value);
+    } else if (name == "vector_width")
       options.vectorWidth = integer();
     else if (name == "file")
       file = nb::cast<std::string>(value);

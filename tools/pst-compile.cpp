@@ -54,6 +54,10 @@ static cl::opt<std::string>
     products("products", cl::init("auto"),
              cl::desc("how masked weights enter their products: auto, packed, "
                       "buffer or compressed"));
+static cl::list<int64_t>
+    blocks("blocks", cl::CommaSeparated, cl::value_desc("M,N,K"),
+           cl::desc("block sizes of dense products; 0, or none: by the caches "
+                    "(--emit=kernels prints them)"));
 static cl::opt<bool> profile("profile", cl::init(false),
                              cl::desc("measure the time of each kernel; "
                                       "pst-bench step --profile prints it"));
@@ -115,6 +119,16 @@ int main(int argc, char **argv) {
   options.training = !inference;
   options.recompute = recompute;
   options.products = products;
+  if (!blocks.empty() && blocks.size() != 3) {
+    llvm::errs()
+        << "error: --blocks takes three sizes, as in --blocks=96,768,384\n";
+    return 1;
+  }
+  if (!blocks.empty()) {
+    options.mBlock = blocks[0];
+    options.nBlock = blocks[1];
+    options.kBlock = blocks[2];
+  }
   options.profile = profile;
   options.cpu = cpu;
 

@@ -67,6 +67,9 @@ struct CompilerOptions {
   // of its vectors, 0 for what the CPU has.
   std::string cpu;
   int64_t vectorWidth = 0;
+
+  // Blocks of dense products, 0: by the caches (-pst-emit-cpu-kernels).
+  int64_t mBlock = 0, nBlock = 0, kBlock = 0;
 };
 
 /// All dialects and interfaces that a module may hold before lowering.

@@ -1,4 +1,6 @@
 // RUN: pst-opt %s --pst-emit-cpu-kernels --canonicalize | FileCheck %s
+// RUN: pst-opt %s --pst-emit-cpu-kernels="m-block=20 n-block=16 k-block=8" | FileCheck %s --check-prefix=GIVEN
+// RUN: not pst-opt %s --pst-emit-cpu-kernels="k-block=-8" 2>&1 | FileCheck %s --check-prefix=NEGATIVE
 
 // Products are packed into panels and multiplied by one micro-kernel; ops of
 // one shape share a kernel, whose name tells all that it depends on.
@@ -18,6 +20,11 @@ func.func @layers(%x: tensor<50x24xf32>, %w: tensor<40x24xf32>, %b: tensor<40xf3
 
 // The panels of B are packed by all threads, transposed by shuffles; each
 // thread packs its rows of A on its stack. The tile is 6 x 2 vectors.
+
+// Blocks follow from the shapes and the caches, and can be given; m is rounded
+// up to whole tiles.
+// GIVEN: func.func private @linear_50x24_40x24_bias({{.*}} attributes {pst.blocks = {k = 8 : i64, m = 18 : i64, n = 16 : i64, tile_columns = 16 : i64, tile_rows = 6 : i64}}
+// NEGATIVE: error: block sizes must be positive, or 0 for those of the cost model, but got 0, 0, -8
 
 // CHECK-LABEL: func.func private @linear_50x24_40x24_bias(
 // CHECK-SAME: %[[PACKED:[a-z0-9]+]]: memref<1160xf32>)

@@ -192,7 +192,7 @@ def test_every_form_of_the_product(rows, columns, tokens, sparsity, lanes):
         close(dx, dy @ weight, 3e-6, f"dx, {products}")
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.7, 0.95])
+@pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.8, 0.95])
 def test_the_adaptive_product_takes_the_form_of_the_sparsity(sparsity):
     rng = np.random.default_rng(5)
     criterion = CRITERIA["pst"]
@@ -207,7 +207,7 @@ def test_the_adaptive_product_takes_the_form_of_the_sparsity(sparsity):
         form: compile_products(criterion, factors, tokens, "packed", 8, form)(x, dy, bias, *factors, tau, cut, *given)
         for form, given in (("packed", ()), ("compressed", ()), ("adaptive", (share,)))
     }
-    taken = "compressed" if sparsity >= 0.7 else "packed"
+    taken = "compressed" if sparsity >= 0.8 else "packed"
     for adaptive, expected in zip(forms["adaptive"], forms[taken]):
         assert adaptive.tobytes() == expected.tobytes()
     assert forms["packed"][0].tobytes() != forms["compressed"][0].tobytes()  # so the choice shows

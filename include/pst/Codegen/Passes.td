@@ -17,7 +17,8 @@ def EmitCPUKernels : Pass<"pst-emit-cpu-kernels", "::mlir::ModuleOp"> {
     once for each distinct kernel and shape and shared by all ops that need it.
     The kernels are written in `scf`, `vector`, `memref`, `arith` and `math`;
     `scf.parallel` marks what may run on several threads, in chunks that do not
-    depend on their number.
+    depend on their number. A dense product's kernel says its block sizes in
+    `pst.blocks`; they follow from the caches, or are given.
 
     Before:
     ```mlir
@@ -31,7 +32,17 @@ def EmitCPUKernels : Pass<"pst-emit-cpu-kernels", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"vectorWidth", "vector-width", "int64_t", /*default=*/"8",
-           "f32 lanes of the target's vectors (4: NEON, 8: AVX2, 16: AVX-512)">
+           "f32 lanes of the target's vectors (4: NEON, 8: AVX2, 16: AVX-512)">,
+    Option<"l2Cache", "l2-cache", "int64_t", /*default=*/"1024",
+           "KiB of L2 that a thread has">,
+    Option<"l3Cache", "l3-cache", "int64_t", /*default=*/"12288",
+           "KiB of L3 that a thread has">,
+    Option<"mBlock", "m-block", "int64_t", /*default=*/"0",
+           "rows of the blocks of dense products; 0: by L2">,
+    Option<"nBlock", "n-block", "int64_t", /*default=*/"0",
+           "columns of the blocks of dense products; 0: by L3">,
+    Option<"kBlock", "k-block", "int64_t", /*default=*/"0",
+           "depth of the blocks of dense products; 0: by the cost model">
   ];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",

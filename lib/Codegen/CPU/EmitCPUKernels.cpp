@@ -25,7 +25,21 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
   using EmitCPUKernelsBase::EmitCPUKernelsBase;
 
   void runOnOperation() override {
-    cpu::KernelContext context(getOperation(), cpu::Target{vectorWidth});
+    if (mBlock < 0 || nBlock < 0 || kBlock < 0) {
+      getOperation().emitError("block sizes must be positive, or 0 for those "
+                               "of the cost model, but got ")
+          << mBlock.getValue() << ", " << nBlock.getValue() << ", "
+          << kBlock.getValue();
+      return signalPassFailure();
+    }
+    cpu::Target target;
+    target.vectorWidth = vectorWidth;
+    target.l2Cache = l2Cache << 10;
+    target.l3Cache = l3Cache << 10;
+    target.mBlock = mBlock;
+    target.nBlock = nBlock;
+    target.kBlock = kBlock;
+    cpu::KernelContext context(getOperation(), target);
     RewritePatternSet patterns(&getContext());
     cpu::populateActivationKernels(patterns, context);
     cpu::populateAdamWKernels(patterns, context);

@@ -35,17 +35,22 @@ static int64_t balancedBlock(int64_t total, int64_t largest, int64_t multiple) {
 /// more.
 static constexpr int64_t kLargestDepth = 768;
 
+/// A block of A takes a quarter of L2, and of the stack as much; a block of B
+/// a quarter of what a thread has of L3.
+GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k,
+                           const Target &target)
+    : GemmBlocking(m, n, k, target.vectorWidth, m, n,
+                   target.kBlock ? target.kBlock : kLargestDepth) {
+  int64_t depthBytes = kBlock * sizeof(float);
+  *this = GemmBlocking(
+      m, n, k, target.vectorWidth,
+      target.mBlock ? target.mBlock : target.l2Cache / 4 / depthBytes,
+      target.nBlock ? target.nBlock : target.l3Cache / 4 / depthBytes, kBlock);
+}
+
 /// The tile fills the registers: accumulators, a row of B, and what A's
 /// element is spread to. 16 registers of 8 lanes (AVX2): 6 x 2 vectors; 32 of
 /// 16 lanes (AVX-512): 12 x 2; 32 of 4 (NEON): 8 x 2.
-/// A block of A takes a quarter of a MiB of L2, and of the stack; a block of B
-/// 3 MiB of L3.
-GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes)
-    : GemmBlocking(m, n, k, lanes, m, n, kLargestDepth) {
-  *this = GemmBlocking(m, n, k, lanes, /*largestM=*/65536 / kBlock,
-                       /*largestN=*/(3 << 18) / kBlock, kLargestDepth);
-}
-
 GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes,
                            int64_t largestM, int64_t largestN, int64_t largestK)
     : m(m), n(n), k(k), lanes(lanes) {
@@ -58,6 +63,18 @@ GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes,
     blocks = alignTo(blocks, 4);
   mBlock = alignTo(divideCeil(m, blocks), tileRows);
   nBlock = balancedBlock(n, largestN, tileColumns);
+}
+
+void GemmBlocking::note(KernelBuilder &b) const {
+  Operation *kernel = b.getInsertionBlock()->getParentOp();
+  auto size = [&](StringRef name, int64_t value) {
+    return b.getNamedAttr(name, b.getI64IntegerAttr(value));
+  };
+  kernel->setAttr(
+      "pst.blocks",
+      b.getDictionaryAttr({size("m", mBlock), size("n", nBlock),
+                           size("k", kBlock), size("tile_rows", tileRows),
+                           size("tile_columns", tileColumns)}));
 }
 
 int64_t GemmBlocking::packedSizeA() const {
@@ -311,6 +328,7 @@ void pst::cpu::emitGemm(KernelBuilder &b, const GemmBlocking &blocking,
                         const GemmSpec &spec, Value bias, Value result,
                         Value workspace) {
   const GemmBlocking &s = blocking;
+  s.note(b);
   bool wholeDepth = s.hasWholeDepth();
   bool edges = s.m % s.tileRows != 0 || s.n % s.tileColumns != 0;
   int64_t panels = s.panelsOfN();

@@ -15,6 +15,7 @@
 #define PST_LIB_CODEGEN_CPU_GEMM_H
 
 #include "KernelBuilder.h"
+#include "Target.h"
 #include "llvm/Support/MathExtras.h"
 #include <functional>
 
@@ -40,10 +41,14 @@ struct GemmBlocking {
   int64_t mBlock;                ///< Rows of A packed at once: stays in L2.
   int64_t nBlock;                ///< Columns of B packed at once: stays in L3.
 
-  GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes);
+  GemmBlocking(int64_t m, int64_t n, int64_t k, const Target &target);
   /// The same with upper bounds for the three blocks.
   GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes, int64_t largestM,
                int64_t largestN, int64_t largestK);
+
+  /// Writes the sizes to the attribute `pst.blocks` of the kernel that is being
+  /// built, for a reader of the IR.
+  void note(KernelBuilder &b) const;
 
   /// Steps of the depth that the micro-kernel unrolls; panels are padded with
   /// zeros to a multiple of it.

@@ -9,6 +9,7 @@
 #define PST_LIB_CODEGEN_CPU_KERNELCONTEXT_H
 
 #include "KernelBuilder.h"
+#include "Target.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/PatternMatch.h"
@@ -16,12 +17,6 @@
 #include "pst/Dialect/PST/PSTOps.h"
 
 namespace pst::cpu {
-
-/// What the generated code may assume of the machine.
-struct Target {
-  /// f32 lanes of a vector register: 4 (NEON), 8 (AVX2), 16 (AVX-512).
-  int64_t vectorWidth = 8;
-};
 
 /// The kernels of one module.
 class KernelContext {

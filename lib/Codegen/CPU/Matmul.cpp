@@ -32,7 +32,7 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
   LogicalResult matchAndRewrite(nn::LinearOp op,
                                 PatternRewriter &rewriter) const override {
     GemmBlocking blocking(dim(op.getInput(), 0), dim(op.getWeight(), 0),
-                          dim(op.getInput(), 1), context.lanes());
+                          dim(op.getInput(), 1), context.getTarget());
     SmallVector<Value> inputs{op.getInput(), op.getWeight()};
     if (op.getBias())
       inputs.push_back(op.getBias());
@@ -60,7 +60,7 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
                                 PatternRewriter &rewriter) const override {
     GemmBlocking blocking(dim(op.getResult(), 0), dim(op.getResult(), 1),
                           dim(op.getLhs(), op.getTransposeLhs() ? 0 : 1),
-                          context.lanes());
+                          context.getTarget());
     context.replaceByLaunch(
         rewriter, op,
         "matmul_" + shapeName(op.getLhs()) +
@@ -87,7 +87,7 @@ public:
       : op(op), context(context),
         criterion(context.getCriterion(op.getCriterionAttr())),
         form(op.getForm()),
-        dense(tokens(), outputs(), depth(), context.lanes()),
+        dense(tokens(), outputs(), depth(), context.getTarget()),
         sparse(tokens(), outputs(), depth(), context.lanes(), density()) {
     inputs.push_back(op.getInput());
     llvm::append_range(inputs, op.getFactors());
