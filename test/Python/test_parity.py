@@ -303,6 +303,40 @@ def test_steps_of_pst_follow_the_eager_model(tmp_path, record_property):
         assert change < bound, name
 
 
+@pytest.fixture(scope="module")
+def fifty_steps(tmp_path_factory):
+    """A model large enough for every form of the products, and the eager model's losses over 50 steps to 90 %."""
+    directory = tmp_path_factory.mktemp("fifty")
+    save_model(directory, 3, hidden_size=96, intermediate_size=192, num_hidden_layers=1)
+    rng = np.random.default_rng(8)
+    examples = random_batch(rng, 96, 20, 3)
+    batches = [rng.choice(96, 24, replace=False) for _ in range(50)]
+    _, model = build(directory, 24, 20, **PST)
+    reference = eager.Bert(model)
+    losses = []
+    for step, rows in enumerate(batches):
+        reference.select(eager.sparsity_at(step, 50, 0.9))
+        loss, gradients = reference.gradients(take(examples, rows))
+        reference.apply(gradients, step + 1, eager.learning_rate_at(step, 50, WARMUP, PEAK), max_norm=1.0)
+        losses.append(loss)
+    return directory, examples, batches, losses
+
+
+@pytest.mark.parametrize("products", ["packed", "buffer", "compressed", "auto"])
+def test_fifty_steps_with_each_form_of_the_products(fifty_steps, products):
+    """With auto the products change over to the compressed form on the way."""
+    directory, examples, batches, expected = fifty_steps
+    _, model = build(directory, 24, 20, products=products, blocks=(0, 0, 32), **PST)
+    data = _pst.Dataset.of(examples)
+    losses = []
+    for step, rows in enumerate(batches):
+        model.select(eager.sparsity_at(step, 50, 0.9))
+        losses.append(model.forward_backward(data, rows.tolist(), 1 / 24, step))
+        model.apply(eager.learning_rate_at(step, 50, WARMUP, PEAK), step + 1, max_grad_norm=1.0)
+    assert np.ptp(losses) > 0.1
+    np.testing.assert_allclose(losses, expected, rtol=2e-4)
+
+
 @pytest.mark.parametrize("method", ["dense", "lora", "map", "mvp"])
 def test_steps_of_the_other_methods(tmp_path, method):
     save_model(tmp_path / "m", 2, hidden_act="relu", num_labels=1)
