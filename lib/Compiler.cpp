@@ -12,6 +12,9 @@
 #include "mlir/Pass/PassManager.h"
 #include "pst/Bundle/BuildManifest.h"
 #include "pst/Bundle/EmitObject.h"
+#include "pst/Bundle/ProgramCache.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/BLAKE3.h"
 #include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
@@ -63,21 +66,63 @@ FailureOr<Manifest> pst::planMemory(ModuleOp module,
   return buildManifest(module);
 }
 
+/// Digest of all that a compiled program depends on. The module names weights
+/// and has none of their values; locations are not printed. Options are there
+/// as what the pipeline makes of them, and once more where its text rounds.
+static std::string cacheKey(ModuleOp module, const llvm::TargetMachine &machine,
+                            CompilerOptions options) {
+  if (options.vectorWidth == 0)
+    options.vectorWidth = vectorWidth(machine);
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  auto add = [&](const auto &part) { stream << part << '\0'; };
+  add(compilerBuildId());
+  add(machine.getTargetTriple().str());
+  add(machine.getTargetCPU());
+  add(machine.getTargetFeatureString());
+  for (double value : {options.beta, options.alpha1, options.alpha2})
+    add(llvm::bit_cast<uint64_t>(value));
+  PassManager passes(module.getContext());
+  for (int stage = static_cast<int>(Stage::Import);
+       stage <= static_cast<int>(Stage::LLVM); ++stage)
+    buildStage(passes, static_cast<Stage>(stage), options);
+  passes.printAsTextualPipeline(stream);
+  module->print(stream, OpPrintingFlags().printGenericOpForm());
+  return llvm::toHex(llvm::BLAKE3::hash(llvm::arrayRefFromStringRef(text)),
+                     /*LowerCase=*/true);
+}
+
+static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
+                                              llvm::TargetMachine &machine,
+                                              const CompilerOptions &options) {
+  FailureOr<Manifest> manifest = planMemory(module, options);
+  if (failed(manifest))
+    return failure();
+  manifest->triple = machine.getTargetTriple().str();
+  manifest->cpu = machine.getTargetCPU().str();
+  manifest->features = machine.getTargetFeatureString().str();
+  if (failed(runStages(module, Stage::Memory, Stage::LLVM, options)))
+    return failure();
+  FailureOr<std::vector<std::string>> objects = emitObjects(module, machine);
+  if (failed(objects))
+    return failure();
+  return CompiledProgram{std::move(*manifest), std::move(*objects)};
+}
+
 FailureOr<CompiledProgram> pst::compile(ModuleOp module,
                                         const CompilerOptions &options) {
   auto machine = createTargetMachine(options.cpu, module.getLoc());
   if (failed(machine))
     return failure();
-  FailureOr<Manifest> manifest = planMemory(module, options);
-  if (failed(manifest))
-    return failure();
-  manifest->triple = (*machine)->getTargetTriple().str();
-  manifest->cpu = (*machine)->getTargetCPU().str();
-  manifest->features = (*machine)->getTargetFeatureString().str();
-  if (failed(runStages(module, Stage::Memory, Stage::LLVM, options)))
-    return failure();
-  FailureOr<std::vector<std::string>> objects = emitObjects(module, **machine);
-  if (failed(objects))
-    return failure();
-  return CompiledProgram{std::move(*manifest), std::move(*objects)};
+  if (!options.cache)
+    return compileAnew(module, **machine, options);
+  ProgramCache cache(ProgramCache::defaultDirectory());
+  std::string key = cacheKey(module, **machine, options);
+  if (std::optional<CompiledProgram> program = cache.find(key))
+    return std::move(*program);
+  FailureOr<CompiledProgram> program = compileAnew(module, **machine, options);
+  if (succeeded(program))
+    if (llvm::Error error = cache.store(key, *program))
+      emitWarning(module.getLoc()) << llvm::toString(std::move(error));
+  return program;
 }

@@ -24,12 +24,15 @@ using namespace mlir;
 
 namespace {
 
-/// The first error of a compilation, and where it points.
+/// The first error of a compilation, and where it points; and its warnings.
 struct FirstError {
   std::string message, file;
   unsigned line = 0, column = 0;
+  std::vector<std::string> warnings;
 
   void take(Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Warning)
+      warnings.push_back(diagnostic.str());
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error ||
         !message.empty())
       return;
@@ -119,6 +122,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
           nb::cast<std::tuple<int64_t, int64_t, int64_t>>(value);
     } else if (name == "vector_width")
       options.vectorWidth = integer();
+    else if (name == "cache")
+      options.cache = nb::cast<bool>(value);
     else if (name == "file")
       file = nb::cast<std::string>(value);
     else if (name == "bundle")
@@ -183,6 +188,9 @@ pst::python::PyProgram compileWith(
     }
   }
   forgetCompiler();
+  for (const std::string &warning : error.warnings)
+    if (PyErr_WarnEx(PyExc_RuntimeWarning, warning.c_str(), 1) < 0)
+      throw nb::python_error();
   if (failed(code))
     raise(error, text);
   std::map<std::string, pst::runtime::EntryFunction> functions(

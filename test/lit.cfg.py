@@ -24,6 +24,9 @@ for variable in ("OMP_NUM_THREADS", "PST_DATA", "ASAN_OPTIONS", "TMPDIR"):
     if variable in os.environ:
         config.environment[variable] = os.environ[variable]
 
+# Not the user's cache of compiled programs.
+config.environment["PST_CACHE_DIR"] = os.path.join(config.test_exec_root, "cache")
+
 # The Python that runs lit may lack NumPy; PST_PYTHON names another.
 python = os.environ.get("PST_PYTHON", sys.executable)
 config.substitutions += [

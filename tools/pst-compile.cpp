@@ -64,6 +64,9 @@ static cl::opt<bool> profile("profile", cl::init(false),
 static cl::opt<bool> planOnly("plan-only", cl::init(false),
                               cl::desc("print the memory plan; needs no "
                                        "weights, only config.json"));
+static cl::opt<bool> noCache("no-cache", cl::init(false),
+                             cl::desc("compile anew, and keep nothing for the "
+                                      "next time"));
 static cl::opt<std::string> cpu("mcpu", cl::desc("target CPU (default: this)"));
 
 static OwningOpRef<ModuleOp> load(MLIRContext &context,
@@ -131,6 +134,7 @@ int main(int argc, char **argv) {
   }
   options.profile = profile;
   options.cpu = cpu;
+  options.cache = !noCache;
 
   DialectRegistry registry;
   pst::registerDialects(registry);

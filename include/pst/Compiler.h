@@ -70,6 +70,10 @@ struct CompilerOptions {
 
   // Blocks of dense products, 0: by the caches (-pst-emit-cpu-kernels).
   int64_t mBlock = 0, nBlock = 0, kBlock = 0;
+
+  // Whether `compile` looks for the program on disk first, and keeps it there
+  // (pst/Bundle/ProgramCache.h says where).
+  bool cache = true;
 };
 
 /// All dialects and interfaces that a module may hold before lowering.
@@ -94,7 +98,9 @@ struct CompiledProgram {
   std::vector<std::string> objects; // ELF, to be linked together
 };
 
-/// Takes a module from the import stage to object code.
+/// Takes a module from the import stage to object code, or finds what an
+/// earlier call made of such a module; then the module stays as it is. A cache
+/// that cannot be written is a warning.
 mlir::FailureOr<CompiledProgram> compile(mlir::ModuleOp module,
                                          const CompilerOptions &options);
 

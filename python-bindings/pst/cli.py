@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         evaluate,
         {},
-        only=_READING + ("per_device_eval_batch_size", "num_threads", "max_eval_samples"),
+        only=_READING + ("per_device_eval_batch_size", "num_threads", "cache", "max_eval_samples"),
     )
 
     export = command("export", _export, "write a checkpoint of a run as a model that transformers loads")
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         compile_,
         {},
         only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude dropout max_seq_length "
-        "per_device_train_batch_size".split(),
+        "per_device_train_batch_size cache".split(),
     )
 
     prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
@@ -193,6 +193,7 @@ def _eval(args) -> int:
             "num_labels": labels.count,
             "regression": labels.regression,
             "method": "dense",
+            "cache": options.cache,
         },
     )
     model = _pst.Model(program, args.model_name_or_path, 0)

@@ -171,8 +171,9 @@ def compile(source, *, batch_size: int = 1, sequence_length: int = 128, seed: in
 
     `source` is a Hugging Face model directory, a `.mlir` file, or MLIR text in
     `nn`, `pst` and upstream dialects. `batch_size` and `sequence_length` are
-    the shape of a model's inputs; further `options` go to the compiler.
-    Raises CompileError.
+    the shape of a model's inputs; further `options` go to the compiler. What
+    was compiled before is taken from a cache on disk (docs/UserGuide.md);
+    `cache=False` compiles anew. Raises CompileError.
     """
     text = os.fspath(source)
     if "\n" not in text and os.path.isdir(text):

@@ -95,6 +95,7 @@ class Options:
 
     # Machine.
     num_threads: int = _option(0, "threads (0: one for each core)")
+    cache: bool = _option(True, "take the compiled program from the cache on disk, and keep it there")
     bundle: str = _option("", "train with this bundle of 'pst compile' instead of compiling")
 
     def __post_init__(self):

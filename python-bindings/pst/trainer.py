@@ -69,6 +69,7 @@ def compiler_options(options: Options, labels: Labels, length: int, training: bo
         "num_labels": labels.count,
         "regression": labels.regression,
         "method": options.method,
+        "cache": options.cache,
     }
     if options.method in ("pst", "lora"):
         settings["weight_rank"] = options.weight_rank

@@ -5,9 +5,14 @@
 import json
 import os
 import pathlib
+import tempfile
 
 import numpy as np
 import pytest
+
+# Not the user's cache of compiled programs.
+_CACHE = tempfile.TemporaryDirectory(prefix="pst-cache-")
+os.environ["PST_CACHE_DIR"] = _CACHE.name
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
