@@ -27,7 +27,8 @@ func.func @forward(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f
 // CHECK-LABEL: func.func private @masked_matmul_256_map_96x64_threshold_compressed(
 // CHECK: scf.parallel
 // CHECK: %[[KEPT:.*]] = arith.cmpf une, %[[VALUE:.*]], %{{.*}} : vector<8xf32>
-// CHECK: llvm.call_intrinsic "llvm.experimental.vector.compress"(%[[VALUE]], %[[KEPT]]
+// CHECK: %[[BITS:.*]] = vector.bitcast %[[VALUE]]
+// CHECK: llvm.call_intrinsic "llvm.experimental.vector.compress"(%[[BITS]], %[[KEPT]]
 // CHECK: memref.atomic_rmw addi
 // CHECK: scf.parallel
 // Eight vectors of tokens for each element.

@@ -281,13 +281,21 @@ Value KernelBuilder::maxLanes(Value value) {
 
 // Not vector.compressstore: to memory, the instruction takes a hundred cycles
 // on some machines; between registers, two.
+//
+// As integers: LLVM 22 expands it for floats, where the target has no such
+// instruction, to a constant that it then cannot select.
 Value KernelBuilder::compress(Value value, Value mask) {
   auto type = cast<VectorType>(value.getType());
-  Value zero = arith::ConstantOp::create(*this, getZeroAttr(type));
-  return LLVM::CallIntrinsicOp::create(*this, type,
-                                       getStringAttr("llvm.experimental.vector.compress"),
-                                       ValueRange{value, mask, zero})
-      .getResult(0);
+  auto integers = VectorType::get(
+      type.getShape(), getIntegerType(type.getElementTypeBitWidth()));
+  Value bits = vector::BitCastOp::create(*this, integers, value);
+  Value zero = arith::ConstantOp::create(*this, getZeroAttr(integers));
+  bits =
+      LLVM::CallIntrinsicOp::create(
+          *this, integers, getStringAttr("llvm.experimental.vector.compress"),
+          ValueRange{bits, mask, zero})
+          .getResult(0);
+  return vector::BitCastOp::create(*this, type, bits);
 }
 
 Value KernelBuilder::countLanes(Value mask) {
