@@ -35,7 +35,8 @@ static void protectArguments(ModuleOp module) {
 static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
                                CompilerOptions options) {
   if (options.vectorWidth == 0) {
-    auto machine = createTargetMachine(options.cpu, module.getLoc());
+    auto machine =
+        createTargetMachine(options.triple, options.cpu, module.getLoc());
     if (failed(machine))
       return failure();
     options.vectorWidth = vectorWidth(**machine);
@@ -111,7 +112,8 @@ static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
 
 FailureOr<CompiledProgram> pst::compile(ModuleOp module,
                                         const CompilerOptions &options) {
-  auto machine = createTargetMachine(options.cpu, module.getLoc());
+  auto machine =
+      createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine))
     return failure();
   if (!options.cache)
@@ -125,4 +127,13 @@ FailureOr<CompiledProgram> pst::compile(ModuleOp module,
     if (llvm::Error error = cache.store(key, *program))
       emitWarning(module.getLoc()) << llvm::toString(std::move(error));
   return program;
+}
+
+FailureOr<std::string> pst::compileToAssembly(ModuleOp module,
+                                              const CompilerOptions &options) {
+  auto machine =
+      createTargetMachine(options.triple, options.cpu, module.getLoc());
+  if (failed(machine) || failed(lowerTo(module, Stage::LLVM, options)))
+    return failure();
+  return emitAssembly(module, **machine);
 }

@@ -29,7 +29,7 @@ static cl::opt<std::string> output("o", cl::init("-"),
 static cl::opt<std::string>
     emit("emit", cl::init("bundle"),
          cl::desc("import, sparsify, autodiff, optimizer, kernels, memory, "
-                  "llvm, plan or bundle"));
+                  "llvm, asm, plan or bundle"));
 static cl::opt<std::string> method("method", cl::init("pst"),
                                    cl::desc("pst, dense, lora, map or mvp"));
 static cl::opt<int64_t> weightRank("weight-rank", cl::init(8));
@@ -67,6 +67,8 @@ static cl::opt<bool> planOnly("plan-only", cl::init(false),
 static cl::opt<bool> noCache("no-cache", cl::init(false),
                              cl::desc("compile anew, and keep nothing for the "
                                       "next time"));
+static cl::opt<std::string> triple("mtriple",
+                                   cl::desc("target triple (default: this)"));
 static cl::opt<std::string> cpu("mcpu", cl::desc("target CPU (default: this)"));
 
 static OwningOpRef<ModuleOp> load(MLIRContext &context,
@@ -133,6 +135,7 @@ int main(int argc, char **argv) {
     options.kBlock = blocks[2];
   }
   options.profile = profile;
+  options.triple = triple;
   options.cpu = cpu;
   options.cache = !noCache;
 
@@ -164,6 +167,11 @@ int main(int argc, char **argv) {
     return failed(program) ||
            failed(pst::writeBundle(*program, output,
                                    FileLineColLoc::get(&context, input, 0, 0)));
+  } else if (emit == "asm") {
+    FailureOr<std::string> assembly = pst::compileToAssembly(*module, options);
+    if (failed(assembly))
+      return 1;
+    stream << *assembly;
   } else if (std::optional<pst::Stage> stage = pst::parseStage(emit)) {
     if (failed(pst::lowerTo(*module, *stage, options)))
       return 1;

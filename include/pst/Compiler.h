@@ -63,9 +63,9 @@ struct CompilerOptions {
   // Batch, length and head of a model directory, fixed at compile time.
   ImportOptions model;
 
-  // The machine: a CPU that LLVM knows, empty for this one, and the f32 lanes
-  // of its vectors, 0 for what the CPU has.
-  std::string cpu;
+  // The machine: triple and CPU that LLVM knows, empty for this one, and the
+  // f32 lanes of its vectors, 0 for what the CPU has.
+  std::string triple, cpu;
   int64_t vectorWidth = 0;
 
   // Blocks of dense products, 0: by the caches (-pst-emit-cpu-kernels).
@@ -103,6 +103,11 @@ struct CompiledProgram {
 /// that cannot be written is a warning.
 mlir::FailureOr<CompiledProgram> compile(mlir::ModuleOp module,
                                          const CompilerOptions &options);
+
+/// Takes a module from the import stage to assembly text, one part after
+/// another.
+mlir::FailureOr<std::string> compileToAssembly(mlir::ModuleOp module,
+                                               const CompilerOptions &options);
 
 /// Writes `program` as a bundle (docs/BundleFormat.md) to `directory`: aside
 /// first, then renamed. Emits an error at `loc` if it cannot.

@@ -9,6 +9,7 @@
 #include "mlir/IR/Threading.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -24,14 +25,19 @@
 using namespace mlir;
 
 FailureOr<std::unique_ptr<llvm::TargetMachine>>
-pst::createTargetMachine(StringRef cpu, Location loc) {
+pst::createTargetMachine(StringRef tripleName, StringRef cpu, Location loc) {
   static const bool initialized = [] {
-    llvm::InitializeNativeTarget();
-    llvm::InitializeNativeTargetAsmPrinter();
+    llvm::InitializeAllTargetInfos();
+    llvm::InitializeAllTargets();
+    llvm::InitializeAllTargetMCs();
+    llvm::InitializeAllAsmPrinters();
     return true;
   }();
   (void)initialized;
-  llvm::Triple triple(llvm::sys::getProcessTriple());
+  llvm::Triple host(llvm::sys::getProcessTriple());
+  llvm::Triple triple = tripleName.empty()
+                            ? host
+                            : llvm::Triple(llvm::Triple::normalize(tripleName));
   std::string error;
   const llvm::Target *target =
       llvm::TargetRegistry::lookupTarget(triple, error);
@@ -39,8 +45,22 @@ pst::createTargetMachine(StringRef cpu, Location loc) {
     emitError(loc) << "cannot compile for " << triple.str() << ": " << error;
     return failure();
   }
+  if (!triple.isOSBinFormatELF() || !triple.isArch64Bit() ||
+      !triple.isLittleEndian()) {
+    emitError(loc) << "cannot compile for " << triple.str()
+                   << ": a bundle holds ELF code for a 64-bit little-endian "
+                      "machine, for instance aarch64-linux-gnu";
+    return failure();
+  }
+  bool isHost = triple.getArch() == host.getArch();
+  if (cpu == "native" && !isHost) {
+    emitError(loc) << "'native' is " << llvm::sys::getHostCPUName()
+                   << ", no CPU of " << triple.str()
+                   << ": name one that clang -mcpu=help lists";
+    return failure();
+  }
   std::string name = cpu.str(), features;
-  if (cpu.empty() || cpu == "native") {
+  if (isHost && (cpu.empty() || cpu == "native")) {
     name = llvm::sys::getHostCPUName().str();
     llvm::SubtargetFeatures found;
     for (const auto &feature : llvm::sys::getHostCPUFeatures())
@@ -49,7 +69,7 @@ pst::createTargetMachine(StringRef cpu, Location loc) {
   }
   std::unique_ptr<llvm::MCSubtargetInfo> subtarget(
       target->createMCSubtargetInfo(triple, "", ""));
-  if (!subtarget->isCPUStringValid(name)) {
+  if (!name.empty() && !subtarget->isCPUStringValid(name)) {
     emitError(loc) << "unknown CPU '" << name << "' for " << triple.str()
                    << ": name one that clang -mcpu=help lists, or 'native'";
     return failure();
@@ -112,7 +132,8 @@ copyOf(const llvm::TargetMachine &machine) {
 }
 
 static FailureOr<std::string> emitPart(ModuleOp part,
-                                       llvm::TargetMachine &machine) {
+                                       llvm::TargetMachine &machine,
+                                       llvm::CodeGenFileType kind) {
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> code =
       translateModuleToLLVMIR(part, context, "pst");
@@ -126,26 +147,40 @@ static FailureOr<std::string> emitPart(ModuleOp part,
   llvm::SmallVector<char, 0> buffer;
   llvm::raw_svector_ostream stream(buffer);
   llvm::legacy::PassManager emit;
-  if (machine.addPassesToEmitFile(emit, stream, nullptr,
-                                  llvm::CodeGenFileType::ObjectFile))
-    return part.emitError("this target writes no object files");
+  if (machine.addPassesToEmitFile(emit, stream, nullptr, kind))
+    return part.emitError("LLVM writes no code for this target");
   emit.run(*code);
   return std::string(buffer.begin(), buffer.end());
 }
 
-FailureOr<std::vector<std::string>>
-pst::emitObjects(ModuleOp module, const llvm::TargetMachine &machine) {
+static FailureOr<std::vector<std::string>>
+emitParts(ModuleOp module, const llvm::TargetMachine &machine,
+          llvm::CodeGenFileType kind) {
   SmallVector<ModuleOp> parts(module.getOps<ModuleOp>());
-  std::vector<std::string> objects(parts.size());
+  std::vector<std::string> results(parts.size());
   if (failed(failableParallelForEachN(
           module.getContext(), 0, parts.size(), [&](size_t i) -> LogicalResult {
-            FailureOr<std::string> object =
-                emitPart(parts[i], *copyOf(machine));
-            if (failed(object))
+            FailureOr<std::string> result =
+                emitPart(parts[i], *copyOf(machine), kind);
+            if (failed(result))
               return failure();
-            objects[i] = std::move(*object);
+            results[i] = std::move(*result);
             return success();
           })))
     return failure();
-  return objects;
+  return results;
+}
+
+FailureOr<std::vector<std::string>>
+pst::emitObjects(ModuleOp module, const llvm::TargetMachine &machine) {
+  return emitParts(module, machine, llvm::CodeGenFileType::ObjectFile);
+}
+
+FailureOr<std::string> pst::emitAssembly(ModuleOp module,
+                                         const llvm::TargetMachine &machine) {
+  FailureOr<std::vector<std::string>> parts =
+      emitParts(module, machine, llvm::CodeGenFileType::AssemblyFile);
+  if (failed(parts))
+    return failure();
+  return llvm::join(*parts, "\n");
 }

@@ -9,6 +9,9 @@
 #include "pst/Compiler.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
+#include "llvm/MC/MCSubtargetInfo.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/TargetParser/Host.h"
 
 #include <dlfcn.h>
 #include <omp.h>
@@ -32,6 +35,30 @@ static std::string ompLibrary() {
   return "libomp.so.5";
 }
 
+/// What the program's vector code needs and this machine lacks; empty if
+/// nothing.
+static std::string missingHere(const Manifest &manifest) {
+  llvm::Triple triple(manifest.triple);
+  if (triple != llvm::Triple(llvm::sys::getProcessTriple()))
+    return "its architecture, " + manifest.triple;
+  std::string error;
+  const llvm::Target *target =
+      llvm::TargetRegistry::lookupTarget(triple, error);
+  std::unique_ptr<llvm::MCSubtargetInfo> needed(
+      target ? target->createMCSubtargetInfo(triple, manifest.cpu,
+                                             manifest.features)
+             : nullptr);
+  if (!needed)
+    return "LLVM's code generator for it";
+  llvm::StringMap<bool> here = llvm::sys::getHostCPUFeatures();
+  for (const llvm::SubtargetFeatureKV &feature :
+       needed->getEnabledProcessorFeatures())
+    if (StringRef name = feature.Key; name.starts_with("avx") || name == "fma")
+      if (auto found = here.find(name); found != here.end() && !found->second)
+        return feature.Key;
+  return "";
+}
+
 FailureOr<std::shared_ptr<JitCode>>
 pst::linkInProcess(const CompiledProgram &program, Location loc) {
   auto fail = [&](llvm::Error error) -> FailureOr<std::shared_ptr<JitCode>> {
@@ -39,6 +66,13 @@ pst::linkInProcess(const CompiledProgram &program, Location loc) {
                    << llvm::toString(std::move(error));
     return failure();
   };
+  std::string missing = missingHere(program.manifest);
+  if (!missing.empty()) {
+    emitError(loc) << "the program is compiled for " << program.manifest.cpu
+                   << " and cannot run on this machine, which lacks "
+                   << missing;
+    return failure();
+  }
   auto jit = llvm::orc::LLJITBuilder().create();
   if (!jit)
     return fail(jit.takeError());

@@ -19,10 +19,12 @@ class TargetMachine;
 
 namespace pst {
 
-/// The target machine for `cpu` ("" or "native": this one, with its features).
-/// Emits an error at `loc` if LLVM knows no such CPU.
+/// The target machine for `triple` ("": this machine's) and `cpu` ("" or
+/// "native": this one, with its features; "" for another architecture: its
+/// least). Emits an error at `loc` if LLVM knows no such machine.
 mlir::FailureOr<std::unique_ptr<llvm::TargetMachine>>
-createTargetMachine(llvm::StringRef cpu, mlir::Location loc);
+createTargetMachine(llvm::StringRef triple, llvm::StringRef cpu,
+                    mlir::Location loc);
 
 /// f32 lanes of the vector registers that kernels are written for.
 int64_t vectorWidth(const llvm::TargetMachine &machine);
@@ -32,6 +34,10 @@ int64_t vectorWidth(const llvm::TargetMachine &machine);
 /// same bits for every number of threads.
 mlir::FailureOr<std::vector<std::string>>
 emitObjects(mlir::ModuleOp module, const llvm::TargetMachine &machine);
+
+/// The same as text, one part after another.
+mlir::FailureOr<std::string> emitAssembly(mlir::ModuleOp module,
+                                          const llvm::TargetMachine &machine);
 
 } // namespace pst
 
