@@ -148,6 +148,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     break;
   case Stage::Kernels: {
     passes.addPass(createChooseProducts({options.products}));
+    passes.addPass(createFuseEpilogues());
     EmitCPUKernelsOptions kernels;
     kernels.vectorWidth = options.vectorWidth;
     kernels.mBlock = options.mBlock;

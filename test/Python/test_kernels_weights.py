@@ -192,6 +192,38 @@ def test_every_form_of_the_product(rows, columns, tokens, sparsity, lanes):
         close(dx, dy @ weight, 3e-6, f"dx, {products}")
 
 
+# One block and several of depth and of rows, whole tiles and edges, at 8 and 16 lanes.
+@pytest.mark.parametrize("rows,columns,tokens", [(1, 5, 3), (64, 48, 32), (71, 900, 67), (1000, 37, 129)])
+@pytest.mark.parametrize("form", ["packed", "compressed"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_epilogues(rows, columns, tokens, form, transposed):
+    """bias, residual and activation, as the compiler brings them into the product."""
+    rng = np.random.default_rng(rows + tokens)
+    weight = rng.standard_normal((rows, columns)).astype(np.float32)
+    given, out = (rows, columns) if transposed else (columns, rows)
+    x, residual = (rng.standard_normal((tokens, size)).astype(np.float32) for size in (given, out))
+    bias = rng.standard_normal(rows).astype(np.float32)
+    xt, wt, yt = f"tensor<{tokens}x{given}xf32>", f"tensor<{rows}x{columns}xf32>", f"tensor<{tokens}x{out}xf32>"
+    use, bias_type = (" transposed", "") if transposed else ("", f" bias tensor<{rows}xf32>")
+    for kind, expected in (("relu", lambda y: np.maximum(y, 0)), ("tanh", np.tanh), (None, lambda y: y)):
+        activation = f"%a = nn.activation {kind} %s : {yt}" if kind else ""
+        function = compiled(
+            f"""{CRITERIA["map"].text("c")}
+func.func @f(%x: {xt}, %w: {wt}, %b: tensor<{rows}xf32>, %r: {yt}, %tau: tensor<f32>, %cut: tensor<i64>) -> {yt} {{
+  %y = pst.masked_matmul %x, @c(%w){use} threshold(%tau, %cut){"" if transposed else " bias(%b)"} : {xt}, ({wt}){bias_type} -> {yt}
+  %s = nn.add %y, %r : {yt}
+  {activation}
+  return {"%a" if kind else "%s"} : {yt}
+}}""",
+            products=form,
+            blocks=(24, 64, 400),
+        )
+        (y,) = both_threads(function, x, weight, bias, residual, np.array(0.7, np.float32), np.array(0))
+        masked = np.where(np.abs(weight) > 0.7, weight, 0).astype(np.float64)
+        total = residual + (x @ masked if transposed else x @ masked.T + bias)
+        close(y, expected(total), 3e-6, str(kind), total)
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.8, 0.95])
 def test_the_adaptive_product_takes_the_form_of_the_sparsity(sparsity):
     rng = np.random.default_rng(5)

@@ -110,6 +110,29 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
   let dependentDialects = ["::pst::PSTDialect", "::pst::nn::NNDialect"];
 }
 
+def FuseEpilogues : Pass<"pst-fuse-epilogues", "::mlir::ModuleOp"> {
+  let summary = "Brings sums and activations into the product they follow";
+  let description = [{
+    An `nn.add` of a masked product that nothing else uses becomes the product's
+    addend, and an `nn.activation` of one its activation: the kernel does them
+    while the block is in the cache. In a training step that is the sum of the
+    gradients that meet (at a residual connection; at the input of query, key
+    and value); an activation there needs what it is applied to later, and
+    stays. In `forward` both go in, where no dropout lies between.
+
+    Before:
+    ```mlir
+    %y = pst.masked_matmul %x, @c(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+    %z = nn.add %y, %residual : tensor<5x4xf32>
+    ```
+    After:
+    ```mlir
+    %z = pst.masked_matmul %x, @c(%w) addend(%residual) : tensor<5x3xf32>, (tensor<4x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>
+    ```
+  }];
+  let dependentDialects = ["::pst::PSTDialect"];
+}
+
 def LowerLaunches : Pass<"pst-lower-launches", "::mlir::ModuleOp"> {
   let summary = "Turns kernel launches on buffers into calls";
   let description = [{

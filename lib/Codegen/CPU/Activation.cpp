@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Activation.h"
 #include "KernelContext.h"
 #include "VectorMath.h"
-#include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
 using namespace pst;
@@ -34,7 +34,7 @@ struct TanhArgument {
 };
 } // namespace
 
-static Value activation(KernelBuilder &b, ActivationKind kind, Value x) {
+Value pst::cpu::emitActivation(KernelBuilder &b, ActivationKind kind, Value x) {
   switch (kind) {
   case ActivationKind::Gelu:
     return b.mulf(x, normal(b, x).integral);
@@ -90,8 +90,8 @@ struct ActivationPattern : KernelPattern<nn::ActivationOp> {
           b.parallelVectorLoop(
               op.getType().getNumElements(), kChunk, context.lanes(),
               [&](Value i, int64_t lanes) {
-                b.store(activation(b, op.getKind(), b.load(in, i, lanes)), out,
-                        i);
+                b.store(emitActivation(b, op.getKind(), b.load(in, i, lanes)),
+                        out, i);
               });
         });
     return success();

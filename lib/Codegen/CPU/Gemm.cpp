@@ -236,81 +236,121 @@ Value pst::cpu::ceilDivide(KernelBuilder &b, Value value, int64_t by) {
   return b.divi(b.addi(value, by - 1), by);
 }
 
+Value Epilogue::add(KernelBuilder &b, Value sum, Value row,
+                    Value column) const {
+  int64_t lanes = KernelBuilder::lanesOf(sum);
+  if (bias)
+    sum = b.addf(sum, b.load(bias, column, lanes));
+  return addend ? b.addf(sum, b.load(addend, {row, column}, lanes)) : sum;
+}
+
+// Through memory that is in L1: unrolled over a register tile, a polynomial
+// would be most of the kernel's code.
+void Epilogue::activate(KernelBuilder &b, Value result, Value row, Value rows,
+                        Value column, Value columns, int64_t lanes) const {
+  if (!activation)
+    return;
+  Value whole = b.muli(b.divi(columns, lanes), lanes);
+  b.loop(b.index(0), rows, 1, [&](Value i) {
+    auto step = [&](int64_t width) {
+      return [&, width](Value j) {
+        SmallVector<Value> at{b.addi(row, i), b.addi(column, j)};
+        b.store(activation(b, b.load(result, at, width)), result, at);
+      };
+    };
+    b.loop(b.index(0), whole, lanes, step(lanes));
+    b.loop(whole, columns, 1, step(1));
+  });
+}
+
 namespace {
 /// Adds register tiles to the result (the first block of the depth sets it).
 struct TileStore {
   KernelBuilder &b;
   const GemmBlocking &blocking;
-  Value bias, result;
-  Value edge;  ///< Scratch of one tile; null if all tiles lie within.
-  Value first; ///< i1: this is the first block of the depth.
+  const Epilogue &epilogue;
+  Value result;
+  Value edge;        ///< Scratch of one tile; null if all tiles lie within.
+  Value first, last; ///< i1: this block of the depth is.
 
   int64_t vectors() const { return blocking.tileColumns / blocking.lanes; }
 
   void store(ArrayRef<Value> tile, Value row, Value column) {
-    if (!edge)
-      return storeWhole(tile, row, column);
-    Value rowsFit = b.cmpi(arith::CmpIPredicate::sle, row,
-                           b.index(blocking.m - blocking.tileRows));
-    Value columnsFit = b.cmpi(arith::CmpIPredicate::sle, column,
-                              b.index(blocking.n - blocking.tileColumns));
-    b.ifElse(
-        arith::AndIOp::create(b, rowsFit, columnsFit),
-        [&] { storeWhole(tile, row, column); },
-        [&] { storeEdge(tile, row, column); });
+    if (!edge) {
+      storeWhole(tile, row, column);
+    } else {
+      Value rowsFit = b.cmpi(arith::CmpIPredicate::sle, row,
+                             b.index(blocking.m - blocking.tileRows));
+      Value columnsFit = b.cmpi(arith::CmpIPredicate::sle, column,
+                                b.index(blocking.n - blocking.tileColumns));
+      b.ifElse(
+          arith::AndIOp::create(b, rowsFit, columnsFit),
+          [&] { storeWhole(tile, row, column); },
+          [&] { storeEdge(tile, row, column); });
+    }
+    if (!epilogue.activation)
+      return;
+    b.ifThen(last, [&] {
+      epilogue.activate(b, result, row, rowsHere(row), column,
+                        columnsHere(column), blocking.lanes);
+    });
   }
 
 private:
-  void storeWhole(ArrayRef<Value> tile, Value row, Value column) {
-    auto forEachVector =
-        [&](function_ref<Value(Value sum, Value row, Value column, int64_t v)>
-                next) {
-          for (auto [i, sum] : llvm::enumerate(tile)) {
-            int64_t v = i % vectors();
-            Value r = b.addi(row, i / vectors());
-            Value c = b.addi(column, v * blocking.lanes);
-            b.store(next(sum, r, c, v), result, {r, c});
-          }
-        };
-    auto set = [&] {
-      SmallVector<Value> biases;
-      if (bias)
-        for (int64_t v = 0; v < vectors(); ++v)
-          biases.push_back(
-              b.load(bias, b.addi(column, v * blocking.lanes), blocking.lanes));
-      forEachVector([&](Value sum, Value, Value, int64_t v) {
-        return bias ? b.addf(sum, biases[v]) : sum;
-      });
-    };
+  Value rowsHere(Value row) {
+    return b.mini(b.index(blocking.tileRows), b.subi(b.index(blocking.m), row));
+  }
+  Value columnsHere(Value column) {
+    return b.mini(b.index(blocking.tileColumns),
+                  b.subi(b.index(blocking.n), column));
+  }
+
+  void put(Value sum, Value row, Value column) {
+    b.store(sum, result, {row, column});
+  }
+  Value old(Value row, Value column, int64_t lanes) {
+    return b.load(result, {row, column}, lanes);
+  }
+
+  /// set() for the first block of the depth, add() for the others.
+  void setOrAdd(function_ref<void()> set, function_ref<void()> add) {
     if (blocking.k <= blocking.kBlock)
       return set();
-    b.ifElse(first, set, [&] {
-      forEachVector([&](Value sum, Value r, Value c, int64_t) {
-        return b.addf(b.load(result, {r, c}, blocking.lanes), sum);
-      });
-    });
+    b.ifElse(first, set, add);
+  }
+
+  void storeWhole(ArrayRef<Value> tile, Value row, Value column) {
+    auto forEachVector =
+        [&](function_ref<Value(Value sum, Value row, Value column)> next) {
+          for (auto [i, sum] : llvm::enumerate(tile)) {
+            Value r = b.addi(row, i / vectors());
+            Value c = b.addi(column, i % vectors() * blocking.lanes);
+            put(next(sum, r, c), r, c);
+          }
+        };
+    setOrAdd(
+        [&] {
+          forEachVector([&](Value sum, Value r, Value c) {
+            return epilogue.add(b, sum, r, c);
+          });
+        },
+        [&] {
+          forEachVector([&](Value sum, Value r, Value c) {
+            return b.addf(old(r, c, blocking.lanes), sum);
+          });
+        });
   }
 
   /// The same for the part of a tile that lies within the result.
   void storeEdge(ArrayRef<Value> tile, Value row, Value column) {
     for (auto [i, sum] : llvm::enumerate(tile))
       b.store(sum, edge, b.index(i * blocking.lanes));
-    Value rows =
-        b.mini(b.index(blocking.tileRows), b.subi(b.index(blocking.m), row));
-    Value columns = b.mini(b.index(blocking.tileColumns),
-                           b.subi(b.index(blocking.n), column));
-    b.loop(b.index(0), rows, 1, [&](Value i) {
-      b.loop(b.index(0), columns, 1, [&](Value j) {
+    b.loop(b.index(0), rowsHere(row), 1, [&](Value i) {
+      b.loop(b.index(0), columnsHere(column), 1, [&](Value j) {
         Value r = b.addi(row, i), c = b.addi(column, j);
         Value sum = b.load(edge, b.addi(b.muli(i, blocking.tileColumns), j));
-        auto set = [&] {
-          b.store(bias ? b.addf(sum, b.load(bias, c)) : sum, result, {r, c});
-        };
-        if (blocking.k <= blocking.kBlock)
-          return set();
-        b.ifElse(first, set, [&] {
-          b.store(b.addf(b.load(result, {r, c}), sum), result, {r, c});
-        });
+        setOrAdd([&] { put(epilogue.add(b, sum, r, c), r, c); },
+                 [&] { put(b.addf(old(r, c, 1), sum), r, c); });
       });
     });
   }
@@ -324,9 +364,10 @@ private:
 //       pack A(ic, pc) on the stack
 //       for jr in panels of B, for ir in panels of A:
 //         tile = sum over k (the micro-kernel);  C(ir, jr) += tile
+//         after the last block of k: C(ir, jr) = f(C(ir, jr))
 void pst::cpu::emitGemm(KernelBuilder &b, const GemmBlocking &blocking,
-                        const GemmSpec &spec, Value bias, Value result,
-                        Value workspace) {
+                        const GemmSpec &spec, const Epilogue &epilogue,
+                        Value result, Value workspace) {
   const GemmBlocking &s = blocking;
   s.note(b);
   bool wholeDepth = s.hasWholeDepth();
@@ -353,9 +394,10 @@ void pst::cpu::emitGemm(KernelBuilder &b, const GemmBlocking &blocking,
         Value packedA = b.stackBuffer(s.packedSizeA());
         Value edge =
             edges ? b.stackBuffer(s.tileRows * s.tileColumns) : nullptr;
-        TileStore tiles{b,    s,
-                        bias, result,
-                        edge, b.cmpi(arith::CmpIPredicate::eq, pc, b.index(0))};
+        Value first = b.cmpi(arith::CmpIPredicate::eq, pc, b.index(0));
+        Value last =
+            b.cmpi(arith::CmpIPredicate::sge, pc, b.index(s.k - s.kBlock));
+        TileStore tiles{b, s, epilogue, result, edge, first, last};
         Value ic = b.muli(b.divi(task, groups), s.mBlock);
         Value group = b.remi(task, groups);
         Value panelsA =

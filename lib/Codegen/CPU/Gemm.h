@@ -100,17 +100,32 @@ Value remaining(KernelBuilder &b, int64_t total, Value from, int64_t block);
 /// value / by, rounded up.
 Value ceilDivide(KernelBuilder &b, Value value, int64_t by);
 
-/// One product: op(A) op(B) + bias, where A is m x k or, transposed, k x m,
+/// What is done to a product while it is at hand: f(product + bias + addend).
+struct Epilogue {
+  Value bias;   ///< n elements, or null.
+  Value addend; ///< m x n, or null.
+  /// f, or empty.
+  std::function<Value(KernelBuilder &, Value)> activation;
+
+  /// The sum at (row, column), with bias and addend.
+  Value add(KernelBuilder &b, Value sum, Value row, Value column) const;
+  /// result = f(result) for a part of it that has just been stored.
+  void activate(KernelBuilder &b, Value result, Value row, Value rows,
+                Value column, Value columns, int64_t lanes) const;
+};
+
+/// One product: op(A) op(B), where A is m x k or, transposed, k x m,
 /// and B is k x n or, transposed, n x k.
 struct GemmSpec {
   MatrixReader a, b;
   bool transposeA = false, transposeB = false;
 };
 
-/// Emits the product into `result` (m x n); `bias` (n) may be null.
-/// `workspace` is a flat memref of blocking.packedSizeB() elements.
+/// Emits the product, with its epilogue, into `result` (m x n). `workspace` is
+/// a flat memref of blocking.packedSizeB() elements.
 void emitGemm(KernelBuilder &b, const GemmBlocking &blocking,
-              const GemmSpec &spec, Value bias, Value result, Value workspace);
+              const GemmSpec &spec, const Epilogue &epilogue, Value result,
+              Value workspace);
 
 } // namespace pst::cpu
 

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Activation.h"
 #include "Gemm.h"
 #include "KernelContext.h"
 #include "SparseMatmul.h"
@@ -46,7 +47,7 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
                    {MatrixReader::of(arguments[0]),
                     MatrixReader::of(arguments[1]), /*transposeA=*/false,
                     /*transposeB=*/true},
-                   op.getBias() ? arguments[2] : Value(),
+                   Epilogue{op.getBias() ? arguments[2] : Value(), {}, {}},
                    arguments[arguments.size() - 2], arguments.back());
         });
     return success();
@@ -72,7 +73,7 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
                    {MatrixReader::of(arguments[0]),
                     MatrixReader::of(arguments[1]), op.getTransposeLhs(),
                     op.getTransposeRhs()},
-                   /*bias=*/nullptr, arguments[2], arguments[3]);
+                   Epilogue{}, arguments[2], arguments[3]);
         });
     return success();
   }
@@ -95,15 +96,29 @@ public:
       llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
     if (op.getBias())
       inputs.push_back(op.getBias());
+    if (op.getAddend())
+      inputs.push_back(op.getAddend());
   }
 
   void replace(PatternRewriter &rewriter) {
     SmallVector<RankedTensorType> workspaces = workspaceTypes(rewriter);
-    std::string name = "masked_matmul_" + std::to_string(tokens()) + "_" +
-                       criterionName(criterion, op.getFactors()) +
-                       (op.getThreshold() ? "_threshold" : "") +
-                       (op.getBias() ? "_bias" : "") +
-                       (op.getTransposed() ? "_transposed" : "");
+    std::string name =
+        "masked_matmul_" + std::to_string(tokens()) + "_" +
+        criterionName(criterion, op.getFactors()) +
+        (op.getThreshold() ? "_threshold" : "") +
+        (op.getBias() ? "_bias" : "") + (op.getAddend() ? "_addend" : "") +
+        (op.getActivation() ? "_" + op.getActivation()->str() : std::string()) +
+        (op.getTransposed() ? "_transposed" : "");
+    auto emit = [&](KernelBuilder &b, ValueRange arguments) {
+      switch (form) {
+      case ProductForm::Packed:
+        return emitDense(b, arguments);
+      case ProductForm::Compressed:
+        return emitSparse(b, arguments);
+      case ProductForm::Adaptive:
+        return emitChoice(b, name, arguments);
+      }
+    };
     SmallVector<Value> operands(inputs);
     if (form == ProductForm::Adaptive)
       operands.push_back(op.getSparsity());
@@ -111,17 +126,7 @@ public:
                             form == ProductForm::Packed
                                 ? name
                                 : name + "_" + stringifyProductForm(form).str(),
-                            operands, workspaces,
-                            [&](KernelBuilder &b, ValueRange arguments) {
-                              switch (form) {
-                              case ProductForm::Packed:
-                                return emitDense(b, arguments);
-                              case ProductForm::Compressed:
-                                return emitSparse(b, arguments);
-                              case ProductForm::Adaptive:
-                                return emitChoice(b, name, arguments);
-                              }
-                            });
+                            operands, workspaces, emit);
   }
 
 private:
@@ -151,18 +156,28 @@ private:
   /// What a kernel of either form gets: the inputs, the result, workspaces.
   struct Arguments {
     MatrixReader input, weight;
-    Value bias, result;
+    Epilogue epilogue;
+    Value result;
     ValueRange workspaces;
   };
   Arguments read(KernelBuilder &b, ValueRange arguments) {
     size_t factors = op.getFactors().size(), next = 1 + factors;
-    Value threshold, cut, bias;
+    Value threshold, cut;
+    Epilogue epilogue;
     if (op.getThreshold()) {
       threshold = b.load(arguments[next++], {});
       cut = b.load(arguments[next++], {});
     }
     if (op.getBias())
-      bias = arguments[next++];
+      epilogue.bias = arguments[next++];
+    if (op.getAddend())
+      epilogue.addend = arguments[next++];
+    if (op.getActivation()) {
+      auto kind = *nn::symbolizeActivationKind(*op.getActivation());
+      epilogue.activation = [kind](KernelBuilder &b, Value value) {
+        return emitActivation(b, kind, value);
+      };
+    }
     VirtualWeight weight(criterion, arguments.slice(1, factors), threshold,
                          cut);
     return {
@@ -171,7 +186,7 @@ private:
          [weight](KernelBuilder &b, Value row, Value column, int64_t lanes) {
            return weight.maskedWeight(b, row, column, lanes);
          }},
-        bias,
+        epilogue,
         arguments[next],
         arguments.drop_front(next + 1)};
   }
@@ -181,13 +196,13 @@ private:
     emitGemm(b, dense,
              {a.input, a.weight, /*transposeA=*/false,
               /*transposeB=*/!op.getTransposed()},
-             a.bias, a.result, a.workspaces[0]);
+             a.epilogue, a.result, a.workspaces[0]);
   }
 
   void emitSparse(KernelBuilder &b, ValueRange arguments) {
     Arguments a = read(b, arguments);
     emitSparseMatmul(
-        b, sparse, a.input, a.weight, op.getTransposed(), a.bias, a.result,
+        b, sparse, a.input, a.weight, op.getTransposed(), a.epilogue, a.result,
         {a.workspaces[0], a.workspaces[1], a.workspaces[2], a.workspaces[3]});
   }
 

@@ -198,8 +198,9 @@ private:
 class PanelProduct {
 public:
   PanelProduct(KernelBuilder &b, const SparseBlocking &s,
-               const CompressedMatrix &compressed, Value bias, Value result)
-      : b(b), s(s), compressed(compressed), bias(bias), result(result) {
+               const CompressedMatrix &compressed, const Epilogue &epilogue,
+               Value result)
+      : b(b), s(s), compressed(compressed), epilogue(epilogue), result(result) {
     panel =
         b.stackBuffer(SparseBlocking::kPackedDepth * s.panelTokens + s.lanes);
     sums = b.stackBuffer(SparseBlocking::kRows * s.panelTokens);
@@ -225,6 +226,15 @@ public:
                   block, rows);
         });
         store(first, row, rows);
+        if (!epilogue.activation)
+          return;
+        Value last = b.cmpi(arith::CmpIPredicate::sge, packed,
+                            b.index(s.k - SparseBlocking::kPackedDepth));
+        b.ifThen(last, [&] {
+          epilogue.activate(b, result, firstToken,
+                            remaining(b, s.tokens, firstToken, s.panelTokens),
+                            row, rows, s.lanes);
+        });
       });
     });
   }
@@ -264,16 +274,15 @@ private:
         });
   }
 
-  /// Y[token, row..] = bias + sums, transposed, or += where it is not the
-  /// first part of the depth.
+  /// Y[token, row..] = sums, transposed (and bias, addend), or += where it is
+  /// not the first part of the depth.
   void store(Value first, Value row, Value rows) {
     Value tokens = remaining(b, s.tokens, firstToken, s.panelTokens);
     auto put = [&](Value sum, Value token, Value r) {
       int64_t lanes = KernelBuilder::lanesOf(sum);
       SmallVector<Value> at{b.addi(firstToken, token), b.addi(row, r)};
       auto set = [&] {
-        b.store(bias ? b.addf(sum, b.load(bias, at[1], lanes)) : sum, result,
-                at);
+        b.store(epilogue.add(b, sum, at[0], at[1]), result, at);
       };
       if (s.k <= SparseBlocking::kPackedDepth)
         return set();
@@ -314,7 +323,8 @@ private:
   KernelBuilder &b;
   const SparseBlocking &s;
   const CompressedMatrix &compressed;
-  Value bias, result;
+  const Epilogue &epilogue;
+  Value result;
   Value panel; ///< X transposed: [kPackedDepth, panelTokens]
   Value sums;  ///< Y transposed: [kRows, panelTokens]
   Value firstToken;
@@ -336,7 +346,7 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
                                 const SparseBlocking &blocking,
                                 const MatrixReader &input,
                                 const MatrixReader &matrix, bool transposed,
-                                Value bias, Value result,
+                                const Epilogue &epilogue, Value result,
                                 const CompressedMatrix &compressed) {
   const SparseBlocking &s = blocking;
   b.store(b.i32(0), compressed.cursor, b.index(0));
@@ -350,7 +360,7 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
       s.groups(), divideCeil(8, std::min<int64_t>(8, s.panels())));
   int64_t partGroups = divideCeil(s.groups(), parts);
   b.parallel(s.panels() * parts, [&](Value task) {
-    PanelProduct product(b, s, compressed, bias, result);
+    PanelProduct product(b, s, compressed, epilogue, result);
     Value firstGroup = b.muli(b.remi(task, parts), partGroups);
     Value endGroup =
         b.mini(b.addi(firstGroup, partGroups), b.index(s.groups()));

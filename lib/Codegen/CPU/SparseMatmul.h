@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-// Y = X S^T + bias for an S most of whose elements are zero: S is compressed
+// Y = X S^T for an S most of whose elements are zero: S is compressed
 // to the others first, then multiplied with tokens as the vectors' lanes, so
 // that any pattern of zeros is skipped at the same price. S is read once, by
 // elements, as the packing of a dense product reads its matrix: a masked
@@ -60,12 +60,12 @@ struct CompressedMatrix {
   types(const SparseBlocking &blocking, mlir::OpBuilder &builder);
 };
 
-/// Emits the product into `result` (tokens x n). S is `matrix` or, if
-/// `transposed`, its transpose; of its elements those that are not zero are
-/// kept, and no more than blocking.capacity() may be. `bias` (n) may be null.
+/// Emits the product, with its epilogue, into `result` (tokens x n). S is
+/// `matrix` or, if `transposed`, its transpose; of its elements those that are
+/// not zero are kept, and no more than blocking.capacity() may be.
 void emitSparseMatmul(KernelBuilder &b, const SparseBlocking &blocking,
                       const MatrixReader &input, const MatrixReader &matrix,
-                      bool transposed, Value bias, Value result,
+                      bool transposed, const Epilogue &epilogue, Value result,
                       const CompressedMatrix &compressed);
 
 } // namespace pst::cpu

@@ -18,6 +18,18 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
                                    SmallVectorImpl<Value> &operandGradients) {
   Location loc = getLoc();
   Value dy = resultGradients[0];
+  if (getActivation()) {
+    // The gradient of the sum, which is computed again.
+    auto sum = cast<MaskedMatmulOp>(builder.clone(*getOperation()));
+    sum.removeActivationAttr();
+    dy = nn::ActivationBackwardOp::create(
+        builder, loc, *nn::symbolizeActivationKind(*getActivation()), sum, dy);
+  }
+  if (getAddend()) {
+    unsigned addend = getAddendMutable().begin()->getOperandNumber();
+    if (needed[addend])
+      operandGradients[addend] = dy;
+  }
   unsigned input = getInputMutable().getOperandNumber();
   if (needed[input])
     operandGradients[input] = MaskedMatmulOp::create(

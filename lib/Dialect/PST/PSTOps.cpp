@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
+#include "pst/Dialect/NN/NNOps.h"
 
 #include <cmath>
 
@@ -382,6 +383,12 @@ LogicalResult MaskedMatmulOp::verify() {
   if (static_cast<bool>(getSparsity()) !=
       (getForm() == ProductForm::Adaptive)) // (C5)
     return emitOpError("must have a sparsity exactly if it is adaptive");
+  if (getAddend() && getAddend().getType() != getType())
+    return emitOpError("must have an addend of the result's type ")
+           << getType() << ", but got " << getAddend().getType();
+  if (getActivation() && !nn::symbolizeActivationKind(*getActivation())) // (C6)
+    return emitOpError("has an unknown activation '")
+           << *getActivation() << "': gelu, gelu_tanh, tanh and relu are known";
   return success();
 }
 

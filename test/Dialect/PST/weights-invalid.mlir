@@ -193,7 +193,7 @@ pst.criterion @map(%w: dense) {
 
 func.func @masked_matmul_c3_cut(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>) {
   // expected-error@+1 {{'pst.masked_matmul' op must have a threshold and a cut, or neither}}
-  %y = "pst.masked_matmul"(%x, %w, %tau) <{criterion = @map, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0>}>
+  %y = "pst.masked_matmul"(%x, %w, %tau) <{criterion = @map, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}>
       : (tensor<5x3xf32>, tensor<4x3xf32>, tensor<f32>) -> tensor<5x4xf32>
   return
 }
@@ -208,6 +208,30 @@ pst.criterion @map(%w: dense) {
 func.func @masked_matmul_c5(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
   // expected-error@+1 {{'pst.masked_matmul' op must have a sparsity exactly if it is adaptive}}
   %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as adaptive : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+func.func @masked_matmul_addend(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %a: tensor<5x3xf32>) {
+  // expected-error@+1 {{'pst.masked_matmul' op must have an addend of the result's type 'tensor<5x4xf32>', but got 'tensor<5x3xf32>'}}
+  %y = pst.masked_matmul %x, @dense(%w) addend(%a) : tensor<5x3xf32>, (tensor<4x3xf32>) addend tensor<5x3xf32> -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+func.func @masked_matmul_c6(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
+  // expected-error@+1 {{'pst.masked_matmul' op has an unknown activation 'swish': gelu, gelu_tanh, tanh and relu are known}}
+  %y = pst.masked_matmul %x, @dense(%w) activation "swish" : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
 

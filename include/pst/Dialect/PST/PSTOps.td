@@ -272,6 +272,10 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
       a score.
     - (C4) The bias has n elements; there is none if transposed.
     - (C5) `adaptive` needs the sparsity, and only it takes one.
+    - (C6) The activation is a kind of `nn.activation`.
+
+    An addend (of the result's type) is added to the product, and an activation
+    applied to the sum: `-pst-fuse-epilogues` brings them in.
 
     `as` says how a kernel comes by M * W' (`-pst-choose-products` sets it):
     `packed` evaluates the criterion while it packs a dense product's blocks;
@@ -292,8 +296,9 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        Variadic<PST_Tensor>:$factors,
                        Optional<PST_ScalarF32>:$threshold,
                        Optional<PST_ScalarI64>:$cut,
-                       Optional<PST_Vector>:$bias,
+                       Optional<PST_Vector>:$bias, Optional<PST_Matrix>:$addend,
                        Optional<PST_ScalarF32>:$sparsity, UnitAttr:$transposed,
+                       OptionalAttr<StrAttr>:$activation,
                        DefaultValuedAttr<PST_ProductForm,
                                          "::pst::ProductForm::Packed">:$form);
   let results = (outs PST_Matrix:$result);
@@ -301,8 +306,10 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
     (`threshold` `(` $threshold^ `,` $cut `)`)?
     (`as` $form^)? (`sparsity` `(` $sparsity^ `)`)?
-    (`bias` `(` $bias^ `)`)? attr-dict `:`
-    type($input) `,` `(` type($factors) `)` (`bias` type($bias)^)? `->` type($result)
+    (`bias` `(` $bias^ `)`)? (`addend` `(` $addend^ `)`)?
+    (`activation` $activation^)? attr-dict `:`
+    type($input) `,` `(` type($factors) `)` (`bias` type($bias)^)?
+    (`addend` type($addend)^)? `->` type($result)
   }];
   let builders = [
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
@@ -311,8 +318,9 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                    "::mlir::Value":$cut, "::mlir::Value":$bias,
                    "bool":$transposed), [{
       build($_builder, $_state, result, input, criterion, factors, threshold,
-            cut, bias, /*sparsity=*/::mlir::Value(), transposed,
-            ::pst::ProductForm::Packed);
+            cut, bias, /*addend=*/::mlir::Value(),
+            /*sparsity=*/::mlir::Value(), transposed,
+            /*activation=*/::mlir::StringAttr(), ::pst::ProductForm::Packed);
     }]>
   ];
   let hasVerifier = 1;

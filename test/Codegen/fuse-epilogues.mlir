@@ -1,0 +1,49 @@
+// RUN: pst-opt %s --pst-fuse-epilogues | FileCheck %s
+
+// Sums and activations go into the product before them, where nothing else
+// wants what lies between.
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+// CHECK-LABEL: func.func @both
+// CHECK-SAME: %[[X:.*]]: tensor<5x3xf32>, %[[W:.*]]: tensor<4x3xf32>, %[[R:.*]]: tensor<5x4xf32>
+// CHECK-NEXT: %[[Y:.*]] = pst.masked_matmul %[[X]], @dense(%[[W]]) addend(%[[R]]) activation "gelu"
+// CHECK-NEXT: return %[[Y]]
+func.func @both(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %r: tensor<5x4xf32>) -> tensor<5x4xf32> {
+  %y = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %s = nn.add %y, %r : tensor<5x4xf32>
+  %a = nn.activation gelu %s : tensor<5x4xf32>
+  return %a : tensor<5x4xf32>
+}
+
+// Of two products the later one takes the earlier one in; a third goes on.
+// CHECK-LABEL: func.func @sum_of_three
+// CHECK: %[[A:.*]] = pst.masked_matmul %{{.*}} : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+// CHECK: %[[B:.*]] = pst.masked_matmul %{{.*}} addend(%[[A]])
+// CHECK: %[[C:.*]] = pst.masked_matmul %{{.*}} addend(%[[B]])
+// CHECK-NEXT: return %[[C]]
+func.func @sum_of_three(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %v: tensor<4x3xf32>) -> tensor<5x4xf32> {
+  %a = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %b = pst.masked_matmul %x, @dense(%v) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %ab = nn.add %b, %a : tensor<5x4xf32>
+  %c = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %abc = nn.add %ab, %c : tensor<5x4xf32>
+  return %abc : tensor<5x4xf32>
+}
+
+// What the backward wants stays; so does a second sum.
+// CHECK-LABEL: func.func @wanted
+// CHECK: %[[Y:.*]] = pst.masked_matmul %{{.*}}, @dense(%{{.*}}) :
+// CHECK: nn.activation relu %[[Y]]
+// CHECK: %[[S:.*]] = pst.masked_matmul %{{.*}} addend(
+// CHECK: nn.add %[[S]]
+func.func @wanted(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %r: tensor<5x4xf32>) -> (tensor<5x4xf32>, tensor<5x4xf32>, tensor<5x4xf32>) {
+  %y = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %a = nn.activation relu %y : tensor<5x4xf32>
+  %z = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %s = nn.add %z, %r : tensor<5x4xf32>
+  %t = nn.add %s, %a : tensor<5x4xf32>
+  return %y, %a, %t : tensor<5x4xf32>, tensor<5x4xf32>, tensor<5x4xf32>
+}
