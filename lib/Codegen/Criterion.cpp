@@ -67,28 +67,33 @@ Value pst::emitMask(ImplicitLocOpBuilder &b, Value score, Value threshold,
                     Value cut, Value position) {
   Type i64 = b.getI64Type();
   Value tau = threshold;
-  Value here = arith::IndexCastOp::create(b, i64, position);
   Value early; // the element lies before the cut
   if (auto vector = dyn_cast<VectorType>(score.getType())) {
-    // Lanes before the cut, as 32-bit lane numbers: comparing 64-bit indices
-    // would take several registers.
+    // As 32-bit numbers: 64-bit ones would take several registers. The limit
+    // is the same for all of a row.
     int64_t lanes = vector.getNumElements();
+    auto lanesType = VectorType::get({lanes}, b.getI32Type());
+    auto splat = [&](Value value) -> Value {
+      return vector::BroadcastOp::create(b, lanesType, value);
+    };
     auto constant = [&](int64_t value) {
       return arith::ConstantIntOp::create(b, i64, value);
     };
-    Value left = arith::SubIOp::create(b, cut, here);
-    left = arith::MaxSIOp::create(b, left, constant(0));
-    left = arith::MinSIOp::create(b, left, constant(lanes));
-    left = arith::TruncIOp::create(b, b.getI32Type(), left);
-    auto lanesType = VectorType::get({lanes}, b.getI32Type());
-    left = vector::BroadcastOp::create(b, lanesType, left);
+    Value limit = arith::MaxSIOp::create(b, cut, constant(0));
+    limit = arith::MinSIOp::create(b, limit, constant(INT32_MAX));
+    limit = arith::TruncIOp::create(b, b.getI32Type(), limit);
     auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, lanes));
     Value lane = arith::ConstantOp::create(
         b, DenseElementsAttr::get(lanesType, ArrayRef<int32_t>(numbers)));
-    early = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, lane, left);
+    Value first = arith::IndexCastOp::create(b, b.getI32Type(), position);
+    Value here = arith::AddIOp::create(b, splat(first), lane);
+    early =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::slt, here, splat(limit));
     tau = vector::BroadcastOp::create(b, vector, threshold);
   } else {
-    early = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, here, cut);
+    early = arith::CmpIOp::create(b, arith::CmpIPredicate::slt,
+                                  arith::IndexCastOp::create(b, i64, position),
+                                  cut);
   }
   Value above = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, score, tau);
   Value equal = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, score, tau);
@@ -133,6 +138,25 @@ EmittedCriterion::EmittedCriterion(ImplicitLocOpBuilder &b,
     score = valueOf(criterion.getYield().getScore());
 }
 
+/// value * sign(of), where the sign of zeros (and NaNs) is 0: the sign bit is
+/// carried over.
+static Value emitWithSign(ImplicitLocOpBuilder &b, Value value, Value of) {
+  Type type = value.getType(), integer = b.getI32Type();
+  Value signBit = arith::ConstantIntOp::create(b, integer, INT32_MIN);
+  if (auto vector = dyn_cast<VectorType>(type)) {
+    integer = VectorType::get(vector.getShape(), integer);
+    signBit = vector::BroadcastOp::create(b, integer, signBit);
+  }
+  Value sign = arith::AndIOp::create(
+      b, arith::BitcastOp::create(b, integer, of), signBit);
+  Value bits = arith::XOrIOp::create(
+      b, arith::BitcastOp::create(b, integer, value), sign);
+  Value zero = zeroLike(b, type);
+  Value nonzero = arith::CmpFOp::create(b, arith::CmpFPredicate::ONE, of, zero);
+  return arith::SelectOp::create(b, nonzero,
+                                 arith::BitcastOp::create(b, type, bits), zero);
+}
+
 SmallVector<Value> EmittedCriterion::emitBackward(Value weightAdjoint,
                                                   Value scoreAdjoint) {
   ImplicitLocOpBuilder &b = *builder;
@@ -167,14 +191,8 @@ SmallVector<Value> EmittedCriterion::emitBackward(Value weightAdjoint,
         })
         .Case([&](arith::NegFOp neg) { add(neg.getOperand(), negated()); })
         .Case([&](math::AbsFOp abs) {
-          Value operand = valueOf(abs.getOperand()), zero = zeroLike(b, type);
-          Value positive = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT,
-                                                 operand, zero);
-          Value negative = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT,
-                                                 operand, zero);
-          Value rest = arith::SelectOp::create(b, negative, negated(), zero);
           add(abs.getOperand(),
-              arith::SelectOp::create(b, positive, adjoint, rest));
+              emitWithSign(b, adjoint, valueOf(abs.getOperand())));
         });
   }
   SmallVector<Value> result;

@@ -23,8 +23,9 @@ func.func @forward(%x: tensor<6x8xf32>, %w: tensor<16x8xf32>, %u: tensor<16x2xf3
 // CHECK-SAME: %{{.*}}: memref<6x8xf32>, %[[W:.*]]: memref<16x8xf32>, %[[U:.*]]: memref<16x2xf32>, %[[V:.*]]: memref<2x8xf32>, %{{.*}}: memref<f32>, %{{.*}}: memref<i64>, %{{.*}}: memref<6x16xf32>, %{{.*}}: memref<136xf32>)
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<8xf32>
 // CHECK-DAG: %[[LANE:.*]] = arith.constant dense<[0, 1, 2, 3, 4, 5, 6, 7]> : vector<8xi32>
-// CHECK: %[[DENSE:.*]] = vector.load %[[W]]
-// CHECK: memref.load %[[U]]
+// CHECK: %[[ROW:.*]] = memref.reinterpret_cast %[[W]]
+// CHECK: %[[DENSE:.*]] = vector.load %[[ROW]]
+// CHECK: memref.reinterpret_cast %[[U]]
 // CHECK: vector.load %[[V]]
 // CHECK: %[[FIRST:.*]] = math.fma %{{.*}}, %{{.*}}, %[[ZERO]] : vector<8xf32>
 // CHECK: %[[SUM:.*]] = math.fma %{{.*}}, %{{.*}}, %[[FIRST]] : vector<8xf32>

@@ -40,9 +40,11 @@ emitRankSums(mlir::ImplicitLocOpBuilder &builder, int64_t rank, mlir::Type type,
              llvm::function_ref<mlir::Value(mlir::Value k)> right);
 
 /// i1, or a vector of it: whether an element stays. It does if its score is
-/// above the threshold, or equal to it at a linear index below `cut`.
-/// `threshold` is an f32, `cut` an i64, `position` the linear (row-major)
-/// index of the (first) element, an `index`.
+/// above the threshold, or equal to it at a position below `cut`. `threshold`
+/// is an f32, `cut` an i64, `position` that of the (first) element, an `index`:
+/// both counted from the same element, and `position` below 2^31. Counted from
+/// the row's first element, what the mask computes of the cut is the same for
+/// all of a row.
 mlir::Value emitMask(mlir::ImplicitLocOpBuilder &builder, mlir::Value score,
                      mlir::Value threshold, mlir::Value cut,
                      mlir::Value position);

@@ -31,41 +31,56 @@ SmallVector<EmittedCriterion>
 VirtualWeight::evaluateRows(KernelBuilder &b, Value row, int64_t count,
                             Value column, int64_t lanes) const {
   CriterionOp criterion = this->criterion;
-  SmallVector<Value> rowIndices;
-  for (int64_t i = 0; i < count; ++i)
-    rowIndices.push_back(b.addi(row, i));
   SmallVector<SmallVector<Value>> values(count);
   for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
     unsigned first = criterion.getFirstTensor(f);
     Value factor = factors[first];
-    auto push = [&](function_ref<Value(Value)> ofRow) {
+    // Rows by one address and constants, so that they need no registers of
+    // their own.
+    auto fromRow = [&](int64_t rowSize) {
+      return memref::ReinterpretCastOp::create(
+          b,
+          MemRefType::get(
+              {count * rowSize}, b.getF32Type(),
+              StridedLayoutAttr::get(b.getContext(), ShapedType::kDynamic, 1)),
+          factor, /*offset=*/OpFoldResult(b.muli(row, rowSize)),
+          ArrayRef<OpFoldResult>{b.getIndexAttr(count * rowSize)},
+          ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
+    };
+    auto push = [&](function_ref<Value(int64_t)> ofRow) {
       for (int64_t i = 0; i < count; ++i)
-        values[i].push_back(ofRow(rowIndices[i]));
+        values[i].push_back(ofRow(i));
     };
     switch (criterion.getKind(f)) {
-    case FactorKind::Dense:
-      push([&](Value i) { return b.load(factor, {i, column}, lanes); });
+    case FactorKind::Dense: {
+      Value rows = fromRow(columns);
+      push([&](int64_t i) {
+        return b.load(rows, b.addi(column, i * columns), lanes);
+      });
       break;
-    case FactorKind::Row:
-      push([&](Value i) { return b.loadSplat(factor, i, lanes); });
+    }
+    case FactorKind::Row: {
+      Value rows = fromRow(1);
+      push([&](int64_t i) { return b.loadSplat(rows, b.index(i), lanes); });
       break;
+    }
     case FactorKind::Col: {
       Value shared = b.load(factor, column, lanes);
-      push([&](Value) { return shared; });
+      push([&](int64_t) { return shared; });
       break;
     }
     case FactorKind::LowRank: {
+      int64_t rank = cast<MemRefType>(factor.getType()).getDimSize(1);
+      Value rows = fromRow(rank);
       SmallVector<Value> sums = emitRankSums(
-          b, cast<ShapedType>(factor.getType()).getDimSize(1),
-          b.lanesType(lanes), count,
+          b, rank, b.lanesType(lanes), count,
           [&](int64_t i, Value k) {
-            return b.loadSplat(factor, {rowIndices[i], k}, lanes);
+            return b.loadSplat(rows, b.addi(k, i * rank), lanes);
           },
           [&](Value k) {
             return b.load(factors[first + 1], {k, column}, lanes);
           });
-      for (int64_t i = 0; i < count; ++i)
-        values[i].push_back(sums[i]);
+      push([&](int64_t i) { return sums[i]; });
       break;
     }
     }
@@ -85,8 +100,10 @@ Value VirtualWeight::mask(KernelBuilder &b, const EmittedCriterion &element,
                           Value row, Value column) const {
   if (!threshold)
     return nullptr;
-  Value position = b.addi(b.muli(row, columns), column);
-  return emitMask(b, element.getScore(), threshold, cut, position);
+  Value before =
+      arith::IndexCastOp::create(b, b.getI64Type(), b.muli(row, columns));
+  return emitMask(b, element.getScore(), threshold, b.subi(cut, before),
+                  column);
 }
 
 Value VirtualWeight::underMask(KernelBuilder &b, Value mask, Value value) {
