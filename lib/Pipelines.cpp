@@ -140,8 +140,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createCSEPass());
     passes.addPass(createCanonicalizerPass());
     // Last: CSE would undo it.
-    if (options.recompute)
-      passes.addPass(createRecompute());
+    passes.addPass(createRecompute({options.recompute}));
     break;
   case Stage::Optimizer:
     passes.addPass(createAddOptimizer());

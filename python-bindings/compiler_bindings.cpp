@@ -110,7 +110,7 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
     else if (name == "training")
       options.training = nb::cast<bool>(value);
     else if (name == "recompute")
-      options.recompute = nb::cast<bool>(value);
+      options.recompute = nb::cast<std::string>(value);
     else if (name == "products")
       options.products = nb::cast<std::string>(value);
     else if (name == "profile")

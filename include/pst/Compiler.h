@@ -50,8 +50,9 @@ struct CompilerOptions {
   // Whether the program trains, or only evaluates (`forward`).
   bool training = true;
 
-  // Whether the backward recomputes what is cheap (-pst-recompute).
-  bool recompute = true;
+  // What the backward computes again instead of keeping it (-pst-recompute):
+  // none, cheap or all.
+  std::string recompute = "cheap";
 
   // How masked weights enter their products (-pst-choose-products): auto,
   // packed, buffer or compressed.

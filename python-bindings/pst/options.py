@@ -61,6 +61,13 @@ class Options:
     detach_magnitude: bool = _option(False, "do not let the importance's |W'| pass gradients on (the reference does)")
     dropout: float | None = _option(None, "dropout probability of hidden states and attention (default: the model's)")
 
+    recompute: str = _option(
+        "cheap", "what the backward computes again instead of keeping it: none, cheap, or all (least memory)"
+    )
+    products: str = _option(
+        "auto", "how masked weights enter their products: auto (by the sparsity), packed, buffer or compressed"
+    )
+
     # Training.
     per_device_train_batch_size: int = _option(8, "examples of a micro-batch")
     per_device_eval_batch_size: int = _option(
@@ -139,7 +146,13 @@ class Options:
                 raise ValueError(f"--{name} must not be negative, but is {getattr(self, name)}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be in [0, 1), but is {self.dropout}")
-        for name, allowed in (("method", METHODS), ("eval_strategy", _INTERVALS), ("save_strategy", _INTERVALS)):
+        for name, allowed in (
+            ("method", METHODS),
+            ("recompute", ("none", "cheap", "all")),
+            ("products", ("auto", "packed", "buffer", "compressed")),
+            ("eval_strategy", _INTERVALS),
+            ("save_strategy", _INTERVALS),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"--{name} must be one of {', '.join(allowed)}, but is '{getattr(self, name)}'")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:

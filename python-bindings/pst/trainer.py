@@ -69,6 +69,8 @@ def compiler_options(options: Options, labels: Labels, length: int, training: bo
         "num_labels": labels.count,
         "regression": labels.regression,
         "method": options.method,
+        "recompute": options.recompute,
+        "products": options.products,
         "cache": options.cache,
     }
     if options.method in ("pst", "lora"):

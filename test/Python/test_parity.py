@@ -465,6 +465,22 @@ def test_the_gradient_sees_the_same_dropout(with_dropout):
 # --- Bits
 
 
+def test_what_is_recomputed_changes_no_bit(tmp_path):
+    """The gradients of a step with dropout, and the memory that each level needs."""
+    save_model(tmp_path / "m", 5)
+    batch = random_batch(np.random.default_rng(6), 4, 11, 3)
+    gradients, arenas = [], []
+    for level in ("none", "cheap", "all"):
+        program, model = build(tmp_path / "m", 4, 11, recompute=level, **{**PST, "dropout": 0.1})
+        model.select(0.5)
+        model.forward_backward(_pst.Dataset.of(batch), [0, 1, 2, 3], 1 / 4, 9)
+        gradients.append(np.concatenate([np.ravel(model.parameter(name, "gradient")) for name in trainable(model)]))
+        arenas.append(json.loads(program.manifest)["memory"]["arena"])
+    assert np.abs(gradients[0]).max() > 1e-3
+    assert gradients[0].tobytes() == gradients[1].tobytes() == gradients[2].tobytes()
+    assert arenas[0] > arenas[1] > arenas[2]
+
+
 def test_threads_and_bundle_give_the_same_bits(tmp_path):
     """Ten steps: one thread and two, in this process and from the bundle, here and in pst-run."""
     save_model(tmp_path / "m", 8)

@@ -1,4 +1,25 @@
 // RUN: pst-opt %s --pst-recompute | FileCheck %s
+// RUN: pst-opt %s --pst-recompute="level=all" | FileCheck %s --check-prefix=ALL
+// RUN: pst-opt %s --pst-recompute="level=none" | FileCheck %s --check-prefix=NONE
+// RUN: not pst-opt %s --pst-recompute="level=some" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+
+// UNKNOWN: error: unknown level of recomputing 'some': none, cheap and all are known
+
+// The price is said: 2 x 2 x 3 x 4 operations of the product.
+// ALL: pst.recompute = {flops = 4.800000e+01 : f64, step = 4.800000e+01 : f64}
+// CHECK: pst.recompute = {flops = 0.000000e+00 : f64, step = 4.800000e+01 : f64}
+
+// With `all` the product is computed again first, then the activation of it.
+// ALL: nn.cross_entropy %
+// ALL: %[[H:.*]] = nn.linear
+// ALL: %[[A:.*]] = nn.activation gelu %[[H]]
+// ALL: %[[D:.*]] = nn.cross_entropy_backward %[[A]],
+// ALL: nn.activation_backward gelu %[[H]], %[[D]]
+
+// NONE-NOT: pst.recompute
+// NONE: %[[A:.*]] = nn.activation
+// NONE-NOT: nn.activation gelu
+// NONE: nn.cross_entropy_backward %[[A]],
 
 // The activation that the backward reads is computed again next to its reader;
 // the forward's own use and the activation's input stay.

@@ -79,13 +79,16 @@ def Autodiff : Pass<"pst-autodiff", "::mlir::ModuleOp"> {
 }
 
 def Recompute : Pass<"pst-recompute", "::mlir::ModuleOp"> {
-  let summary = "Recomputes cheap results in the backward instead of keeping them";
+  let summary = "Computes results of the forward again in the backward instead of keeping them";
   let description = [{
-    In `@forward_backward`, an activation, a layer normalisation or an attention
-    whose result the backward reads is computed again right before it is read,
-    so that its buffer does not live from the forward to the backward. Its
-    inputs, which its own backward needs, are kept. For BERT this saves over a
-    third of the activations (MiniLM, batch 32 x 64: 303 to 192 MiB).
+    In `@forward_backward`, a result that the backward reads is computed again
+    right before it is read, so that its buffer does not live from the forward
+    to the backward. Level `cheap` does so for activations, layer
+    normalisations and attentions, whose inputs are kept; for BERT this saves
+    over a third of the activations. Level `all` keeps the sums only, the
+    residual stream, and computes the products between them again. The module's
+    `pst.recompute` says what that costs: floating-point operations of products,
+    those done again and those of a step (with dense weights) without them.
 
     Before:
     ```mlir
@@ -100,7 +103,10 @@ def Recompute : Pass<"pst-recompute", "::mlir::ModuleOp"> {
     %again = nn.activation gelu %h : tensor<8x16xf32>
     %dw = nn.matmul %dy, %again {transpose_lhs} : ...
     ```
-  }];
+  }];  let options = [
+    Option<"level", "level", "std::string", /*default=*/"\"cheap\"",
+           "none, cheap or all">
+  ];
 }
 
 def AddOptimizer : Pass<"pst-add-optimizer", "::mlir::ModuleOp"> {
