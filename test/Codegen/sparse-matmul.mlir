@@ -27,8 +27,9 @@ func.func @forward(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f
 // CHECK-LABEL: func.func private @masked_matmul_256_map_96x64_threshold_compressed(
 // CHECK: scf.parallel
 // CHECK: %[[KEPT:.*]] = arith.cmpf une, %[[VALUE:.*]], %{{.*}} : vector<8xf32>
-// CHECK: %[[BITS:.*]] = vector.bitcast %[[VALUE]]
-// CHECK: llvm.call_intrinsic "llvm.experimental.vector.compress"(%[[BITS]], %[[KEPT]]
+// CHECK: vector.bitcast %[[KEPT]] : vector<8xi1> to vector<1xi8>
+// CHECK: vector.load %{{.*}} : memref<256x8xi8>, vector<8xi8>
+// CHECK-COUNT-8: vector.extract %[[VALUE]][%{{.*}}] : f32 from vector<8xf32>
 // CHECK: memref.atomic_rmw addi
 // CHECK: scf.parallel
 // Eight vectors of tokens for each element.

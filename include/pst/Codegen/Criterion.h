@@ -31,8 +31,8 @@ mlir::Value emitRankSum(mlir::ImplicitLocOpBuilder &builder, int64_t rank,
                         llvm::function_ref<mlir::Value(mlir::Value k)> right);
 
 /// The same for `count` sums that share the right-hand side, as rows of a
-/// product do: sum_k left(i, k) * right(k) for i in [0, count). Each is computed
-/// as emitRankSum computes it; right(k) is asked for once.
+/// product do: sum_k left(i, k) * right(k) for i in [0, count). Each is
+/// computed as emitRankSum computes it; right(k) is asked for once.
 llvm::SmallVector<mlir::Value>
 emitRankSums(mlir::ImplicitLocOpBuilder &builder, int64_t rank, mlir::Type type,
              int64_t count,

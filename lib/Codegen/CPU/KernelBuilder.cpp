@@ -279,33 +279,70 @@ Value KernelBuilder::maxLanes(Value value) {
                                      value);
 }
 
+/// Row m of the table holds, in ascending order, the lanes that are set in m.
+static memref::GlobalOp compressTable(ModuleOp module, int64_t lanes) {
+  std::string name = "pst_compress_" + std::to_string(lanes);
+  if (auto table = module.lookupSymbol<memref::GlobalOp>(name))
+    return table;
+  SmallVector<int8_t> rows;
+  for (int64_t mask = 0; mask < 1 << lanes; ++mask) {
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      if (mask >> lane & 1)
+        rows.push_back(lane);
+    rows.resize((mask + 1) * lanes);
+  }
+  auto b = OpBuilder::atBlockBegin(module.getBody());
+  Type i8 = b.getI8Type();
+  auto value = DenseElementsAttr::get(
+      RankedTensorType::get({1 << lanes, lanes}, i8), ArrayRef<int8_t>(rows));
+  return memref::GlobalOp::create(
+      b, module.getLoc(), b.getStringAttr(name), b.getStringAttr("private"),
+      TypeAttr::get(MemRefType::get({1 << lanes, lanes}, i8)), value,
+      /*constant=*/b.getUnitAttr(), /*alignment=*/b.getI64IntegerAttr(64));
+}
+
 // Not vector.compressstore: to memory, the instruction takes a hundred cycles
-// on some machines; between registers, two.
-//
-// As integers: LLVM 22 expands it for floats, where the target has no such
-// instruction, to a constant that it then cannot select.
+// on some machines; between registers, two. Where there is none (up to eight
+// lanes), the permutation is looked up; what it is made of here is one
+// instruction on AVX2.
 Value KernelBuilder::compress(Value value, Value mask) {
   auto type = cast<VectorType>(value.getType());
-  auto integers = VectorType::get(
-      type.getShape(), getIntegerType(type.getElementTypeBitWidth()));
-  Value bits = vector::BitCastOp::create(*this, integers, value);
-  Value zero = arith::ConstantOp::create(*this, getZeroAttr(integers));
-  bits =
-      LLVM::CallIntrinsicOp::create(
-          *this, integers, getStringAttr("llvm.experimental.vector.compress"),
-          ValueRange{bits, mask, zero})
-          .getResult(0);
-  return vector::BitCastOp::create(*this, type, bits);
+  int64_t lanes = type.getNumElements();
+  if (lanes > 8) {
+    Value zero = arith::ConstantOp::create(*this, getZeroAttr(type));
+    return LLVM::CallIntrinsicOp::create(
+               *this, type, getStringAttr("llvm.experimental.vector.compress"),
+               ValueRange{value, mask, zero})
+        .getResult(0);
+  }
+  memref::GlobalOp table = compressTable(module, lanes);
+  Value rows =
+      memref::GetGlobalOp::create(*this, table.getType(), table.getSymName());
+  Value row = arith::IndexCastUIOp::create(*this, getIndexType(), bitsOf(mask));
+  Value places =
+      arith::ExtUIOp::create(*this, VectorType::get(lanes, getI32Type()),
+                             load(rows, {row, index(0)}, lanes));
+  Value result = arith::ConstantOp::create(*this, getZeroAttr(type));
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    Value place = arith::IndexCastUIOp::create(
+        *this, getIndexType(), vector::ExtractOp::create(*this, places, lane));
+    Value element =
+        vector::ExtractOp::create(*this, value, OpFoldResult(place));
+    result = vector::InsertOp::create(*this, element, result, lane);
+  }
+  return result;
+}
+
+Value KernelBuilder::bitsOf(Value mask) {
+  Type bits = getIntegerType(lanesOf(mask));
+  return vector::ExtractOp::create(
+      *this, vector::BitCastOp::create(*this, VectorType::get(1, bits), mask),
+      0);
 }
 
 Value KernelBuilder::countLanes(Value mask) {
-  int64_t lanes = lanesOf(mask);
-  Type bits = getIntegerType(lanes);
-  Value word = vector::ExtractOp::create(
-      *this, vector::BitCastOp::create(*this, VectorType::get(1, bits), mask),
-      0);
-  return arith::IndexCastUIOp::create(*this, getIndexType(),
-                                      math::CtPopOp::create(*this, word));
+  return arith::IndexCastUIOp::create(
+      *this, getIndexType(), math::CtPopOp::create(*this, bitsOf(mask)));
 }
 
 Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type element) {

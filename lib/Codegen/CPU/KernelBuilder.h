@@ -16,6 +16,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace pst::cpu {
@@ -25,7 +26,9 @@ using mlir::ValueRange;
 
 class KernelBuilder : public mlir::ImplicitLocOpBuilder {
 public:
-  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
+  /// Builds kernels of `module`.
+  KernelBuilder(mlir::Location loc, mlir::ModuleOp module)
+      : ImplicitLocOpBuilder(loc, module.getContext()), module(module) {}
 
   //===--------------------------------------------------------------------===//
   // Constants and index arithmetic (never wraps: marked nsw)
@@ -114,14 +117,19 @@ public:
   /// The largest lane.
   Value maxLanes(Value value);
   /// The lanes of `value` where `mask` is set, moved to the front; the lanes
-  /// after them are zero.
+  /// after them are of no meaning.
   Value compress(Value value, Value mask);
+  /// A mask as an integer: lane 0 is the lowest bit.
+  Value bitsOf(Value mask);
   /// How many lanes of a mask are set, an index.
   Value countLanes(Value mask);
   /// Scratch on the stack of the executing thread, 64-byte aligned.
   Value stackBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
   /// The same buffer (of static shape) as one row.
   Value flatten(Value memref);
+
+private:
+  mlir::ModuleOp module;
 };
 
 } // namespace pst::cpu

@@ -30,7 +30,7 @@ func::FuncOp KernelContext::getOrCreateFunction(
   function.setPrivate();
   symbols.insert(function, module.getBody()->end());
   Block *block = function.addEntryBlock();
-  KernelBuilder builder(loc, mlirContext);
+  KernelBuilder builder(loc, module);
   builder.setInsertionPointToStart(block);
   body(builder, block->getArguments());
   builder.setInsertionPointToEnd(block);
