@@ -69,8 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         compile_,
         {},
-        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude dropout max_seq_length "
-        "per_device_train_batch_size cache".split(),
+        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude dropout recompute "
+        "products max_seq_length per_device_train_batch_size cache".split(),
     )
 
     prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
@@ -85,6 +85,10 @@ def build_parser() -> argparse.ArgumentParser:
     sentences.add_argument("--train", type=int, default=4500, metavar="N", help="training sentences (default: 4500)")
     sentences.add_argument("--held_out", type=int, default=600, metavar="N", help="held-out sentences (default: 600)")
     sentences.add_argument("--seed", type=int, default=1, metavar="N", help="seed (default: 1)")
+    from . import bench
+
+    benchmark = command("bench", bench.main, "time kernels and training steps against their rivals")
+    bench.add_arguments(benchmark)
     return parser
 
 

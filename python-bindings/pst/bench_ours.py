@@ -1,0 +1,179 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Our side of the rows that are measured against PyTorch."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from . import _pst
+from .compiled import compile
+
+# W' = W + UV, S = |W'| + AB + R + C.
+_CRITERION = """
+pst.criterion @pst(%w: dense, %uv: lowrank, %ab: lowrank, %r: row, %c: col) {
+  %v = arith.addf %w, %uv : f32
+  %m = math.absf %v : f32
+  %ma = arith.addf %m, %ab : f32
+  %rc = arith.addf %r, %c : f32
+  %s = arith.addf %ma, %rc : f32
+  pst.yield weight %v score %s
+}
+"""
+_FACTORS = "wuvabrc"
+
+
+def random_factors(settings) -> dict:
+    """Factors of a layer, its input and the gradient of its output, with magnitudes as of a BERT's."""
+    rng = np.random.default_rng(3)
+    n, m, rank, tokens = (settings[name] for name in ("rows", "columns", "rank", "tokens"))
+    shapes = {
+        "w": ((n, m), 0.05),
+        "u": ((n, rank), 0.02),
+        "v": ((rank, m), 0.02),
+        "a": ((n, rank), 0.02),
+        "b": ((rank, m), 0.02),
+        "r": ((n,), 0.01),
+        "c": ((m,), 0.01),
+        "x": ((tokens, m), 1.0),
+        "dy": ((tokens, n), 1.0),
+    }
+    return {name: (rng.standard_normal(shape) * scale).astype(np.float32) for name, (shape, scale) in shapes.items()}
+
+
+def random_batch(settings) -> dict:
+    rng = np.random.default_rng(0)
+    shape = (settings["batch"], settings["length"])
+    with open(f"{settings['model']}/config.json", encoding="utf-8") as file:
+        vocabulary = json.load(file)["vocab_size"]
+    return {
+        "input_ids": rng.integers(0, vocabulary, shape).astype(np.int32),
+        "attention_mask": np.ones(shape, np.int32),
+        "token_type_ids": np.zeros(shape, np.int32),
+        "labels": rng.integers(0, 2, settings["batch"]).astype(np.int32),
+    }
+
+
+def random_head(shape) -> np.ndarray:
+    """A classifier for both sides, large enough for the logits to tell two models apart."""
+    return np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+
+
+def _type(*shape):
+    return "tensor<" + "".join(f"{size}x" for size in shape) + "f32>"
+
+
+def _pieces(factors):
+    """The factors' types, names, and parameters of a function."""
+    types = {name: _type(*factors[name].shape) for name in factors}
+    listed = ", ".join(types[name] for name in _FACTORS)
+    names = ", ".join("%" + name for name in _FACTORS)
+    parameters = ", ".join(f"%{name}: {types[name]}" for name in _FACTORS)
+    return types, listed, names, parameters
+
+
+class Selection:
+    """The exact threshold from the factors.
+
+    Warm, `previous` is the threshold that a step before would have left, where
+    the usual schedule moves fastest: 4.5 / T of sparsity a step, T = 4,500.
+    """
+
+    def __init__(self, settings, factors):
+        _, listed, names, parameters = _pieces(factors)
+        self.function = compile(
+            f"""{_CRITERION}
+func.func @select({parameters}, %previous: tensor<f32>, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {{
+  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
+  return %tau, %cut : tensor<f32>, tensor<i64>
+}}"""
+        ).function("select")
+        self.factors = [factors[name] for name in _FACTORS]
+        self.warm = settings["warm"]
+        self.previous = np.array(np.nan, np.float32)
+        self.outputs = [np.zeros((), np.float32), np.zeros((), np.int64)]
+
+    def check(self, sparsity):
+        """Counts what the threshold keeps, by scores of float64."""
+        if self.warm:
+            before, _ = self.function(*self.factors, self.previous, max(0.0, sparsity - 0.001))
+            self.previous = np.array(before, np.float32)
+        self.call(sparsity)
+        w, u, v, a, b, r, c = (factor.astype(np.float64) for factor in self.factors)
+        scores = np.abs(w + u @ v) + a @ b + (r[:, None] + c[None, :])
+        kept = (scores >= self.outputs[0]).sum()
+        wanted = scores.size - int(scores.size * sparsity)
+        # float64 may put scores that round to the threshold on its other side.
+        if abs(int(kept) - wanted) > 2 + scores.size // 100000:
+            raise AssertionError(f"the threshold keeps {kept} scores instead of {wanted}")
+        return {}
+
+    def call(self, sparsity):
+        self.function(*self.factors, self.previous, sparsity, out=self.outputs)
+
+
+class Layer:
+    """Selection, Y, dX and the gradients of the factors, as one function."""
+
+    def __init__(self, settings, factors):
+        types, listed, names, parameters = _pieces(factors)
+        x, y = types["x"], types["dy"]
+        gradients = ", ".join(types[name] for name in _FACTORS[1:])
+        self.function = compile(
+            f"""{_CRITERION}
+func.func @layer(%x: {x}, %dy: {y}, {parameters}, %previous: tensor<f32>, %sparsity: f64)
+    -> ({y}, {x}, {gradients}, tensor<f32>) {{
+  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
+  %y = pst.masked_matmul %x, @pst({names}) threshold(%tau, %cut) : {x}, ({listed}) -> {y}
+  %dx = pst.masked_matmul %dy, @pst({names}) transposed threshold(%tau, %cut) : {y}, ({listed}) -> {x}
+  %g:6 = pst.lowrank_accumulate %dy, %x, @pst({names}) threshold(%tau, %cut) wrt [1, 2, 3, 4, 5, 6]
+    : {y}, {x}, ({listed}) -> {gradients}
+  return %y, %dx, %g#0, %g#1, %g#2, %g#3, %g#4, %g#5, %tau : {y}, {x}, {gradients}, tensor<f32>
+}}""",
+            products=settings["products"],
+        ).function("layer")
+        self.inputs = [factors["x"], factors["dy"], *(factors[name] for name in _FACTORS)]
+        self.outputs = [np.zeros(output.shape, np.float32) for output in self.function.outputs]
+
+    def check(self, sparsity):
+        self.call(sparsity)
+        return dict(zip(("y", "dx", "du", "dv", "da", "db", "dr", "dc"), self.outputs))
+
+    def call(self, sparsity):
+        # The last output is the threshold: each call starts from the one before.
+        self.function(*self.inputs, self.outputs[-1], sparsity, out=self.outputs)
+
+
+class Step:
+    """A BERT's whole training step, as `pst train` runs it."""
+
+    def __init__(self, settings, batch):
+        options = {
+            "batch_size": settings["batch"],
+            "sequence_length": settings["length"],
+            "num_labels": 2,
+            "method": settings["method"],
+            "weight_rank": settings["rank"],
+            "mask_rank": settings["rank"],
+            "products": settings["products"],
+        }
+        program = _pst.compile_model(settings["model"], options)
+        self.about = {"memory_plan": json.loads(program.manifest)["memory"]}
+        self.model = _pst.Model(program, settings["model"], 1)
+        head = self.model.parameter("classifier.weight")
+        head[:] = random_head(head.shape)
+        self.data = _pst.Dataset.of(batch)
+        self.rows = list(range(settings["batch"]))
+        self.rate = settings["learning_rate"]
+        self.count = 0
+
+    def check(self, sparsity):
+        return {"logits": _pst.evaluate(self.model, self.data, sparsity)["logits"]}
+
+    def call(self, sparsity):
+        self.count += 1
+        self.model.select(sparsity)
+        self.model.forward_backward(self.data, self.rows, 1 / len(self.rows), self.count)
+        self.model.apply(self.rate, self.count, max_grad_norm=1.0)

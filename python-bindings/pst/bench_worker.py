@@ -1,0 +1,207 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Contestants in processes of their own that take turns.
+
+So each has its own pool of threads, asleep while the others run, and its own
+peak of memory. A worker reads one command per line and answers with one line
+of JSON:
+
+    {"do": "check", "sparsity": 0.9}               results, reduced to a few numbers
+    {"do": "run", "sparsity": 0.9, "seconds": 0.2} seconds per call, of calls that take about so long
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+# Threads of a pool spin for up to 200 ms (libomp) after their last work.
+QUIET_SECONDS = 0.3
+
+
+class WorkerError(RuntimeError):
+    """A contestant did not run; the message says why."""
+
+
+class Worker:
+    """The caller's end. `settings`: "side" ("ours" or "eager"), "task"
+    ("Selection", "Layer" or "Step"), "threads", and what the task reads."""
+
+    def __init__(self, settings: dict, timeout: float = 600.0):
+        self.settings = settings
+        self.timeout = timeout
+        threads = str(settings["threads"])
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pst.bench_worker", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment,
+        )
+        self.pending = b""
+        try:
+            self.about = self._read()
+        except WorkerError:
+            self.close()
+            raise
+
+    def check(self, sparsity: float) -> dict:
+        return self._ask({"do": "check", "sparsity": sparsity})
+
+    def run(self, sparsity: float, seconds: float) -> float:
+        """Seconds per call."""
+        time.sleep(QUIET_SECONDS)
+        return self._ask({"do": "run", "sparsity": sparsity, "seconds": seconds})["seconds"]
+
+    def peak_bytes(self) -> int:
+        return self._ask({"do": "peak"})["bytes"]
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _ask(self, command: dict) -> dict:
+        try:
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerError(self._reason()) from None
+        return self._read()
+
+    def _read(self) -> dict:
+        end = time.monotonic() + self.timeout
+        output = self.process.stdout.fileno()
+        while b"\n" not in self.pending:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([output], [], [], left)[0]:
+                self.process.kill()
+                raise WorkerError(f"gave no answer in {self.timeout:.0f} s")
+            part = os.read(output, 1 << 16)
+            if not part:
+                raise WorkerError(self._reason())
+            self.pending += part
+        line, self.pending = self.pending.split(b"\n", 1)
+        return json.loads(line)
+
+    def _reason(self) -> str:
+        status = self.process.wait()
+        self.errors.seek(0)
+        lines = [line.strip() for line in self.errors.read().splitlines() if line.strip()]
+        errors = [line for line in lines if "Error" in line or "error" in line]
+        return (errors or lines or [f"ended with status {status}"])[-1][:300]
+
+
+def summarize(arrays: dict) -> dict:
+    """Of each array its length as a vector and its product with a fixed one:
+    enough to tell two results apart."""
+    summary = {}
+    for name, array in arrays.items():
+        flat = array.astype(np.float64).ravel()
+        direction = np.cos(np.arange(flat.size) * 0.7)
+        summary[name] = [float(np.linalg.norm(flat)), float(flat @ direction)]
+    return summary
+
+
+def differ(ours: dict, theirs: dict, tolerance: float) -> str:
+    """What differs between two summaries, or an empty text."""
+    for name in sorted(ours.keys() & theirs.keys()):
+        (norm, product), (other_norm, other_product) = ours[name], theirs[name]
+        bound = tolerance * max(norm, other_norm)
+        if not (abs(norm - other_norm) <= bound and abs(product - other_product) <= bound):
+            return f"{name}: ours has length {norm:.7g} and product {product:.7g}, theirs {other_norm:.7g} and {other_product:.7g}"
+    return ""
+
+
+def peak_resident_bytes() -> int:
+    """VmHWM of this process."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024
+
+
+def _make(settings: dict):
+    from . import bench_ours
+
+    inputs = bench_ours.random_batch(settings) if settings["task"] == "Step" else bench_ours.random_factors(settings)
+    if settings["side"] == "ours":
+        from . import _pst
+
+        _pst.set_num_threads(settings["threads"])
+        return getattr(bench_ours, settings["task"])(settings, inputs)
+    import torch
+
+    from . import bench_eager
+
+    torch.set_num_threads(settings["threads"])
+    return getattr(bench_eager, settings["task"])(settings, inputs)
+
+
+def main() -> None:
+    settings = json.loads(sys.argv[1])
+    # Whatever a library prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(value):
+        print(json.dumps(value), file=answers, flush=True)
+
+    # With one thread the process's own time, which other processes do not add to.
+    clock = time.process_time if settings["threads"] == 1 else time.perf_counter
+    begin = time.perf_counter()
+    task = _make(settings)
+    answer({"setup_seconds": time.perf_counter() - begin, **getattr(task, "about", {})})
+    took = None
+    for line in sys.stdin:
+        command = json.loads(line)
+        if command["do"] == "check":
+            answer(summarize(task.check(command["sparsity"])))
+        elif command["do"] == "peak":
+            answer({"bytes": peak_resident_bytes()})
+        else:
+            if took is None:
+                # The first call touches its memory and compiles, the second
+                # is the measure; where that takes long the first will do.
+                for _ in range(2):
+                    start = clock()
+                    task.call(command["sparsity"])
+                    took = clock() - start
+                    if took > 2:
+                        break
+            calls = max(1, int(command["seconds"] / max(took, 1e-7)))
+            if calls > 2:
+                task.call(command["sparsity"])  # wakes the threads
+            start = clock()
+            for _ in range(calls):
+                task.call(command["sparsity"])
+            answer({"seconds": (clock() - start) / calls})
+
+
+if __name__ == "__main__":
+    main()
