@@ -81,9 +81,8 @@ void Model::select(double sparsity) {
     throw Error("sparsity must lie in [0, 1), but is " +
                 std::to_string(sparsity));
   bindScalar(*selectCall, "sparsity", kF64, &sparsity);
+  selectionStands = false;
   (*selectCall)();
-  currentSparsity = sparsity;
-  selectionStands = true;
   for (const SparseLayer &layer : manifest().sparseLayers) {
     if (layer.threshold.empty()) // merged, but not masked
       continue;
@@ -95,6 +94,8 @@ void Model::select(double sparsity) {
                   "rate (--learning_rate), or clip the gradients "
                   "(--max_grad_norm 1)");
   }
+  currentSparsity = sparsity;
+  selectionStands = true;
 }
 
 static void bindBatch(Invocation &call, const Batch &batch) {

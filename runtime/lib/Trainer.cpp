@@ -168,16 +168,31 @@ void Trainer::resume() {
 // One step
 //===----------------------------------------------------------------------===//
 
+static std::string lastCheckpoint(const fs::path &outputDir) {
+  auto checkpoints = listCheckpoints(outputDir);
+  return checkpoints.empty()
+             ? "No checkpoint was written yet"
+             : "The last checkpoint is " + checkpoints.back().second.string();
+}
+
 [[noreturn]] static void diverged(const char *what, double value, int64_t step,
                                   const fs::path &outputDir) {
-  auto checkpoints = listCheckpoints(outputDir);
   throw Error("the " + std::string(what) + " is " + std::to_string(value) +
               " at step " + std::to_string(step + 1) +
               ": training has diverged; lower the learning rate "
               "(--learning_rate), or clip the gradients (--max_grad_norm 1). " +
-              (checkpoints.empty() ? "No checkpoint was written yet"
-                                   : "The last checkpoint is " +
-                                         checkpoints.back().second.string()));
+              lastCheckpoint(outputDir));
+}
+
+/// Selects the weights of a step; an error says which.
+static void selectAt(Model &model, double sparsity, int64_t step,
+                     const fs::path &outputDir) {
+  try {
+    model.select(sparsity);
+  } catch (const Error &error) {
+    throw Error("step " + std::to_string(step) + ": " + error.what() + ". " +
+                lastCheckpoint(outputDir));
+  }
 }
 
 void Trainer::trainStep(Clock &clock) {
@@ -194,7 +209,7 @@ void Trainer::trainStep(Clock &clock) {
   record.learningRate =
       options.learningRate *
       linearSchedule(state.step, plan.warmupSteps, plan.totalSteps);
-  model.select(record.sparsity);
+  selectAt(model, record.sparsity, state.step + 1, options.outputDir);
 
   // The examples of this step are order[begin, end), whatever the number of
   // micro-batches they take: the last step of an epoch may have fewer.
@@ -334,7 +349,7 @@ void Trainer::removeOldCheckpoints() const {
 void Trainer::saveNow() {
   log->sync();
   // So that thresholds and parameters of a checkpoint belong together.
-  model.select(state.sparsity);
+  selectAt(model, state.sparsity, state.step, options.outputDir);
   fs::path path = saveCheckpoint(options.outputDir, model, state);
   removeOldCheckpoints();
   if (callbacks.onSave)
@@ -364,7 +379,7 @@ TrainingResult Trainer::train() {
       saveNow();
   }
   log->sync();
-  model.select(state.sparsity);
+  selectAt(model, state.sparsity, state.step, options.outputDir);
   result.sparsity = state.sparsity;
   if (const EvaluationRecord *best = bestRecord()) {
     result.best = *best;

@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -398,6 +399,15 @@ def test_bad_models_are_refused(tmp_path, data, capsys):
 
     text = message("f", change=poison)
     assert name in text and "nan" in text.lower()
+
+
+def test_factors_that_diverge_name_their_layer(capsys, model, data, tmp_path):
+    """Low-rank sums of infinities: scores that no threshold can separate."""
+    flags = train_flags(model, data, tmp_path / "out", "--sparsity", 0.5, "--learning_rate", "3e38")
+    status, _, err = run(capsys, *flags)
+    assert status == 1 and "Traceback" not in err
+    assert re.search(r'step 2: a score of layer "bert\.encoder\.layer\.\d\..*\.weight" is NaN: .*--learning_rate', err), err
+    assert "No checkpoint was written yet" in err
 
 
 def test_weights_cut_short(model, data, tmp_path, capsys):

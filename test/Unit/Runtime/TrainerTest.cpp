@@ -344,10 +344,15 @@ TEST_F(TrainerTest, DivergenceIsAnErrorThatKeepsTheCheckpoint) {
   EXPECT_PRED_FORMAT2(IsSubstring, "The last checkpoint is", text);
   EXPECT_PRED_FORMAT2(IsSubstring, "checkpoint-3", text);
   EXPECT_EQ(listCheckpoints(directory / "run").size(), 1u);
+  text = poison(4, kR, NAN);
   EXPECT_PRED_FORMAT2(IsSubstring,
-                      "a score of layer \"tiny.dense.weight\" is NaN: its "
-                      "parameters have diverged; lower the learning rate",
-                      poison(4, kR, NAN));
+                      "step 5: a score of layer \"tiny.dense.weight\" is NaN: "
+                      "its parameters have diverged; lower the learning rate",
+                      text);
+  EXPECT_PRED_FORMAT2(IsSubstring, "The last checkpoint is", text);
+  // What could not be selected does not stand.
+  EXPECT_ERROR(model->select(0.5), "is NaN");
+  EXPECT_ERROR(model->select(0.5), "is NaN");
   EXPECT_PRED_FORMAT2(IsSubstring, "No checkpoint was written yet",
                       poison(1, headBias(3), NAN));
 }
