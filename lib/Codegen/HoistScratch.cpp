@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/OpenMP/OpenMPDialect.h"
 #include "mlir/IR/PatternMatch.h"
@@ -21,20 +22,21 @@ using namespace pst;
 namespace {
 struct HoistScratch : pst::impl::HoistScratchBase<HoistScratch> {
   void runOnOperation() override {
+    // Its size is static, so that one place serves every iteration.
+    getOperation().walk([](memref::AllocaOp scratch) {
+      Operation *owner = scratch->getParentOp();
+      while (!isa<omp::ParallelOp, func::FuncOp>(owner))
+        owner = owner->getParentOp();
+      if (scratch->getNumOperands() == 0)
+        scratch->moveBefore(&owner->getRegion(0).front().front());
+    });
     IRRewriter rewriter(&getContext());
     getOperation().walk([&](memref::AllocaScopeOp scope) {
-      auto parallel = scope->getParentOfType<omp::ParallelOp>();
-      if (!parallel || scope.getNumResults() != 0)
-        return;
-      Operation *entry = &parallel.getRegion().front().front();
-      bool left = false;
-      scope.walk([&](memref::AllocaOp scratch) {
-        if (scratch->getNumOperands() == 0)
-          scratch->moveBefore(entry);
-        else
-          left = true;
-      });
-      if (left)
+      bool holdsScratch =
+          scope.walk([](memref::AllocaOp) { return WalkResult::interrupt(); })
+              .wasInterrupted();
+      if (holdsScratch || scope.getNumResults() != 0 ||
+          !scope->getParentOfType<omp::ParallelOp>())
         return;
       rewriter.eraseOp(scope.getBody()->getTerminator());
       rewriter.inlineBlockBefore(scope.getBody(), scope);

@@ -29,3 +29,20 @@ func.func @scratch(%out: memref<16xf32>, %value: f32) {
   }
   return
 }
+
+// What runs on one thread does not pile it up in a loop either.
+
+// CHECK-LABEL: func.func @loop
+// CHECK-NEXT: memref.alloca() : memref<8xf32>
+// CHECK: scf.for
+// CHECK-NOT: memref.alloca
+func.func @loop(%value: f32) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  scf.for %i = %c0 to %c16 step %c1 {
+    %scratch = memref.alloca() : memref<8xf32>
+    memref.store %value, %scratch[%c0] : memref<8xf32>
+  }
+  return
+}

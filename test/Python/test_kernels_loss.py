@@ -82,3 +82,34 @@ def test_backward_against_finite_differences(op):
     _, dx = function(x, labels, 0.7, one)
     expected = reference.finite_difference(lambda moved: function(moved, labels, 0.7, one)[0], [x], 0, direction, 1.0)
     assert (dx * direction).sum() == pytest.approx(expected, rel=5e-4)
+
+
+# The last: more logits than there is room for at a time, in parts of 33 and 32 tokens.
+@pytest.mark.parametrize(
+    "tokens, classes, features, with_weight",
+    [(1, 1, 1, True), (7, 3, 5, False), (130, 1031, 37, True), (65, 40, 800, False), (65, 270_001, 2, True)],
+)
+def test_linear_cross_entropy(tokens, classes, features, with_weight):
+    x, w = reference.random(tokens, features, scale=2.0), reference.random(classes, features, scale=features**-0.5)
+    labels = np.random.default_rng(3).integers(0, classes, tokens, dtype=np.int32)
+    if tokens > 5:
+        labels[[0, 3, tokens - 1]] = [-100, classes, -1]  # no examples
+    xt, wt, lt, s = f"tensor<{tokens}x{features}xf32>", f"tensor<{classes}x{features}xf32>", f"tensor<{tokens}xi32>", "tensor<f32>"
+    result, kind = ("%dx, %dw", f" weight {wt}") if with_weight else ("%dx", "")
+    types = f"{s}, {xt}" + (f", {wt}" if with_weight else "")
+    text = f"""func.func @main(%x: {xt}, %w: {wt}, %labels: {lt}, %scale: f32, %g: {s}) -> ({types}) {{
+      %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : {xt}, {wt}, {lt}
+      {result} = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %g : {xt}, {wt}, {lt}{kind}
+      return %loss, {result} : {types}
+    }}"""
+    scale, g = np.float32(0.37), np.array(-1.7, np.float32)
+    loss, *gradients = reference.run(text, x, w, labels, float(scale), g)
+    inputs = reference.double(x, w)
+    examples = np.flatnonzero((labels >= 0) & (labels < classes))
+    logits = inputs[0][examples] @ inputs[1].T
+    exact = reference.cross_entropy(logits, labels[examples], float(scale))
+    reference.close(loss, exact, 1e-6, size=10.0 * tokens)
+    for ours, expected in zip(gradients, reference.gradients(exact, inputs, g)):
+        size = np.full(ours.shape, max(np.abs(expected.detach().numpy()).max(), 1e-3))
+        reference.close(ours, expected, 3e-6, size=size)
+    assert (gradients[0][np.setdiff1d(np.arange(tokens), examples)] == 0).all()

@@ -152,10 +152,10 @@ def LowerLaunches : Pass<"pst-lower-launches", "::mlir::ModuleOp"> {
 def HoistScratch : Pass<"pst-hoist-scratch", "::mlir::ModuleOp"> {
   let summary = "Gives each thread its scratch once";
   let description = [{
-    Moves the stack buffers of a parallel loop's body to the beginning of the
-    parallel region, so that they are allocated once a thread instead of once
-    an iteration, and dissolves the `memref.alloca_scope` around the body, which
-    upstream leaves inside `omp.loop_nest` where no later pass lowers it.
+    Moves stack buffers to the beginning of the parallel region they are in, or
+    else of the function, so that they are allocated once a thread instead of
+    once an iteration (in a loop they would pile up), and dissolves the
+    `memref.alloca_scope` around a parallel body, which upstream leaves inside `omp.loop_nest` where no later pass lowers it.
 
     Before:
     ```mlir

@@ -47,6 +47,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     cpu::populateElementwiseKernels(patterns, context);
     cpu::populateEmbeddingKernels(patterns, context);
     cpu::populateLayerNormKernels(patterns, context);
+    cpu::populateLinearCrossEntropyKernels(patterns, context);
     cpu::populateLossKernels(patterns, context);
     cpu::populateLowRankAccumulateKernels(patterns, context);
     cpu::populateMaskedWeightKernels(patterns, context);

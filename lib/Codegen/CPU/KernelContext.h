@@ -107,6 +107,8 @@ void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateElementwiseKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateEmbeddingKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLayerNormKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateLinearCrossEntropyKernels(mlir::RewritePatternSet &,
+                                       KernelContext &);
 void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,
                                       KernelContext &);

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Loss.h"
 #include "KernelContext.h"
 #include "VectorMath.h"
 #include "pst/Dialect/NN/NNOps.h"
@@ -17,9 +18,8 @@ static Value extend(KernelBuilder &b, Value value) {
   return arith::ExtFOp::create(b, b.getF64Type(), value);
 }
 
-/// scale * sum of rowLosses, added in f64 in ascending order.
-static Value scaledSum(KernelBuilder &b, Value rowLosses, int64_t rows,
-                       Value scale) {
+Value pst::cpu::scaledSum(KernelBuilder &b, Value rowLosses, int64_t rows,
+                          Value scale) {
   Value sum =
       b.loop(b.index(0), b.index(rows), 1, {b.f64(0.0)},
              [&](Value row, ValueRange carried) -> SmallVector<Value> {
@@ -29,38 +29,73 @@ static Value scaledSum(KernelBuilder &b, Value rowLosses, int64_t rows,
                                  b.mulf(sum, extend(b, scale)));
 }
 
-namespace {
-/// A row of logits, reduced: its largest element and the sum of
-/// e^(logit - maximum).
-struct RowSoftmax {
-  RowSoftmax(KernelBuilder &b, Value logits, Value row, int64_t classes,
-             int64_t lanes)
-      : logits(logits), row(row) {
-    Value first = b.load(logits, {row, b.index(0)});
-    maximum = b.loop(b.index(1), b.index(classes), 1, {first},
-                     [&](Value c, ValueRange carried) -> SmallVector<Value> {
-                       return {b.maxf(b.load(logits, {row, c}), carried[0])};
-                     })[0];
-    sum = b.vectorSum(classes, lanes, [&](Value c, int64_t width) {
-      return exponential(b, c, width);
+RowSoftmax::RowSoftmax(KernelBuilder &b, Value logits, Value row,
+                       int64_t classes, int64_t lanes)
+    : logits(logits), row(row), classes(classes), lanes(lanes) {
+  // The largest lane of the whole vectors, then what is left one by one.
+  Value first = b.load(logits, {row, b.index(0)});
+  int64_t whole = classes / lanes * lanes;
+  Value largest =
+      b.loop(b.index(0), b.index(whole), lanes, {b.splat(first, lanes)},
+             [&](Value c, ValueRange carried) -> SmallVector<Value> {
+               return {b.maxf(b.load(logits, {row, c}, lanes), carried[0])};
+             })[0];
+  maximum = b.loop(b.index(whole), b.index(classes), 1, {b.maxLanes(largest)},
+                   [&](Value c, ValueRange carried) -> SmallVector<Value> {
+                     return {b.maxf(b.load(logits, {row, c}), carried[0])};
+                   })[0];
+  // Block by block: one sum over a vocabulary would lose three digits.
+  auto partial = [&](Value first, int64_t count) {
+    return b.vectorSum(count, lanes, [&](Value c, int64_t width) {
+      return exponential(b, b.addi(first, c), width);
     });
-  }
-  Value exponential(KernelBuilder &b, Value c, int64_t lanes) const {
-    return expNonPositive(
-        b, b.subf(b.load(logits, {row, c}, lanes), b.splat(maximum, lanes)));
-  }
-  Value logits, row, maximum, sum;
-};
+  };
+  constexpr int64_t kBlock = 2048;
+  whole = classes / kBlock * kBlock;
+  sum = b.loop(b.index(0), b.index(whole), kBlock, {b.f32(0.0)},
+               [&](Value c, ValueRange carried) -> SmallVector<Value> {
+                 return {b.addf(carried[0], partial(c, kBlock))};
+               })[0];
+  if (whole != classes)
+    sum = b.addf(sum, partial(b.index(whole), classes - whole));
+}
 
-/// The label of a row, and whether it is one of the classes.
-struct RowLabel {
-  RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes) {
-    label = b.load(labels, row);
-    isExample = b.cmpi(arith::CmpIPredicate::ult, label, b.i32(classes));
-  }
-  Value label, isExample;
-};
+Value RowSoftmax::exponential(KernelBuilder &b, Value c, int64_t lanes) const {
+  return expNonPositive(
+      b, b.subf(b.load(logits, {row, c}, lanes), b.splat(maximum, lanes)));
+}
 
+Value RowSoftmax::loss(KernelBuilder &b, Value label) const {
+  Value own = b.load(logits, {row, label});
+  return b.addf(b.subf(maximum, own), logPositive(b, sum));
+}
+
+void RowSoftmax::storeGradient(KernelBuilder &b, Value label, Value factor,
+                               Value result) const {
+  // Before it is overwritten, where the result is the logits themselves.
+  Value p = b.divf(exponential(b, label, 1), sum);
+  b.vectorLoop(classes, lanes, [&](Value c, int64_t width) {
+    Value p = b.divf(exponential(b, c, width), b.splat(sum, width));
+    b.store(b.mulf(p, b.splat(factor, width)), result, {row, c});
+  });
+  // The label's own element again, with the 1 taken off before it is scaled.
+  b.store(b.mulf(b.subf(p, b.f32(1.0)), factor), result, {row, label});
+}
+
+void RowSoftmax::storeZeros(KernelBuilder &b, Value row, int64_t classes,
+                            int64_t lanes, Value result) {
+  b.vectorLoop(classes, lanes, [&](Value c, int64_t width) {
+    b.store(b.f32(0.0, width), result, {row, c});
+  });
+}
+
+RowLabel::RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes) {
+  Value value = b.load(labels, row);
+  isExample = b.cmpi(arith::CmpIPredicate::ult, value, b.i32(classes));
+  label = arith::IndexCastOp::create(b, b.getIndexType(), value);
+}
+
+namespace {
 /// for rows in parallel: losses[row] = log(sum e^logits) - logits[label]
 /// result = scale * sum of losses
 struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
@@ -81,12 +116,7 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
                 label.isExample,
                 [&] {
                   RowSoftmax softmax(b, logits, row, classes, context.lanes());
-                  Value own = b.load(
-                      logits, {row, arith::IndexCastOp::create(
-                                        b, b.getIndexType(), label.label)});
-                  Value loss = b.addf(b.subf(softmax.maximum, own),
-                                      logPositive(b, softmax.sum));
-                  b.store(loss, losses, row);
+                  b.store(softmax.loss(b, label.label), losses, row);
                 },
                 [&] { b.store(b.f32(0.0), losses, row); });
           });
@@ -115,27 +145,12 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
             b.ifElse(
                 label.isExample,
                 [&] {
-                  RowSoftmax softmax(b, logits, row, classes, context.lanes());
-                  b.vectorLoop(
-                      classes, context.lanes(), [&](Value c, int64_t lanes) {
-                        Value p = b.divf(softmax.exponential(b, c, lanes),
-                                         b.splat(softmax.sum, lanes));
-                        b.store(b.mulf(p, b.splat(factor, lanes)), result,
-                                {row, c});
-                      });
-                  // The label's own element again, with the 1 taken off
-                  // before it is scaled.
-                  Value own = arith::IndexCastOp::create(b, b.getIndexType(),
-                                                         label.label);
-                  Value p = b.divf(softmax.exponential(b, own, 1), softmax.sum);
-                  b.store(b.mulf(b.subf(p, b.f32(1.0)), factor), result,
-                          {row, own});
+                  RowSoftmax(b, logits, row, classes, context.lanes())
+                      .storeGradient(b, label.label, factor, result);
                 },
                 [&] {
-                  b.vectorLoop(classes, context.lanes(),
-                               [&](Value c, int64_t lanes) {
-                                 b.store(b.f32(0.0, lanes), result, {row, c});
-                               });
+                  RowSoftmax::storeZeros(b, row, classes, context.lanes(),
+                                         result);
                 });
           });
         });

@@ -115,6 +115,19 @@ void CrossEntropyOp::buildBackward(OpBuilder &builder,
         resultGradients[0]);
 }
 
+void LinearCrossEntropyOp::buildBackward(
+    OpBuilder &builder, ValueRange resultGradients,
+    const llvm::BitVector &needed, SmallVectorImpl<Value> &operandGradients) {
+  if (!needed[0] && !needed[1])
+    return;
+  auto backward = LinearCrossEntropyBackwardOp::create(
+      builder, getLoc(), getInput().getType(),
+      needed[1] ? Type(getWeight().getType()) : Type(), getInput(), getWeight(),
+      getLabels(), getScale(), resultGradients[0]);
+  operandGradients[0] = backward.getInputGradient();
+  operandGradients[1] = backward.getWeightGradient();
+}
+
 void SquaredErrorOp::buildBackward(OpBuilder &builder,
                                    ValueRange resultGradients,
                                    const llvm::BitVector &needed,

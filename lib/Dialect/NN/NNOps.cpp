@@ -212,6 +212,38 @@ LogicalResult CrossEntropyOp::verify() {
   return verifyLoss(*this, getLogits(), getLabels(), /*classes=*/true);
 }
 
+static LogicalResult verifyVocabulary(Operation *op, Value input, Value weight,
+                                      Value labels) {
+  auto x = cast<RankedTensorType>(input.getType());
+  auto w = cast<RankedTensorType>(weight.getType());
+  int64_t count = cast<RankedTensorType>(labels.getType()).getDimSize(0);
+  if (count != x.getDimSize(0)) // (C1)
+    return op->emitOpError("must have ")
+           << x.getDimSize(0) << " labels, one for each row of the input, but "
+           << "got " << count;
+  if (!cast<RankedTensorType>(labels.getType()).getElementType().isInteger(32))
+    return op->emitOpError("must have labels of type i32, but got ")
+           << labels.getType();
+  if (w.getDimSize(1) != x.getDimSize(1)) // (C2)
+    return op->emitOpError("must have a weight of ")
+           << x.getDimSize(1) << " columns, as the input has, but got " << w;
+  return success();
+}
+
+LogicalResult LinearCrossEntropyOp::verify() {
+  return verifyVocabulary(*this, getInput(), getWeight(), getLabels());
+}
+
+LogicalResult LinearCrossEntropyBackwardOp::verify() {
+  if (failed(verifyVocabulary(*this, getInput(), getWeight(), getLabels())))
+    return failure();
+  if (Value gradient = getWeightGradient())
+    if (gradient.getType() != getWeight().getType()) // (C2)
+      return emitOpError("must have a weight's gradient of type ")
+             << getWeight().getType() << ", but got " << gradient.getType();
+  return success();
+}
+
 LogicalResult CrossEntropyBackwardOp::verify() {
   return verifyLoss(*this, getLogits(), getLabels(), /*classes=*/true);
 }

@@ -378,3 +378,35 @@ func.func @dynamic_shape(%x: tensor<?x3xf32>) {
   %y = nn.activation relu %x : tensor<?x3xf32>
   return
 }
+
+// -----
+
+func.func @linear_cross_entropy_c1(%x: tensor<2x3xf32>, %w: tensor<7x3xf32>, %l: tensor<5xi32>, %s: f32) {
+  // expected-error@+1 {{'nn.linear_cross_entropy' op must have 2 labels, one for each row of the input, but got 5}}
+  %loss = nn.linear_cross_entropy %x, %w, %l, %s : tensor<2x3xf32>, tensor<7x3xf32>, tensor<5xi32>
+  return
+}
+
+// -----
+
+func.func @linear_cross_entropy_c1_type(%x: tensor<2x3xf32>, %w: tensor<7x3xf32>, %l: tensor<2xf32>, %s: f32) {
+  // expected-error@+1 {{'nn.linear_cross_entropy' op must have labels of type i32, but got 'tensor<2xf32>'}}
+  %loss = nn.linear_cross_entropy %x, %w, %l, %s : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @linear_cross_entropy_c2(%x: tensor<2x3xf32>, %w: tensor<7x4xf32>, %l: tensor<2xi32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.linear_cross_entropy_backward' op must have a weight of 3 columns, as the input has, but got 'tensor<7x4xf32>'}}
+  %dx = nn.linear_cross_entropy_backward %x, %w, %l, %s, %d : tensor<2x3xf32>, tensor<7x4xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @linear_cross_entropy_c2_gradient(%x: tensor<2x3xf32>, %w: tensor<7x3xf32>, %l: tensor<2xi32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.linear_cross_entropy_backward' op must have a weight's gradient of type 'tensor<7x3xf32>', but got 'tensor<3x7xf32>'}}
+  %dx, %dw = nn.linear_cross_entropy_backward %x, %w, %l, %s, %d : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32> weight tensor<3x7xf32>
+  return
+}

@@ -507,6 +507,61 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
   let hasVerifier = 1;
 }
 
+def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy"> {
+  let summary = "Cross-entropy of the logits of a vocabulary";
+  let description = [{
+    `nn.cross_entropy` of the logits `X W^T`, which exist for a part of the
+    tokens at a time only: tokens x vocabulary floats are never stored.
+
+    Constraints:
+    - (C1) There are as many labels, of type i32, as the input has rows.
+    - (C2) The weight (vocabulary x features) has as many columns as the input.
+
+    Example:
+    ```mlir
+    // x = [[1.0]], w = [[0.0], [0.0]], labels = [1], scale = 1.0: 0.6931472
+    %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : tensor<1x1xf32>, tensor<2x1xf32>, tensor<1xi32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, NN_Matrix:$weight, NN_Labels:$labels,
+                       F32:$scale);
+  let results = (outs NN_Scalar:$loss);
+  let assemblyFormat = [{
+    $input `,` $weight `,` $labels `,` $scale attr-dict `:` type($input) `,` type($weight) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
+    [AllTypesMatch<["input", "inputGradient"]>]> {
+  let summary = "Gradients of the input, and of the weight, of a linear cross-entropy";
+  let description = [{
+    With `D = gradient * scale * (softmax(X W^T) - onehot(labels))`, rows that
+    are no example zero: `D W` and, if it is asked for, `D^T X`. D is computed
+    again, for a part of the tokens at a time.
+
+    Constraints:
+    - (C1) There are as many labels, of type i32, as the input has rows.
+    - (C2) The weight (vocabulary x features) has as many columns as the input;
+      its gradient has its type.
+
+    Example:
+    ```mlir
+    %dx = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32>
+    %dy, %dw = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32> weight tensor<7x3xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, NN_Matrix:$weight, NN_Labels:$labels,
+                       F32:$scale, NN_Scalar:$gradient);
+  let results = (outs NN_Matrix:$inputGradient,
+                      Optional<NN_Matrix>:$weightGradient);
+  let assemblyFormat = [{
+    $input `,` $weight `,` $labels `,` $scale `,` $gradient attr-dict `:`
+    type($input) `,` type($weight) `,` type($labels) (`weight` type($weightGradient)^)?
+  }];
+  let hasVerifier = 1;
+}
+
 def NN_SquaredErrorOp : NN_DifferentiableOp<"squared_error"> {
   let summary = "Scaled sum of the squared errors of the rows";
   let description = [{

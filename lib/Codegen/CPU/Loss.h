@@ -1,0 +1,51 @@
+//===- Loss.h - Softmax and loss of a row of logits -------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_CODEGEN_CPU_LOSS_H
+#define PST_LIB_CODEGEN_CPU_LOSS_H
+
+#include "KernelBuilder.h"
+
+namespace pst::cpu {
+
+/// A row of logits, reduced: its largest element, and the sum of
+/// e^(logit - maximum).
+class RowSoftmax {
+public:
+  RowSoftmax(KernelBuilder &b, Value logits, Value row, int64_t classes,
+             int64_t lanes);
+
+  /// log(sum e^logits) - logits[label]
+  Value loss(KernelBuilder &b, Value label) const;
+  /// result[row, c] = factor * (softmax[c] - [c = label]); the result may be
+  /// the logits themselves.
+  void storeGradient(KernelBuilder &b, Value label, Value factor,
+                     Value result) const;
+  /// The gradient of a row that is no example.
+  static void storeZeros(KernelBuilder &b, Value row, int64_t classes,
+                         int64_t lanes, Value result);
+
+private:
+  Value exponential(KernelBuilder &b, Value c, int64_t lanes) const;
+
+  Value logits, row;
+  int64_t classes, lanes;
+  Value maximum, sum;
+};
+
+/// The label of a row, an index, and whether it is one of the classes.
+struct RowLabel {
+  RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes);
+  Value label, isExample;
+};
+
+/// scale * sum of rowLosses, added in f64 in ascending order.
+Value scaledSum(KernelBuilder &b, Value rowLosses, int64_t rows, Value scale);
+
+} // namespace pst::cpu
+
+#endif // PST_LIB_CODEGEN_CPU_LOSS_H
