@@ -27,3 +27,17 @@ func.func @backward(%dy: tensor<40x200xf32>, %x: tensor<40x50xf32>, %w: tensor<2
   %dv = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [2] : tensor<40x200xf32>, tensor<40x50xf32>, (tensor<200x50xf32>, tensor<200x3xf32>, tensor<3x50xf32>) -> tensor<3x50xf32>
   return %dv : tensor<3x50xf32>
 }
+
+// Tokens that take several blocks are added up in a workspace, which holds G of
+// a group of rows; what a tile is added to is fetched while it is multiplied.
+
+// CHECK-LABEL: func.func private @lowrank_accumulate_600_lora_200x50_r3_wrt_2(
+// CHECK-SAME: %[[HELD:[a-z0-9]+]]: memref<13824xf32>, %{{[a-z0-9]+}}: memref<4x3x50xf32>) attributes {pst.blocks = {k = 304 : i64
+// CHECK: memref.prefetch %[[HELD]][%{{.*}}], write
+// CHECK: math.fma
+// CHECK: arith.addf
+// CHECK: vector.store %{{.*}}, %[[HELD]]
+func.func @many_tokens(%dy: tensor<600x200xf32>, %x: tensor<600x50xf32>, %w: tensor<200x50xf32>, %u: tensor<200x3xf32>, %v: tensor<3x50xf32>) -> tensor<3x50xf32> {
+  %dv = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [2] : tensor<600x200xf32>, tensor<600x50xf32>, (tensor<200x50xf32>, tensor<200x3xf32>, tensor<3x50xf32>) -> tensor<3x50xf32>
+  return %dv : tensor<3x50xf32>
+}

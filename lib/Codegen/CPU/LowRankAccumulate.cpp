@@ -156,14 +156,20 @@ private:
     packStrip(dy, ic, pc, depth, panelsA, packedA);
     b.loop(b.index(0), panels, 1, [&](Value jr) {
       b.loop(b.index(0), panelsA, 1, [&](Value ir) {
-        SmallVector<Value> tile =
-            multiplyPanels(b, s, packedA, b.muli(ir, s.panelStrideA()), packed,
-                           b.muli(jr, s.panelStrideB()), depth);
         Value at = b.addi(base, b.addi(b.muli(ir, s.tileRows * s.nBlock),
                                        b.muli(jr, s.tileColumns)));
         auto place = [&](size_t i) {
           return b.addi(at, i / vectors * s.nBlock + i % vectors * s.lanes);
         };
+        int64_t size = s.tileRows * vectors;
+        if (s.blocksOfK() > 1) // it has been a while since it was written
+          for (int64_t i = 0; i < size; ++i)
+            memref::PrefetchOp::create(b, strip, place(i), /*isWrite=*/true,
+                                       /*localityHint=*/3,
+                                       /*isDataCache=*/true);
+        SmallVector<Value> tile =
+            multiplyPanels(b, s, packedA, b.muli(ir, s.panelStrideA()), packed,
+                           b.muli(jr, s.panelStrideB()), depth);
         auto set = [&] {
           for (auto [i, sum] : llvm::enumerate(tile))
             b.store(sum, strip, place(i));

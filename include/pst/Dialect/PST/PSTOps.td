@@ -329,8 +329,8 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
 def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
   let summary = "Gradients of the factors of a virtual weight";
   let description = [{
-    With `G = dY^T X` (n x m, computed tile by tile and never stored), the
-    mask M and the criterion's derivatives, the straight-through estimator
+    With `G = dY^T X` (n x m, made in blocks, of which a few MiB exist at most),
+    the mask M and the criterion's derivatives, the straight-through estimator
 
         dWeight = G * M        dScore = G * W'
 
