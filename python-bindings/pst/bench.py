@@ -45,9 +45,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("--sequence_length", type=int, default=128, metavar="N", help="their tokens (default: 128)")
     parser.add_argument(
         "--attention",
-        default="eager",
+        default="sdpa",
         choices=["sdpa", "eager"],
-        help="attention of transformers' BERT (default: eager, the faster one with dropout on CPUs)",
+        help="attention of transformers' BERT (default: sdpa, as of transformers)",
     )
     parser.add_argument("--tiny", action="store_true", help="tiny sizes without bars: shows that everything runs")
 

@@ -55,7 +55,7 @@ class Context:
     pst_bench: str = ""
     model: str = ""
     progress: object = print
-    attention: str = "eager"
+    attention: str = "sdpa"
     _memory: dict = field(default_factory=dict)
 
     def kernel(self, *arguments: str) -> dict:
