@@ -16,7 +16,7 @@ import sys
 import time
 from importlib import metadata
 
-from .bench_rows import Absent, Context, Row, Sizes, all_rows
+from .bench_rows import Absent, Context, Row, Sizes, all_rows, openblas_libraries
 from .bench_worker import WorkerError
 
 _DESCRIPTION = """\
@@ -38,7 +38,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer samples")
     parser.add_argument("--threads", default="1,2", metavar="N,N", help="threads of kernels; steps take the most (default: 1,2)")
     parser.add_argument("--table", metavar="FILE", help="print the results in FILE as a Markdown table, and measure nothing")
-    parser.add_argument("--openblas", action="append", default=[], metavar="FILE", help="an OpenBLAS library (may be repeated)")
+    parser.add_argument("--openblas", action="append", default=[], metavar="FILE", help="an OpenBLAS library, instead of the system's and NumPy's")
     parser.add_argument("--pst_bench", default="", metavar="FILE", help="the program pst-bench (default: on PATH)")
     parser.add_argument("--model", default="", metavar="DIR", help="model of the whole steps (default: BERT-base, random weights)")
     parser.add_argument("--batch_size", type=int, default=32, metavar="N", help="examples of a whole step (default: 32)")
@@ -75,7 +75,7 @@ def main(args) -> int:
         samples=3 if args.quick or args.tiny else 7,
         turns=1 if args.tiny else 2 if args.quick else 3,
         seconds=0.001 if args.tiny else 0.05,
-        openblas=tuple(args.openblas),
+        openblas=tuple(args.openblas) or openblas_libraries(),
         pst_bench=args.pst_bench,
         model=args.model,
         progress=lambda line: print(line, file=sys.stderr, flush=True),

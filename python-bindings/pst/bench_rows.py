@@ -123,6 +123,14 @@ def find_pst_bench() -> str:
     return shutil.which("pst-bench") or (str(beside) if beside.exists() else "")
 
 
+def openblas_libraries() -> tuple:
+    """The system's OpenBLAS, and the one that NumPy's wheels bring: the faster one counts."""
+    import numpy
+
+    brought = Path(numpy.__file__).parent.parent / "numpy.libs"
+    return ("libopenblas.so.0", *map(str, sorted(brought.glob("libscipy_openblas*.so"))))
+
+
 @dataclass
 class Row:
     """One measure. `kind`: "at least" or "at most" the bar; a row without a
