@@ -33,7 +33,7 @@ def add_arguments(parser) -> None:
     parser.description = _DESCRIPTION
     parser.add_argument("--suite", default="cpu", choices=["cpu"], help="which suite (default: cpu)")
     parser.add_argument("--json", metavar="FILE", help="write the results here, after every row")
-    parser.add_argument("--rows", metavar="PATTERN", help="only rows whose name matches, as '*threshold*' or 'gemm'")
+    parser.add_argument("--rows", metavar="PATTERN", help="only rows whose name matches, as '*threshold*' or 'gemm'; '!torch': all others")
     parser.add_argument("--list", action="store_true", help="print the rows and their bars, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="fewer samples")
     parser.add_argument("--threads", default="1,2", metavar="N,N", help="threads of kernels; steps take the most (default: 1,2)")
@@ -108,6 +108,8 @@ def main(args) -> int:
 
 
 def matches(name: str, pattern: str | None) -> bool:
+    if pattern and pattern.startswith("!"):
+        return not matches(name, pattern[1:])
     return pattern is None or pattern in name or fnmatch.fnmatchcase(name, pattern)
 
 

@@ -27,6 +27,13 @@ def test_every_row_of_the_table_is_there():
     assert sum(row.name.startswith("gemm") for row in rows) == 10
 
 
+def test_rows_are_chosen_by_pattern():
+    names = [row.name for row in rows_of()]
+    chosen = [name for name in names if bench.matches(name, "!torch.compile")]
+    assert 0 < len(chosen) < len(names) and not any("torch.compile" in name for name in chosen)
+    assert bench.matches("gemm 1x2x3", "gemm*") and bench.matches("a gemm", "gemm") and not bench.matches("a gemm", "gemm*")
+
+
 def test_bars_are_for_the_standard_sizes(tmp_path):
     assert all(row.bar is None for row in rows_of(model=str(tmp_path)) if "step, 32" in row.name)
     assert any(row.bar for row in rows_of(model=str(tmp_path)))
