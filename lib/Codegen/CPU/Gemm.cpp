@@ -17,7 +17,8 @@ MatrixReader MatrixReader::of(Value buffer) {
   return {type.getDimSize(0), type.getDimSize(1),
           [buffer](KernelBuilder &b, Value row, Value column, int64_t lanes) {
             return b.load(buffer, {row, column}, lanes);
-          }};
+          },
+          /*readRows=*/{}};
 }
 
 //===----------------------------------------------------------------------===//
@@ -140,9 +141,12 @@ void pst::cpu::packPanel(KernelBuilder &b, int64_t lanes,
       Value inner = b.addi(firstDepth, k);
       auto square = [&](Value c, int64_t rowsHere) {
         SmallVector<Value> rows;
-        for (int64_t r = 0; r < rowsHere; ++r)
-          rows.push_back(matrix.read(b, clamped(b.addi(first, b.addi(c, r))),
-                                     inner, lanes));
+        if (matrix.readRows && columns % width == 0)
+          rows = matrix.readRows(b, b.addi(first, c), rowsHere, inner, lanes);
+        else
+          for (int64_t r = 0; r < rowsHere; ++r)
+            rows.push_back(matrix.read(b, clamped(b.addi(first, b.addi(c, r))),
+                                       inner, lanes));
         rows.resize(lanes, b.f32(0.0, lanes));
         transpose(b, rows);
         Value at = b.addi(place(k), c);

@@ -27,6 +27,11 @@ struct MatrixReader {
   int64_t rows, columns;
   std::function<Value(KernelBuilder &, Value row, Value column, int64_t lanes)>
       read;
+  /// The same for `count` adjacent rows, where that is less work than row by
+  /// row; may be empty.
+  std::function<llvm::SmallVector<Value>(
+      KernelBuilder &, Value row, int64_t count, Value column, int64_t lanes)>
+      readRows;
 
   /// The elements of a rank-2 memref.
   static MatrixReader of(Value buffer);

@@ -121,7 +121,8 @@ private:
             [matrix, first](KernelBuilder &b, Value row, Value column,
                             int64_t lanes) {
               return b.load(matrix, {b.addi(first, row), column}, lanes);
-            }};
+            },
+            /*readRows=*/{}};
   }
 
   const Target &target;

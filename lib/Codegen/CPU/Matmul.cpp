@@ -185,6 +185,10 @@ private:
         {weight.getRows(), weight.getColumns(),
          [weight](KernelBuilder &b, Value row, Value column, int64_t lanes) {
            return weight.maskedWeight(b, row, column, lanes);
+         },
+         [weight](KernelBuilder &b, Value row, int64_t count, Value column,
+                  int64_t lanes) {
+           return weight.maskedWeights(b, row, count, column, lanes);
          }},
         epilogue,
         arguments[next],

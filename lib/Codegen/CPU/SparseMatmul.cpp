@@ -107,22 +107,36 @@ private:
             compressed.cells, {cell, b.addi(row, 1)});
   }
 
-  /// Rows of the matrix are rows of S.
+  /// Rows of the matrix are rows of S; several at once, where that is less work
+  /// to read.
   void read(const MatrixReader &matrix) {
+    int64_t atOnce = s.lanes == 16 ? 8 : 4;
+    if (!matrix.readRows || s.n % atOnce != 0)
+      atOnce = 1;
     Value whole = b.muli(b.divi(depth, s.lanes), s.lanes);
-    b.loop(b.index(0), rows, 1, [&](Value row) {
+    b.loop(b.index(0), rows, atOnce, [&](Value row) {
       auto step = [&](int64_t lanes) {
-        return [&, lanes](Value k, ValueRange count) -> SmallVector<Value> {
-          Value value = matrix.read(b, b.addi(firstRow, row),
-                                    b.addi(firstDepth, k), lanes);
-          return {append(value, row, k, count[0])};
+        return [&, lanes](Value k, ValueRange counts) {
+          Value fromRow = b.addi(firstRow, row);
+          Value fromColumn = b.addi(firstDepth, k);
+          SmallVector<Value> values =
+              atOnce == 1
+                  ? SmallVector<Value>{matrix.read(b, fromRow, fromColumn,
+                                                   lanes)}
+                  : matrix.readRows(b, fromRow, atOnce, fromColumn, lanes);
+          SmallVector<Value> next;
+          for (int64_t i = 0; i < atOnce; ++i)
+            next.push_back(append(values[i], b.addi(row, i), k, counts[i]));
+          return next;
         };
       };
-      SmallVector<Value> count =
-          b.loop(b.index(0), whole, s.lanes, {b.index(0)}, step(s.lanes));
+      SmallVector<Value> counts =
+          b.loop(b.index(0), whole, s.lanes,
+                 SmallVector<Value>(atOnce, b.index(0)), step(s.lanes));
       if (s.k % s.lanes)
-        count = b.loop(whole, depth, 1, count, step(1));
-      storeCount(count[0], row);
+        counts = b.loop(whole, depth, 1, counts, step(1));
+      for (int64_t i = 0; i < atOnce; ++i)
+        storeCount(counts[i], b.addi(row, i));
     });
   }
 

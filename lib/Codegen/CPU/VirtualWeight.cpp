@@ -116,8 +116,24 @@ Value VirtualWeight::underMask(KernelBuilder &b, Value mask, Value value) {
 
 Value VirtualWeight::maskedWeight(KernelBuilder &b, Value row, Value column,
                                   int64_t lanes) const {
-  EmittedCriterion element = evaluate(b, row, column, lanes);
-  return underMask(b, mask(b, element, row, column), element.getWeight());
+  return maskedWeights(b, row, /*count=*/1, column, lanes)[0];
+}
+
+SmallVector<Value> VirtualWeight::maskedWeights(KernelBuilder &b, Value row,
+                                                int64_t count, Value column,
+                                                int64_t lanes) const {
+  // As many at once as the registers hold two rank sums of.
+  int64_t most = lanes == 16 ? 8 : 4;
+  SmallVector<Value> weights;
+  for (int64_t from = 0; from < count; from += most) {
+    Value first = b.addi(row, from);
+    SmallVector<EmittedCriterion> elements =
+        evaluateRows(b, first, std::min(most, count - from), column, lanes);
+    for (auto [i, element] : llvm::enumerate(elements))
+      weights.push_back(underMask(b, mask(b, element, b.addi(first, i), column),
+                                  element.getWeight()));
+  }
+  return weights;
 }
 
 std::string pst::cpu::criterionName(CriterionOp criterion, ValueRange factors) {

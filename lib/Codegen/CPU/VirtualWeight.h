@@ -42,6 +42,10 @@ public:
   /// The weights there, zero where the mask is.
   Value maskedWeight(KernelBuilder &b, Value row, Value column,
                      int64_t lanes) const;
+  /// The same for `count` rows from `row` on.
+  llvm::SmallVector<Value> maskedWeights(KernelBuilder &b, Value row,
+                                         int64_t count, Value column,
+                                         int64_t lanes) const;
 
 private:
   CriterionOp criterion;
