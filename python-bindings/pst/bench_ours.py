@@ -158,6 +158,7 @@ class Step:
             "weight_rank": settings["rank"],
             "mask_rank": settings["rank"],
             "products": settings["products"],
+            "recompute": settings["recompute"],
         }
         program = _pst.compile_model(settings["model"], options)
         self.about = {"memory_plan": json.loads(program.manifest)["memory"]}
