@@ -240,6 +240,7 @@ nb::dict toDict(const TrainingPlan &plan) {
   nb::dict dict;
   dict["examples"] = plan.numExamples;
   dict["batch_size"] = plan.batchSize;
+  dict["ranks"] = plan.numRanks;
   dict["steps_per_epoch"] = plan.stepsPerEpoch;
   dict["total_steps"] = plan.totalSteps;
   dict["warmup_steps"] = plan.warmupSteps;
@@ -280,10 +281,34 @@ std::function<Result(Argument)> wrap(const nb::object &callable) {
   };
 }
 
+/// The processes of a run as a Python object has them: `rank`, `count`,
+/// `sum(array)` in place, and `gather(list) -> list` (see Peers.h). The caller
+/// keeps the object alive.
+Peers makePeers(const nb::object &object) {
+  if (object.is_none())
+    return {};
+  nb::handle peers = object;
+  auto sum = [peers](std::span<float> values) {
+    nb::gil_scoped_acquire acquire;
+    // The array is of this call alone; an owner keeps nanobind from copying.
+    nb::capsule owner(values.data(), [](void *) noexcept {});
+    peers.attr("sum")(nb::ndarray<nb::numpy, float, nb::ndim<1>>(
+        values.data(), {values.size()}, owner));
+  };
+  auto gather = [peers](std::span<const double> values) {
+    nb::gil_scoped_acquire acquire;
+    std::vector<double> own(values.begin(), values.end());
+    return nb::cast<std::vector<double>>(peers.attr("gather")(own));
+  };
+  return Peers(nb::cast<int>(peers.attr("rank")),
+               nb::cast<int>(peers.attr("count")), sum, gather);
+}
+
 nb::dict train(Model &model, const TrainingOptions &options,
                const Dataset &trainData, const Dataset *evalData,
                nb::object onStep, nb::object onLog, nb::object onEvaluate,
-               nb::object onSave, nb::object onMessage, nb::object shouldStop) {
+               nb::object onSave, nb::object onMessage, nb::object shouldStop,
+               nb::object peers) {
   // The caller's references keep the callables alive over the call.
   TrainingCallbacks callbacks;
   callbacks.onStep = wrap<void, const StepRecord &>(onStep);
@@ -296,6 +321,7 @@ nb::dict train(Model &model, const TrainingOptions &options,
       nb::gil_scoped_acquire acquire;
       return nb::cast<bool>(function());
     };
+  Peers ranks = makePeers(peers);
   TrainingResult result;
   {
     nb::gil_scoped_release release;
@@ -303,7 +329,7 @@ nb::dict train(Model &model, const TrainingOptions &options,
     if (evalData)
       evaluation = *evalData;
     Trainer trainer(model, options, trainData, std::move(evaluation),
-                    std::move(callbacks));
+                    std::move(callbacks), std::move(ranks));
     result = trainer.train();
   }
   return toDict(result);
@@ -373,6 +399,14 @@ nb::object parameterView(nb::handle self, const std::string &name,
         data, shape.size(), shape.data(), self, nullptr, type));
   return nb::cast(nb::ndarray<nb::numpy>(const_cast<void *>(data), shape.size(),
                                          shape.data(), self, nullptr, type));
+}
+
+/// The whole space "gradient" as a NumPy array that keeps the model alive.
+nb::object gradientView(nb::handle self) {
+  ParameterStore &store = nb::cast<Model &>(self).parameters();
+  return nb::cast(nb::ndarray<nb::numpy, float, nb::ndim<1>>(
+      static_cast<float *>(store.space("gradient")),
+      {store.spaceBytes("gradient") / sizeof(float)}, self));
 }
 
 void bindOptions(nb::module_ &module) {
@@ -486,6 +520,10 @@ void bindModel(nb::module_ &module) {
       .def("parameter", &parameterView, "name"_a, "space"_a = "",
            "The memory of a parameter, or of its gradient or moments, as an "
            "array. After writing call invalidate_selection().")
+      .def_prop_ro("gradient", &gradientView,
+                   "The gradients of all parameters, in one array over the "
+                   "model's own memory: what data-parallel ranks sum between "
+                   "forward_backward and apply.")
       .def(
           "forward_backward",
           [](Model &self, const Dataset &data, const std::vector<int64_t> &rows,
@@ -537,16 +575,16 @@ void pst::python::bindRuntime(nb::module_ &module) {
   module.def(
       "plan",
       [](const TrainingOptions &options, const Model &model,
-         int64_t numExamples) {
-        return toDict(makePlan(options, model, numExamples));
+         int64_t numExamples, int numRanks) {
+        return toDict(makePlan(options, model, numExamples, numRanks));
       },
-      "options"_a, "model"_a, "num_examples"_a);
+      "options"_a, "model"_a, "num_examples"_a, "num_ranks"_a = 1);
   module.def(
       "train", &train, "model"_a, "options"_a, "train"_a,
       "eval"_a.none() = nb::none(), "on_step"_a.none() = nb::none(),
       "on_log"_a.none() = nb::none(), "on_evaluate"_a.none() = nb::none(),
       "on_save"_a.none() = nb::none(), "on_message"_a.none() = nb::none(),
-      "should_stop"_a.none() = nb::none());
+      "should_stop"_a.none() = nb::none(), "peers"_a.none() = nb::none());
   module.def("evaluate", &evaluateModel, "model"_a, "data"_a, "sparsity"_a);
   module.def(
       "export_model",

@@ -120,13 +120,19 @@ def _train(args) -> int:
     options = _options(args)
     _set_threads(options.num_threads)
     trainer = Trainer(args.model_name_or_path, args.train_file, args.validation_file, **asdict(options))
-    print(trainer.program.memory_plan().rstrip())
-    print(
-        f"{len(trainer._train)} examples, {trainer.plan['total_steps']} steps, "
-        f"batches of {trainer.plan['batch_size']} x {trainer.length} tokens",
-        flush=True,
-    )
+    peers = trainer.peers
+    if peers.leads:
+        print(trainer.program.memory_plan().rstrip())
+        print(
+            f"{len(trainer._train)} examples, {trainer.plan['total_steps']} steps, "
+            f"batches of {trainer.plan['batch_size']} x {trainer.length} tokens"
+            + (f" on each of {peers.count} ranks" if peers.count > 1 else ""),
+            flush=True,
+        )
     result = trainer.train()
+    peers.close()
+    if not peers.leads:
+        return 130 if result["stopped"] else 0
     if result["stopped"]:
         checkpoint = os.path.join(options.output_dir, f"checkpoint-{result['step']}")
         print(f"stopped at step {result['step']} of {result['total_steps']}; continue with --resume_from_checkpoint last")

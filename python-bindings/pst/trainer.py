@@ -17,6 +17,7 @@ import numpy as np
 from . import _pst
 from .compiled import parse_type
 from .data import DataError, Encoded, Examples, Labels, Tokenizer, find_task, read_examples
+from .distributed import Peers
 from .options import Options
 from .report import Reporter
 from .tensorboard import remove_events
@@ -151,11 +152,16 @@ class Trainer:
 
     The program is compiled in the constructor, which raises DataError,
     CompileError, ValueError, or pst.Error.
+
+    Under torchrun this is one rank of a data-parallel run: every rank makes the
+    same trainer and calls train(); rank 0 (`trainer.peers.leads`) writes the
+    checkpoints and the log, and shall be the one that saves.
     """
 
     def __init__(self, model, train=None, eval=None, *, reporter: Reporter | None = None, **options):
         self.options = Options.make(**options)
         self.options.check()
+        self.peers = Peers.of_environment()
         self.model_dir = os.fspath(model)
         self.config = read_config(self.model_dir)
         self.warnings: list[str] = []
@@ -179,7 +185,7 @@ class Trainer:
             self.length = _program_length(program, self.options.bundle)
         else:
             settings = compiler_options(self.options, self.labels, self.length, True)
-            program = _pst.compile_model(self.model_dir, settings)
+            program = self._compile(settings)
         self.program = program
         self.model = _pst.Model(program, self.model_dir, self.options.seed)
         if self.model.num_labels != self.labels.count:
@@ -189,10 +195,22 @@ class Trainer:
         self._train = dataset(encoded[0], self.length, train_labels, train.path)
         self._eval = None if evaluation is None else dataset(encoded[1], self.length, eval_labels, evaluation.path)
         self._runtime_options = runtime_options(self.options, evaluation is not None, metric_name(self.options))
+        if not self.options.num_threads:
+            self._runtime_options.num_threads = self.peers.default_threads()
         # Options out of range are found now, not after the first minute.
-        self.plan = _pst.plan(self._runtime_options, self.model, len(self._train))
+        self.plan = _pst.plan(self._runtime_options, self.model, len(self._train), self.peers.count)
         self._reporter = reporter
         self.result: dict | None = None
+
+    def _compile(self, settings: dict):
+        # One rank of a machine compiles; the others find the program on disk.
+        others = self.options.cache and self.peers.local_rank > 0
+        if others:
+            self.peers.wait()
+        program = _pst.compile_model(self.model_dir, settings)
+        if self.options.cache and not others:
+            self.peers.wait()
+        return program
 
     def _examples(self, source, what: str, limit: int) -> Examples:
         if isinstance(source, Examples):
@@ -235,18 +253,22 @@ class Trainer:
         The first Ctrl-C ends the run with a checkpoint after the current step
         (the result's "stopped" is then true); a second one at once. Returns
         step, total_steps, seconds, seconds_per_step, sparsity, stopped,
-        history and best (evaluations), best_checkpoint.
+        history and best (evaluations), best_checkpoint: the same on all ranks.
         """
         options = self.options
+        leads = self.peers.leads
         directory = options.logging_dir or os.path.join(options.output_dir, "tensorboard")
-        reporter = self._reporter or Reporter(None if options.report_to == "none" else directory)
+        if leads:
+            reporter = self._reporter or Reporter(None if options.report_to == "none" else directory)
+        else:
+            reporter = Reporter(quiet=True)
         for warning in self.warnings:
             reporter.line("warning: " + warning)
         begun = False
 
         def on_step(record):
             nonlocal begun
-            if not begun:
+            if not begun and leads:
                 # Only now is it sure that the output directory is this run's.
                 self._write_run_file()
                 if options.overwrite_output_dir:
@@ -267,6 +289,7 @@ class Trainer:
                     on_save=reporter.on_save,
                     on_message=reporter.on_message,
                     should_stop=lambda: stop.asked,
+                    peers=self.peers,
                 )
         finally:
             reporter.close()

@@ -27,7 +27,7 @@ static std::vector<int32_t> argmax(const std::vector<float> &logits,
 }
 
 Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
-                                  double sparsity) {
+                                  double sparsity, const Peers &peers) {
   auto start = std::chrono::steady_clock::now();
   data.check(model.manifest(), "forward", /*needLabels=*/false);
   model.select(sparsity);
@@ -39,14 +39,32 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
   Batch batch(model.program().entryPoint("forward"));
   std::vector<int64_t> rows(batch.capacity());
   std::vector<float> logits(batch.capacity() * result.numLabels);
-  double lossSum = 0;
-  for (int64_t begin = 0; begin < data.size(); begin += batch.capacity()) {
+  // Batch b is rank (b modulo ranks)'s; of each, the loss and the logits are
+  // exchanged. Every rank sends as much, whether it had a batch or not.
+  int64_t batches = (data.size() + batch.capacity() - 1) / batch.capacity();
+  int64_t turns = (batches + peers.count() - 1) / peers.count();
+  size_t width = 1 + logits.size();
+  std::vector<double> own(turns * width);
+  for (int64_t turn = 0; turn < turns; ++turn) {
+    int64_t begin = (turn * peers.count() + peers.rank()) * batch.capacity();
+    if (begin >= data.size())
+      break;
     int64_t count = std::min(batch.capacity(), data.size() - begin);
     std::iota(rows.begin(), rows.end(), begin);
     batch.gather(data, {rows.data(), static_cast<size_t>(count)});
-    lossSum += model.forward(batch, 1.0f, logits.data());
-    result.logits.insert(result.logits.end(), logits.begin(),
-                         logits.begin() + count * result.numLabels);
+    own[turn * width] = model.forward(batch, 1.0f, logits.data());
+    std::copy(logits.begin(), logits.end(), own.begin() + turn * width + 1);
+  }
+  std::vector<double> all = peers.gather(own);
+  double lossSum = 0;
+  for (int64_t index = 0; index < batches; ++index) {
+    int64_t rank = index % peers.count(), turn = index / peers.count();
+    const double *record = all.data() + (rank * turns + turn) * width;
+    int64_t count =
+        std::min(batch.capacity(), data.size() - index * batch.capacity());
+    lossSum += record[0];
+    for (int64_t i = 1; i <= count * result.numLabels; ++i)
+      result.logits.push_back(static_cast<float>(record[i]));
   }
   int64_t bad = findNonFinite(result.logits.data(),
                               static_cast<int64_t>(result.logits.size()));

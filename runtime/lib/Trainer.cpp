@@ -7,6 +7,7 @@
 
 #include "pst/Runtime/Trainer.h"
 #include "RunLog.h"
+#include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
 #include "pst/Runtime/Memory.h"
@@ -47,15 +48,18 @@ static double now() {
 }
 
 Trainer::Trainer(Model &model, TrainingOptions opts, Dataset train,
-                 std::optional<Dataset> eval, TrainingCallbacks callbacks)
+                 std::optional<Dataset> eval, TrainingCallbacks callbacks,
+                 Peers peers)
     : model(model), options(std::move(opts)), trainData(std::move(train)),
       evalData(std::move(eval)), callbacks(std::move(callbacks)),
+      peers(std::move(peers)),
       batch(model.program().entryPoint("forward_backward")) {
   model.program().entryPoint("apply");
   trainData.check(model.manifest(), "forward_backward", /*needLabels=*/true);
   if (evalData)
     evalData->check(model.manifest(), "forward", /*needLabels=*/true);
-  trainingPlan = makePlan(options, model, trainData.size());
+  trainingPlan =
+      makePlan(options, model, trainData.size(), this->peers.count());
   if (options.loadBestModelAtEnd &&
       (!evalData || options.evalStrategy == Interval::no))
     throw Error("--load_best_model_at_end needs evaluation data and an "
@@ -70,6 +74,13 @@ Trainer::~Trainer() {
 void Trainer::message(const std::string &text) const {
   if (callbacks.onMessage)
     callbacks.onMessage(text);
+}
+
+static std::string lastCheckpoint(const fs::path &outputDir) {
+  auto checkpoints = listCheckpoints(outputDir);
+  return checkpoints.empty()
+             ? "No checkpoint was written yet"
+             : "The last checkpoint is " + checkpoints.back().second.string();
 }
 
 //===----------------------------------------------------------------------===//
@@ -164,16 +175,48 @@ void Trainer::resume() {
           std::to_string(state.totalSteps));
 }
 
+/// Ranks that began with different options would wait for one another for
+/// ever, or train different models.
+void Trainer::requireSameStart() const {
+  if (peers.alone())
+    return;
+  auto settings = trajectory(options, trainingPlan, model, trainData);
+  settings["program"] = model.manifest().fingerprint();
+  settings["pretrained weights"] = model.parameters().modelDigest();
+  settings["logging_steps"] = std::to_string(options.loggingSteps);
+  settings["eval_strategy"] =
+      std::to_string(static_cast<int>(options.evalStrategy));
+  settings["eval_steps"] = std::to_string(options.evalSteps);
+  settings["save_strategy"] =
+      std::to_string(static_cast<int>(options.saveStrategy));
+  settings["save_steps"] = std::to_string(options.saveSteps);
+  settings["metric_for_best_model"] = trainingPlan.metric;
+  settings["load_best_model_at_end"] =
+      std::to_string(options.loadBestModelAtEnd);
+  settings["resume_from_checkpoint (checkpoints of a directory that not all "
+           "ranks see?)"] = std::to_string(state.step);
+  settings["validation data (digest)"] = evalData ? evalData->digest() : "none";
+  peers.requireEqual(settings);
+}
+
+/// The masks are a function of the parameters, so that these say all.
+void Trainer::requireSameParameters(const std::string &when) const {
+  if (peers.alone())
+    return;
+  uint64_t digest = 0;
+  for (const char *space : {"trainable", "moment1", "moment2"})
+    if (int64_t bytes = model.parameters().spaceBytes(space))
+      digest = digestBytes(model.parameters().space(space), bytes, digest);
+  peers.requireEqual(digest, "the trained parameters",
+                     when +
+                         ". The ranks would train different models; do they "
+                         "run the same build of the program? " +
+                         lastCheckpoint(options.outputDir));
+}
+
 //===----------------------------------------------------------------------===//
 // One step
 //===----------------------------------------------------------------------===//
-
-static std::string lastCheckpoint(const fs::path &outputDir) {
-  auto checkpoints = listCheckpoints(outputDir);
-  return checkpoints.empty()
-             ? "No checkpoint was written yet"
-             : "The last checkpoint is " + checkpoints.back().second.string();
-}
 
 [[noreturn]] static void diverged(const char *what, double value, int64_t step,
                                   const fs::path &outputDir) {
@@ -212,23 +255,31 @@ void Trainer::trainStep(Clock &clock) {
   selectAt(model, record.sparsity, state.step + 1, options.outputDir);
 
   // The examples of this step are order[begin, end), whatever the number of
-  // micro-batches they take: the last step of an epoch may have fewer.
+  // micro-batches and of ranks they take: the last step of an epoch may have
+  // fewer, and then some ranks fewer than others, or none.
   int64_t accumulation = options.gradientAccumulationSteps;
-  int64_t perStep = accumulation * plan.batchSize;
+  int64_t perBatch = plan.batchSize * plan.numRanks;
+  int64_t perStep = accumulation * perBatch;
   int64_t begin = position * perStep;
   int64_t end = std::min(begin + perStep, plan.numExamples);
   float lossScale = static_cast<float>(1.0 / static_cast<double>(end - begin));
-  int64_t microBatch = state.step * accumulation, tokens = 0;
-  for (int64_t from = begin; from < end; from += plan.batchSize) {
+  int64_t microBatch = state.step * accumulation * plan.numRanks + peers.rank();
+  double loss = 0, tokens = 0;
+  for (int64_t from = begin + peers.rank() * plan.batchSize; from < end;
+       from += perBatch, microBatch += plan.numRanks) {
     int64_t count = std::min(plan.batchSize, end - from);
     batch.gather(trainData, {order.data() + from, static_cast<size_t>(count)});
-    double loss = model.forwardBackward(
-        batch, lossScale, microBatchSeed(options.seed, microBatch++));
-    if (!std::isfinite(loss))
-      diverged("loss", loss, state.step, options.outputDir);
-    record.loss += loss;
-    tokens += batch.numTokens();
+    loss += model.forwardBackward(batch, lossScale,
+                                  microBatchSeed(options.seed, microBatch));
+    tokens += static_cast<double>(batch.numTokens());
   }
+  record.loss = peers.sum(loss);
+  if (!std::isfinite(record.loss))
+    diverged("loss", record.loss, state.step, options.outputDir);
+  tokens = peers.sum(tokens);
+  ParameterStore &store = model.parameters();
+  peers.sumGradient({static_cast<float *>(store.space("gradient")),
+                     store.spaceBytes("gradient") / sizeof(float)});
   record.gradNorm =
       model.apply({record.learningRate, options.adamBeta1, options.adamBeta2,
                    options.adamEpsilon, options.weightDecay,
@@ -236,7 +287,7 @@ void Trainer::trainStep(Clock &clock) {
   if (!std::isfinite(record.gradNorm))
     diverged("norm of the gradient", record.gradNorm, state.step,
              options.outputDir);
-  clock.add(now() - start, tokens);
+  clock.add(now() - start, static_cast<int64_t>(tokens));
 
   ++state.step;
   state.epoch =
@@ -263,7 +314,9 @@ void Trainer::trainStep(Clock &clock) {
   state.lossSum = 0;
   state.lossCount = 0;
   clock.startWindow();
-  log->write(record);
+  requireSameParameters("after step " + std::to_string(state.step));
+  if (log)
+    log->write(record);
   if (callbacks.onLog)
     callbacks.onLog(record);
 }
@@ -312,7 +365,7 @@ const EvaluationRecord *Trainer::bestRecord() const {
 }
 
 void Trainer::evaluateNow() {
-  Evaluation evaluation = evaluate(model, *evalData, state.sparsity);
+  Evaluation evaluation = evaluate(model, *evalData, state.sparsity, peers);
   EvaluationRecord record;
   record.step = state.step;
   record.epoch = state.epoch;
@@ -324,7 +377,8 @@ void Trainer::evaluateNow() {
   record.eligible = state.sparsity == trainingPlan.sparsity.finalSparsity;
   record.best = isBest(record, bestRecord());
   state.history.push_back(record);
-  log->write(record);
+  if (log)
+    log->write(record);
   if (callbacks.onEvaluate)
     callbacks.onEvaluate(record);
 }
@@ -347,6 +401,8 @@ void Trainer::removeOldCheckpoints() const {
 }
 
 void Trainer::saveNow() {
+  if (!peers.leads())
+    return;
   log->sync();
   // So that thresholds and parameters of a checkpoint belong together.
   selectAt(model, state.sparsity, state.step, options.outputDir);
@@ -359,11 +415,17 @@ void Trainer::saveNow() {
 TrainingResult Trainer::train() {
   double start = now();
   setNumThreads(options.numThreads);
-  openOutput();
+  if (peers.leads())
+    openOutput();
+  peers.wait();
   resume();
-  // A run that is killed often may never have come to this after saving.
-  removeOldCheckpoints();
-  log = std::make_unique<RunLog>(options.outputDir / "log.jsonl", state.step);
+  requireSameStart();
+  requireSameParameters("at the start");
+  if (peers.leads()) {
+    // A run that is killed often may never have come to this after saving.
+    removeOldCheckpoints();
+    log = std::make_unique<RunLog>(options.outputDir / "log.jsonl", state.step);
+  }
 
   TrainingResult result;
   Clock clock;
@@ -374,11 +436,13 @@ TrainingResult Trainer::train() {
       evaluateNow();
       save |= options.loadBestModelAtEnd && state.history.back().best;
     }
-    result.stopped = callbacks.shouldStop && callbacks.shouldStop();
+    result.stopped = peers.any(callbacks.shouldStop && callbacks.shouldStop());
     if (save || result.stopped)
       saveNow();
   }
-  log->sync();
+  if (log)
+    log->sync();
+  peers.wait(); // until the last checkpoint is there
   selectAt(model, state.sparsity, state.step, options.outputDir);
   result.sparsity = state.sparsity;
   if (const EvaluationRecord *best = bestRecord()) {

@@ -100,7 +100,8 @@ static std::string checkMetric(const std::string &metric, const Model &model) {
 }
 
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
-                                    const Model &model, int64_t numExamples) {
+                                    const Model &model, int64_t numExamples,
+                                    int numRanks) {
   checkRanges(options);
   auto roundUp = [](int64_t count, int64_t size) {
     return (count + size - 1) / size;
@@ -109,7 +110,8 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
   plan.numExamples = numExamples;
   plan.batchSize =
       Batch(model.program().entryPoint("forward_backward")).capacity();
-  plan.microBatchesPerEpoch = roundUp(numExamples, plan.batchSize);
+  plan.numRanks = numRanks;
+  plan.microBatchesPerEpoch = roundUp(numExamples, plan.batchSize * numRanks);
   plan.stepsPerEpoch =
       roundUp(plan.microBatchesPerEpoch, options.gradientAccumulationSteps);
   double steps = options.maxSteps > 0
@@ -144,6 +146,9 @@ std::map<std::string, std::string>
 pst::runtime::trajectory(const TrainingOptions &options,
                          const TrainingPlan &plan, const Model &model,
                          const Dataset &data) {
+  std::string batch = std::to_string(plan.batchSize);
+  if (plan.numRanks > 1)
+    batch += " on each of " + std::to_string(plan.numRanks) + " ranks";
   std::map<std::string, std::string> values{
       {"learning_rate", spell(options.learningRate)},
       {"max_steps (or num_train_epochs)", std::to_string(plan.totalSteps)},
@@ -156,7 +161,7 @@ pst::runtime::trajectory(const TrainingOptions &options,
       {"gradient_accumulation_steps",
        std::to_string(options.gradientAccumulationSteps)},
       {"seed", std::to_string(options.seed)},
-      {"per_device_train_batch_size", std::to_string(plan.batchSize)},
+      {"per_device_train_batch_size", batch},
       {"training data (digest)", data.digest()},
   };
   if (model.hasMask()) {

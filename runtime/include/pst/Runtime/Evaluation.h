@@ -10,6 +10,7 @@
 
 #include "pst/Runtime/Metrics.h"
 #include "pst/Runtime/Model.h"
+#include "pst/Runtime/Peers.h"
 
 namespace pst::runtime {
 
@@ -27,8 +28,11 @@ struct Evaluation {
 };
 
 /// Runs `forward` over `data`, in order, at `sparsity` (selecting first if the
-/// parameters have changed). Throws Error if the data do not fit the program.
-Evaluation evaluate(Model &model, const Dataset &data, double sparsity);
+/// parameters have changed). The batches are shared out among the ranks, and
+/// each rank has the whole result, the same bits as one process. Throws Error
+/// if the data do not fit the program.
+Evaluation evaluate(Model &model, const Dataset &data, double sparsity,
+                    const Peers &peers = {});
 
 } // namespace pst::runtime
 

@@ -29,8 +29,8 @@ struct StepRecord {
   double sparsity = 0;     ///< at which this step ran
   double gradNorm = 0;     ///< before clipping
   double secondsPerStep = 0;
-  double tokensPerSecond = 0; ///< without padding
-  int64_t memoryBytes = 0;    ///< resident set, peak so far
+  double tokensPerSecond = 0; ///< without padding, of all ranks
+  int64_t memoryBytes = 0;    ///< resident set of this rank, peak so far
   double secondsLeft = 0;
 };
 
@@ -61,13 +61,18 @@ struct TrainingResult {
 };
 
 /// Trains a model. One run at a time per output directory (a lock sees to it).
+///
+/// With peers, every rank has the same options and data, and takes its share of
+/// each batch: N ranks with batches of b make the steps of one rank with
+/// batches of N * b, but for rounding, and but for dropout, whose masks are
+/// other ones. Rank 0 alone writes; all read its checkpoints.
 class Trainer {
 public:
   /// Checks options and data. Throws Error. The data's memory must outlive the
   /// trainer. Without evaluation data nothing is evaluated.
   Trainer(Model &model, TrainingOptions options, Dataset train,
           std::optional<Dataset> eval = std::nullopt,
-          TrainingCallbacks callbacks = {});
+          TrainingCallbacks callbacks = {}, Peers peers = {});
   ~Trainer();
 
   const TrainingPlan &plan() const { return trainingPlan; }
@@ -81,6 +86,8 @@ private:
   struct Clock;
   void openOutput();
   void resume();
+  void requireSameStart() const;
+  void requireSameParameters(const std::string &when) const;
   void trainStep(Clock &clock);
   void report(const StepRecord &record);
   void evaluateNow();
@@ -98,6 +105,7 @@ private:
   Dataset trainData;
   std::optional<Dataset> evalData;
   TrainingCallbacks callbacks;
+  Peers peers;
   TrainingPlan trainingPlan;
   TrainerState state;
   Batch batch;

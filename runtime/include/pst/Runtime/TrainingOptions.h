@@ -75,8 +75,9 @@ struct TrainingOptions {
 /// The numbers that options, program and data make together.
 struct TrainingPlan {
   int64_t numExamples = 0;
-  int64_t batchSize = 0;
-  int64_t microBatchesPerEpoch = 0; ///< ceil(examples / batch)
+  int64_t batchSize = 0;            ///< of a micro-batch, on each rank
+  int numRanks = 1;                 ///< data-parallel processes
+  int64_t microBatchesPerEpoch = 0; ///< ceil(examples / (batch * ranks))
   int64_t stepsPerEpoch = 0;        ///< ceil(micro-batches / accumulation)
   int64_t totalSteps = 0;
   int64_t warmupSteps = 0;
@@ -88,7 +89,7 @@ struct TrainingPlan {
 /// Throws Error if an option is out of its range or does not fit the program;
 /// the message names the option as its command-line flag.
 TrainingPlan makePlan(const TrainingOptions &options, const Model &model,
-                      int64_t numExamples);
+                      int64_t numExamples, int numRanks = 1);
 
 /// Everything that determines the trajectory of a run, by flag: a checkpoint
 /// can only be resumed if all are equal.
