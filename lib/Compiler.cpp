@@ -8,10 +8,12 @@
 #include "pst/Compiler.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "pst/Bundle/BuildManifest.h"
 #include "pst/Bundle/EmitObject.h"
+#include "pst/Bundle/EmitPTX.h"
 #include "pst/Bundle/ProgramCache.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
@@ -67,6 +69,17 @@ FailureOr<Manifest> pst::planMemory(ModuleOp module,
   return buildManifest(module);
 }
 
+FailureOr<std::string> pst::compileToPTX(ModuleOp module,
+                                         CompilerOptions options) {
+  options.target = "cuda";
+  if (failed(lowerTo(module, Stage::LLVM, options)))
+    return failure();
+  auto kernels = module.getOps<gpu::GPUModuleOp>();
+  if (kernels.empty())
+    return module.emitError("has nothing to run on a GPU");
+  return emitPTX(*kernels.begin(), options.gpuArch);
+}
+
 /// Digest of all that a compiled program depends on. The module names weights
 /// and has none of their values; locations are not printed. Options are there
 /// as what the pipeline makes of them, and once more where its text rounds.
@@ -112,6 +125,9 @@ static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
 
 FailureOr<CompiledProgram> pst::compile(ModuleOp module,
                                         const CompilerOptions &options) {
+  if (options.target == "cuda")
+    return module.emitError("there are no bundles for GPUs; "
+                            "pst-compile --emit=ptx prints the kernels");
   auto machine =
       createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine))

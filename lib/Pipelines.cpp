@@ -5,13 +5,20 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
+#include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
 #include "mlir/Conversion/Passes.h"
+#include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
 #include "mlir/Dialect/Arith/Transforms/BufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Bufferization/Transforms/FuncBufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Dialect/Linalg/Transforms/BufferizableOpInterfaceImpl.h"
@@ -26,9 +33,12 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/GPU/GPUToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/OpenMP/OpenMPToLLVMIRTranslation.h"
 #include "mlir/Transforms/Passes.h"
+#include "pst/Codegen/GPUPasses.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Compiler.h"
 #include "pst/Dialect/NN/NNDialect.h"
@@ -55,9 +65,10 @@ std::optional<Stage> pst::parseStage(StringRef name) {
 void pst::registerDialects(DialectRegistry &registry) {
   registry.insert<PSTDialect, nn::NNDialect, arith::ArithDialect,
                   bufferization::BufferizationDialect, func::FuncDialect,
-                  linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect,
-                  memref::MemRefDialect, omp::OpenMPDialect, scf::SCFDialect,
-                  tensor::TensorDialect, vector::VectorDialect>();
+                  gpu::GPUDialect, linalg::LinalgDialect, LLVM::LLVMDialect,
+                  math::MathDialect, memref::MemRefDialect, NVVM::NVVMDialect,
+                  omp::OpenMPDialect, scf::SCFDialect, tensor::TensorDialect,
+                  vector::VectorDialect>();
   registerBufferization(registry);
   arith::registerBufferizableOpInterfaceExternalModels(registry);
   linalg::registerBufferizableOpInterfaceExternalModels(registry);
@@ -65,8 +76,16 @@ void pst::registerDialects(DialectRegistry &registry) {
   tensor::registerBufferizableOpInterfaceExternalModels(registry);
   bufferization::func_ext::registerBufferizableOpInterfaceExternalModels(
       registry);
+  // What convert-gpu-to-nvvm finds beside its own ops.
+  arith::registerConvertArithToLLVMInterface(registry);
+  cf::registerConvertControlFlowToLLVMInterface(registry);
+  registerConvertFuncToLLVMInterface(registry);
+  registerConvertMemRefToLLVMInterface(registry);
+  ub::registerConvertUBToLLVMInterface(registry);
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
+  registerGPUDialectTranslation(registry);
+  registerNVVMDialectTranslation(registry);
   registerOpenMPDialectTranslation(registry);
 }
 
@@ -84,10 +103,33 @@ static void buildMemory(OpPassManager &passes) {
   passes.addPass(createPlanMemory());
 }
 
+/// For a GPU: entry points become lists of launches, kernels nvvm.
+static void buildNVVM(OpPassManager &passes) {
+  passes.addPass(createLowerLaunches());
+  passes.addPass(createInlinerPass());
+  passes.addPass(createSymbolDCEPass());
+  OpPassManager &kernels = passes.nest<gpu::GPUModuleOp>();
+  kernels.addPass(createSCFToControlFlowPass());
+  kernels.addPass(memref::createExpandStridedMetadataPass());
+  kernels.addPass(createLowerAffinePass());
+  kernels.addPass(createLowerGPUMath());
+  ConvertGpuOpsToNVVMOpsOptions options;
+  options.useBarePtrCallConv = true;
+  kernels.addPass(createConvertGpuOpsToNVVMOps(options));
+  kernels.addPass(createCanonicalizerPass());
+  kernels.addPass(createCSEPass());
+  kernels.addPass(createReconcileUnrealizedCastsPass());
+}
+
 /// Buffers to the llvm dialect; the order is that of docs/Rationale.md.
-static void buildLLVM(OpPassManager &program) {
+static void buildLLVM(OpPassManager &program, bool emulated) {
   program.addPass(createLowerLaunches());
-  program.addPass(createSplitParts());
+  SplitPartsOptions parts;
+  if (emulated) {
+    program.addPass(createEmulateLaunches());
+    parts.maxParts = 1; // kernels are variables to their launches
+  }
+  program.addPass(createSplitParts(parts));
   OpPassManager &passes = program.nest<ModuleOp>();
   passes.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
   passes.addPass(createExpandMath());
@@ -146,6 +188,11 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createAddOptimizer());
     break;
   case Stage::Kernels: {
+    if (options.target != "cpu") {
+      passes.addPass(createFuseEpilogues());
+      passes.addPass(createEmitGPUKernels());
+      break;
+    }
     passes.addPass(createChooseProducts({options.products}));
     passes.addPass(createFuseEpilogues());
     EmitCPUKernelsOptions kernels;
@@ -162,7 +209,10 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
       passes.addPass(createProfileLaunches());
     break;
   case Stage::LLVM:
-    buildLLVM(passes);
+    if (options.target == "cuda")
+      buildNVVM(passes);
+    else
+      buildLLVM(passes, options.target == "emulated");
     break;
   }
 }

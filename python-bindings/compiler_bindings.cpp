@@ -124,6 +124,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       options.vectorWidth = integer();
     else if (name == "cache")
       options.cache = nb::cast<bool>(value);
+    else if (name == "target")
+      options.target = nb::cast<std::string>(value);
     else if (name == "file")
       file = nb::cast<std::string>(value);
     else if (name == "bundle")

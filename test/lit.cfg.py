@@ -46,6 +46,11 @@ found = lit.util.executeCommand(
      "print(*[m for m in sys.argv[1:] if u.find_spec(m)])", *wanted])[0]
 config.available_features.update(found.split())
 
+if lit.util.which("ptxas", config.environment["PATH"]):
+    config.available_features.add("ptxas")
+config.substitutions.append(
+    ("%ptxas", f"{python} {config.test_source_root}/Codegen/GPU/Inputs/assemble.py"))
+
 data = Path(os.environ.get("PST_DATA", f"{config.pst_source_dir}/../shared/data"))
 if data.is_dir():
     config.available_features.add("data")

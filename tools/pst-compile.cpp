@@ -30,7 +30,7 @@ static cl::opt<std::string> output("o", cl::init("-"),
 static cl::opt<std::string>
     emit("emit", cl::init("bundle"),
          cl::desc("import, sparsify, autodiff, optimizer, kernels, memory, "
-                  "llvm, asm, plan or bundle"));
+                  "llvm, asm, ptx, plan or bundle"));
 static cl::opt<std::string> method("method", cl::init("pst"),
                                    cl::desc("pst, dense, lora, map or mvp"));
 static cl::opt<int64_t> weightRank("weight-rank", cl::init(8));
@@ -71,6 +71,11 @@ static cl::opt<bool> noCache("no-cache", cl::init(false),
                                       "next time"));
 static cl::opt<std::string> triple("mtriple",
                                    cl::desc("target triple (default: this)"));
+static cl::opt<std::string>
+    target("target", cl::init("cpu"),
+           cl::desc("cpu, cuda, or emulated (the GPU's kernels on this CPU)"));
+static cl::opt<std::string> gpuArch("gpu-arch", cl::init("sm_90a"),
+                                    cl::desc("sm_80 or sm_90a"));
 static cl::opt<std::string> cpu("mcpu", cl::desc("target CPU (default: this)"));
 
 /// "recomputed  38.7 GFLOP beside the 2087.4 GFLOP of a step (1.9 %)"
@@ -150,6 +155,8 @@ int main(int argc, char **argv) {
   options.triple = triple;
   options.cpu = cpu;
   options.cache = !noCache;
+  options.target = target;
+  options.gpuArch = gpuArch;
 
   DialectRegistry registry;
   pst::registerDialects(registry);
@@ -186,6 +193,11 @@ int main(int argc, char **argv) {
     if (failed(assembly))
       return 1;
     stream << *assembly;
+  } else if (emit == "ptx") {
+    FailureOr<std::string> ptx = pst::compileToPTX(*module, options);
+    if (failed(ptx))
+      return 1;
+    stream << *ptx;
   } else if (std::optional<pst::Stage> stage = pst::parseStage(emit)) {
     if (failed(pst::lowerTo(*module, *stage, options)))
       return 1;

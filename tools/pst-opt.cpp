@@ -8,6 +8,7 @@
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllPasses.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "pst/Codegen/GPUPasses.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Compiler.h"
 #include "pst/Transforms/Passes.h"
@@ -18,6 +19,7 @@ int main(int argc, char **argv) {
   pst::registerDialects(registry);
   mlir::registerAllPasses();
   pst::registerPSTCodegenPasses();
+  pst::registerPSTGPUPasses();
   pst::registerPSTTransformsPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "PST optimizer driver\n", registry));

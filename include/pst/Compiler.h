@@ -64,6 +64,12 @@ struct CompilerOptions {
   // Batch, length and head of a model directory, fixed at compile time.
   ImportOptions model;
 
+  // Where the program runs: cpu, cuda (an NVIDIA GPU of the architecture
+  // `gpuArch`, sm_80 or sm_90a), or emulated (cuda's kernels on this CPU, for
+  // tests).
+  std::string target = "cpu";
+  std::string gpuArch = "sm_90a";
+
   // The machine: triple and CPU that LLVM knows, empty for this one, and the
   // f32 lanes of its vectors, 0 for what the CPU has.
   std::string triple, cpu;
@@ -92,6 +98,11 @@ mlir::LogicalResult lowerTo(mlir::ModuleOp module, Stage stage,
 /// needs; the manifest's target is not filled in.
 mlir::FailureOr<Manifest> planMemory(mlir::ModuleOp module,
                                      const CompilerOptions &options);
+
+/// Takes a module from the import stage to its kernels' PTX, for
+/// `options.gpuArch`.
+mlir::FailureOr<std::string> compileToPTX(mlir::ModuleOp module,
+                                          CompilerOptions options);
 
 /// Object code of a program, and what it says about itself.
 struct CompiledProgram {

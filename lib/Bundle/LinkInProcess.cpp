@@ -7,6 +7,8 @@
 
 #include "mlir/IR/Diagnostics.h"
 #include "pst/Compiler.h"
+#include "pst/Emulator/Emulator.h"
+#include "llvm/ExecutionEngine/Orc/AbsoluteSymbols.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/MC/MCSubtargetInfo.h"
@@ -87,6 +89,14 @@ pst::linkInProcess(const CompiledProgram &program, Location loc) {
   if (!omp)
     return fail(omp.takeError());
   (*jit)->getMainJITDylib().addGenerator(std::move(*omp));
+  llvm::orc::SymbolMap emulator;
+  for (auto [name, address] : emulatorSymbols())
+    emulator[(*jit)->mangleAndIntern(StringRef(name))] = {
+        llvm::orc::ExecutorAddr::fromPtr(address),
+        llvm::JITSymbolFlags::Exported | llvm::JITSymbolFlags::Callable};
+  if (llvm::Error error = (*jit)->getMainJITDylib().define(
+          llvm::orc::absoluteSymbols(std::move(emulator))))
+    return fail(std::move(error));
   for (const std::string &object : program.objects)
     if (llvm::Error error = (*jit)->addObjectFile(
             llvm::MemoryBuffer::getMemBufferCopy(object, "pst")))

@@ -51,8 +51,8 @@ Value pst::cpu::emitActivation(KernelBuilder &b, ActivationKind kind, Value x) {
   llvm_unreachable("all kinds are handled");
 }
 
-static Value activationDerivative(KernelBuilder &b, ActivationKind kind,
-                                  Value x) {
+Value pst::cpu::emitActivationDerivative(KernelBuilder &b, ActivationKind kind,
+                                         Value x) {
   int64_t lanes = KernelBuilder::lanesOf(x);
   Value one = b.f32(1.0, lanes), zero = b.f32(0.0, lanes);
   switch (kind) {
@@ -111,13 +111,13 @@ struct ActivationBackwardPattern : KernelPattern<nn::ActivationBackwardOp> {
           Value in = b.flatten(arguments[0]),
                 gradient = b.flatten(arguments[1]),
                 out = b.flatten(arguments[2]);
-          b.parallelVectorLoop(
-              op.getType().getNumElements(), kChunk, context.lanes(),
-              [&](Value i, int64_t lanes) {
-                Value d =
-                    activationDerivative(b, op.getKind(), b.load(in, i, lanes));
-                b.store(b.mulf(b.load(gradient, i, lanes), d), out, i);
-              });
+          b.parallelVectorLoop(op.getType().getNumElements(), kChunk,
+                               context.lanes(), [&](Value i, int64_t lanes) {
+                                 Value d = emitActivationDerivative(
+                                     b, op.getKind(), b.load(in, i, lanes));
+                                 b.store(b.mulf(b.load(gradient, i, lanes), d),
+                                         out, i);
+                               });
         });
     return success();
   }

@@ -1,4 +1,4 @@
-//===- Activation.h - Activation functions of values ------------*- C++ -*-===//
+//===- Activation.h - Activation functions of f32 lanes ---------*- C++ -*-===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -15,6 +15,10 @@ namespace pst::cpu {
 
 /// f(x), for f32 or a vector of it (`nn.activation` has the formulas).
 Value emitActivation(KernelBuilder &b, nn::ActivationKind kind, Value x);
+
+/// f'(x), likewise; that of relu at 0 is 0.
+Value emitActivationDerivative(KernelBuilder &b, nn::ActivationKind kind,
+                               Value x);
 
 } // namespace pst::cpu
 

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "AdamW.h"
 #include "KernelContext.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -16,25 +17,10 @@ using namespace pst::cpu;
 /// iteration of a parallel loop updates.
 static constexpr int64_t kChunk = 8192;
 
-namespace {
-/// The kernel's arguments, in order.
-struct Arguments {
-  explicit Arguments(ValueRange values)
-      : learningRate(values[0]), beta1(values[1]), beta2(values[2]),
-        epsilon(values[3]), decay(values[4]), correction1(values[5]),
-        correction2(values[6]), maxNorm(values[7]), parameter(values[8]),
-        gradient(values[9]), moment1(values[10]), moment2(values[11]),
-        norm(values[12]), partials(values[13]) {}
-  Value learningRate, beta1, beta2, epsilon, decay, correction1, correction2,
-      maxNorm;
-  Value parameter, gradient, moment1, moment2, norm, partials;
-};
-} // namespace
-
 /// sqrt(sum of squares) of the gradient, in f64: each chunk's sum into its
 /// element of `partials`, then those in ascending order.
-static Value gradientNorm(KernelBuilder &b, const Arguments &a, int64_t size,
-                          int64_t lanes) {
+static Value gradientNorm(KernelBuilder &b, const AdamWArguments &a,
+                          int64_t size, int64_t lanes) {
   int64_t chunks = (size + kChunk - 1) / kChunk;
   auto square = [&](Value i, int64_t width) -> Value {
     Value g = arith::ExtFOp::create(b, b.lanesType(width, b.getF64Type()),
@@ -63,24 +49,31 @@ static Value gradientNorm(KernelBuilder &b, const Arguments &a, int64_t size,
   return arith::TruncFOp::create(b, b.getF32Type(), b.sqrt(sum));
 }
 
-/// The update of elements i, i + 1, ...; `keep` is what decay leaves of them.
-static void update(KernelBuilder &b, const Arguments &a, Value clip, Value keep,
-                   Value i, int64_t lanes) {
+Value AdamWArguments::clip(KernelBuilder &b, Value norm) const {
+  Value one = b.f32(1.0);
+  Value ratio = b.divf(maxNorm, b.addf(norm, b.f32(1e-6)));
+  Value clips = arith::AndIOp::create(
+      b, b.cmpf(arith::CmpFPredicate::UNE, maxNorm, b.f32(0.0)),
+      b.cmpf(arith::CmpFPredicate::OLT, ratio, one));
+  return b.select(clips, ratio, one);
+}
+
+void AdamWArguments::update(KernelBuilder &b, Value clip, Value keep, Value i,
+                            int64_t lanes) const {
   auto all = [&](Value scalar) { return b.splat(scalar, lanes); };
   Value one = b.f32(1.0);
-  Value g = b.mulf(b.load(a.gradient, i, lanes), all(clip));
-  Value m1 = b.fma(b.load(a.moment1, i, lanes), all(a.beta1),
-                   b.mulf(g, all(b.subf(one, a.beta1))));
-  Value m2 = b.fma(b.load(a.moment2, i, lanes), all(a.beta2),
-                   b.mulf(b.mulf(g, g), all(b.subf(one, a.beta2))));
-  Value root = b.sqrt(b.divf(m2, all(a.correction2)));
-  Value step =
-      b.divf(b.divf(m1, all(a.correction1)), b.addf(root, all(a.epsilon)));
-  Value p = b.mulf(b.load(a.parameter, i, lanes), all(keep));
-  b.store(b.subf(p, b.mulf(step, all(a.learningRate))), a.parameter, i);
-  b.store(m1, a.moment1, i);
-  b.store(m2, a.moment2, i);
-  b.store(b.f32(0.0, lanes), a.gradient, i);
+  Value g = b.mulf(b.load(gradient, i, lanes), all(clip));
+  Value m1 = b.fma(b.load(moment1, i, lanes), all(beta1),
+                   b.mulf(g, all(b.subf(one, beta1))));
+  Value m2 = b.fma(b.load(moment2, i, lanes), all(beta2),
+                   b.mulf(b.mulf(g, g), all(b.subf(one, beta2))));
+  Value root = b.sqrt(b.divf(m2, all(correction2)));
+  Value step = b.divf(b.divf(m1, all(correction1)), b.addf(root, all(epsilon)));
+  Value p = b.mulf(b.load(parameter, i, lanes), all(keep));
+  b.store(b.subf(p, b.mulf(step, all(learningRate))), parameter, i);
+  b.store(m1, moment1, i);
+  b.store(m2, moment2, i);
+  b.store(b.f32(0.0, lanes), gradient, i);
 }
 
 namespace {
@@ -104,24 +97,19 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
         op->getOperands(), spaces,
         RankedTensorType::get({chunks}, rewriter.getF64Type()),
         [&](KernelBuilder &b, ValueRange values) {
-          Arguments a(values);
+          AdamWArguments a(values);
           Value norm = gradientNorm(b, a, size, context.lanes());
           b.store(norm, a.norm, {});
-          Value one = b.f32(1.0);
-          Value ratio = b.divf(a.maxNorm, b.addf(norm, b.f32(1e-6)));
-          Value clips = arith::AndIOp::create(
-              b, b.cmpf(arith::CmpFPredicate::UNE, a.maxNorm, b.f32(0.0)),
-              b.cmpf(arith::CmpFPredicate::OLT, ratio, one));
-          Value clip = b.select(clips, ratio, one);
+          Value one = b.f32(1.0), clip = a.clip(b, norm);
           Value decay = b.mulf(a.learningRate, a.decay);
           int64_t lanes = context.lanes();
           b.parallelVectorLoop(
               decayed, kChunk, lanes, [&](Value i, int64_t width) {
-                update(b, a, clip, b.subf(one, decay), i, width);
+                a.update(b, clip, b.subf(one, decay), i, width);
               });
           b.parallelVectorLoop(
               size - decayed, kChunk, lanes, [&](Value i, int64_t width) {
-                update(b, a, clip, one, b.addi(i, decayed), width);
+                a.update(b, clip, one, b.addi(i, decayed), width);
               });
         });
     return success();

@@ -91,7 +91,7 @@ void ScoreSelection::storeTally(Value value, Value chunk, Tally tally) {
   b.store(value, tallies, {chunk, b.index(tally)});
 }
 
-Value ScoreSelection::keyOf(Value score) {
+Value pst::cpu::keyOfScore(KernelBuilder &b, Value score) {
   int64_t lanes = KernelBuilder::lanesOf(score);
   auto splat = [&](int64_t value) { return b.splat(b.i32(value), lanes); };
   // -0.0 + 0.0 = 0.0; any other score stays as it is.
@@ -105,7 +105,7 @@ Value ScoreSelection::keyOf(Value score) {
   return b.select(nan, splat(-1), key);
 }
 
-Value ScoreSelection::scoreOf(Value key) {
+Value pst::cpu::scoreOfKey(KernelBuilder &b, Value key) {
   Value sign = arith::ShRSIOp::create(b, key, b.i32(31));
   Value flip =
       either(b, arith::XOrIOp::create(b, sign, b.i32(-1)), b.i32(INT32_MIN));
@@ -318,14 +318,15 @@ void ScoreSelection::forKept(function_ref<void(Value chunk, Value key)> visit) {
   b.loop(0, s.chunks, 1, [&](Value chunk) {
     Value base = b.muli(chunk, s.segment());
     Value end = b.addi(base, toIndex(loadTally(chunk, kInside)));
-    b.loop(base, end, s.lanes,
-           [&](Value at) { visit(chunk, keyOf(b.load(values, at, s.lanes))); });
+    b.loop(base, end, s.lanes, [&](Value at) {
+      visit(chunk, keyOfScore(b, b.load(values, at, s.lanes)));
+    });
   });
 }
 
 ScoreSelection::Found ScoreSelection::selectKept(Value low, Value high,
                                                  Value wanted) {
-  return select(keyOf(low), keyOf(high), wanted,
+  return select(keyOfScore(b, low), keyOfScore(b, high), wanted,
                 [&](Value low, Value range, Value shift) {
                   forKept([&](Value, Value key) {
                     countKeys(key, low, range, shift, bins, [&](Value bin) {
@@ -355,7 +356,7 @@ ScoreSelection::Found ScoreSelection::selectByRadix(Value wanted, Value nan) {
           Value begin = b.muli(chunk, s.rowsPerChunk);
           forScores(begin, endOfChunk(begin), {},
                     [&](Value score, ValueRange state) {
-                      countKeys(keyOf(score), low, range, shift, bins,
+                      countKeys(keyOfScore(b, score), low, range, shift, bins,
                                 [&](Value bin) {
                                   increment(counts, {chunk, bin}, b.i32(1));
                                 });
@@ -411,7 +412,7 @@ Value ScoreSelection::findCut(Value key, Value wanted) {
     b.ifThen(isLess(b, b.i64(0), b.load(state, zero)), [&] {
       Value row = b.muli(i, s.columns);
       b.vectorLoop(s.columns, s.lanes, [&](Value j, int64_t lanes) {
-        Value found = keyOf(weight.evaluate(b, i, j, lanes).getScore());
+        Value found = keyOfScore(b, weight.evaluate(b, i, j, lanes).getScore());
         Value position = b.addi(row, j);
         if (lanes == 1)
           return visit(found, position);

@@ -13,6 +13,7 @@
 #ifndef PST_LIB_CODEGEN_CPU_SCORESELECTION_H
 #define PST_LIB_CODEGEN_CPU_SCORESELECTION_H
 
+#include "ScoreKey.h"
 #include "VirtualWeight.h"
 
 namespace pst::cpu {
@@ -60,9 +61,6 @@ public:
   /// `workspaces` are buffers of the types that `sizes` tells.
   ScoreSelection(KernelBuilder &b, const VirtualWeight &weight,
                  const SelectionSizes &sizes, ValueRange workspaces);
-
-  Value keyOf(Value score);
-  Value scoreOf(Value key);
 
   Value loadTally(Value chunk, Tally tally);
   void storeTally(Value value, Value chunk, Tally tally);

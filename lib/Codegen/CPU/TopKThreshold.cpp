@@ -97,7 +97,7 @@ static SmallVector<Value> emitBracket(KernelBuilder &b,
     Value rank = b.select(isLow, lower, upper);
     auto found =
         selection.selectKept(window[0], window[1], b.subi(rank, sample[1]));
-    b.store(selection.scoreOf(found.key), ends, i);
+    b.store(scoreOfKey(b, found.key), ends, i);
   });
   return {b.select(noLower, f32(-INFINITY), b.load(ends, b.index(0))),
           b.select(noUpper, f32(INFINITY), b.load(ends, b.index(1)))};
@@ -156,7 +156,7 @@ static void emitSelection(KernelBuilder &b, ScoreSelection &selection,
   Value position = selection.findCut(tau, b.load(left, {}));
   Value hasNaN = isLess(b, zero, b.load(nan, {}));
   // Nothing kept: no score is above infinity, and none before index 0.
-  Value score = b.select(none, b.f32(INFINITY), selection.scoreOf(tau));
+  Value score = b.select(none, b.f32(INFINITY), scoreOfKey(b, tau));
   b.store(b.select(hasNaN, b.f32(NAN), score), threshold, {});
   b.store(b.select(either(b, none, hasNaN), zero, position), cut, {});
 }

@@ -1,0 +1,88 @@
+//===- GPUPasses.td - Passes for NVIDIA GPUs ---------------*- tablegen -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_CODEGEN_GPUPASSES_TD
+#define PST_CODEGEN_GPUPASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
+  let summary = "Replaces nn and pst ops by launches of generated GPU kernels";
+  let description = [{
+    Each op on tensors becomes a `pst.launch` of a function on buffers, as with
+    `-pst-emit-cpu-kernels`; but that function is a list of `gpu.launch_func`s,
+    whose kernels are collected in the `gpu.module` `@kernels`. Grids, blocks and
+    shared memory are constants.
+
+    Before:
+    ```mlir
+    %y = nn.activation relu %x : tensor<2x3xf32>
+    ```
+    After:
+    ```mlir
+    gpu.module @kernels {
+      gpu.func @relu_2x3(%x: memref<2x3xf32>, %y: memref<2x3xf32>) kernel { ... }
+    }
+    func.func private @relu_2x3(%x: memref<2x3xf32>, %y: memref<2x3xf32>) {
+      gpu.launch_func @kernels::@relu_2x3 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%x : memref<2x3xf32>, %y : memref<2x3xf32>)
+      return
+    }
+    %y = pst.launch @relu_2x3 ins(%x : tensor<2x3xf32>) outs(%e : tensor<2x3xf32>) -> tensor<2x3xf32>
+    ```
+  }];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+    "::mlir::gpu::GPUDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+    "::mlir::tensor::TensorDialect", "::mlir::vector::VectorDialect",
+    "::pst::PSTDialect"
+  ];
+}
+
+def EmulateLaunches : Pass<"pst-emulate-launches", "::mlir::ModuleOp"> {
+  let summary = "Turns GPU kernels into functions of one thread, for the emulator";
+  let description = [{
+    For tests on machines without a GPU: each kernel becomes a function that the
+    CPU runs once for each thread of the grid, and each `gpu.launch_func` a call
+    of the emulator (`lib/Emulator`), which switches between the threads of a
+    block wherever they wait for each other.
+
+    Before:
+    ```mlir
+    gpu.launch_func @kernels::@relu_2x3 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%x : memref<2x3xf32>, %y : memref<2x3xf32>)
+    ```
+    After:
+    ```mlir
+    llvm.call @pst_emulate_launch(%kernel, %arguments, %blocks, %threads, %shared)
+    ```
+  }];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::memref::MemRefDialect"
+  ];
+}
+
+def LowerGPUMath : Pass<"pst-lower-gpu-math", "::mlir::gpu::GPUModuleOp"> {
+  let summary = "Turns math in GPU kernels into intrinsics of LLVM";
+  let description = [{
+    `convert-gpu-to-nvvm` makes calls of libdevice of every op of the `math`
+    dialect. Kernels hold only those that NVPTX itself knows, and that round as
+    IEEE 754 says.
+
+    Before:
+    ```mlir
+    %y = math.fma %a, %b, %c : f32
+    ```
+    After:
+    ```mlir
+    %y = llvm.call_intrinsic "llvm.fma"(%a, %b, %c) : (f32, f32, f32) -> f32
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+#endif // PST_CODEGEN_GPUPASSES_TD

@@ -1,0 +1,105 @@
+//===- AdamW.cpp - The optimizer's kernels --------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "../CPU/AdamW.h"
+#include "KernelContext.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+/// Elements whose squares are summed before all others'.
+static constexpr int64_t kChunk = 8192;
+static constexpr int64_t kThreads = 256;
+
+static Value squareInF64(ThreadBuilder &b, Value gradient, Value i) {
+  Value g = arith::ExtFOp::create(b, b.getF64Type(), b.load(gradient, i));
+  return b.mulf(g, g);
+}
+
+/// In f64, over the block: every thread has the sum.
+static Value sumInF64(ThreadBuilder &b, Value begin, Value end,
+                      function_ref<Value(Value)> element) {
+  Value sum = b.loop(b.addi(begin, b.thread()), end, b.threads(), {b.f64(0.0)},
+                     [&](Value i, ValueRange carried) -> SmallVector<Value> {
+                       return {b.addf(carried[0], element(i))};
+                     })[0];
+  return b.blockSum(sum);
+}
+
+namespace {
+/// for chunks: partials[chunk] = sum of squares
+/// one block: norm = sqrt(sum of partials)
+/// for each element: update
+struct AdamWPattern : KernelPattern<AdamWOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(AdamWOp op,
+                                PatternRewriter &rewriter) const override {
+    int64_t size = op.getSize(), decayed = op.getDecayed();
+    SmallVector<Value> spaces;
+    for (StringRef space : {"trainable", "gradient", "moment1", "moment2"})
+      spaces.push_back(SpaceOp::create(
+          rewriter, op.getLoc(),
+          RankedTensorType::get({size}, rewriter.getF32Type()), space));
+    int64_t chunks = (size + kChunk - 1) / kChunk;
+    std::string name =
+        "adamw_" + std::to_string(size) + "_decayed" + std::to_string(decayed);
+    context.replaceByLaunchInto(
+        rewriter, op, name, op->getOperands(), spaces,
+        RankedTensorType::get({chunks}, rewriter.getF64Type()),
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          cpu::AdamWArguments of(arguments);
+          launchNorm(host, name, of, size, chunks);
+          if (size)
+            context.launchElements(
+                host, name, size, arguments,
+                [&](ThreadBuilder &b, ValueRange values, Value i) {
+                  cpu::AdamWArguments a(values);
+                  Value one = b.f32(1.0);
+                  Value kept = b.subf(one, b.mulf(a.learningRate, a.decay));
+                  Value decays =
+                      b.cmpi(arith::CmpIPredicate::slt, i, b.index(decayed));
+                  a.update(b, a.clip(b, b.load(a.norm, {})),
+                           b.select(decays, kept, one), i, 1);
+                });
+        });
+    return success();
+  }
+
+private:
+  void launchNorm(cpu::KernelBuilder &host, StringRef name,
+                  const cpu::AdamWArguments &of, int64_t size,
+                  int64_t chunks) const {
+    if (size)
+      context.launch(
+          host, (name + "_squares").str(), chunks, kThreads,
+          {of.gradient, of.partials}, [&](ThreadBuilder &b, ValueRange values) {
+            Value begin = b.muli(b.block(), kChunk);
+            Value end = b.mini(b.addi(begin, kChunk), b.index(size));
+            Value sum = sumInF64(b, begin, end, [&](Value i) {
+              return squareInF64(b, values[0], i);
+            });
+            b.onFirstThread([&] { b.store(sum, values[1], b.block()); });
+          });
+    context.launch(
+        host, (name + "_norm").str(), 1, kThreads, {of.partials, of.norm},
+        [&](ThreadBuilder &b, ValueRange values) {
+          Value sum = sumInF64(b, b.index(0), b.index(chunks),
+                               [&](Value i) { return b.load(values[0], i); });
+          b.onFirstThread([&] {
+            b.store(arith::TruncFOp::create(b, b.getF32Type(), b.sqrt(sum)),
+                    values[1], {});
+          });
+        });
+  }
+};
+} // namespace
+
+void pst::cuda::populateAdamWKernels(RewritePatternSet &patterns,
+                                     KernelContext &context) {
+  patterns.add<AdamWPattern>(patterns.getContext(), context);
+}

@@ -1,0 +1,286 @@
+//===- Attention.cpp - Attention ------------------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Attention.h"
+#include "../CPU/VectorMath.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include <cmath>
+#include <limits>
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+/// Bytes of shared memory that every GPU gives a block without being asked.
+static constexpr int64_t kSharedBytes = 48 << 10;
+
+/// Of the backward's kernels, which need most: four tiles of matrices, two of
+/// scores, and some rows.
+static int64_t sharedBytes(int64_t tile, int64_t width) {
+  return 4 * (4 * tile * (width + 1) + 2 * tile * (tile + 1) + 4 * tile);
+}
+
+int64_t AttentionShape::tile() const {
+  for (int64_t tile : {32, 16, 8})
+    if (sharedBytes(tile, width) <= kSharedBytes)
+      return tile;
+  return 4;
+}
+
+LogicalResult AttentionShape::check(Operation *op) const {
+  if (sharedBytes(tile(), width) <= kSharedBytes)
+    return success();
+  return op->emitOpError("has heads of ")
+         << width << " columns, which do not fit the " << kSharedBytes
+         << " bytes of a block's shared memory; use more heads";
+}
+
+AttentionBlock::AttentionBlock(ThreadBuilder &b, const AttentionShape &shape,
+                               Value mask)
+    : b(b), shape(shape), mask(mask) {
+  task = b.divi(b.block(), shape.tiles());
+  first = b.muli(b.remi(b.block(), shape.tiles()), shape.tile());
+  batch = b.divi(task, shape.heads);
+  row = b.muli(batch, shape.length);
+  column = b.muli(b.remi(task, shape.heads), shape.width);
+}
+
+Value AttentionBlock::matrixBuffer() {
+  return b.sharedBuffer({shape.tile(), shape.width + 1});
+}
+
+Value AttentionBlock::scoreBuffer() {
+  return b.sharedBuffer({shape.tile(), shape.tile() + 1});
+}
+
+double AttentionBlock::scale() const {
+  return 1.0 / std::sqrt(double(shape.width));
+}
+
+static Value isBelow(ThreadBuilder &b, Value i, int64_t size) {
+  return b.cmpi(arith::CmpIPredicate::slt, i, b.index(size));
+}
+
+void AttentionBlock::load(Value matrix, Value first, Value shared) {
+  b.strided(shape.tile() * shape.width, [&](Value place) {
+    Value i = b.divi(place, shape.width), c = b.remi(place, shape.width);
+    Value at = b.addi(first, i);
+    Value element = b.choose(
+        isBelow(b, at, shape.length),
+        [&] { return b.load(matrix, {b.addi(row, at), b.addi(column, c)}); },
+        b.f32(0.0));
+    b.store(element, shared, {i, c});
+  });
+}
+
+void AttentionBlock::forScores(function_ref<void(Value, Value)> body) {
+  b.strided(shape.tile() * shape.tile(), [&](Value place) {
+    body(b.divi(place, shape.tile()), b.remi(place, shape.tile()));
+  });
+}
+
+Value AttentionBlock::dot(Value left, Value i, Value right, Value j) {
+  return b.loop(
+      b.index(0), b.index(shape.width), 1, {b.f32(0.0)},
+      [&](Value c, ValueRange carried) -> SmallVector<Value> {
+        return {b.fma(b.load(left, {i, c}), b.load(right, {j, c}), carried[0])};
+      })[0];
+}
+
+Value AttentionBlock::score(Value queries, Value keys, Value i, Value firstKey,
+                            Value j) {
+  Value sum = dot(queries, i, keys, j), key = b.addi(firstKey, j);
+  Value excluded = b.f32(-std::numeric_limits<double>::infinity());
+  return b.choose(
+      isBelow(b, key, shape.length),
+      [&] {
+        Value isToken = b.cmpi(arith::CmpIPredicate::ne,
+                               b.load(mask, {batch, key}), b.i32(0));
+        Value lowest = b.f32(std::numeric_limits<float>::lowest());
+        return b.fma(sum, b.f32(scale()),
+                     b.select(isToken, b.f32(0.0), lowest));
+      },
+      excluded);
+}
+
+int64_t AttentionBlock::elements() const {
+  return (shape.tile() * shape.width + b.threads() - 1) / b.threads();
+}
+
+void AttentionBlock::forElements(
+    function_ref<void(int64_t, Value, Value)> body) {
+  for (int64_t e = 0; e < elements(); ++e) {
+    Value place = b.addi(b.thread(), e * b.threads());
+    // The last ones may lie behind the tile: they repeat its last element.
+    if ((e + 1) * b.threads() > shape.tile() * shape.width)
+      place = b.mini(place, b.index(shape.tile() * shape.width - 1));
+    body(e, b.divi(place, shape.width), b.remi(place, shape.width));
+  }
+}
+
+Value AttentionBlock::accumulate(Value scores, bool transposed, Value matrix,
+                                 Value i, Value c, Value sum) {
+  return b.loop(b.index(0), b.index(shape.tile()), 1, {sum},
+                [&](Value s, ValueRange carried) -> SmallVector<Value> {
+                  Value score = transposed ? b.load(scores, {s, i})
+                                           : b.load(scores, {i, s});
+                  return {b.fma(score, b.load(matrix, {s, c}), carried[0])};
+                })[0];
+}
+
+void AttentionBlock::store(Value value, Value result, Value i, Value c) {
+  Value at = b.addi(first, i);
+  b.ifThen(isBelow(b, at, shape.length), [&] {
+    b.store(value, result, {b.addi(row, at), b.addi(column, c)});
+  });
+}
+
+Value AttentionBlock::scoreRow() { return b.divi(b.thread(), threadsPerRow()); }
+
+void AttentionBlock::forRowColumns(function_ref<void(Value)> body) {
+  Value part = b.remi(b.thread(), threadsPerRow());
+  for (int64_t j = 0; j < shape.tile(); j += threadsPerRow())
+    body(b.addi(part, j));
+}
+
+Value AttentionBlock::rowMax(Value value) {
+  for (int64_t mask = 1; mask < threadsPerRow(); mask *= 2)
+    value = b.maxf(value, b.shuffleXor(value, mask));
+  return value;
+}
+
+Value AttentionBlock::rowSum(Value value) {
+  for (int64_t mask = 1; mask < threadsPerRow(); mask *= 2)
+    value = b.addf(value, b.shuffleXor(value, mask));
+  return value;
+}
+
+Value AttentionBlock::probabilityIndex(Value i, Value j) {
+  Value rowOfAll = b.addi(b.muli(task, shape.length), i);
+  return b.addi(b.muli(rowOfAll, shape.length), j);
+}
+
+namespace {
+/// for tiles of queries of heads of sequences, a block:
+///   for tiles of keys:
+///     S = Q K^T, masked
+///     rows: maximum and sum, corrected as the maximum grows;
+///       S = e^(S - maximum), zero where dropped
+///     O = O * correction + S V
+///   result = O / (row sums * (1 - probability))
+struct AttentionPattern : KernelPattern<nn::AttentionOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::AttentionOp op,
+                                PatternRewriter &rewriter) const override {
+    AttentionShape shape = attentionShape(op);
+    if (failed(shape.check(op)))
+      return failure();
+    std::string name = "attention_" + shapeName(op.getMask()) + "x" +
+                       std::to_string(shape.heads * shape.width) + "_heads" +
+                       std::to_string(shape.heads);
+    SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
+                              op.getMask()};
+    if (op.getSeed()) {
+      name += "_dropout_" + attributeName(*op.getProbability());
+      inputs.push_back(op.getSeed());
+      inputs.push_back(
+          arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr()));
+    }
+    context.replaceByLaunch(
+        rewriter, op, name, inputs, /*workspaces=*/{},
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launch(host, name, shape.blocks(), AttentionShape::kThreads,
+                         arguments, [&](ThreadBuilder &b, ValueRange values) {
+                           std::optional<cpu::DropoutMask> dropout;
+                           if (op.getSeed())
+                             dropout.emplace(
+                                 b, values[4], values[5],
+                                 op.getProbability()->convertToDouble(),
+                                 shape.batch * shape.heads * shape.length *
+                                     shape.length);
+                           emitBlock(b, shape, values, dropout);
+                         });
+        });
+    return success();
+  }
+
+private:
+  static void emitBlock(ThreadBuilder &b, const AttentionShape &shape,
+                        ValueRange values,
+                        const std::optional<cpu::DropoutMask> &dropout) {
+    AttentionBlock block(b, shape, values[3]);
+    Value queries = block.matrixBuffer(), keys = block.matrixBuffer(),
+          others = block.matrixBuffer(), scores = block.scoreBuffer();
+    Value factors = b.sharedBuffer({shape.tile()}); // of each row of O
+    block.load(values[0], block.first, queries);
+    // Maximum and sum of this thread's row, then its elements of O.
+    SmallVector<Value> initial{b.f32(std::numeric_limits<float>::lowest()),
+                               b.f32(0.0)};
+    initial.append(block.elements(), b.f32(0.0));
+    SmallVector<Value> state = b.loop(
+        b.index(0), b.index(shape.length), shape.tile(), initial,
+        [&](Value key, ValueRange carried) -> SmallVector<Value> {
+          block.load(values[1], key, keys);
+          block.load(values[2], key, others);
+          b.barrier();
+          block.forScores([&](Value i, Value j) {
+            b.store(block.score(queries, keys, i, key, j), scores, {i, j});
+          });
+          b.barrier();
+          SmallVector<Value> next =
+              emitRow(block, scores, factors, key, carried, dropout);
+          b.barrier();
+          block.forElements([&](int64_t e, Value i, Value c) {
+            Value sum = b.mulf(carried[2 + e], b.load(factors, i));
+            next.push_back(block.accumulate(scores, /*transposed=*/false,
+                                            others, i, c, sum));
+          });
+          b.barrier();
+          return next;
+        });
+    Value scale = b.f32(dropout ? dropout->scale() : 1.0);
+    b.store(b.divf(scale, state[1]), factors, block.scoreRow());
+    b.barrier();
+    block.forElements([&](int64_t e, Value i, Value c) {
+      block.store(b.mulf(state[2 + e], b.load(factors, i)), values.back(), i,
+                  c);
+    });
+  }
+
+  /// The new maximum and sum of the thread's row.
+  static SmallVector<Value>
+  emitRow(AttentionBlock &block, Value scores, Value factors, Value key,
+          ValueRange carried, const std::optional<cpu::DropoutMask> &dropout) {
+    ThreadBuilder &b = block.b;
+    Value i = block.scoreRow(), largest = carried[0];
+    block.forRowColumns(
+        [&](Value j) { largest = b.maxf(b.load(scores, {i, j}), largest); });
+    largest = block.rowMax(largest);
+    Value correction = cpu::expNonPositive(b, b.subf(carried[0], largest));
+    Value sum = b.f32(0.0);
+    block.forRowColumns([&](Value j) {
+      Value e = cpu::expNonPositive(b, b.subf(b.load(scores, {i, j}), largest));
+      sum = b.addf(sum, e);
+      if (dropout) {
+        Value index =
+            block.probabilityIndex(b.addi(block.first, i), b.addi(key, j));
+        e = b.select(dropout->kept(b, index, 1), e, b.f32(0.0));
+      }
+      b.store(e, scores, {i, j});
+    });
+    sum = b.addf(b.mulf(carried[1], correction), block.rowSum(sum));
+    b.store(correction, factors, i);
+    return {largest, sum};
+  }
+};
+} // namespace
+
+void pst::cuda::populateAttentionKernels(RewritePatternSet &patterns,
+                                         KernelContext &context) {
+  patterns.add<AttentionPattern>(patterns.getContext(), context);
+  populateAttentionBackwardKernels(patterns, context);
+}

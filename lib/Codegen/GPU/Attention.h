@@ -1,0 +1,93 @@
+//===- Attention.h - What attention and its backward share ------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_CODEGEN_GPU_ATTENTION_H
+#define PST_LIB_CODEGEN_GPU_ATTENTION_H
+
+#include "../CPU/Dropout.h"
+#include "KernelContext.h"
+#include <optional>
+
+namespace pst::cuda {
+
+struct AttentionShape {
+  int64_t batch, length, heads, width; ///< `width` columns for each head.
+  /// Queries, and keys, that a block handles at a time.
+  int64_t tile() const;
+  int64_t tiles() const { return (length + tile() - 1) / tile(); }
+  /// A block for each tile of each head of each sequence.
+  int64_t blocks() const { return batch * heads * tiles(); }
+  static constexpr int64_t kThreads = 128;
+  /// Fails, with an error at `op`, if no tile of such heads fits.
+  llvm::LogicalResult check(mlir::Operation *op) const;
+};
+
+template <typename OpT> AttentionShape attentionShape(OpT op) {
+  auto mask = llvm::cast<mlir::RankedTensorType>(op.getMask().getType());
+  auto query = llvm::cast<mlir::RankedTensorType>(op.getQuery().getType());
+  int64_t heads = op.getHeads();
+  return {mask.getDimSize(0), mask.getDimSize(1), heads,
+          query.getDimSize(1) / heads};
+}
+
+/// Emits a block: one tile of queries, or of keys, of one head.
+class AttentionBlock {
+public:
+  AttentionBlock(ThreadBuilder &b, const AttentionShape &shape, Value mask);
+
+  ThreadBuilder &b;
+  AttentionShape shape;
+  Value task;  ///< batch * heads + head
+  Value first; ///< The block's first query (or key) in the sequence.
+
+  /// Shared memory for a tile of a matrix (tile x width), or of scores.
+  Value matrixBuffer();
+  Value scoreBuffer();
+  /// shared = rows first, ... of the head's part of `matrix`; zero behind the
+  /// sequence's end.
+  void load(Value matrix, Value first, Value shared);
+  /// body(i, j) for the thread's elements of a tile of scores.
+  void forScores(llvm::function_ref<void(Value, Value)> body);
+  /// The score of query `i` (of its tile) and key `firstKey` + `j` with the
+  /// padding mask; -inf behind the sequence's end.
+  Value score(Value queries, Value keys, Value i, Value firstKey, Value j);
+  /// sum over c ascending of left[i, c] * right[j, c]
+  Value dot(Value left, Value i, Value right, Value j);
+  /// The thread's elements of a tile x width matrix: their number, and
+  /// body(e, i, c) for each.
+  int64_t elements() const;
+  void forElements(llvm::function_ref<void(int64_t, Value, Value)> body);
+  /// sums[e] + sum over s ascending of scores[i, s] * matrix[s, c], or of
+  /// scores[s, i] if transposed
+  Value accumulate(Value scores, bool transposed, Value matrix, Value i,
+                   Value c, Value sum);
+  /// result[first + i, c] = value, if that is a row of the sequence.
+  void store(Value value, Value result, Value i, Value c);
+
+  /// The row of scores that this thread works on with its neighbours, its
+  /// columns' first and step, and their number.
+  Value scoreRow();
+  void forRowColumns(llvm::function_ref<void(Value)> body);
+  /// Combines over the threads of a row; all of them have the result.
+  Value rowMax(Value value);
+  Value rowSum(Value value);
+
+  /// The index of probability (i, j) of this head in its dropout.
+  Value probabilityIndex(Value i, Value j);
+  double scale() const;
+
+private:
+  int64_t threadsPerRow() const { return b.threads() / shape.tile(); }
+  Value mask, batch, row, column;
+};
+
+void populateAttentionBackwardKernels(mlir::RewritePatternSet &,
+                                      KernelContext &);
+
+} // namespace pst::cuda
+
+#endif // PST_LIB_CODEGEN_GPU_ATTENTION_H

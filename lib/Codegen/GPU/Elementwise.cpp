@@ -1,0 +1,98 @@
+//===- Elementwise.cpp - Sums, dropout, gradient accumulation -------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "../CPU/Dropout.h"
+#include "KernelContext.h"
+#include "pst/Dialect/NN/NNOps.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+namespace {
+/// for each element i: result[i] = lhs[i] + rhs[i]
+struct AddPattern : KernelPattern<nn::AddOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::AddOp op,
+                                PatternRewriter &rewriter) const override {
+    std::string name = "add_" + shapeName(op.getResult());
+    context.replaceByLaunch(
+        rewriter, op, name, {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launchElements(
+              host, name, op.getType().getNumElements(), arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value i) {
+                Value lhs = b.load(b.flatten(values[0]), i);
+                Value rhs = b.load(b.flatten(values[1]), i);
+                b.store(b.addf(lhs, rhs), b.flatten(values[2]), i);
+              });
+        });
+    return success();
+  }
+};
+
+/// for each element i: result[i] = kept(i) ? input[i] / (1 - probability) : 0
+struct DropoutPattern : KernelPattern<nn::DropoutOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::DropoutOp op,
+                                PatternRewriter &rewriter) const override {
+    double probability = op.getProbability().convertToDouble();
+    int64_t count = op.getType().getNumElements();
+    std::string name = "dropout_" + shapeName(op.getResult()) + "_" +
+                       attributeName(op.getProbability());
+    // The site is an argument, so that all dropouts of a shape share a kernel.
+    Value site =
+        arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr());
+    context.replaceByLaunch(
+        rewriter, op, name, {op.getInput(), op.getSeed(), site},
+        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launchElements(
+              host, name, count, arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value i) {
+                cpu::DropoutMask mask(b, values[1], values[2], probability,
+                                      count);
+                Value scaled = b.mulf(b.load(b.flatten(values[0]), i),
+                                      b.f32(mask.scale()));
+                b.store(b.select(mask.kept(b, i, 1), scaled, b.f32(0.0)),
+                        b.flatten(values[3]), i);
+              });
+        });
+    return success();
+  }
+};
+
+/// for each element i: gradient[i] += value[i]
+struct AccumulatePattern : KernelPattern<AccumulateOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(AccumulateOp op,
+                                PatternRewriter &rewriter) const override {
+    Value value = op.getValue();
+    auto type = cast<RankedTensorType>(value.getType());
+    Value gradient =
+        LoadOp::create(rewriter, op.getLoc(), type, op.getParameterAttr(),
+                       PartAttr::get(op.getContext(), Part::Gradient));
+    std::string name = "accumulate_" + shapeName(value);
+    context.replaceByLaunchInto(
+        rewriter, op, name, value, gradient,
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launchElements(
+              host, name, type.getNumElements(), arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value i) {
+                Value in = b.flatten(values[0]), out = b.flatten(values[1]);
+                b.store(b.addf(b.load(out, i), b.load(in, i)), out, i);
+              });
+        });
+    return success();
+  }
+};
+} // namespace
+
+void pst::cuda::populateElementwiseKernels(RewritePatternSet &patterns,
+                                           KernelContext &context) {
+  patterns.add<AddPattern, DropoutPattern, AccumulatePattern>(
+      patterns.getContext(), context);
+}

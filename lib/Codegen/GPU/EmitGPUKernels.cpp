@@ -1,0 +1,54 @@
+//===- EmitGPUKernels.cpp - -pst-emit-gpu-kernels -------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelContext.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
+#include "pst/Codegen/GPUPasses.h"
+#include "pst/Dialect/NN/NNDialect.h"
+
+namespace pst {
+#define GEN_PASS_DEF_EMITGPUKERNELS
+#include "pst/Codegen/GPUPasses.h.inc"
+} // namespace pst
+
+using namespace mlir;
+using namespace pst;
+
+namespace {
+struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
+  void runOnOperation() override {
+    cuda::KernelContext context(getOperation());
+    RewritePatternSet patterns(&getContext());
+    cuda::populateActivationKernels(patterns, context);
+    cuda::populateAdamWKernels(patterns, context);
+    cuda::populateAttentionKernels(patterns, context);
+    cuda::populateElementwiseKernels(patterns, context);
+    cuda::populateEmbeddingKernels(patterns, context);
+    cuda::populateLayerNormKernels(patterns, context);
+    cuda::populateLossKernels(patterns, context);
+    cuda::populateLowRankAccumulateKernels(patterns, context);
+    cuda::populateMaskedWeightKernels(patterns, context);
+    cuda::populateMatmulKernels(patterns, context);
+    cuda::populateTopKThresholdKernels(patterns, context);
+    FrozenRewritePatternSet frozen(std::move(patterns));
+    // Functions made on the way are kernels and hold nothing to lower.
+    SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
+    for (func::FuncOp function : functions)
+      walkAndApplyPatterns(function, frozen);
+    WalkResult result = getOperation().walk([](Operation *op) {
+      if (!isa_and_nonnull<nn::NNDialect>(op->getDialect()))
+        return WalkResult::advance();
+      op->emitOpError("has no kernel for GPUs");
+      return WalkResult::interrupt();
+    });
+    if (result.wasInterrupted())
+      signalPassFailure();
+  }
+};
+} // namespace

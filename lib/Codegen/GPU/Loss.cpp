@@ -1,0 +1,210 @@
+//===- Loss.cpp - Losses and their gradients ------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "../CPU/VectorMath.h"
+#include "KernelContext.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include <limits>
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+static Value extend(ThreadBuilder &b, Value value) {
+  return arith::ExtFOp::create(b, b.getF64Type(), value);
+}
+
+/// One block: loss = scale * sum of element(b, values, row) over the rows, in
+/// f64. `values` begin with scale and loss.
+static void launchScaledSum(
+    KernelContext &context, cpu::KernelBuilder &host, StringRef name,
+    int64_t rows, ValueRange arguments,
+    function_ref<Value(ThreadBuilder &, ValueRange, Value)> element) {
+  context.launch(
+      host, name, /*blocks=*/1, /*threads=*/128, arguments,
+      [&](ThreadBuilder &b, ValueRange values) {
+        Value sum = b.loop(
+            b.thread(), b.index(rows), b.threads(), {b.f64(0.0)},
+            [&](Value row, ValueRange carried) -> SmallVector<Value> {
+              return {b.addf(carried[0], extend(b, element(b, values, row)))};
+            })[0];
+        sum = b.mulf(b.blockSum(sum), extend(b, values[0]));
+        b.onFirstThread([&] {
+          b.store(arith::TruncFOp::create(b, b.getF32Type(), sum), values[1],
+                  {});
+        });
+      });
+}
+
+namespace {
+/// A row of logits, reduced by its block: its largest element and the sum of
+/// e^(logit - maximum).
+struct RowSoftmax {
+  RowSoftmax(ThreadBuilder &b, Value logits, Value row, int64_t classes)
+      : logits(logits), row(row) {
+    Value lowest = b.f32(std::numeric_limits<float>::lowest());
+    maximum = b.blockMax(
+        b.loop(b.thread(), b.index(classes), b.threads(), {lowest},
+               [&](Value c, ValueRange carried) -> SmallVector<Value> {
+                 return {b.maxf(b.load(logits, {row, c}), carried[0])};
+               })[0]);
+    sum = b.sumOverBlock(classes, [&](Value c) { return exponential(b, c); });
+  }
+  Value exponential(ThreadBuilder &b, Value c) const {
+    return cpu::expNonPositive(b, b.subf(b.load(logits, {row, c}), maximum));
+  }
+  Value logits, row, maximum, sum;
+};
+
+/// The label of a row as an index, 0 if it is none of the classes, and whether
+/// it is one.
+struct RowLabel {
+  RowLabel(ThreadBuilder &b, Value labels, Value row, int64_t classes) {
+    Value found = b.load(labels, row);
+    isExample = b.cmpi(arith::CmpIPredicate::ult, found, b.i32(classes));
+    label = arith::IndexCastOp::create(b, b.getIndexType(),
+                                       b.select(isExample, found, b.i32(0)));
+  }
+  Value label, isExample;
+};
+
+/// for each row, a block: losses[row] = log(sum e^logits) - logits[label]
+/// one block: result = scale * sum of losses
+struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::CrossEntropyOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = cast<RankedTensorType>(op.getLogits().getType());
+    int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
+    std::string name = "cross_entropy_" + shapeName(op.getLogits());
+    context.replaceByLaunch(
+        rewriter, op, name, {op.getLogits(), op.getLabels(), op.getScale()},
+        RankedTensorType::get({rows}, rewriter.getF32Type()),
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          Value losses = arguments[4];
+          context.launchRows(
+              host, name, rows, classes, {arguments[0], arguments[1], losses},
+              [&](ThreadBuilder &b, ValueRange values, Value row) {
+                RowLabel label(b, values[1], row, classes);
+                RowSoftmax softmax(b, values[0], row, classes);
+                Value own = b.load(values[0], {row, label.label});
+                Value loss = b.addf(b.subf(softmax.maximum, own),
+                                    cpu::logPositive(b, softmax.sum));
+                b.onFirstThread([&] {
+                  b.store(b.select(label.isExample, loss, b.f32(0.0)),
+                          values[2], row);
+                });
+              });
+          launchScaledSum(context, host, name + "_sum", rows,
+                          {arguments[2], arguments[3], losses},
+                          [&](ThreadBuilder &b, ValueRange values, Value row) {
+                            return b.load(values[2], row);
+                          });
+        });
+    return success();
+  }
+};
+
+/// for each row, a block:
+///   result[row, c] = gradient * scale * (e^(logit - max) / sum - [c = label])
+struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::CrossEntropyBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = cast<RankedTensorType>(op.getLogits().getType());
+    int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
+    std::string name = "cross_entropy_backward_" + shapeName(op.getLogits());
+    context.replaceByLaunch(
+        rewriter, op, name,
+        {op.getLogits(), op.getLabels(), op.getScale(), op.getGradient()},
+        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launchRows(
+              host, name, rows, classes, arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value row) {
+                Value factor = b.mulf(b.load(values[3], {}), values[2]);
+                RowLabel label(b, values[1], row, classes);
+                RowSoftmax softmax(b, values[0], row, classes);
+                b.strided(classes, [&](Value c) {
+                  Value p = b.divf(softmax.exponential(b, c), softmax.sum);
+                  Value isLabel =
+                      b.cmpi(arith::CmpIPredicate::eq, c, label.label);
+                  p = b.select(isLabel, b.subf(p, b.f32(1.0)), p);
+                  b.store(
+                      b.select(label.isExample, b.mulf(p, factor), b.f32(0.0)),
+                      values[4], {row, c});
+                });
+              });
+        });
+    return success();
+  }
+};
+
+/// predictions[row, 0] - labels[row]; 0 where the label is NaN
+Value errorOf(ThreadBuilder &b, Value predictions, Value labels, Value row) {
+  Value label = b.load(labels, row);
+  Value error = b.subf(b.load(predictions, {row, b.index(0)}), label);
+  return b.select(b.cmpf(arith::CmpFPredicate::UNO, label, label), b.f32(0.0),
+                  error);
+}
+
+/// one block: result = scale * sum of squared errors
+struct SquaredErrorPattern : KernelPattern<nn::SquaredErrorOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::SquaredErrorOp op,
+                                PatternRewriter &rewriter) const override {
+    int64_t rows =
+        cast<RankedTensorType>(op.getPredictions().getType()).getDimSize(0);
+    std::string name = "squared_error_" + shapeName(op.getPredictions());
+    context.replaceByLaunch(
+        rewriter, op, name,
+        {op.getPredictions(), op.getLabels(), op.getScale()},
+        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          launchScaledSum(
+              context, host, name, rows,
+              {arguments[2], arguments[3], arguments[0], arguments[1]},
+              [&](ThreadBuilder &b, ValueRange values, Value row) {
+                Value error = errorOf(b, values[2], values[3], row);
+                return b.mulf(error, error);
+              });
+        });
+    return success();
+  }
+};
+
+/// for each row: result[row, 0] = gradient * scale * 2 * error
+struct SquaredErrorBackwardPattern : KernelPattern<nn::SquaredErrorBackwardOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::SquaredErrorBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    int64_t rows =
+        cast<RankedTensorType>(op.getPredictions().getType()).getDimSize(0);
+    std::string name =
+        "squared_error_backward_" + shapeName(op.getPredictions());
+    context.replaceByLaunch(
+        rewriter, op, name,
+        {op.getPredictions(), op.getLabels(), op.getScale(), op.getGradient()},
+        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launchElements(
+              host, name, rows, arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value row) {
+                Value factor = b.mulf(b.mulf(b.load(values[3], {}), values[2]),
+                                      b.f32(2.0));
+                Value error = errorOf(b, values[0], values[1], row);
+                b.store(b.mulf(error, factor), values[4], {row, b.index(0)});
+              });
+        });
+    return success();
+  }
+};
+} // namespace
+
+void pst::cuda::populateLossKernels(RewritePatternSet &patterns,
+                                    KernelContext &context) {
+  patterns.add<CrossEntropyPattern, CrossEntropyBackwardPattern,
+               SquaredErrorPattern, SquaredErrorBackwardPattern>(
+      patterns.getContext(), context);
+}

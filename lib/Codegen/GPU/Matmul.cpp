@@ -1,0 +1,128 @@
+//===- Matmul.cpp - Products with plain and virtual weights ---------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Gemm.h"
+#include "MaskedWeight.h"
+#include "pst/Dialect/NN/NNOps.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+static int64_t dim(Value value, unsigned i) {
+  return cast<ShapedType>(value.getType()).getDimSize(i);
+}
+
+namespace {
+/// Y = X W^T + bias
+struct LinearPattern : KernelPattern<nn::LinearOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::LinearOp op,
+                                PatternRewriter &rewriter) const override {
+    GemmShape shape = GemmShape::of(
+        dim(op.getInput(), 0), dim(op.getWeight(), 0), dim(op.getInput(), 1));
+    SmallVector<Value> inputs{op.getInput(), op.getWeight()};
+    if (op.getBias())
+      inputs.push_back(op.getBias());
+    std::string name = "linear_" + shapeName(op.getInput()) + "_" +
+                       shapeName(op.getWeight()) +
+                       (op.getBias() ? "_bias" : "");
+    context.replaceByLaunch(
+        rewriter, op, name, inputs, /*workspaces=*/{},
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          launchGemm(context, host, name, shape, {arguments[0]},
+                     {arguments[1], /*transposed=*/true},
+                     {op.getBias() ? arguments[2] : Value()}, arguments.back());
+        });
+    return success();
+  }
+};
+
+/// op(A) op(B)
+struct MatmulPattern : KernelPattern<nn::MatmulOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::MatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    GemmShape shape =
+        GemmShape::of(dim(op.getResult(), 0), dim(op.getResult(), 1),
+                      dim(op.getLhs(), op.getTransposeLhs() ? 0 : 1));
+    std::string name = "matmul_" + shapeName(op.getLhs()) +
+                       (op.getTransposeLhs() ? "t_" : "_") +
+                       shapeName(op.getRhs()) +
+                       (op.getTransposeRhs() ? "t" : "");
+    context.replaceByLaunch(
+        rewriter, op, name, {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          launchGemm(context, host, name, shape,
+                     {arguments[0], op.getTransposeLhs()},
+                     {arguments[1], op.getTransposeRhs()}, GemmEpilogue(),
+                     arguments[2]);
+        });
+    return success();
+  }
+};
+
+/// Y = X (M * W')^T + bias, or Y = X (M * W'), and what follows: the masked
+/// weight is written to a workspace (which the memory plan lets all layers
+/// share), then multiplied.
+struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(MaskedMatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
+    GemmShape shape = GemmShape::of(
+        dim(op.getResult(), 0), dim(op.getResult(), 1), dim(op.getInput(), 1));
+    RankedTensorType weightType = getWeightType(criterion, op.getFactors());
+    SmallVector<Value> inputs{op.getInput()};
+    llvm::append_range(inputs, weightOperands(op));
+    size_t operands = inputs.size() - 1;
+    if (op.getBias())
+      inputs.push_back(op.getBias());
+    if (op.getAddend())
+      inputs.push_back(op.getAddend());
+    std::string epilogueName =
+        std::string(op.getBias() ? "_bias" : "") +
+        (op.getAddend() ? "_addend" : "") +
+        (op.getActivation() ? "_" + op.getActivation()->str() : "");
+    std::string weightName = cpu::criterionName(criterion, op.getFactors());
+    std::string name = "masked_matmul_" +
+                       std::to_string(dim(op.getInput(), 0)) + "_" +
+                       weightName + (op.getThreshold() ? "_threshold" : "") +
+                       epilogueName + (op.getTransposed() ? "_transposed" : "");
+    context.replaceByLaunch(
+        rewriter, op, name, inputs, weightType,
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          Value result = arguments[inputs.size()], weight = arguments.back();
+          launchMaskedWeight(context, host, criterion, weightName,
+                             arguments.slice(1, operands), weight);
+          // The product's kernel knows nothing of the criterion.
+          std::string product = "matmul_" + shapeName(op.getInput()) + "_" +
+                                shapeName(weight) +
+                                (op.getTransposed() ? "" : "t") + epilogueName;
+          GemmEpilogue epilogue;
+          size_t next = 1 + operands;
+          if (op.getBias())
+            epilogue.bias = arguments[next++];
+          if (op.getAddend())
+            epilogue.addend = arguments[next++];
+          if (op.getActivation())
+            epilogue.activation =
+                nn::symbolizeActivationKind(*op.getActivation());
+          launchGemm(context, host, product, shape, {arguments[0]},
+                     {weight, /*transposed=*/!op.getTransposed()}, epilogue,
+                     result);
+        });
+    return success();
+  }
+};
+} // namespace
+
+void pst::cuda::populateMatmulKernels(RewritePatternSet &patterns,
+                                      KernelContext &context) {
+  patterns.add<LinearPattern, MatmulPattern, MaskedMatmulPattern>(
+      patterns.getContext(), context);
+}

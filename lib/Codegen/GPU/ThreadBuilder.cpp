@@ -1,0 +1,123 @@
+//===- ThreadBuilder.cpp - Builds the code of one GPU thread --------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ThreadBuilder.h"
+
+using namespace mlir;
+using namespace pst::cuda;
+
+ThreadBuilder::ThreadBuilder(Location loc, gpu::GPUFuncOp kernel,
+                             int64_t threads)
+    : KernelBuilder(loc, kernel->getParentOfType<ModuleOp>()), kernel(kernel),
+      numThreads(threads) {
+  setInsertionPointToEnd(&kernel.getBody().front());
+  threadIndex = gpu::ThreadIdOp::create(*this, gpu::Dimension::x);
+  blockIndex = gpu::BlockIdOp::create(*this, gpu::Dimension::x);
+}
+
+Value ThreadBuilder::lane() { return remi(threadIndex, kWarp); }
+
+Value ThreadBuilder::sharedBuffer(ArrayRef<int64_t> shape, Type element) {
+  if (!element)
+    element = getF32Type();
+  auto space =
+      gpu::AddressSpaceAttr::get(getContext(), gpu::AddressSpace::Workgroup);
+  auto type =
+      MemRefType::get(shape, element, MemRefLayoutAttrInterface(), space);
+  unsigned number = kernel.getNumWorkgroupAttributions();
+  Value buffer = kernel.addWorkgroupAttribution(type, getLoc());
+  kernel.setWorkgroupAttributionAttr(number, "llvm.align",
+                                     getI64IntegerAttr(16));
+  return buffer;
+}
+
+void ThreadBuilder::barrier() { gpu::BarrierOp::create(*this); }
+
+void ThreadBuilder::strided(Value begin, Value end,
+                            function_ref<void(Value)> body) {
+  loop(addi(begin, threadIndex), end, numThreads, body);
+}
+
+Value ThreadBuilder::sumOverBlock(int64_t count,
+                                  function_ref<Value(Value)> element) {
+  Value sum = loop(threadIndex, index(count), numThreads, {f32(0.0)},
+                   [&](Value i, ValueRange carried) -> SmallVector<Value> {
+                     return {addf(carried[0], element(i))};
+                   })[0];
+  return blockSum(sum);
+}
+
+Value ThreadBuilder::blockSum(Value value) {
+  return reduceBlock(value, [&](Value a, Value b) { return addf(a, b); });
+}
+
+Value ThreadBuilder::blockMax(Value value) {
+  return reduceBlock(value, [&](Value a, Value b) { return maxf(a, b); });
+}
+
+/// Within warps by shuffles: both lanes of a pair combine the same two values,
+/// so all lanes end with the same bits. Then the warps' results, in ascending
+/// order, by every thread.
+Value ThreadBuilder::reduceBlock(Value value,
+                                 function_ref<Value(Value, Value)> combine) {
+  for (int64_t mask = 1; mask < kWarp; mask *= 2)
+    value = combine(value, shuffleXor(value, mask));
+  int64_t warps = numThreads / kWarp;
+  if (warps == 1)
+    return value;
+  Value &buffer = reductionBuffers[value.getType()];
+  if (!buffer)
+    buffer = sharedBuffer({warps}, value.getType());
+  ifThen(cmpi(arith::CmpIPredicate::eq, lane(), index(0)),
+         [&] { store(value, buffer, divi(threadIndex, kWarp)); });
+  barrier();
+  Value result = load(buffer, index(0));
+  for (int64_t warp = 1; warp < warps; ++warp)
+    result = combine(result, load(buffer, index(warp)));
+  barrier(); // the next reduction writes to the buffer
+  return result;
+}
+
+void ThreadBuilder::onFirstThread(function_ref<void()> body) {
+  ifThen(cmpi(arith::CmpIPredicate::eq, threadIndex, index(0)), body);
+}
+
+Value ThreadBuilder::choose(Value condition, function_ref<Value()> then,
+                            Value otherwise) {
+  auto op = scf::IfOp::create(*this, TypeRange{otherwise.getType()}, condition,
+                              /*addThenBlock=*/true, /*addElseBlock=*/true);
+  InsertionGuard guard(*this);
+  setInsertionPointToEnd(op.thenBlock());
+  Value result = then();
+  scf::YieldOp::create(*this, result);
+  setInsertionPointToEnd(op.elseBlock());
+  scf::YieldOp::create(*this, otherwise);
+  return op.getResult(0);
+}
+
+Value ThreadBuilder::shuffleXor(Value value, int64_t mask) {
+  if (value.getType().isF64()) {
+    // Shuffles move 32 bits.
+    Value bits = arith::BitcastOp::create(*this, getI64Type(), value);
+    Value low = arith::TruncIOp::create(*this, getI32Type(), bits);
+    Value high = arith::TruncIOp::create(
+        *this, getI32Type(), arith::ShRUIOp::create(*this, bits, i64(32)));
+    low = arith::ExtUIOp::create(*this, getI64Type(), shuffleXor(low, mask));
+    high = arith::ExtUIOp::create(*this, getI64Type(), shuffleXor(high, mask));
+    bits = arith::OrIOp::create(*this, low,
+                                arith::ShLIOp::create(*this, high, i64(32)));
+    return arith::BitcastOp::create(*this, getF64Type(), bits);
+  }
+  return gpu::ShuffleOp::create(*this, value, mask, kWarp,
+                                gpu::ShuffleMode::XOR)
+      .getShuffleResult();
+}
+
+Value ThreadBuilder::atomicAdd(Value value, Value memref, ValueRange indices) {
+  return memref::AtomicRMWOp::create(*this, arith::AtomicRMWKind::addi, value,
+                                     memref, indices);
+}

@@ -1,0 +1,80 @@
+//===- ThreadBuilder.h - Builds the code of one GPU thread ------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// What kernels for GPUs are written in: the loops and the scalar arithmetic of
+// the CPU's builder, and what a thread knows and shares. Grids and blocks have
+// one dimension.
+
+#ifndef PST_LIB_CODEGEN_GPU_THREADBUILDER_H
+#define PST_LIB_CODEGEN_GPU_THREADBUILDER_H
+
+#include "../CPU/KernelBuilder.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+
+namespace pst::cuda {
+
+using mlir::Value;
+using mlir::ValueRange;
+
+/// Threads that run in lockstep and can shuffle.
+inline constexpr int64_t kWarp = 32;
+
+class ThreadBuilder : public cpu::KernelBuilder {
+public:
+  /// Appends to `kernel`, whose blocks have `threads` threads, a multiple of
+  /// the warp.
+  ThreadBuilder(mlir::Location loc, mlir::gpu::GPUFuncOp kernel,
+                int64_t threads);
+
+  int64_t threads() const { return numThreads; }
+  /// This thread's index in its block, and the block's in the grid.
+  Value thread() const { return threadIndex; }
+  Value block() const { return blockIndex; }
+  Value lane();
+
+  /// Memory that the block's threads share, 16-byte aligned. Its contents are
+  /// undefined at first.
+  Value sharedBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
+  /// All threads of the block wait here for each other.
+  void barrier();
+
+  /// body(i) for i = begin + thread, begin + thread + threads, ... below end
+  void strided(Value begin, Value end, llvm::function_ref<void(Value)> body);
+  void strided(int64_t count, llvm::function_ref<void(Value)> body) {
+    strided(index(0), index(count), body);
+  }
+  /// Sums `element(i)` over the thread's share of [0, count), then over the
+  /// block: every thread has the sum. The order is fixed by the shape.
+  Value sumOverBlock(int64_t count, llvm::function_ref<Value(Value)> element);
+  /// The sum, or the largest, of all threads' values (f32 or f64), in every
+  /// thread. All threads of the block must come by.
+  Value blockSum(Value value);
+  Value blockMax(Value value);
+  /// body() on thread 0 alone.
+  void onFirstThread(llvm::function_ref<void()> body);
+  /// then() where the condition holds, else `otherwise`.
+  Value choose(Value condition, llvm::function_ref<Value()> then,
+               Value otherwise);
+  /// `value` of the lane whose number differs in the bits of `mask`.
+  Value shuffleXor(Value value, int64_t mask);
+  /// 32-bit addition to an element of a buffer that other threads add to as
+  /// well; returns what was there.
+  Value atomicAdd(Value value, Value memref, ValueRange indices);
+
+private:
+  Value reduceBlock(Value value,
+                    llvm::function_ref<Value(Value, Value)> combine);
+
+  mlir::gpu::GPUFuncOp kernel;
+  int64_t numThreads;
+  Value threadIndex, blockIndex;
+  llvm::DenseMap<mlir::Type, Value> reductionBuffers;
+};
+
+} // namespace pst::cuda
+
+#endif // PST_LIB_CODEGEN_GPU_THREADBUILDER_H

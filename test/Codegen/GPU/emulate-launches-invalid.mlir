@@ -1,0 +1,13 @@
+// RUN: pst-opt %s --pst-emulate-launches --verify-diagnostics
+
+module attributes {gpu.container_module} {
+  gpu.module @kernels {
+    gpu.func @clusters(%x: memref<1xindex>) kernel {
+      %c0 = arith.constant 0 : index
+      // expected-error @below {{'gpu.cluster_id' op has no emulation}}
+      %id = gpu.cluster_id x
+      memref.store %id, %x[%c0] : memref<1xindex>
+      gpu.return
+    }
+  }
+}

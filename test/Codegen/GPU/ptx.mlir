@@ -1,0 +1,70 @@
+// The step of a small transformer, with every kernel that a BERT needs: from
+// text to PTX that ptxas accepts for both architectures, without spills, and
+// within the registers and shared memory that are written down here.
+
+// REQUIRES: pst-compile, ptxas
+// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.sm_90a.ptx
+// RUN: FileCheck %s --check-prefix=PTX --input-file=%t.sm_90a.ptx
+// RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s --check-prefix=KERNELS
+// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
+// RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
+
+// PTX: .target sm_90a
+
+// KERNELS-DAG: adamw_{{[0-9]+}}_decayed{{[0-9]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: attention_2x32x64_heads2_dropout_{{[0-9a-f]+}}: {{[1-9]?[0-9]}} registers, 17024 bytes shared
+// KERNELS-DAG: attention_backward_2x32x64_heads2_dropout_{{[0-9a-f]+}}_keys: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
+// KERNELS-DAG: attention_backward_2x32x64_heads2_dropout_{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
+// KERNELS-DAG: cross_entropy_2x3: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: embedding_backward_2x32_128x64: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: gelu_64x96: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: layer_norm_backward_64x64_{{[0-9a-f]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: lowrank_accumulate_64_pst_96x64_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-7][0-9])}} registers, 25344 bytes shared
+// KERNELS-DAG: masked_weight_pst_96x64_r8_r8_threshold: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: matmul_64x64_96x64t_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
+// KERNELS-DAG: topk_threshold_pst_96x64_r8_r8_count0: {{[1-4]?[0-9]}} registers, 8192 bytes shared
+// KERNELS-DAG: topk_threshold_pst_96x64_r8_r8_cut: {{[1-4]?[0-9]}} registers, 1424 bytes shared
+
+pst.parameter @words trainable init<normal 1.0> : tensor<128x64xf32>
+pst.parameter @positions trainable init<normal 1.0> : tensor<40x64xf32>
+pst.parameter @scale trainable init<constant 1.0> : tensor<64xf32>
+pst.parameter @shift trainable init<zeros> : tensor<64xf32>
+pst.parameter @up frozen init<file "up"> {pst.sparsify} : tensor<96x64xf32>
+pst.parameter @up.bias trainable init<zeros> : tensor<96xf32>
+pst.parameter @down frozen init<file "down"> {pst.sparsify} : tensor<64x96xf32>
+pst.parameter @pooler trainable init<normal 1.0> : tensor<64x64xf32>
+pst.parameter @head trainable init<normal 1.0> : tensor<3x64xf32>
+pst.parameter @head.bias trainable init<zeros> : tensor<3xf32>
+
+func.func @forward(%input_ids: tensor<2x32xi32> {pst.name = "input_ids"},
+                   %attention_mask: tensor<2x32xi32> {pst.name = "attention_mask"},
+                   %labels: tensor<2xi32> {pst.name = "labels"},
+                   %loss_scale: f32 {pst.name = "loss_scale"},
+                   %seed: i64 {pst.name = "seed"})
+    -> (tensor<f32> {pst.name = "loss"}, tensor<2x3xf32> {pst.name = "logits"}) {
+  %words = pst.load @words : tensor<128x64xf32>
+  %positions = pst.load @positions : tensor<40x64xf32>
+  %scale = pst.load @scale : tensor<64xf32>
+  %shift = pst.load @shift : tensor<64xf32>
+  %up = pst.load @up : tensor<96x64xf32>
+  %up_bias = pst.load @up.bias : tensor<96xf32>
+  %down = pst.load @down : tensor<64x96xf32>
+  %pooler = pst.load @pooler : tensor<64x64xf32>
+  %head = pst.load @head : tensor<3x64xf32>
+  %head_bias = pst.load @head.bias : tensor<3xf32>
+  %e = nn.embedding %input_ids, %words : tensor<2x32xi32>, tensor<128x64xf32> -> tensor<64x64xf32>
+  %p = nn.add_positions %e, %positions length 32 : tensor<64x64xf32>, tensor<40x64xf32>
+  %d = nn.dropout %p, %seed probability 0.1 site 0 : tensor<64x64xf32>
+  %a = nn.attention %d, %p, %e, %attention_mask heads 2 dropout %seed probability 0.1 site 1 : tensor<64x64xf32>, tensor<2x32xi32>
+  %n = nn.layer_norm %a, %scale, %shift epsilon 1.0e-12 : tensor<64x64xf32>, tensor<64xf32>
+  %u = nn.linear %n, %up bias(%up_bias : tensor<96xf32>) : tensor<64x64xf32>, tensor<96x64xf32> -> tensor<64x96xf32>
+  %g = nn.activation gelu %u : tensor<64x96xf32>
+  %f = nn.linear %g, %down : tensor<64x96xf32>, tensor<64x96xf32> -> tensor<64x64xf32>
+  %r = nn.add %f, %n : tensor<64x64xf32>
+  %c = nn.select_token %r index 0 : tensor<64x64xf32> -> tensor<2x64xf32>
+  %q = nn.linear %c, %pooler : tensor<2x64xf32>, tensor<64x64xf32> -> tensor<2x64xf32>
+  %t = nn.activation tanh %q : tensor<2x64xf32>
+  %y = nn.linear %t, %head bias(%head_bias : tensor<3xf32>) : tensor<2x64xf32>, tensor<3x64xf32> -> tensor<2x3xf32>
+  %loss = nn.cross_entropy %y, %labels, %loss_scale : tensor<2x3xf32>, tensor<2xi32>
+  return %loss, %y : tensor<f32>, tensor<2x3xf32>
+}

@@ -1,0 +1,82 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The kernels for GPUs, run by the emulator under the tests of the CPU's kernels.
+
+The emulator (lib/Emulator) runs threads and blocks in another order at each
+launch, so what these tests do twice must come out with the same bits.
+"""
+
+import importlib.util
+import pathlib
+
+import nn_reference as reference
+import numpy as np
+import pytest
+from virtual_weights import CRITERIA, random_factors, tensor
+
+import pst
+
+FAMILIES = ("activation", "adamw", "attention", "elementwise", "embedding", "layer_norm", "loss", "products", "weights")
+
+
+def _tests(family):
+    """The tests of a family, from a module of their own: compiled programs that it keeps are ours."""
+    path = pathlib.Path(__file__).with_name(f"test_kernels_{family}.py")
+    spec = importlib.util.spec_from_file_location(f"emulated_{family}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name.replace("test_", f"test_{family}_", 1): f for name, f in vars(module).items() if name.startswith("test_")}
+
+
+for _family in FAMILIES:
+    globals().update(_tests(_family))
+
+# Asks for the CPU's order of additions; ours is below.
+del test_activation_column_sum  # noqa: F821
+# No kernel for GPUs.
+del test_loss_linear_cross_entropy  # noqa: F821
+# About forms that only the CPU has.
+del test_weights_every_form_of_the_product, test_weights_the_adaptive_product_takes_the_form_of_the_sparsity  # noqa: F821
+
+
+@pytest.fixture(autouse=True)
+def emulated(monkeypatch):
+    """Whatever a test compiles is compiled for the emulator."""
+    compile_text = pst._pst.compile_text
+    monkeypatch.setattr(
+        pst._pst, "compile_text", lambda text, options: compile_text(text, {**options, "target": "emulated"})
+    )
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (5, 3), (129, 37), (64, 128), (1031, 71)])
+def test_column_sum(rows, columns):
+    x = reference.random(rows, columns, seed=rows)
+    (sums,) = reference.run(
+        f"""func.func @main(%x: tensor<{rows}x{columns}xf32>) -> tensor<{columns}xf32> {{
+          %s = nn.column_sum %x : tensor<{rows}x{columns}xf32> -> tensor<{columns}xf32>
+          return %s : tensor<{columns}xf32>
+        }}""",
+        x,
+    )
+    reference.close(sums, x.astype(np.float64).sum(0), 1e-6, size=np.abs(x).sum(0))
+
+
+@pytest.mark.parametrize("rows, columns", [(37, 53), (130, 257)])
+def test_a_mask_is_the_cpus(monkeypatch, rows, columns):
+    """Threshold, cut and masked weight have the bits that the CPU's kernels find."""
+    criterion = CRITERIA["pst"]
+    factors = random_factors(criterion, rows, columns, 8, np.random.default_rng(rows))
+    types, names = ", ".join(map(tensor, factors)), ", ".join(f"%f{i}" for i in range(len(factors)))
+    arguments = ", ".join(f"%f{i}: {tensor(factor)}" for i, factor in enumerate(factors))
+    weight = f"tensor<{rows}x{columns}xf32>"
+    text = f"""{criterion.text("c")}
+func.func @main({arguments}, %sparsity: f64) -> (tensor<f32>, tensor<i64>, {weight}) {{
+  %tau, %cut = pst.topk_threshold @c({names}), %sparsity : ({types})
+  %w = pst.masked_weight @c({names}) threshold(%tau, %cut) : ({types}) -> {weight}
+  return %tau, %cut, %w : tensor<f32>, tensor<i64>, {weight}
+}}"""
+    ours = reference.run(text, *factors, 0.9)
+    monkeypatch.undo()
+    for one, other in zip(ours, reference.run(text, *factors, 0.9)):
+        assert one.tobytes() == other.tobytes()
+    assert (ours[2] != 0).sum() == rows * columns - int(rows * columns * 0.9)
