@@ -194,6 +194,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
       break;
     }
     passes.addPass(createChooseProducts({options.products}));
+    passes.addPass(createNarrowFrozen({options.frozenType}));
     passes.addPass(createFuseEpilogues());
     EmitCPUKernelsOptions kernels;
     kernels.vectorWidth = options.vectorWidth;

@@ -509,6 +509,10 @@ void bindModel(nb::module_ &module) {
           "program"_a, "model_dir"_a = std::filesystem::path(), "seed"_a = 42)
       .def_prop_ro("manifest",
                    [](const Model &self) { return self.manifest().toJson(); })
+      .def_prop_ro(
+          "num_rounded",
+          [](const Model &self) { return self.parameters().numRounded(); },
+          "Frozen tensors that are bf16 in memory and wider in the file.")
       .def_prop_ro("has_mask", &Model::hasMask)
       .def_prop_ro("batch_size", &Model::batchSize)
       .def_prop_ro("num_labels", &Model::numLabels)

@@ -60,6 +60,9 @@ static cl::list<int64_t>
     blocks("blocks", cl::CommaSeparated, cl::value_desc("M,N,K"),
            cl::desc("block sizes of dense products; 0, or none: by the caches "
                     "(--emit=kernels prints them)"));
+static cl::opt<std::string> frozenType(
+    "frozen-type", cl::init("f32"),
+    cl::desc("frozen matrices in memory: f32, or bf16 (half of it)"));
 static cl::opt<bool> profile("profile", cl::init(false),
                              cl::desc("measure the time of each kernel; "
                                       "pst-bench step --profile prints it"));
@@ -151,6 +154,7 @@ int main(int argc, char **argv) {
     options.nBlock = blocks[1];
     options.kBlock = blocks[2];
   }
+  options.frozenType = frozenType;
   options.profile = profile;
   options.triple = triple;
   options.cpu = cpu;

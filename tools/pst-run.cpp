@@ -40,7 +40,13 @@ std::unique_ptr<Model> open(const Inputs &inputs, uint64_t seed) {
   auto program = Program::load(inputs.bundle);
   std::cout << formatMemoryPlan(program->manifest().memory) << std::flush;
   auto files = std::make_shared<const ModelFiles>(inputs.model);
-  return std::make_unique<Model>(std::move(program), std::move(files), seed);
+  auto model =
+      std::make_unique<Model>(std::move(program), std::move(files), seed);
+  if (int64_t rounded = model->parameters().numRounded())
+    std::cout << "rounded to bf16: " << rounded
+              << " frozen tensors, which the file has wider\n"
+              << std::flush;
+  return model;
 }
 
 void addInputs(CLI::App &command, Inputs &inputs) {

@@ -58,6 +58,10 @@ struct CompilerOptions {
   // packed, buffer or compressed.
   std::string products = "auto";
 
+  // Element type of frozen matrices in memory (-pst-narrow-frozen): f32 or
+  // bf16.
+  std::string frozenType = "f32";
+
   // Whether the program measures its kernels (-pst-profile-launches).
   bool profile = false;
 

@@ -69,8 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         compile_,
         {},
-        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude dropout recompute "
-        "products max_seq_length per_device_train_batch_size cache".split(),
+        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude frozen_type dropout "
+        "recompute products max_seq_length per_device_train_batch_size cache".split(),
     )
 
     prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
@@ -123,6 +123,8 @@ def _train(args) -> int:
     peers = trainer.peers
     if peers.leads:
         print(trainer.program.memory_plan().rstrip())
+        if trainer.model.num_rounded:
+            print(f"rounded to bf16: {trainer.model.num_rounded} frozen tensors, which the file has wider")
         print(
             f"{len(trainer._train)} examples, {trainer.plan['total_steps']} steps, "
             f"batches of {trainer.plan['batch_size']} x {trainer.length} tokens"

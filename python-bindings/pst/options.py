@@ -59,6 +59,9 @@ class Options:
     mask_alpha1: float = _option(1.0, "factor of AB in the importance")
     mask_alpha2: float = _option(1.0, "factor of the importance's rows R and columns C")
     detach_magnitude: bool = _option(False, "do not let the importance's |W'| pass gradients on (the reference does)")
+    frozen_type: str = _option(
+        "f32", "frozen matrices in memory: f32, or bf16, which takes half of it", choices=("f32", "bf16")
+    )
     dropout: float | None = _option(None, "dropout probability of hidden states and attention (default: the model's)")
 
     recompute: str = _option(

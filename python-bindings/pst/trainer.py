@@ -72,6 +72,7 @@ def compiler_options(options: Options, labels: Labels, length: int, training: bo
         "method": options.method,
         "recompute": options.recompute,
         "products": options.products,
+        "frozen_type": options.frozen_type,
         "cache": options.cache,
     }
     if options.method in ("pst", "lora"):

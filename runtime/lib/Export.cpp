@@ -43,6 +43,7 @@ struct OutputTensor {
   TensorSpec spec;
   const SparseLayer *layer = nullptr;
   const void *data = nullptr;
+  bool narrow = false; ///< `data` is bf16, what is written f32.
   const TensorView *source = nullptr;
 };
 
@@ -61,6 +62,7 @@ bool isFloatingPoint(DType dtype) {
 DType exportedType(const Parameter &parameter) {
   switch (parameter.type.element) {
   case ElementType::f32:
+  case ElementType::bf16: // widened: the file is of f32 throughout
     return DType::F32;
   case ElementType::i32:
     return DType::I32;
@@ -88,6 +90,7 @@ std::vector<OutputTensor> collect(const Model &model) {
     tensor.spec = {parameter.name, exportedType(parameter),
                    parameter.type.shape};
     auto layer = layers.find(parameter.name);
+    tensor.narrow = parameter.type.element == ElementType::bf16;
     if (layer != layers.end())
       tensor.layer = layer->second;
     else
@@ -142,6 +145,10 @@ void writeWeights(Model &model, double sparsity, const fs::path &file) {
     const void *source = tensor.source ? tensor.source->data : tensor.data;
     if (tensor.source && isFloatingPoint(tensor.source->dtype))
       convertToF32(*tensor.source, static_cast<float *>(target));
+    else if (tensor.narrow)
+      convertToF32({tensor.spec.name, DType::BF16, tensor.spec.shape,
+                    static_cast<const std::byte *>(tensor.data), bytes / 2},
+                   static_cast<float *>(target));
     else
       std::memcpy(target, source, bytes);
     forgetPages(target, bytes);

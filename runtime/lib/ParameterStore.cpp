@@ -12,6 +12,7 @@
 #include "pst/Runtime/Philox.h"
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
@@ -28,7 +29,7 @@ static std::vector<DType> sourceTypes(ElementType element) {
   case ElementType::f64:
     return {DType::F64};
   case ElementType::bf16:
-    return {DType::BF16};
+    return {DType::BF16, DType::F32, DType::F16};
   case ElementType::i32:
     return {DType::I32};
   case ElementType::i64:
@@ -98,16 +99,23 @@ const TensorView &ParameterStore::sourceOf(const Parameter &parameter) const {
   return *tensor;
 }
 
-/// Throws if an f32 parameter holds what is no number.
+/// Throws if an f32 or bf16 parameter holds what is no number.
 static void checkFinite(const Parameter &parameter, const void *data,
                         const ModelFiles &files) {
-  if (parameter.type.element != ElementType::f32)
-    return;
-  const float *values = static_cast<const float *>(data);
-  int64_t at = findNonFinite(values, parameter.type.numElements());
+  int64_t at = -1, count = parameter.type.numElements();
+  float value = 0;
+  if (parameter.type.element == ElementType::f32) {
+    const float *values = static_cast<const float *>(data);
+    at = findNonFinite(values, count);
+    value = at < 0 ? 0 : values[at];
+  } else if (parameter.type.element == ElementType::bf16) {
+    const uint16_t *values = static_cast<const uint16_t *>(data);
+    at = findNonFinite(values, count);
+    value = at < 0 ? 0 : std::bit_cast<float>(uint32_t(values[at]) << 16);
+  }
   if (at >= 0)
     throw Error(files.path().string() + ": tensor \"" + parameter.source +
-                "\" holds " + std::to_string(values[at]) + " at " +
+                "\" holds " + std::to_string(value) + " at " +
                 indexText(parameter.type.shape, at) +
                 ": the file is damaged, or its training diverged");
 }
@@ -129,9 +137,14 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
     std::byte *copy = converted.back().get();
     if (inPlace)
       std::memcpy(copy, data, bytes);
+    else if (parameter.type.element == ElementType::bf16)
+      convertToBF16(tensor, reinterpret_cast<uint16_t *>(copy));
     else
       convertToF32(tensor, reinterpret_cast<float *>(copy));
+    if (parameter.type.element == ElementType::bf16 && !inPlace)
+      ++rounded;
     data = copy;
+    forgetPages(tensor.data, tensor.numBytes);
   }
   checkFinite(parameter, data, *modelFiles);
   digestBits += tensorDigest(parameter, data);

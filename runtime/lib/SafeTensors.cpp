@@ -402,8 +402,8 @@ static float halfToFloat(uint16_t half) {
   return std::bit_cast<float>(sign | bits | fraction << 13);
 }
 
-template <typename Source, typename Convert>
-static void convertElements(const TensorView &tensor, float *target,
+template <typename Source, typename Target, typename Convert>
+static void convertElements(const TensorView &tensor, Target *target,
                             Convert convert) {
   for (int64_t i = 0, e = tensor.numElements(); i < e; ++i) {
     Source value; // the file promises no alignment
@@ -436,22 +436,60 @@ void pst::runtime::convertToF32(const TensorView &tensor, float *target) {
   }
 }
 
-int64_t pst::runtime::findNonFinite(const float *values, int64_t count) {
-  constexpr uint32_t exponent = 0x7f800000;
+/// Round to nearest, ties to even: a carry out of the significand is right.
+static uint16_t roundToBF16(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000)
+    return static_cast<uint16_t>(bits >> 16 | 0x40); // NaN, a quiet one
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void pst::runtime::convertToBF16(const TensorView &tensor, uint16_t *target) {
+  switch (tensor.dtype) {
+  case DType::BF16:
+    std::memcpy(target, tensor.data, tensor.numBytes);
+    return;
+  case DType::F32:
+    convertElements<float>(tensor, target, roundToBF16);
+    return;
+  case DType::F16:
+    convertElements<uint16_t>(tensor, target, [](uint16_t bits) {
+      return roundToBF16(halfToFloat(bits));
+    });
+    return;
+  default:
+    throw Error("tensor \"" + tensor.name + "\" is " +
+                describe(tensor.dtype, tensor.shape) +
+                ", where F32, F16 or BF16 is expected");
+  }
+}
+
+/// Index of the first element with all bits of `exponent` set, or -1.
+template <typename Bits, typename T>
+static int64_t findExponent(const T *values, int64_t count, Bits exponent) {
   constexpr int64_t block = 4096;
+  auto isBad = [&](int64_t i) {
+    return (std::bit_cast<Bits>(values[i]) & exponent) == exponent;
+  };
   for (int64_t begin = 0; begin < count; begin += block) {
     int64_t end = std::min(count, begin + block);
     // No early exit inside, so that it is vectorised.
-    uint32_t bad = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      uint32_t bits = std::bit_cast<uint32_t>(values[i]);
-      bad |= static_cast<uint32_t>((bits & exponent) == exponent);
-    }
+    Bits bad = 0;
+    for (int64_t i = begin; i < end; ++i)
+      bad |= static_cast<Bits>(isBad(i));
     if (!bad)
       continue;
     for (int64_t i = begin; i < end; ++i)
-      if ((std::bit_cast<uint32_t>(values[i]) & exponent) == exponent)
+      if (isBad(i))
         return i;
   }
   return -1;
+}
+
+int64_t pst::runtime::findNonFinite(const float *values, int64_t count) {
+  return findExponent<uint32_t>(values, count, 0x7f800000);
+}
+
+int64_t pst::runtime::findNonFinite(const uint16_t *values, int64_t count) {
+  return findExponent<uint16_t>(values, count, 0x7f80);
 }

@@ -129,6 +129,30 @@ def AddOptimizer : Pass<"pst-add-optimizer", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::func::FuncDialect", "::pst::PSTDialect"];
 }
 
+def NarrowFrozen : Pass<"pst-narrow-frozen", "::mlir::ModuleOp"> {
+  let summary = "Keeps frozen matrices in bf16";
+  let description = [{
+    Changes frozen matrices of f32 to bf16, which takes half the memory, where
+    all that reads them can widen them as it reads: tables of embeddings, weights
+    of linear layers, dense factors of virtual weights. The runtime uses them
+    where a file of BF16 maps them, and rounds those of other files to nearest.
+    All arithmetic stays f32. Nothing changes with `type=f32`.
+
+    Before:
+    ```mlir
+    pst.parameter @w frozen init<file "w"> : tensor<4x3xf32>
+    %w = pst.load @w : tensor<4x3xf32>
+    ```
+    After, with `type=bf16`:
+    ```mlir
+    pst.parameter @w frozen init<file "w"> : tensor<4x3xbf16>
+    %w = pst.load @w : tensor<4x3xbf16>
+    ```
+  }];
+  let options = [Option<"type", "type", "std::string", /*default=*/"\"f32\"",
+                        "f32 or bf16">];
+}
+
 def PlanMemory : Pass<"pst-plan-memory", "::mlir::ModuleOp"> {
   let summary = "Gives every buffer its place in one arena";
   let description = [{

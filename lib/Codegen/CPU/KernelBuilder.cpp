@@ -191,11 +191,25 @@ Type KernelBuilder::lanesType(int64_t lanes, Type element) {
 }
 
 Value KernelBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
-  if (lanes == 1)
-    return memref::LoadOp::create(*this, memref, indices);
   Type element = cast<MemRefType>(memref.getType()).getElementType();
-  return vector::LoadOp::create(
-      *this, cast<VectorType>(lanesType(lanes, element)), memref, indices);
+  Value value;
+  if (lanes == 1)
+    value = memref::LoadOp::create(*this, memref, indices);
+  else
+    value = vector::LoadOp::create(
+        *this, cast<VectorType>(lanesType(lanes, element)), memref, indices);
+  return element.isBF16() ? widen(value) : value;
+}
+
+/// bf16 is the upper half of an f32.
+Value KernelBuilder::widen(Value value) {
+  int64_t lanes = lanesOf(value);
+  Type words = lanesType(lanes, getI32Type());
+  value =
+      arith::BitcastOp::create(*this, lanesType(lanes, getI16Type()), value);
+  value = arith::ExtUIOp::create(*this, words, value);
+  value = arith::ShLIOp::create(*this, value, splat(i32(16), lanes));
+  return arith::BitcastOp::create(*this, lanesType(lanes), value);
 }
 
 void KernelBuilder::store(Value value, Value memref, ValueRange indices) {

@@ -93,6 +93,7 @@ public:
   static int64_t lanesOf(Value value);
   /// f32 for one lane, else vector<lanes x f32>.
   mlir::Type lanesType(int64_t lanes, mlir::Type element = {});
+  /// Elements of a bf16 buffer become f32, exactly.
   Value load(Value memref, ValueRange indices, int64_t lanes = 1);
   void store(Value value, Value memref, ValueRange indices);
   /// A scalar in every lane.
@@ -129,6 +130,8 @@ public:
   Value flatten(Value memref);
 
 private:
+  Value widen(Value value);
+
   mlir::ModuleOp module;
 };
 

@@ -83,9 +83,10 @@ void KernelContext::emitParallelTasks(
 
 std::string pst::cpu::shapeName(Value value) {
   std::string name;
-  for (int64_t size : cast<ShapedType>(value.getType()).getShape())
+  auto type = cast<ShapedType>(value.getType());
+  for (int64_t size : type.getShape())
     name += (name.empty() ? "" : "x") + std::to_string(size);
-  return name;
+  return type.getElementType().isBF16() ? name + "_bf16" : name;
 }
 
 std::string pst::cpu::attributeName(const llvm::APFloat &value) {

@@ -83,7 +83,8 @@ private:
   Target target;
 };
 
-/// "2x3" for a tensor of that shape: the part of a kernel's name.
+/// "2x3" for a tensor of that shape, "2x3_bf16" if it is narrow: the part of a
+/// kernel's name.
 std::string shapeName(mlir::Value value);
 /// A floating-point attribute in a kernel's name: its bits in hexadecimal,
 /// for different values must give different names.

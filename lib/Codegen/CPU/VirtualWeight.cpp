@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "VirtualWeight.h"
+#include "KernelContext.h"
 
 using namespace mlir;
 using namespace pst;
@@ -41,7 +42,8 @@ VirtualWeight::evaluateRows(KernelBuilder &b, Value row, int64_t count,
       return memref::ReinterpretCastOp::create(
           b,
           MemRefType::get(
-              {count * rowSize}, b.getF32Type(),
+              {count * rowSize},
+              cast<MemRefType>(factor.getType()).getElementType(),
               StridedLayoutAttr::get(b.getContext(), ShapedType::kDynamic, 1)),
           factor, /*offset=*/OpFoldResult(b.muli(row, rowSize)),
           ArrayRef<OpFoldResult>{b.getIndexAttr(count * rowSize)},
@@ -137,11 +139,8 @@ SmallVector<Value> VirtualWeight::maskedWeights(KernelBuilder &b, Value row,
 }
 
 std::string pst::cpu::criterionName(CriterionOp criterion, ValueRange factors) {
-  auto weight =
-      cast<ShapedType>(factors[denseTensor(criterion)].getType()).getShape();
   std::string name = criterion.getSymName().str() + "_" +
-                     std::to_string(weight[0]) + "x" +
-                     std::to_string(weight[1]);
+                     shapeName(factors[denseTensor(criterion)]);
   for (unsigned i = 0; i < criterion.getNumFactors(); ++i)
     if (criterion.getKind(i) == FactorKind::LowRank) {
       auto left =

@@ -275,10 +275,13 @@ LogicalResult pst::verifyFactors(Operation *op, CriterionOp criterion,
              << expected << ", as the " << rows << "x" << columns
              << " weight has, but got " << found;
     };
-    if (!type.getElementType().isF32())
+    bool mayBeNarrow = kind == FactorKind::Dense; // and is only read
+    if (!type.getElementType().isF32() &&
+        !(mayBeNarrow && type.getElementType().isBF16()))
       return op->emitOpError("factor #")
              << i << " (" << stringifyFactorKind(kind)
-             << ") must have elements of type f32, but got " << type;
+             << ") must have elements of type f32"
+             << (mayBeNarrow ? " or bf16" : "") << ", but got " << type;
     auto is = [](RankedTensorType type, ArrayRef<int64_t> shape) {
       return type.getShape() == shape;
     };
@@ -422,6 +425,10 @@ LogicalResult LowRankAccumulateOp::verify() {
         (i && tensor <= wrt[i - 1]))
       return emitOpError("'wrt' must ascend within the ")
              << getFactors().size() << " factor tensors";
+    auto type = cast<RankedTensorType>(getFactors()[tensor].getType());
+    if (!type.getElementType().isF32()) // (C5)
+      return emitOpError("has no gradient of factor tensor #")
+             << tensor << ", which is only read, as " << type;
     if (getGradients()[i].getType() != getFactors()[tensor].getType())
       return emitOpError("result #")
              << i << " must have type " << getFactors()[tensor].getType()

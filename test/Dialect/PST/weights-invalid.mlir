@@ -105,7 +105,7 @@ pst.criterion @dense(%w: dense) {
 }
 
 func.func @masked_matmul_c1_element(%x: tensor<5x3xf32>, %w: tensor<4x3xi32>) {
-  // expected-error@+1 {{'pst.masked_matmul' op factor #0 (dense) must have elements of type f32, but got 'tensor<4x3xi32>'}}
+  // expected-error@+1 {{'pst.masked_matmul' op factor #0 (dense) must have elements of type f32 or bf16, but got 'tensor<4x3xi32>'}}
   %y = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xi32>) -> tensor<5x4xf32>
   return
 }
@@ -440,3 +440,15 @@ func.func @masked_weight_c3(%w: tensor<4x3xf32>, %tau: tensor<f32>, %cut: tensor
   return
 }
 
+// -----
+
+pst.criterion @lora(%w: dense, %uv: lowrank) {
+  %v = arith.addf %w, %uv : f32
+  pst.yield weight %v
+}
+// (C5)
+func.func @f(%dy: tensor<5x4xf32>, %x: tensor<5x3xf32>, %w: tensor<4x3xbf16>, %u: tensor<4x2xf32>, %v: tensor<2x3xf32>) -> tensor<4x3xbf16> {
+  // expected-error@+1 {{'pst.lowrank_accumulate' op has no gradient of factor tensor #0, which is only read, as 'tensor<4x3xbf16>'}}
+  %dw = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [0] : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xbf16>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xbf16>
+  return %dw : tensor<4x3xbf16>
+}

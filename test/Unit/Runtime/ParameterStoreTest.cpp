@@ -132,6 +132,55 @@ TEST_F(ParameterStoreTest, ConvertsHalfPrecisionFiles) {
   EXPECT_EQ(std::vector<float>(weight, weight + kElements), expected);
 }
 
+TEST_F(ParameterStoreTest, KeepsFrozenWeightsInBrainFloat) {
+  Manifest manifest = makeManifest();
+  for (Parameter &parameter : manifest.parameters)
+    if (parameter.name == "tiny.dense.weight")
+      parameter.type.element = ElementType::bf16;
+  std::map<std::string, EntryFunction> functions;
+  for (auto &[name, entry] : manifest.entryPoints) {
+    functions[name] = [](void *const *) {};
+    for (Argument &argument : entry.arguments)
+      if (argument.name == "tiny.dense.weight" &&
+          argument.kind == Argument::Kind::parameter)
+        argument.type.element = ElementType::bf16;
+  }
+  auto program = Program::create(manifest, functions);
+  Tensors tensors(directory.path());
+  auto &[spec, bytes] = tensors.all.at("dense.weight");
+  std::vector<uint16_t> expected(kElements);
+  convertToBF16({"w", spec.dtype, spec.shape, bytes.data(),
+                 static_cast<int64_t>(bytes.size())},
+                expected.data());
+  auto check = [&](const ParameterStore &store) {
+    const uint16_t *weight =
+        static_cast<const uint16_t *>(store.data("tiny.dense.weight"));
+    EXPECT_EQ(std::vector<uint16_t>(weight, weight + kElements), expected);
+  };
+  { // a file of F32 is rounded
+    ParameterStore store = make(program);
+    check(store);
+    EXPECT_EQ(store.numRounded(), 1);
+  }
+  // one of BF16 is used in place
+  spec.dtype = DType::BF16;
+  const std::byte *narrow =
+      reinterpret_cast<const std::byte *>(expected.data());
+  bytes.assign(narrow, narrow + 2 * kElements);
+  tensors.write(directory.path());
+  {
+    ParameterStore store = make(program);
+    check(store);
+    EXPECT_EQ(store.numRounded(), 0);
+    EXPECT_EQ(store.data("tiny.dense.weight"),
+              store.files()->find("dense.weight")->data);
+  }
+  bytes[1] = std::byte(0x7f);
+  bytes[0] = std::byte(0x80);
+  tensors.write(directory.path());
+  EXPECT_ERROR(make(program), "holds inf at [0, 0]");
+}
+
 TEST_F(ParameterStoreTest, RefusesFilesThatDoNotFit) {
   Tensors good(directory.path());
   Tensors bad = good;

@@ -358,6 +358,47 @@ TEST(SafeTensors, ConvertsOtherFloats) {
   EXPECT_ERROR(convertToF32(integers, values), "where floating-point numbers");
 }
 
+static float fromBits(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+TEST(SafeTensors, RoundsToBrainFloat) {
+  // Bits of an f32, and of the nearest bf16: below, at and above the middle of
+  // an even and of an odd one, a carry into the exponent, the largest finite, a
+  // subnormal, -0.
+  std::vector<std::pair<uint32_t, uint16_t>> cases{
+      {0x3f800000, 0x3f80}, {0x3f807fff, 0x3f80}, {0x3f808000, 0x3f80},
+      {0x3f808001, 0x3f81}, {0x3f817fff, 0x3f81}, {0x3f818000, 0x3f82},
+      {0xbfffffff, 0xc000}, {0x7f7fffff, 0x7f80}, {0x00018000, 0x0002},
+      {0x80000000, 0x8000}, {0xff800000, 0xff80}};
+  std::vector<float> values;
+  for (auto [bits, expected] : cases)
+    values.push_back(fromBits(bits));
+  values.push_back(fromBits(0x7f800001)); // NaN in the lower half only
+  int64_t count = static_cast<int64_t>(values.size());
+  TensorView view{"f",
+                  DType::F32,
+                  {count},
+                  reinterpret_cast<const std::byte *>(values.data()),
+                  4 * count};
+  std::vector<uint16_t> rounded(count);
+  convertToBF16(view, rounded.data());
+  for (size_t i = 0; i < cases.size(); ++i)
+    EXPECT_EQ(rounded[i], cases[i].second) << std::hex << cases[i].first;
+  EXPECT_TRUE(std::isnan(fromBits(uint32_t(rounded.back()) << 16)));
+
+  uint16_t half[2] = {0x3c01, 0xc000}; // 1 + 2^-10, which bf16 lacks; -2
+  TensorView halves{
+      "h", DType::F16, {2}, reinterpret_cast<std::byte *>(half), 4};
+  convertToBF16(halves, rounded.data());
+  EXPECT_EQ(rounded[0], 0x3f80);
+  EXPECT_EQ(rounded[1], 0xc000);
+  TensorView wide{"d", DType::F64, {1}, halves.data, 8};
+  EXPECT_ERROR(convertToBF16(wide, rounded.data()), "F32, F16 or BF16");
+}
+
 TEST(SafeTensors, FindsWhatIsNoNumber) {
   float infinity = std::numeric_limits<float>::infinity();
   for (int64_t count : {1, 5, 4096, 4097, 10000})
@@ -369,4 +410,10 @@ TEST(SafeTensors, FindsWhatIsNoNumber) {
         EXPECT_EQ(findNonFinite(values.data(), count), at);
       }
     }
+  for (uint16_t bad : {0x7f80, 0xff80, 0x7fc0}) {
+    std::vector<uint16_t> values(4097, 0xff7f); // the largest, negative
+    EXPECT_EQ(findNonFinite(values.data(), 4097), -1);
+    values[4096] = bad;
+    EXPECT_EQ(findNonFinite(values.data(), 4097), 4096);
+  }
 }

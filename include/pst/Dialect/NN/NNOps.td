@@ -16,6 +16,8 @@ include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def NN_Matrix : PST_TensorOfRank<[F32], 2>;
+// A weight that is only read; bf16 is widened as it is read.
+def NN_Weight : PST_TensorOfRank<[F32, BF16], 2>;
 def NN_Vector : PST_TensorOfRank<[F32], 1>;
 def NN_Scalar : PST_ScalarTensor<F32, "getF32Type()">;
 def NN_Indices : PST_TensorOfRank<[I32], 2>;
@@ -47,7 +49,7 @@ def NN_EmbeddingOp : NN_DifferentiableOp<"embedding"> {
     %e = nn.embedding %indices, %table : tensor<1x2xi32>, tensor<3x1xf32> -> tensor<2x1xf32>
     ```
   }];
-  let arguments = (ins NN_Indices:$indices, NN_Matrix:$table);
+  let arguments = (ins NN_Indices:$indices, NN_Weight:$table);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
     $indices `,` $table attr-dict `:` type($indices) `,` type($table) `->` type($result)
@@ -93,7 +95,7 @@ def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
     %y = nn.add_positions %x, %table length 2 : tensor<4x1xf32>, tensor<3x1xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Matrix:$table, I64Attr:$length);
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$table, I64Attr:$length);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
     $input `,` $table `length` $length attr-dict `:` type($input) `,` type($table)
@@ -141,7 +143,7 @@ def NN_LinearOp : NN_DifferentiableOp<"linear"> {
     %y = nn.linear %x, %w bias(%b : tensor<1xf32>) : tensor<1x2xf32>, tensor<1x2xf32> -> tensor<1x1xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Matrix:$weight,
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight,
                        Optional<NN_Vector>:$bias);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
@@ -164,7 +166,7 @@ def NN_MatmulOp : NN_Op<"matmul"> {
     %g = nn.matmul %dy, %x {transpose_lhs} : tensor<5x4xf32>, tensor<5x3xf32> -> tensor<4x3xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$lhs, NN_Matrix:$rhs,
+  let arguments = (ins NN_Matrix:$lhs, NN_Weight:$rhs,
                        UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{

@@ -277,6 +277,9 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     An addend (of the result's type) is added to the product, and an activation
     applied to the sum: `-pst-fuse-epilogues` brings them in.
 
+    The elements of a dense factor may be bf16; they are widened as they are
+    read.
+
     `as` says how a kernel comes by M * W' (`-pst-choose-products` sets it):
     `packed` evaluates the criterion while it packs a dense product's blocks;
     `compressed` stores the elements that are not zero, and multiplies sparse by
@@ -348,6 +351,7 @@ def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
     - (C3) A threshold, with its cut, is given exactly if the criterion yields
       a score.
     - (C4) `wrt` is ascending, within the factors; results have their types.
+    - (C5) A factor of bf16, which is only read, has no gradient.
 
     Example:
     ```mlir

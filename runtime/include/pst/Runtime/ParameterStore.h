@@ -21,9 +21,11 @@ public:
   /// values depend on `seed` and the parameter's name. `files` may be null if
   /// no parameter comes from a file; else the store keeps it alive.
   ///
-  /// F32 tensors of the file are used in place; F16, BF16 and F64 are copied
-  /// as f32. Throws Error if a tensor is missing, has another shape or type,
-  /// or an f32 one holds a NaN or an infinity (tensor and index are named).
+  /// Tensors of the parameter's own type are used in place. For an f32
+  /// parameter F16, BF16 and F64 are copied as f32; for a bf16 one F32 and F16
+  /// are rounded to nearest. Throws Error if a tensor is missing, has another
+  /// shape or type, or a floating-point one holds a NaN or an infinity (tensor
+  /// and index are named).
   ParameterStore(std::shared_ptr<const Program> program,
                  std::shared_ptr<const ModelFiles> files, uint64_t seed);
   ~ParameterStore();
@@ -46,6 +48,10 @@ public:
   /// "gradient", "moment1", "moment2", "state").
   void *data(const Parameter &parameter, std::string_view space) const;
 
+  /// Frozen tensors that are bf16 in memory, and wider in their file: rounded
+  /// to nearest.
+  int64_t numRounded() const { return rounded; }
+
   /// Digest of everything that was taken from the model files: two stores of
   /// equal digest started from the same pretrained weights.
   const std::string &modelDigest() const { return digest; }
@@ -64,6 +70,7 @@ private:
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;
   std::vector<std::unique_ptr<std::byte[]>> converted;
+  int64_t rounded = 0;
   uint64_t digestBits = 0;
   std::string digest;
 };

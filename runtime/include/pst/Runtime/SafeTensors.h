@@ -115,8 +115,14 @@ private:
 /// other element types.
 void convertToF32(const TensorView &tensor, float *target);
 
+/// Converts a tensor of elements F32, F16 or BF16 to bf16, round to nearest,
+/// ties to even; NaN stays NaN. Throws Error for other element types.
+void convertToBF16(const TensorView &tensor, uint16_t *target);
+
 /// Index of the first element of `values` that is NaN or infinite, or -1.
 int64_t findNonFinite(const float *values, int64_t count);
+/// The same for the bits of bf16.
+int64_t findNonFinite(const uint16_t *values, int64_t count);
 
 } // namespace pst::runtime
 

@@ -1,0 +1,144 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Frozen weights in bf16: the bits of a model whose matrices were rounded before."""
+
+import json
+
+import numpy as np
+import pst
+import pytest
+import torch
+from conftest import CONFIG, bert_tensors, write_model
+from nn_reference import cpus
+from pst import CompileError, _pst, tensorfile
+
+BATCH, LENGTH = 3, 7
+PST = {"training": True, "batch_size": BATCH, "sequence_length": LENGTH, "num_labels": 2, "dropout": 0.1}
+
+
+def rounded(array):
+    return torch.from_numpy(array).to(torch.bfloat16).float().numpy()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model, and the same with its matrices rounded to bf16."""
+    folder = tmp_path_factory.mktemp("models")
+    tensors = bert_tensors(CONFIG, seed=4)
+    narrow = {name: rounded(value) if value.ndim == 2 else value for name, value in tensors.items()}
+    assert any((narrow[name] != tensors[name]).any() for name in tensors)
+    return write_model(folder / "wide", CONFIG, tensors), write_model(folder / "narrow", CONFIG, narrow)
+
+
+def batch(rng):
+    return {
+        "input_ids": rng.integers(5, CONFIG["vocab_size"], (BATCH, LENGTH)).astype(np.int32),
+        "attention_mask": np.ones((BATCH, LENGTH), np.int32),
+        "token_type_ids": np.zeros((BATCH, LENGTH), np.int32),
+        "labels": rng.integers(0, 2, BATCH).astype(np.int32),
+    }
+
+
+def write_bf16(directory, source):
+    """A copy of a model whose file is of BF16 throughout."""
+    directory.mkdir()
+    for file in source.iterdir():
+        if file.name != "model.safetensors":
+            (directory / file.name).write_bytes(file.read_bytes())
+    file = tensorfile.TensorFile(source / "model.safetensors")
+    header, data = {}, b""
+    for name in file.names():
+        values = torch.from_numpy(np.array(file.read(name))).to(torch.bfloat16).view(torch.int16).numpy().tobytes()
+        header[name] = {"dtype": "BF16", "shape": file.shape(name), "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (directory / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return directory
+
+
+def same(found, expected):
+    assert found[0] == expected[0] and len(set(found[0])) == 3
+    for mine, reference in zip(found[1:3], expected[1:3]):
+        assert mine.keys() == reference.keys()
+        for name, values in reference.items():
+            np.testing.assert_array_equal(mine[name], values, err_msg=name)
+
+
+def train(directory, output, **options):
+    """Three steps at half the weights pruned; losses, trained parameters, and the exported tensors."""
+    program = _pst.compile_model(str(directory), {**PST, **options})
+    model = _pst.Model(program, str(directory), 5)
+    data = _pst.Dataset.of(batch(np.random.default_rng(2)))
+    losses = []
+    for step in range(3):
+        model.select(0.5)
+        losses.append(model.forward_backward(data, list(range(BATCH)), 1 / BATCH, step))
+        model.apply(1e-2, step + 1)
+    names = [p["name"] for p in json.loads(model.manifest)["parameters"] if p["role"] == "trainable"]
+    parameters = {name: np.array(model.parameter(name)) for name in names}
+    _pst.export_model(model, 0.5, str(output), False, "{}")
+    file = tensorfile.TensorFile(output / "model.safetensors")
+    return losses, parameters, {name: file.read(name) for name in file.names()}, model
+
+
+@pytest.mark.parametrize("cpu", cpus())
+@pytest.mark.parametrize("products", ["packed", "buffer", "compressed"])
+def test_the_bits_of_a_model_rounded_before(models, tmp_path, products, cpu):
+    wide, narrow = models
+    expected = train(narrow, tmp_path / "expected", products=products, cpu=cpu)
+    found = train(wide, tmp_path / "found", products=products, cpu=cpu, frozen_type="bf16")
+    same(found, expected)
+    assert found[3].num_rounded > 0 and expected[3].num_rounded == 0
+
+
+def test_a_file_of_bf16_is_used_as_it_is(models, tmp_path):
+    directory = write_bf16(tmp_path / "model", models[0])
+    expected = train(directory, tmp_path / "expected")
+    found = train(directory, tmp_path / "found", frozen_type="bf16")
+    same(found, expected)
+    assert found[3].num_rounded == 0
+
+
+@pytest.mark.parametrize("method", ["lora", "dense", "mvp"])
+def test_other_methods(models, tmp_path, method):
+    wide, narrow = models
+    frozen = method == "lora"  # the others train the layers' weights, and start from what the file has
+    program = _pst.compile_model(str(wide), {**PST, "method": method, "frozen_type": "bf16"})
+    types = {p["name"]: p["type"] for p in json.loads(program.manifest)["parameters"]}
+    assert types["bert.encoder.layer.0.output.dense.weight"].startswith("bf16" if frozen else "f32")
+    if frozen:
+        losses = []
+        for directory, kind in ((narrow, "f32"), (wide, "bf16")):
+            program = _pst.compile_model(str(directory), {**PST, "method": method, "frozen_type": kind})
+            model = _pst.Model(program, str(directory), 5)
+            losses.append(model.forward_backward(_pst.Dataset.of(batch(np.random.default_rng(3))), [0, 1, 2], 1 / 3, 1))
+        assert losses[0] == losses[1]
+
+
+def test_evaluation(models):
+    wide, narrow = models
+    inputs = {name: value for name, value in batch(np.random.default_rng(6)).items() if name != "labels"}
+    shape = {"batch_size": BATCH, "sequence_length": LENGTH}
+    expected = pst.compile(narrow, **shape)(**inputs)
+    np.testing.assert_array_equal(pst.compile(wide, frozen_type="bf16", **shape)(**inputs), expected)
+    assert (pst.compile(wide, **shape)(**inputs) != expected).any()
+
+
+def test_the_plan_has_half_of_the_matrices(models):
+    plans = [
+        json.loads(_pst.compile_model(str(models[0]), {**PST, "frozen_type": kind}).manifest) for kind in ("f32", "bf16")
+    ]
+    matrices = sum(
+        np.prod([int(size) for size in p["type"][len("bf16[") : -1].split(",")]) * 2
+        for p in plans[1]["parameters"]
+        if p["type"].startswith("bf16")
+    )
+    assert matrices > 0
+    assert plans[0]["memory"]["frozen"] - plans[1]["memory"]["frozen"] == matrices
+    assert all(p["type"].startswith("f32") or p["role"] == "frozen" for p in plans[1]["parameters"] if "pst_" not in p["name"])
+
+
+def test_an_unknown_type_is_refused(models):
+    with pytest.raises(CompileError, match="frozen weights cannot be 'f16': f32 and bf16 are known"):
+        _pst.compile_model(str(models[0]), {**PST, "frozen_type": "f16"})
