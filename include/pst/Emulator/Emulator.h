@@ -20,6 +20,7 @@
 #ifndef PST_EMULATOR_EMULATOR_H
 #define PST_EMULATOR_EMULATOR_H
 
+#include <cstdint>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -29,6 +30,23 @@ namespace pst {
 /// What emulated code calls: names and addresses.
 std::vector<std::pair<std::string_view, void *>> emulatorSymbols();
 
+namespace emulator {
+
+/// What a tensor map of a matrix says (cuTensorMapEncodeTiled); 8 words that
+/// emulated launches fill in. The first of two numbers is the inner
+/// dimension's, in elements; what lies outside is read as zeros.
+struct TensorMap {
+  const void *base;
+  int64_t size[2];
+  int64_t strideBytes;
+  int64_t box[2];
+  int64_t elementBytes;
+  int64_t swizzle; ///< as in nvgpu's types
+
+  static constexpr int64_t kSwizzle128 = 3;
+};
+
+} // namespace emulator
 } // namespace pst
 
 #endif // PST_EMULATOR_EMULATOR_H

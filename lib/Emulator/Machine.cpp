@@ -1,0 +1,169 @@
+//===- Machine.cpp - The threads of an emulated block ---------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Machine.h"
+
+#include <cstdio>
+#include <cstring>
+
+using namespace pst::emulator;
+
+static constexpr size_t kStackBytes = size_t(1) << 17;
+/// A block's shared memory does not begin at address 0: the system has some.
+static constexpr int64_t kFirstShared = 1024;
+/// What a block may have (sm_90).
+static constexpr int64_t kMostShared = 227 * 1024;
+
+void pst::emulator::fail(const std::string &message) {
+  std::fprintf(stderr, "GPU emulator: %s\n", message.c_str());
+  std::abort();
+}
+
+Machine::Machine()
+    : window(
+          static_cast<char *>(std::aligned_alloc(kSharedWindow, kSharedWindow)),
+          &std::free),
+      shared(window.get() + kFirstShared), async(*this) {}
+
+Machine &Machine::get() {
+  static thread_local Machine machine;
+  return machine;
+}
+
+void Machine::launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
+                     int64_t threads, int64_t sharedBytes) {
+  if (threads % kWarp != 0 || threads <= 0 || threads > 1024)
+    fail("a block must have 32, 64, ... or 1024 threads");
+  if (sharedBytes > kMostShared)
+    fail("a block asks for " + std::to_string(sharedBytes) +
+         " bytes of shared memory; there are " + std::to_string(kMostShared));
+  this->kernel = kernel;
+  this->arguments = arguments;
+  backwards = launches[kernel]++ % 2 != 0;
+  for (int64_t i = 0; i < blocks; ++i) {
+    block = backwards ? blocks - 1 - i : i;
+    std::memset(shared, 0xff, sharedBytes);
+    async.start(shared, sharedBytes, threads, /*eager=*/backwards);
+    runBlock(threads);
+    async.finish();
+  }
+}
+
+void Machine::barrier() {
+  meet(wholeBlock, numThreads, "the barrier of the block");
+}
+
+uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
+  Warp &warp = warps[running / kWarp];
+  warp.values[running % kWarp] = value;
+  meet(warp.meeting, kWarp, "a shuffle");
+  uint64_t result = warp.values[(running % kWarp) ^ (mask % kWarp)];
+  meet(warp.meeting, kWarp, "a shuffle");
+  return result;
+}
+
+void Machine::runBlock(int64_t count) {
+  numThreads = count;
+  while (int64_t(threads.size()) < count) {
+    threads.push_back(std::make_unique<Thread>());
+    threads.back()->stack.reset(new char[kStackBytes]);
+  }
+  warps.assign(count / kWarp, Warp());
+  wholeBlock = Meeting();
+  for (int64_t i = 0; i < count; ++i)
+    threads[i]->done = false;
+  alive = count;
+  while (alive) {
+    uint64_t before = progress;
+    for (int64_t i = 0; i < count; ++i) {
+      running = backwards ? count - 1 - i : i;
+      if (!threads[running]->done)
+        resume(*threads[running]);
+    }
+    if (alive && progress == before && !async.deliver())
+      failWaiting();
+  }
+}
+
+void Machine::failWaiting() {
+  std::string message =
+      "all threads of a block wait, and nothing will wake them:";
+  for (int64_t first = 0; first < numThreads;) {
+    auto state = [&](int64_t i) {
+      return threads[i]->done ? " have ended"
+                              : " wait for " + (*threads[i]->waiting)();
+    };
+    std::string common = state(first);
+    int64_t end = first + 1;
+    while (end < numThreads && state(end) == common)
+      ++end;
+    message += "\n  threads " + std::to_string(first) + " to " +
+               std::to_string(end - 1) + common;
+    first = end;
+  }
+  fail(message);
+}
+
+void Machine::resume(Thread &thread) {
+  if (_setjmp(scheduler))
+    return;
+  if (thread.started)
+    _longjmp(thread.resume, 1);
+  thread.started = true;
+  getcontext(&thread.start);
+  thread.start.uc_stack.ss_sp = thread.stack.get();
+  thread.start.uc_stack.ss_size = kStackBytes;
+  thread.start.uc_link = nullptr;
+  makecontext(&thread.start, &Machine::threadMain, 0);
+  setcontext(&thread.start);
+}
+
+/// Lives as long as the machine: runs one thread of the GPU after another.
+void Machine::threadMain() {
+  Machine &machine = get();
+  int64_t self = machine.running;
+  for (;;) {
+    machine.kernel(machine.arguments, machine.block, self, machine.shared);
+    machine.threads[self]->done = true;
+    --machine.alive;
+    ++machine.progress;
+    machine.yield(self);
+  }
+}
+
+void Machine::yield(int64_t self) {
+  if (!_setjmp(threads[self]->resume))
+    _longjmp(scheduler, 1);
+}
+
+void Machine::waitUntil(const std::function<bool()> &condition,
+                        const std::function<std::string()> &what) {
+  int64_t self = running;
+  threads[self]->waiting = &what;
+  while (!condition())
+    yield(self);
+  threads[self]->waiting = nullptr;
+  ++progress;
+}
+
+/// The last of `count` threads to come sets all of them free.
+void Machine::meet(Meeting &meeting, int64_t count, const char *what) {
+  ++progress;
+  if (++meeting.arrived == count) {
+    meeting.arrived = 0;
+    ++meeting.phase;
+    return;
+  }
+  uint64_t own = meeting.phase;
+  waitUntil(
+      [&] {
+        // Other threads' code changes it, in what looks like this call.
+        const volatile uint64_t &current = meeting.phase;
+        return current != own;
+      },
+      [&] { return what + std::string(", which others do not reach"); });
+}

@@ -1,0 +1,102 @@
+//===- Machine.h - The threads of an emulated block -------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_EMULATOR_MACHINE_H
+#define PST_LIB_EMULATOR_MACHINE_H
+
+#include "AsyncUnits.h"
+
+#include <csetjmp>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <ucontext.h>
+#include <vector>
+
+namespace pst::emulator {
+
+inline constexpr int64_t kWarp = 32;
+
+/// The function of one thread, as -pst-emulate-launches makes it.
+using Kernel = void (*)(const int64_t *arguments, int64_t block, int64_t thread,
+                        void *shared);
+
+/// Ends the program: what a GPU would do is not known, or not defined.
+[[noreturn]] void fail(const std::string &message);
+
+/// A thread of the GPU: a stack, and where on it to go on.
+struct Thread {
+  std::unique_ptr<char[]> stack;
+  ucontext_t start;
+  std::jmp_buf resume;
+  bool started = false, done = true;
+  /// Says what it waits for; null if it runs.
+  const std::function<std::string()> *waiting = nullptr;
+};
+
+/// Runs one block at a time.
+class Machine {
+public:
+  static Machine &get();
+
+  void launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
+              int64_t threads, int64_t sharedBytes);
+
+  /// Waits until all threads of the block are here.
+  void barrier();
+  uint64_t shuffleXor(uint64_t value, uint32_t mask);
+
+  /// The other threads run until the condition holds, which they, or the
+  /// asynchronous units, bring about.
+  void waitUntil(const std::function<bool()> &condition,
+                 const std::function<std::string()> &what);
+
+  /// The thread that runs, in its block.
+  int64_t thread() const { return running; }
+  AsyncUnits &units() { return async; }
+
+private:
+  /// Threads of which each waits for the last to come.
+  struct Meeting {
+    int64_t arrived = 0;
+    uint64_t phase = 0;
+  };
+  struct Warp {
+    uint64_t values[kWarp];
+    Meeting meeting;
+  };
+
+  Machine();
+  void runBlock(int64_t count);
+  void resume(Thread &thread);
+  void yield(int64_t self);
+  void meet(Meeting &meeting, int64_t count, const char *what);
+  [[noreturn]] void failWaiting();
+  static void threadMain();
+
+  Kernel kernel;
+  const int64_t *arguments;
+  int64_t block, numThreads, alive, running;
+  bool backwards;
+  Meeting wholeBlock;
+  uint64_t progress = 0;
+  std::vector<std::unique_ptr<Thread>> threads;
+  std::vector<Warp> warps;
+  std::jmp_buf scheduler;
+  std::map<Kernel, int64_t> launches;
+  /// The window of shared addresses; what the kernel has of it.
+  std::unique_ptr<char, decltype(&std::free)> window;
+  char *shared;
+  AsyncUnits async;
+};
+
+} // namespace pst::emulator
+
+#endif // PST_LIB_EMULATOR_MACHINE_H
