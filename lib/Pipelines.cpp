@@ -190,7 +190,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   case Stage::Kernels: {
     if (options.target != "cpu") {
       passes.addPass(createFuseEpilogues());
-      passes.addPass(createEmitGPUKernels());
+      passes.addPass(createEmitGPUKernels({options.gpuArch}));
       break;
     }
     passes.addPass(createChooseProducts({options.products}));

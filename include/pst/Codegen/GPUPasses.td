@@ -34,9 +34,14 @@ def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
     %y = pst.launch @relu_2x3 ins(%x : tensor<2x3xf32>) outs(%e : tensor<2x3xf32>) -> tensor<2x3xf32>
     ```
   }];
+  let options = [
+    Option<"arch", "arch", "std::string", "\"sm_90a\"",
+           "The GPUs that the kernels are for: sm_80 and newer, or sm_90a alone">
+  ];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
-    "::mlir::gpu::GPUDialect", "::mlir::math::MathDialect",
+    "::mlir::gpu::GPUDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
     "::mlir::tensor::TensorDialect", "::mlir::vector::VectorDialect",
     "::pst::PSTDialect"

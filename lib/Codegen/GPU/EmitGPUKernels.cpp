@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelContext.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
@@ -22,8 +23,10 @@ using namespace pst;
 
 namespace {
 struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
+  using EmitGPUKernelsBase::EmitGPUKernelsBase;
+
   void runOnOperation() override {
-    cuda::KernelContext context(getOperation());
+    cuda::KernelContext context(getOperation(), arch);
     RewritePatternSet patterns(&getContext());
     cuda::populateActivationKernels(patterns, context);
     cuda::populateAdamWKernels(patterns, context);

@@ -152,6 +152,9 @@ LogicalResult EmulateLaunches::convert(gpu::GPUFuncOp kernel) {
   entry->getOperations().splice(entry->end(), body.getOperations());
   AttrTypeReplacer replacer;
   replacer.addReplacement([](MemRefType type) { return plain(type); });
+  replacer.addReplacement([](LLVM::LLVMPointerType type) {
+    return LLVM::LLVMPointerType::get(type.getContext());
+  });
   replacer.recursivelyReplaceElementsIn(function, /*replaceAttrs=*/false,
                                         /*replaceLocs=*/false,
                                         /*replaceTypes=*/true);

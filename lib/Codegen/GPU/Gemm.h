@@ -1,9 +1,14 @@
-//===- Gemm.h - Tiles of matrix products ------------------------*- C++ -*-===//
+//===- Gemm.h - Products of matrices, tile by tile --------------*- C++ -*-===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+
+// A product is planned (`chooseGemm`: which instructions, which tiles), then
+// launched (`launchTiles`): a kernel computes C tile by tile, and what happens
+// to a tile is written once, over the `GemmTile` that each way of multiplying
+// hands out.
 
 #ifndef PST_LIB_CODEGEN_GPU_GEMM_H
 #define PST_LIB_CODEGEN_GPU_GEMM_H
@@ -14,58 +19,96 @@
 
 namespace pst::cuda {
 
-/// C = op(A) op(B): C is m x n, op(A) is m x k and op(B) k x n.
-struct GemmShape {
-  int64_t m, n, k;
-  /// Rows and columns of the tile of C that a block computes: 64 or 128.
-  int64_t tile = 64;
-
-  /// The shape with the tile that suits it.
-  static GemmShape of(int64_t m, int64_t n, int64_t k);
-
-  int64_t tilesOfM() const { return (m + tile - 1) / tile; }
-  int64_t tilesOfN() const { return (n + tile - 1) / tile; }
-  int64_t blocks() const { return tilesOfM() * tilesOfN(); }
-  static constexpr int64_t kThreads = 256;
-};
-
-/// A matrix in f32, and whether op transposes it.
+/// A matrix (a tensor or a buffer), and whether op transposes it.
 struct GemmOperand {
-  Value buffer;
+  Value matrix;
   bool transposed = false;
 };
 
-/// The tile of C that a block computes, in f32: each thread has a part of it
-/// in registers, every element summed by fused multiply-adds in ascending k.
+/// C = op(A) op(B): C is m x n, op(A) is m x k and op(B) k x n.
+struct GemmShape {
+  int64_t m, n, k;
+  bool leftTransposed, rightTransposed;
+  mlir::Type leftType, rightType; ///< Of the operands' elements.
+
+  static GemmShape of(GemmOperand left, GemmOperand right);
+};
+
+/// The ways of multiplying; all sum in f32, in an order that the shape fixes.
+enum class GemmMethod {
+  FMA, ///< Fused multiply-adds, in ascending k: any type, on any GPU.
+};
+
+/// How a product is computed.
+struct GemmPlan : GemmShape {
+  GemmMethod method;
+  int64_t tileM, tileN; ///< Rows and columns of the tiles of C.
+  int64_t threads;      ///< Of a block.
+
+  int64_t tilesOfM() const { return (m + tileM - 1) / tileM; }
+  int64_t tilesOfN() const { return (n + tileN - 1) / tileN; }
+  int64_t tiles() const { return tilesOfM() * tilesOfN(); }
+};
+
+/// The plan for a product on the context's architecture, with tiles of at most
+/// `maxTile` rows and columns, for kernels that need room beside them.
+GemmPlan chooseGemm(const KernelContext &context, const GemmShape &shape,
+                    int64_t maxTile = 128);
+
+/// A tile of C, in f32, in the registers of the threads that computed it.
+/// Each thread has some of its elements, in groups of adjacent columns.
 class GemmTile {
 public:
-  /// Emits the product; the grid has `shape.blocks()` blocks.
-  GemmTile(ThreadBuilder &b, const GemmShape &shape, GemmOperand left,
-           GemmOperand right);
+  virtual ~GemmTile();
 
   /// The tile's place among the tiles of rows and of columns, and its first
   /// row and column of C.
   Value tileOfM, tileOfN, row, column;
 
-  /// body(i, j, value) for each of the thread's elements, at (row + i,
-  /// column + j); some lie outside of C where the tile does.
+  /// Columns of a group; groups begin at multiples of it.
+  virtual int64_t groupSize() const = 0;
+
+  /// body(i, j, values) for each of the thread's groups: the elements at (row +
+  /// i, column + j), (row + i, column + j + 1), ... Some lie outside of C where
+  /// the tile does. The order is the same at every call.
+  using GroupBody = llvm::function_ref<void(Value, Value, ValueRange)>;
+  virtual void forGroups(ThreadBuilder &b, GroupBody body) const = 0;
+
+  /// All threads that have a part of the tile wait here for each other.
+  virtual void barrier(ThreadBuilder &b) const;
+  /// body(i) for each i in [0, count), on one of these threads each.
+  virtual void strided(ThreadBuilder &b, int64_t count,
+                       llvm::function_ref<void(Value)> body) const;
+
+  /// body(i, j, value) for each of the thread's elements.
   void forElements(ThreadBuilder &b,
                    llvm::function_ref<void(Value, Value, Value)> body) const;
+  /// body(row, column, values) for those of the thread's elements that lie in
+  /// C, at their place in C: whole groups where n is a multiple of them, single
+  /// elements elsewhere.
+  void forInside(ThreadBuilder &b, GroupBody body) const;
+
   /// Whether a row or column of the tile lies within C; null if all do.
   Value isRow(ThreadBuilder &b, Value i) const;
   Value isColumn(ThreadBuilder &b, Value j) const;
   /// Both; null if all do.
   Value isElement(ThreadBuilder &b, Value i, Value j) const;
 
-private:
-  void load(ThreadBuilder &b, GemmOperand operand, Value first, int64_t size,
-            Value depth, bool depthIsInner, Value shared) const;
-  Value offset(ThreadBuilder &b, Value group, int64_t i) const;
+protected:
+  explicit GemmTile(const GemmPlan &plan) : plan(plan) {}
 
-  GemmShape shape;
-  Value groupOfRows, groupOfColumns; ///< of the thread, 0 to 15
-  llvm::SmallVector<Value> sums;
+  GemmPlan plan;
 };
+
+/// What a kernel does with each tile, given the launch's `arguments`.
+using TileBody =
+    llvm::function_ref<void(ThreadBuilder &, const GemmTile &, ValueRange)>;
+
+/// Launches the kernel `name`, which computes op(A) op(B) as planned and calls
+/// `body` on each tile. Operands and arguments are buffers.
+void launchTiles(KernelContext &context, cpu::KernelBuilder &host,
+                 llvm::StringRef name, const GemmPlan &plan, Value left,
+                 Value right, ValueRange arguments, TileBody body);
 
 /// What happens to an element of a product before it is stored, in this order.
 struct GemmEpilogue {
@@ -74,10 +117,25 @@ struct GemmEpilogue {
   std::optional<nn::ActivationKind> activation = std::nullopt;
 };
 
-/// Launches C = epilogue(op(A) op(B)).
+/// Launches result = epilogue(op(A) op(B)).
 void launchGemm(KernelContext &context, cpu::KernelBuilder &host,
-                llvm::StringRef name, const GemmShape &shape, GemmOperand left,
-                GemmOperand right, const GemmEpilogue &epilogue, Value result);
+                llvm::StringRef name, GemmOperand left, GemmOperand right,
+                const GemmEpilogue &epilogue, Value result);
+
+//===----------------------------------------------------------------------===//
+// The kernels' bodies, one for each method, in files of their own
+//===----------------------------------------------------------------------===//
+
+/// Computes the block's tile and calls `body` on it.
+using TileFunction = llvm::function_ref<void(const GemmTile &)>;
+void emitFMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
+                  Value right, TileFunction body);
+
+/// All of the conditions; null if there are none.
+Value allOf(ThreadBuilder &b, Value lhs, Value rhs);
+/// first + i < size; null where a multiple of `step` makes it sure.
+Value isBelow(ThreadBuilder &b, Value first, Value i, int64_t size,
+              int64_t step);
 
 } // namespace pst::cuda
 

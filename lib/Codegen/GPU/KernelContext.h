@@ -20,10 +20,12 @@ using cpu::shapeName;
 /// launches: `launch` adds one.
 class KernelContext : public cpu::KernelContext {
 public:
-  /// Kernels work on scalars.
-  explicit KernelContext(mlir::ModuleOp module)
+  /// Kernels work on scalars, and are for GPUs of `arch` (sm_80, sm_90a).
+  KernelContext(mlir::ModuleOp module, llvm::StringRef arch)
       : cpu::KernelContext(module, cpu::Target{/*vectorWidth=*/1}),
-        module(module) {}
+        module(module), arch(arch) {}
+
+  llvm::StringRef getArch() const { return arch; }
 
   /// Launches `blocks` blocks of `threads` threads of the kernel `name`, built
   /// by `body` the first time that the name is asked for. `arguments` are
@@ -54,6 +56,7 @@ public:
 
 private:
   mlir::ModuleOp module;
+  std::string arch;
 };
 
 /// Lowers one kind of op to launches.

@@ -40,10 +40,10 @@ struct WantedGradient {
 /// The end of a block's work on its tile of G.
 class TileFold {
 public:
-  TileFold(ThreadBuilder &b, const GemmShape &shape, const GemmTile &tile,
+  TileFold(ThreadBuilder &b, const GemmPlan &plan, const GemmTile &tile,
            const cpu::VirtualWeight &weight)
-      : b(b), shape(shape), tile(tile), weight(weight) {
-    shared = b.sharedBuffer({shape.tile, shape.tile + 1});
+      : b(b), plan(plan), tile(tile), weight(weight) {
+    shared = b.sharedBuffer({plan.tileM, plan.tileN + 1});
     tile.forElements(b, [&](Value i, Value j, Value g) {
       adjoints.push_back(adjointsOf(i, j, g));
     });
@@ -71,10 +71,10 @@ public:
         value = b.select(inside, value, b.f32(0.0));
       b.store(value, shared, {i, j});
     });
-    b.barrier();
+    tile.barrier(b);
     for (auto [gradient, target] : llvm::zip(gradients, targets))
       foldShared(*gradient, target);
-    b.barrier(); // the next factor writes to the shared tile
+    tile.barrier(b); // the next factor writes to the shared tile
   }
 
 private:
@@ -85,15 +85,19 @@ private:
       body();
   }
 
-  Value clamp(Value position, int64_t size) {
-    return size % shape.tile ? b.mini(position, b.index(size - 1)) : position;
+  Value clampRow(Value i) {
+    Value row = b.addi(tile.row, i);
+    return plan.m % plan.tileM ? b.mini(row, b.index(plan.m - 1)) : row;
+  }
+  Value clampColumn(Value j) {
+    Value column = b.addi(tile.column, j);
+    return plan.n % plan.tileN ? b.mini(column, b.index(plan.n - 1)) : column;
   }
 
   /// dF of all factors (null: zero) at an element of the tile; outside of G,
   /// of some element within.
   SmallVector<Value> adjointsOf(Value i, Value j, Value g) {
-    Value row = clamp(b.addi(tile.row, i), shape.m);
-    Value column = clamp(b.addi(tile.column, j), shape.n);
+    Value row = clampRow(i), column = clampColumn(j);
     EmittedCriterion element = weight.evaluate(b, row, column, 1);
     Value mask = weight.mask(b, element, row, column);
     Value scoreAdjoint;
@@ -103,16 +107,16 @@ private:
                                 scoreAdjoint);
   }
 
-  /// sum over s ascending of term(s)
-  Value sumOverTile(function_ref<Value(Value)> term) {
-    return b.loop(b.index(0), b.index(shape.tile), 1, {b.f32(0.0)},
+  /// sum over s ascending in [0, size) of term(s)
+  Value sumOverTile(int64_t size, function_ref<Value(Value)> term) {
+    return b.loop(b.index(0), b.index(size), 1, {b.f32(0.0)},
                   [&](Value s, ValueRange carried) -> SmallVector<Value> {
                     return {b.addf(carried[0], term(s))};
                   })[0];
   }
-  Value dotOverTile(function_ref<Value(Value)> left,
+  Value dotOverTile(int64_t size, function_ref<Value(Value)> left,
                     function_ref<Value(Value)> right) {
-    return b.loop(b.index(0), b.index(shape.tile), 1, {b.f32(0.0)},
+    return b.loop(b.index(0), b.index(size), 1, {b.f32(0.0)},
                   [&](Value s, ValueRange carried) -> SmallVector<Value> {
                     return {b.fma(left(s), right(s), carried[0])};
                   })[0];
@@ -121,39 +125,38 @@ private:
   void foldShared(const WantedGradient &gradient, Value target) {
     auto at = [&](Value i, Value j) { return b.load(shared, {i, j}); };
     int64_t rank = gradient.rank;
-    b.strided(shape.tile * rank, [&](Value place) {
+    bool overRows = gradient.kind == FactorKind::Col || gradient.second;
+    int64_t places = (overRows ? plan.tileN : plan.tileM) * rank;
+    tile.strided(b, places, [&](Value place) {
       if (gradient.kind == FactorKind::Row)
         return ifInside(tile.isRow(b, place), [&] {
-          b.store(sumOverTile([&](Value j) { return at(place, j); }), target,
-                  {tile.tileOfN, b.addi(tile.row, place)});
+          b.store(
+              sumOverTile(plan.tileN, [&](Value j) { return at(place, j); }),
+              target, {tile.tileOfN, b.addi(tile.row, place)});
         });
       if (gradient.kind == FactorKind::Col)
         return ifInside(tile.isColumn(b, place), [&] {
-          b.store(sumOverTile([&](Value i) { return at(i, place); }), target,
-                  {tile.tileOfM, b.addi(tile.column, place)});
+          b.store(
+              sumOverTile(plan.tileM, [&](Value i) { return at(i, place); }),
+              target, {tile.tileOfM, b.addi(tile.column, place)});
         });
       if (!gradient.second) { // dP[i, k] = sum over j of dF[i, j] Q[k, j]
         Value i = b.divi(place, rank), k = b.remi(place, rank);
         Value factor = weight.getFactor(gradient.tensor + 1);
         return ifInside(tile.isRow(b, i), [&] {
-          Value sum = dotOverTile([&](Value j) { return at(i, j); },
-                                  [&](Value j) {
-                                    Value column =
-                                        clamp(b.addi(tile.column, j), shape.n);
-                                    return b.load(factor, {k, column});
-                                  });
+          Value sum = dotOverTile(
+              plan.tileN, [&](Value j) { return at(i, j); },
+              [&](Value j) { return b.load(factor, {k, clampColumn(j)}); });
           b.store(sum, target, {tile.tileOfN, b.addi(tile.row, i), k});
         });
       }
       // dQ[k, j] = sum over i of P[i, k] dF[i, j]
-      Value k = b.divi(place, shape.tile), j = b.remi(place, shape.tile);
+      Value k = b.divi(place, plan.tileN), j = b.remi(place, plan.tileN);
       Value factor = weight.getFactor(gradient.tensor - 1);
       ifInside(tile.isColumn(b, j), [&] {
         Value sum = dotOverTile(
-            [&](Value i) {
-              Value row = clamp(b.addi(tile.row, i), shape.m);
-              return b.load(factor, {row, k});
-            },
+            plan.tileM,
+            [&](Value i) { return b.load(factor, {clampRow(i), k}); },
             [&](Value i) { return at(i, j); });
         b.store(sum, target, {tile.tileOfM, k, b.addi(tile.column, j)});
       });
@@ -161,7 +164,7 @@ private:
   }
 
   ThreadBuilder &b;
-  const GemmShape &shape;
+  const GemmPlan &plan;
   const GemmTile &tile;
   const cpu::VirtualWeight &weight;
   Value shared; ///< dF of the tile
@@ -174,13 +177,15 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
   LogicalResult matchAndRewrite(LowRankAccumulateOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    RankedTensorType type = getWeightType(criterion, op.getFactors());
-    int64_t tokens =
-        cast<RankedTensorType>(op.getInput().getType()).getDimSize(0);
-    GemmShape shape{type.getDimSize(0), type.getDimSize(1), tokens};
+    // The block needs room for a tile of dF.
+    GemmPlan plan =
+        chooseGemm(context,
+                   GemmShape::of({op.getOutputGradient(), /*transposed=*/true},
+                                 {op.getInput()}),
+                   /*maxTile=*/64);
     SmallVector<WantedGradient> gradients =
-        wantedGradients(op, criterion, shape);
-    std::string name = "lowrank_accumulate_" + std::to_string(tokens) + "_" +
+        wantedGradients(op, criterion, plan);
+    std::string name = "lowrank_accumulate_" + std::to_string(plan.k) + "_" +
                        cpu::criterionName(criterion, op.getFactors()) + "_wrt";
     for (int64_t tensor : op.getWrt())
       name += "_" + std::to_string(tensor);
@@ -200,7 +205,9 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
         rewriter, op, name, inputs, workspaces,
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           size_t inputCount = inputs.size();
-          SmallVector<Value> operands(arguments.take_front(inputCount));
+          SmallVector<Value> operands(
+              arguments.take_front(inputCount).drop_front(2));
+          size_t first = operands.size();
           ValueRange results = arguments.slice(inputCount, op.getNumResults());
           ValueRange scratch =
               arguments.drop_front(inputCount + op.getNumResults());
@@ -212,13 +219,14 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
             operands.push_back(scratch.front());
             scratch = scratch.drop_front();
           }
-          context.launch(host, name, shape.blocks(), GemmShape::kThreads,
-                         operands, [&](ThreadBuilder &b, ValueRange values) {
-                           emitBlock(b, criterion, shape, gradients, values,
-                                     inputCount);
-                         });
+          launchTiles(
+              context, host, name, plan, arguments[0], arguments[1], operands,
+              [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
+                foldTile(b, criterion, plan, tile, gradients,
+                         values.take_front(first), values.drop_front(first));
+              });
           for (auto [gradient, partials] :
-               llvm::zip(gradients, ArrayRef(operands).drop_front(inputCount)))
+               llvm::zip(gradients, ArrayRef(operands).drop_front(first)))
             if (gradient.partials)
               context.launchSum(host, partials, results[gradient.result]);
         });
@@ -226,15 +234,12 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
   }
 
 private:
-  static void emitBlock(ThreadBuilder &b, CriterionOp criterion,
-                        const GemmShape &shape,
-                        ArrayRef<WantedGradient> gradients, ValueRange values,
-                        size_t inputs) {
-    cpu::VirtualWeight weight =
-        virtualWeight(b, criterion, values.slice(2, inputs - 2));
-    GemmTile tile(b, shape, {values[0], /*transposed=*/true}, {values[1]});
-    TileFold fold(b, shape, tile, weight);
-    ValueRange targets = values.drop_front(inputs);
+  static void foldTile(ThreadBuilder &b, CriterionOp criterion,
+                       const GemmPlan &plan, const GemmTile &tile,
+                       ArrayRef<WantedGradient> gradients, ValueRange operands,
+                       ValueRange targets) {
+    cpu::VirtualWeight weight = virtualWeight(b, criterion, operands);
+    TileFold fold(b, plan, tile, weight);
     for (size_t begin = 0; begin < gradients.size();) {
       SmallVector<const WantedGradient *> ofFactor;
       size_t end = begin;
@@ -250,7 +255,7 @@ private:
   /// In the order of the results.
   static SmallVector<WantedGradient> wantedGradients(LowRankAccumulateOp op,
                                                      CriterionOp criterion,
-                                                     const GemmShape &shape) {
+                                                     const GemmPlan &plan) {
     SmallVector<WantedGradient> gradients;
     for (auto [result, tensor] : llvm::enumerate(op.getWrt())) {
       WantedGradient gradient;
@@ -268,7 +273,7 @@ private:
             cast<ShapedType>(op.getFactors()[first].getType()).getDimSize(1);
       bool overRows = gradient.kind == FactorKind::Col || gradient.second;
       if (gradient.kind != FactorKind::Dense)
-        gradient.partials = overRows ? shape.tilesOfM() : shape.tilesOfN();
+        gradient.partials = overRows ? plan.tilesOfM() : plan.tilesOfN();
       gradients.push_back(gradient);
     }
     return gradients;

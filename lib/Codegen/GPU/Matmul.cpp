@@ -23,8 +23,6 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::LinearOp op,
                                 PatternRewriter &rewriter) const override {
-    GemmShape shape = GemmShape::of(
-        dim(op.getInput(), 0), dim(op.getWeight(), 0), dim(op.getInput(), 1));
     SmallVector<Value> inputs{op.getInput(), op.getWeight()};
     if (op.getBias())
       inputs.push_back(op.getBias());
@@ -34,7 +32,7 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
     context.replaceByLaunch(
         rewriter, op, name, inputs, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          launchGemm(context, host, name, shape, {arguments[0]},
+          launchGemm(context, host, name, {arguments[0]},
                      {arguments[1], /*transposed=*/true},
                      {op.getBias() ? arguments[2] : Value()}, arguments.back());
         });
@@ -47,9 +45,6 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::MatmulOp op,
                                 PatternRewriter &rewriter) const override {
-    GemmShape shape =
-        GemmShape::of(dim(op.getResult(), 0), dim(op.getResult(), 1),
-                      dim(op.getLhs(), op.getTransposeLhs() ? 0 : 1));
     std::string name = "matmul_" + shapeName(op.getLhs()) +
                        (op.getTransposeLhs() ? "t_" : "_") +
                        shapeName(op.getRhs()) +
@@ -57,8 +52,7 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          launchGemm(context, host, name, shape,
-                     {arguments[0], op.getTransposeLhs()},
+          launchGemm(context, host, name, {arguments[0], op.getTransposeLhs()},
                      {arguments[1], op.getTransposeRhs()}, GemmEpilogue(),
                      arguments[2]);
         });
@@ -74,8 +68,6 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
   LogicalResult matchAndRewrite(MaskedMatmulOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    GemmShape shape = GemmShape::of(
-        dim(op.getResult(), 0), dim(op.getResult(), 1), dim(op.getInput(), 1));
     RankedTensorType weightType = getWeightType(criterion, op.getFactors());
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, weightOperands(op));
@@ -112,7 +104,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
           if (op.getActivation())
             epilogue.activation =
                 nn::symbolizeActivationKind(*op.getActivation());
-          launchGemm(context, host, product, shape, {arguments[0]},
+          launchGemm(context, host, product, {arguments[0]},
                      {weight, /*transposed=*/!op.getTransposed()}, epilogue,
                      result);
         });

@@ -6,9 +6,15 @@
 //===----------------------------------------------------------------------===//
 
 #include "ThreadBuilder.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace pst::cuda;
+
+/// NVPTX's address space of memory that a block shares.
+static constexpr unsigned kSharedSpace = 3;
+/// Of an f32.
+static constexpr int64_t kBytes = 4;
 
 ThreadBuilder::ThreadBuilder(Location loc, gpu::GPUFuncOp kernel,
                              int64_t threads)
@@ -120,4 +126,73 @@ Value ThreadBuilder::shuffleXor(Value value, int64_t mask) {
 Value ThreadBuilder::atomicAdd(Value value, Value memref, ValueRange indices) {
   return memref::AtomicRMWOp::create(*this, arith::AtomicRMWKind::addi, value,
                                      memref, indices);
+}
+
+Value ThreadBuilder::pointer(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  unsigned space =
+      gpu::GPUDialect::isWorkgroupMemoryAddressSpace(type.getMemorySpace())
+          ? kSharedSpace
+          : 0;
+  Value bits = arith::IndexCastOp::create(
+      *this, getI64Type(),
+      memref::ExtractAlignedPointerAsIndexOp::create(*this, memref));
+  return LLVM::IntToPtrOp::create(
+      *this, LLVM::LLVMPointerType::get(getContext(), space), bits);
+}
+
+Value ThreadBuilder::elementPointer(Value memref, ValueRange indices) {
+  auto type = cast<MemRefType>(memref.getType());
+  Value place = index(0);
+  for (auto [i, size] : llvm::zip(indices, type.getShape()))
+    place = addi(muli(place, size), i);
+  Value base = pointer(memref);
+  return LLVM::GEPOp::create(
+      *this, base.getType(), type.getElementType(), base,
+      arith::IndexCastOp::create(*this, getI64Type(), place).getResult());
+}
+
+/// The type of `count` adjacent elements that can be moved as one, or null.
+static VectorType adjacentType(Value memref, int64_t count) {
+  auto type = cast<MemRefType>(memref.getType());
+  if (count == 1 || type.getShape().back() % count != 0 ||
+      !type.getElementType().isF32())
+    return nullptr;
+  return VectorType::get(count, type.getElementType());
+}
+
+SmallVector<Value> ThreadBuilder::loadAdjacent(Value memref, ValueRange indices,
+                                               int64_t count) {
+  SmallVector<Value> values;
+  if (VectorType type = adjacentType(memref, count)) {
+    Value vector =
+        LLVM::LoadOp::create(*this, type, elementPointer(memref, indices),
+                             /*alignment=*/count * kBytes);
+    for (int64_t i = 0; i < count; ++i)
+      values.push_back(LLVM::ExtractElementOp::create(*this, vector, i64(i)));
+    return values;
+  }
+  SmallVector<Value> place(indices);
+  for (int64_t i = 0; i < count; ++i) {
+    values.push_back(load(memref, place));
+    place.back() = addi(place.back(), 1);
+  }
+  return values;
+}
+
+void ThreadBuilder::storeAdjacent(ValueRange values, Value memref,
+                                  ValueRange indices) {
+  if (VectorType type = adjacentType(memref, values.size())) {
+    Value vector = LLVM::PoisonOp::create(*this, type);
+    for (auto [i, value] : llvm::enumerate(values))
+      vector = LLVM::InsertElementOp::create(*this, vector, value, i64(i));
+    LLVM::StoreOp::create(*this, vector, elementPointer(memref, indices),
+                          /*alignment=*/values.size() * kBytes);
+    return;
+  }
+  SmallVector<Value> place(indices);
+  for (Value value : values) {
+    store(value, memref, place);
+    place.back() = addi(place.back(), 1);
+  }
 }

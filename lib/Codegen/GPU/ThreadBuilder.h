@@ -65,7 +65,17 @@ public:
   /// well; returns what was there.
   Value atomicAdd(Value value, Value memref, ValueRange indices);
 
+  /// `count` adjacent elements of a row, by one access where they are aligned
+  /// to their size (the innermost index is a multiple of `count`, and the rows'
+  /// length too). At most 16 bytes.
+  llvm::SmallVector<Value> loadAdjacent(Value memref, ValueRange indices,
+                                        int64_t count);
+  void storeAdjacent(ValueRange values, Value memref, ValueRange indices);
+  /// The address of a buffer's first element, in its space.
+  Value pointer(Value memref);
+
 private:
+  Value elementPointer(Value memref, ValueRange indices);
   Value reduceBlock(Value value,
                     llvm::function_ref<Value(Value, Value)> combine);
 

@@ -1,0 +1,132 @@
+//===- GemmFMA.cpp - Products by fused multiply-adds ----------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// The portable product, in f32. A block of 16 x 16 threads computes a tile of
+// T x T elements (T = 64 or 128), and a thread U x U of them (U = T / 16), in
+// groups of four that are 64 apart:
+//
+//   for k0 in steps of D:
+//     shared A[kk, i] = op(A)[row + i, k0 + kk],   zero outside
+//     shared B[kk, j] = op(B)[k0 + kk, column + j]
+//     barrier
+//     for kk in [0, D): sums[r, c] += A[kk, i(r)] * B[kk, j(c)]
+//     barrier
+
+#include "Gemm.h"
+
+using namespace mlir;
+using namespace pst::cuda;
+
+/// What a row of a shared tile is longer by, against bank conflicts.
+static constexpr int64_t kPadding = 4;
+/// Rows, and columns, of a thread that lie together, and threads along each.
+static constexpr int64_t kGroup = 4;
+static constexpr int64_t kSide = 16;
+
+namespace {
+class FMATile : public GemmTile {
+public:
+  FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left, Value right);
+
+  int64_t groupSize() const override { return kGroup; }
+  void forGroups(ThreadBuilder &b, GroupBody body) const override;
+
+private:
+  void load(ThreadBuilder &b, Value matrix, Value first, int64_t size,
+            Value depth, bool depthIsInner, Value shared) const;
+  Value offset(ThreadBuilder &b, Value group, int64_t i) const;
+  /// Elements that each thread loads of each operand decide the depth.
+  int64_t depthOfTile() const { return plan.threads * 4 / plan.tileM; }
+
+  Value groupOfRows, groupOfColumns; ///< of the thread, 0 to 15
+  SmallVector<Value> sums;
+};
+} // namespace
+
+FMATile::FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
+                 Value right)
+    : GemmTile(plan) {
+  assert(plan.tileM == plan.tileN && plan.threads == kSide * kSide);
+  tileOfM = b.divi(b.block(), plan.tilesOfN());
+  tileOfN = b.remi(b.block(), plan.tilesOfN());
+  row = b.muli(tileOfM, plan.tileM);
+  column = b.muli(tileOfN, plan.tileN);
+  groupOfRows = b.divi(b.thread(), kSide);
+  groupOfColumns = b.remi(b.thread(), kSide);
+  int64_t depth = depthOfTile(), unit = plan.tileM / kSide;
+  SmallVector<int64_t> size{depth, plan.tileM + kPadding};
+  Value sharedA = b.sharedBuffer(size), sharedB = b.sharedBuffer(size);
+  SmallVector<Value> zeros(unit * unit, b.f32(0.0));
+  sums = b.loop(
+      b.index(0), b.index(plan.k), depth, zeros,
+      [&](Value k, ValueRange carried) -> SmallVector<Value> {
+        load(b, left, row, plan.m, k, /*depthIsInner=*/!plan.leftTransposed,
+             sharedA);
+        load(b, right, column, plan.n, k,
+             /*depthIsInner=*/plan.rightTransposed, sharedB);
+        b.barrier();
+        SmallVector<Value> next(carried);
+        for (int64_t kk = 0; kk < depth; ++kk) {
+          SmallVector<Value> lefts, rights;
+          for (int64_t i = 0; i < unit; ++i) {
+            lefts.push_back(
+                b.load(sharedA, {b.index(kk), offset(b, groupOfRows, i)}));
+            rights.push_back(
+                b.load(sharedB, {b.index(kk), offset(b, groupOfColumns, i)}));
+          }
+          for (int64_t r = 0; r < unit; ++r)
+            for (int64_t c = 0; c < unit; ++c)
+              next[r * unit + c] =
+                  b.fma(lefts[r], rights[c], next[r * unit + c]);
+        }
+        b.barrier();
+        return next;
+      });
+}
+
+/// Where in the tile the thread's i-th row (or column) lies.
+Value FMATile::offset(ThreadBuilder &b, Value group, int64_t i) const {
+  return b.addi(b.muli(group, kGroup),
+                i / kGroup * kGroup * kSide + i % kGroup);
+}
+
+/// shared[kk, i] = matrix at (first + i, depth + kk), or the other way round if
+/// the depth is not its inner dimension; neighbouring threads take neighbouring
+/// elements of the matrix.
+void FMATile::load(ThreadBuilder &b, Value matrix, Value first, int64_t size,
+                   Value depth, bool depthIsInner, Value shared) const {
+  int64_t depths = depthOfTile();
+  int64_t inner = depthIsInner ? depths : plan.tileM;
+  for (int64_t part = 0; part < plan.tileM * depths / plan.threads; ++part) {
+    Value place = b.addi(b.thread(), part * plan.threads);
+    Value outerAt = b.divi(place, inner), innerAt = b.remi(place, inner);
+    Value i = depthIsInner ? outerAt : innerAt;
+    Value kk = depthIsInner ? innerAt : outerAt;
+    Value inside = allOf(b, isBelow(b, first, i, size, plan.tileM),
+                         isBelow(b, depth, kk, plan.k, depths));
+    Value at = b.addi(first, i), atDepth = b.addi(depth, kk);
+    auto read = [&] {
+      return depthIsInner ? b.load(matrix, {at, atDepth})
+                          : b.load(matrix, {atDepth, at});
+    };
+    b.store(inside ? b.choose(inside, read, b.f32(0.0)) : read(), shared,
+            {kk, i});
+  }
+}
+
+void FMATile::forGroups(ThreadBuilder &b, GroupBody body) const {
+  int64_t unit = plan.tileM / kSide;
+  for (int64_t r = 0; r < unit; ++r)
+    for (int64_t c = 0; c < unit; c += kGroup)
+      body(offset(b, groupOfRows, r), offset(b, groupOfColumns, c),
+           ArrayRef(sums).slice(r * unit + c, kGroup));
+}
+
+void pst::cuda::emitFMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
+                             Value right, TileFunction body) {
+  body(FMATile(b, plan, left, right));
+}
