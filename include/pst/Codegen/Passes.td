@@ -176,7 +176,8 @@ def ExpandMath : Pass<"pst-expand-math", "::mlir::ModuleOp"> {
   let description = [{
     `math.exp`, `math.erf`, `math.tanh` and their like on f32 and vectors of it
     become upstream's polynomial approximations: no calls into a library, and
-    the same bits whatever the machine's libm.
+    the same bits whatever the machine's libm. Rounding to bf16 becomes integer
+    arithmetic.
 
     Before:
     ```mlir

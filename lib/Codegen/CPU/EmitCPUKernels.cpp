@@ -9,6 +9,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 #include "pst/Codegen/Passes.h"
 
@@ -19,6 +20,23 @@ namespace pst {
 
 using namespace mlir;
 using namespace pst;
+
+/// Fails if an op computes an activation in bf16: kernels read weights of it,
+/// and have no other use for it.
+static LogicalResult checkPrecision(ModuleOp module) {
+  WalkResult result = module.walk([](Operation *op) {
+    bool isNarrow = llvm::any_of(op->getResultTypes(), [](Type type) {
+      return getElementTypeOrSelf(type).isBF16();
+    });
+    if (!isNarrow || isa<LoadOp>(op))
+      return WalkResult::advance();
+    op->emitOpError("has a result of bf16, but kernels for CPUs compute in "
+                    "f32; bf16 (--precision) is for the targets 'cuda' and "
+                    "'emulated'");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
 
 namespace {
 struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
@@ -32,6 +50,8 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
           << kBlock.getValue();
       return signalPassFailure();
     }
+    if (failed(checkPrecision(getOperation())))
+      return signalPassFailure();
     cpu::Target target;
     target.vectorWidth = vectorWidth;
     target.l2Cache = l2Cache << 10;

@@ -213,6 +213,10 @@ Value KernelBuilder::widen(Value value) {
 }
 
 void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  if (element.isBF16())
+    value = arith::TruncFOp::create(*this, lanesType(lanesOf(value), element),
+                                    value);
   if (isa<VectorType>(value.getType()))
     vector::StoreOp::create(*this, value, memref, indices);
   else

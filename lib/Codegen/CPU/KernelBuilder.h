@@ -95,6 +95,7 @@ public:
   mlir::Type lanesType(int64_t lanes, mlir::Type element = {});
   /// Elements of a bf16 buffer become f32, exactly.
   Value load(Value memref, ValueRange indices, int64_t lanes = 1);
+  /// f32 is rounded to nearest even where the buffer is bf16.
   void store(Value value, Value memref, ValueRange indices);
   /// A scalar in every lane.
   Value splat(Value scalar, int64_t lanes);

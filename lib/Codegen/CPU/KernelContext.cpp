@@ -7,6 +7,7 @@
 
 #include "KernelContext.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
@@ -87,6 +88,17 @@ std::string pst::cpu::shapeName(Value value) {
   for (int64_t size : type.getShape())
     name += (name.empty() ? "" : "x") + std::to_string(size);
   return type.getElementType().isBF16() ? name + "_bf16" : name;
+}
+
+std::string pst::cpu::elementsName(ValueRange values) {
+  std::string name;
+  bool narrow = false;
+  for (Value value : values) {
+    bool isBF16 = getElementTypeOrSelf(value).isBF16();
+    narrow |= isBF16;
+    name += std::string(name.empty() ? "_" : "x") + (isBF16 ? "bf16" : "f32");
+  }
+  return narrow ? name : "";
 }
 
 std::string pst::cpu::attributeName(const llvm::APFloat &value) {

@@ -86,6 +86,9 @@ private:
 /// "2x3" for a tensor of that shape, "2x3_bf16" if it is narrow: the part of a
 /// kernel's name.
 std::string shapeName(mlir::Value value);
+/// "_bf16xf32" for values of those element types, empty if all are f32: tells
+/// kernels apart whose shapes do not.
+std::string elementsName(mlir::ValueRange values);
 /// A floating-point attribute in a kernel's name: its bits in hexadecimal,
 /// for different values must give different names.
 std::string attributeName(const llvm::APFloat &value);

@@ -179,7 +179,8 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
     AttentionShape shape = attentionShape(op);
     if (failed(shape.check(op)))
       return failure();
-    std::string name = "attention_" + shapeName(op.getMask()) + "x" +
+    std::string name = "attention" + elementsName(op.getQuery()) + "_" +
+                       shapeName(op.getMask()) + "x" +
                        std::to_string(shape.heads * shape.width) + "_heads" +
                        std::to_string(shape.heads);
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),

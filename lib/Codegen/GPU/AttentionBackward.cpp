@@ -70,7 +70,8 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
     AttentionShape shape = attentionShape(op);
     if (failed(shape.check(op)))
       return failure();
-    std::string name = "attention_backward_" + shapeName(op.getMask()) + "x" +
+    std::string name = "attention_backward" + elementsName(op.getQuery()) +
+                       "_" + shapeName(op.getMask()) + "x" +
                        std::to_string(shape.heads * shape.width) + "_heads" +
                        std::to_string(shape.heads);
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),

@@ -7,6 +7,7 @@
 
 #include "../CPU/Dropout.h"
 #include "KernelContext.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
@@ -29,6 +30,34 @@ struct AddPattern : KernelPattern<nn::AddOp> {
                 Value lhs = b.load(b.flatten(values[0]), i);
                 Value rhs = b.load(b.flatten(values[1]), i);
                 b.store(b.addf(lhs, rhs), b.flatten(values[2]), i);
+              });
+        });
+    return success();
+  }
+};
+
+/// for each element i: result[i] = input[i], in the result's type
+template <typename OpT> struct ConvertPattern : KernelPattern<OpT> {
+  using KernelPattern<OpT>::KernelPattern;
+  LogicalResult matchAndRewrite(OpT op,
+                                PatternRewriter &rewriter) const override {
+    auto type = dyn_cast<RankedTensorType>(op.getType());
+    auto isKnown = [](Type type) {
+      Type element = getElementTypeOrSelf(type);
+      return element.isF32() || element.isBF16();
+    };
+    if (!type || !isKnown(type) || !isKnown(op.getIn().getType()))
+      return failure();
+    std::string name =
+        "convert" + elementsName(op.getOut()) + "_" + shapeName(op.getIn());
+    this->context.replaceByLaunch(
+        rewriter, op, name, op.getIn(), /*workspaces=*/{},
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          this->context.launchElements(
+              host, name, type.getNumElements(), arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value i) {
+                b.store(b.load(b.flatten(values[0]), i), b.flatten(values[1]),
+                        i);
               });
         });
     return success();
@@ -93,6 +122,7 @@ struct AccumulatePattern : KernelPattern<AccumulateOp> {
 
 void pst::cuda::populateElementwiseKernels(RewritePatternSet &patterns,
                                            KernelContext &context) {
-  patterns.add<AddPattern, DropoutPattern, AccumulatePattern>(
+  patterns.add<AddPattern, DropoutPattern, AccumulatePattern,
+               ConvertPattern<arith::TruncFOp>, ConvertPattern<arith::ExtFOp>>(
       patterns.getContext(), context);
 }

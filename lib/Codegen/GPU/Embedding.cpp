@@ -50,7 +50,8 @@ struct EmbeddingPattern : KernelPattern<nn::EmbeddingOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::EmbeddingOp op,
                                 PatternRewriter &rewriter) const override {
-    std::string name = "embedding_" + shapeName(op.getIndices()) + "_" +
+    std::string name = "embedding" + elementsName(op.getResult()) + "_" +
+                       shapeName(op.getIndices()) + "_" +
                        shapeName(op.getTable());
     int64_t rows = rowsOf(op.getTable());
     context.replaceByLaunch(
@@ -77,8 +78,9 @@ struct EmbeddingBackwardPattern : KernelPattern<nn::EmbeddingBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::EmbeddingBackwardOp op,
                                 PatternRewriter &rewriter) const override {
-    std::string name = "embedding_backward_" + shapeName(op.getIndices()) +
-                       "_" + shapeName(op.getResult());
+    std::string name = "embedding_backward" + elementsName(op.getGradient()) +
+                       "_" + shapeName(op.getIndices()) + "_" +
+                       shapeName(op.getResult());
     int64_t tokens = rowsOf(op.getGradient()), rows = rowsOf(op.getResult()),
             columns = columnsOf(op.getResult());
     context.replaceByLaunch(

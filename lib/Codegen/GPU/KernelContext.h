@@ -14,6 +14,7 @@
 namespace pst::cuda {
 
 using cpu::attributeName;
+using cpu::elementsName;
 using cpu::shapeName;
 
 /// The function of an op (cpu::KernelContext makes it) is for GPUs a list of

@@ -185,7 +185,9 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
                    /*maxTile=*/64);
     SmallVector<WantedGradient> gradients =
         wantedGradients(op, criterion, plan);
-    std::string name = "lowrank_accumulate_" + std::to_string(plan.k) + "_" +
+    std::string name = "lowrank_accumulate" +
+                       elementsName({op.getOutputGradient(), op.getInput()}) +
+                       "_" + std::to_string(plan.k) + "_" +
                        cpu::criterionName(criterion, op.getFactors()) + "_wrt";
     for (int64_t tensor : op.getWrt())
       name += "_" + std::to_string(tensor);

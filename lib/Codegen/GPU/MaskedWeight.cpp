@@ -38,7 +38,10 @@ void pst::cuda::launchMaskedWeight(KernelContext &context,
   SmallVector<Value> arguments(operands);
   arguments.push_back(result);
   context.launchElements(
-      host, ("masked_weight_" + name + (masked ? "_threshold" : "")).str(),
+      host,
+      ("masked_weight" + elementsName(result) + "_" + name +
+       (masked ? "_threshold" : ""))
+          .str(),
       (rows + kRows - 1) / kRows * columns, arguments,
       [&](ThreadBuilder &b, ValueRange values, Value i) {
         cpu::VirtualWeight weight =
@@ -75,7 +78,8 @@ struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
     std::string name = cpu::criterionName(criterion, op.getFactors());
     context.replaceByLaunch(
         rewriter, op,
-        "masked_weight_" + name + (op.getThreshold() ? "_threshold" : ""),
+        "masked_weight" + elementsName(op.getResult()) + "_" + name +
+            (op.getThreshold() ? "_threshold" : ""),
         weightOperands(op), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           launchMaskedWeight(context, host, criterion, name,

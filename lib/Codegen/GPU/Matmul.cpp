@@ -7,6 +7,7 @@
 
 #include "Gemm.h"
 #include "MaskedWeight.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
@@ -26,7 +27,8 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
     SmallVector<Value> inputs{op.getInput(), op.getWeight()};
     if (op.getBias())
       inputs.push_back(op.getBias());
-    std::string name = "linear_" + shapeName(op.getInput()) + "_" +
+    std::string name = "linear" + elementsName(op.getResult()) + "_" +
+                       shapeName(op.getInput()) + "_" +
                        shapeName(op.getWeight()) +
                        (op.getBias() ? "_bias" : "");
     context.replaceByLaunch(
@@ -45,10 +47,10 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::MatmulOp op,
                                 PatternRewriter &rewriter) const override {
-    std::string name = "matmul_" + shapeName(op.getLhs()) +
-                       (op.getTransposeLhs() ? "t_" : "_") +
-                       shapeName(op.getRhs()) +
-                       (op.getTransposeRhs() ? "t" : "");
+    std::string name =
+        "matmul" + elementsName(op.getResult()) + "_" + shapeName(op.getLhs()) +
+        (op.getTransposeLhs() ? "t_" : "_") + shapeName(op.getRhs()) +
+        (op.getTransposeRhs() ? "t" : "");
     context.replaceByLaunch(
         rewriter, op, name, {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
@@ -68,7 +70,10 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
   LogicalResult matchAndRewrite(MaskedMatmulOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    RankedTensorType weightType = getWeightType(criterion, op.getFactors());
+    // What the tensor cores multiply has one type; only f32 keeps all digits.
+    RankedTensorType weightType =
+        getWeightType(criterion, op.getFactors())
+            .clone(getElementTypeOrSelf(op.getInput()));
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, weightOperands(op));
     size_t operands = inputs.size() - 1;
@@ -81,7 +86,8 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
         (op.getAddend() ? "_addend" : "") +
         (op.getActivation() ? "_" + op.getActivation()->str() : "");
     std::string weightName = cpu::criterionName(criterion, op.getFactors());
-    std::string name = "masked_matmul_" +
+    std::string name = "masked_matmul" +
+                       elementsName({op.getInput(), op.getResult()}) + "_" +
                        std::to_string(dim(op.getInput(), 0)) + "_" +
                        weightName + (op.getThreshold() ? "_threshold" : "") +
                        epilogueName + (op.getTransposed() ? "_transposed" : "");
@@ -92,7 +98,8 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
           launchMaskedWeight(context, host, criterion, weightName,
                              arguments.slice(1, operands), weight);
           // The product's kernel knows nothing of the criterion.
-          std::string product = "matmul_" + shapeName(op.getInput()) + "_" +
+          std::string product = "matmul" + elementsName(op.getResult()) + "_" +
+                                shapeName(op.getInput()) + "_" +
                                 shapeName(weight) +
                                 (op.getTransposed() ? "" : "t") + epilogueName;
           GemmEpilogue epilogue;

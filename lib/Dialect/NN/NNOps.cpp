@@ -91,11 +91,12 @@ static LogicalResult verifySelectToken(Operation *op, Value tokens, Value rows,
                                        int64_t index) {
   RankedTensorType all = typeOf(tokens), some = typeOf(rows);
   if (all.getDimSize(1) != some.getDimSize(1) || some.getDimSize(0) == 0 ||
-      all.getDimSize(0) % some.getDimSize(0) != 0) // (C1)
+      all.getDimSize(0) % some.getDimSize(0) != 0 ||
+      all.getElementType() != some.getElementType()) // (C1)
     return op->emitOpError("must take one row for each sequence of ")
-           << all << ", of " << all.getDimSize(1)
-           << " columns and a number that divides " << all.getDimSize(0)
-           << ", but got " << some;
+           << all << ", of " << all.getDimSize(1) << " columns of "
+           << all.getElementType() << " and a number that divides "
+           << all.getDimSize(0) << ", but got " << some;
   int64_t length = all.getDimSize(0) / some.getDimSize(0);
   if (index < 0 || index >= length) // (C2)
     return op->emitOpError("index must be in [0, ")
@@ -237,10 +238,13 @@ LogicalResult LinearCrossEntropyOp::verify() {
 LogicalResult LinearCrossEntropyBackwardOp::verify() {
   if (failed(verifyVocabulary(*this, getInput(), getWeight(), getLabels())))
     return failure();
-  if (Value gradient = getWeightGradient())
-    if (gradient.getType() != getWeight().getType()) // (C2)
-      return emitOpError("must have a weight's gradient of type ")
-             << getWeight().getType() << ", but got " << gradient.getType();
+  Value gradient = getWeightGradient();
+  if (gradient && typeOf(getWeight()).getElementType().isBF16()) // (C2)
+    return emitOpError("has no gradient of a weight of bf16, which is only "
+                       "read, but is asked for one");
+  if (gradient && gradient.getType() != getWeight().getType()) // (C2)
+    return emitOpError("must have a weight's gradient of type ")
+           << getWeight().getType() << ", but got " << gradient.getType();
   return success();
 }
 

@@ -260,7 +260,7 @@ func.func @attention_backward_c3(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>, %see
 // -----
 
 func.func @select_token_c1_rows(%x: tensor<10x3xf32>) {
-  // expected-error@+1 {{'nn.select_token' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns and a number that divides 10, but got 'tensor<3x3xf32>'}}
+  // expected-error@+1 {{'nn.select_token' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns of 'f32' and a number that divides 10, but got 'tensor<3x3xf32>'}}
   %y = nn.select_token %x index 0 : tensor<10x3xf32> -> tensor<3x3xf32>
   return
 }
@@ -268,7 +268,7 @@ func.func @select_token_c1_rows(%x: tensor<10x3xf32>) {
 // -----
 
 func.func @select_token_c1_columns(%x: tensor<10x3xf32>) {
-  // expected-error@+1 {{'nn.select_token' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns and a number that divides 10, but got 'tensor<2x4xf32>'}}
+  // expected-error@+1 {{'nn.select_token' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns of 'f32' and a number that divides 10, but got 'tensor<2x4xf32>'}}
   %y = nn.select_token %x index 0 : tensor<10x3xf32> -> tensor<2x4xf32>
   return
 }
@@ -284,7 +284,7 @@ func.func @select_token_c2(%x: tensor<10x3xf32>) {
 // -----
 
 func.func @select_token_backward_c1(%g: tensor<3x3xf32>) {
-  // expected-error@+1 {{'nn.select_token_backward' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns and a number that divides 10, but got 'tensor<3x3xf32>'}}
+  // expected-error@+1 {{'nn.select_token_backward' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns of 'f32' and a number that divides 10, but got 'tensor<3x3xf32>'}}
   %y = nn.select_token_backward %g index 0 : tensor<3x3xf32> -> tensor<10x3xf32>
   return
 }
@@ -366,7 +366,7 @@ func.func @layer_norm_shift(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %t: tensor<2
 // -----
 
 func.func @rank(%x: tensor<2x3x4xf32>) {
-  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float values, but got 'tensor<2x3x4xf32>'}}
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float or bfloat16 type values, but got 'tensor<2x3x4xf32>'}}
   %y = nn.activation relu %x : tensor<2x3x4xf32>
   return
 }
@@ -374,7 +374,7 @@ func.func @rank(%x: tensor<2x3x4xf32>) {
 // -----
 
 func.func @dynamic_shape(%x: tensor<?x3xf32>) {
-  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float values, but got 'tensor<?x3xf32>'}}
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float or bfloat16 type values, but got 'tensor<?x3xf32>'}}
   %y = nn.activation relu %x : tensor<?x3xf32>
   return
 }
@@ -408,5 +408,37 @@ func.func @linear_cross_entropy_c2(%x: tensor<2x3xf32>, %w: tensor<7x4xf32>, %l:
 func.func @linear_cross_entropy_c2_gradient(%x: tensor<2x3xf32>, %w: tensor<7x3xf32>, %l: tensor<2xi32>, %s: f32, %d: tensor<f32>) {
   // expected-error@+1 {{'nn.linear_cross_entropy_backward' op must have a weight's gradient of type 'tensor<7x3xf32>', but got 'tensor<3x7xf32>'}}
   %dx, %dw = nn.linear_cross_entropy_backward %x, %w, %l, %s, %d : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32> weight tensor<3x7xf32>
+  return
+}
+
+// -----
+
+func.func @select_token_c1_type(%x: tensor<10x3xbf16>) {
+  // expected-error@+1 {{'nn.select_token' op must take one row for each sequence of 'tensor<10x3xbf16>', of 3 columns of 'bf16' and a number that divides 10, but got 'tensor<2x3xf32>'}}
+  %y = nn.select_token %x index 0 : tensor<10x3xbf16> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @linear_cross_entropy_backward_c2_narrow(%x: tensor<4x3xf32>, %w: tensor<7x3xbf16>, %l: tensor<4xi32>, %s: f32, %g: tensor<f32>) {
+  // expected-error@+1 {{'nn.linear_cross_entropy_backward' op has no gradient of a weight of bf16, which is only read, but is asked for one}}
+  %dx, %dw = nn.linear_cross_entropy_backward %x, %w, %l, %s, %g : tensor<4x3xf32>, tensor<7x3xbf16>, tensor<4xi32> weight tensor<7x3xf32>
+  return
+}
+
+// -----
+
+func.func @embedding_backward_type(%i: tensor<2x3xi32>, %g: tensor<6x5xbf16>) {
+  // expected-error@+1 {{'nn.embedding_backward' op result #0 must be tensor of rank 2 and static shape of 32-bit float values, but got 'tensor<7x5xbf16>'}}
+  %d = nn.embedding_backward %i, %g : tensor<2x3xi32>, tensor<6x5xbf16> -> tensor<7x5xbf16>
+  return
+}
+
+// -----
+
+func.func @activation_type(%x: tensor<6x5xf16>) {
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float or bfloat16 type values, but got 'tensor<6x5xf16>'}}
+  %y = nn.activation relu %x : tensor<6x5xf16>
   return
 }

@@ -96,3 +96,29 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %de = nn.squared_error_backward %prediction, %targets, %scale, %dloss : tensor<2x1xf32>, tensor<2xf32>
   return
 }
+
+// Activations may be bf16; a product of bf16 may be f32.
+
+// CHECK-LABEL: func.func @narrow(
+func.func @narrow(%x: tensor<10x3xbf16>, %w: tensor<7x3xf32>, %v: tensor<7x3xbf16>, %scale: tensor<3xf32>,
+    %ids: tensor<2x5xi32>, %labels: tensor<2xi32>, %one: f32) {
+  // CHECK: nn.embedding %{{.*}}, %{{.*}} : tensor<2x5xi32>, tensor<7x3xf32> -> tensor<10x3xbf16>
+  %e = nn.embedding %ids, %w : tensor<2x5xi32>, tensor<7x3xf32> -> tensor<10x3xbf16>
+  // CHECK: nn.embedding_backward %{{.*}}, %{{.*}} : tensor<2x5xi32>, tensor<10x3xbf16> -> tensor<7x3xf32>
+  %de = nn.embedding_backward %ids, %e : tensor<2x5xi32>, tensor<10x3xbf16> -> tensor<7x3xf32>
+  // CHECK: nn.linear %{{.*}}, %{{.*}} : tensor<10x3xbf16>, tensor<7x3xbf16> -> tensor<10x7xf32>
+  %y = nn.linear %x, %v : tensor<10x3xbf16>, tensor<7x3xbf16> -> tensor<10x7xf32>
+  // CHECK: nn.matmul %{{.*}}, %{{.*}} {transpose_lhs} : tensor<10x7xf32>, tensor<10x3xbf16> -> tensor<7x3xf32>
+  %dw = nn.matmul %y, %x {transpose_lhs} : tensor<10x7xf32>, tensor<10x3xbf16> -> tensor<7x3xf32>
+  // CHECK: nn.add %{{.*}}, %{{.*}} : tensor<10x3xbf16>
+  %a = nn.add %x, %e : tensor<10x3xbf16>
+  // CHECK: nn.layer_norm_backward {{.*}} : tensor<10x3xbf16>, tensor<3xf32>
+  %dx, %dscale, %dshift = nn.layer_norm_backward %x, %scale, %a epsilon 1.0e-12 : tensor<10x3xbf16>, tensor<3xf32>
+  // CHECK: nn.column_sum %{{.*}} : tensor<10x3xbf16> -> tensor<3xf32>
+  %sum = nn.column_sum %a : tensor<10x3xbf16> -> tensor<3xf32>
+  // CHECK: nn.select_token %{{.*}} index 0 : tensor<10x3xbf16> -> tensor<2x3xbf16>
+  %t = nn.select_token %a index 0 : tensor<10x3xbf16> -> tensor<2x3xbf16>
+  // CHECK: nn.linear_cross_entropy %{{.*}} : tensor<2x3xbf16>, tensor<7x3xbf16>, tensor<2xi32>
+  %loss = nn.linear_cross_entropy %t, %v, %labels, %one : tensor<2x3xbf16>, tensor<7x3xbf16>, tensor<2xi32>
+  return
+}

@@ -17,7 +17,9 @@ def NN_Dialect : Dialect {
   let description = [{
     The forward graph of a model. Activations are matrices of tokens x
     features, where the tokens of a batch of B sequences of length L are the
-    B*L rows, sequence by sequence. Every differentiable op builds its own
+    B*L rows, sequence by sequence. Their elements are f32 or, on targets that
+    have kernels for it, bf16; losses, statistics and the gradients of weights
+    are f32, and so is all arithmetic. Every differentiable op builds its own
     backward, out of ops of this dialect.
   }];
 }

@@ -16,7 +16,9 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 include "mlir/Interfaces/DestinationStyleOpInterface.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 
-def PST_Matrix : PST_TensorOfRank<[F32], 2>;
+// An activation, the gradient of one, or a weight that is written out: bf16 is
+// widened as it is read, and rounded to nearest even as it is stored.
+def PST_Matrix : PST_TensorOfRank<[F32, BF16], 2>;
 def PST_Vector : PST_TensorOfRank<[F32], 1>;
 def PST_ScalarF32 : PST_ScalarTensor<F32, "getF32Type()">;
 def PST_ScalarI64 : PST_ScalarTensor<I64, "getI64Type()">;
@@ -278,7 +280,9 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     applied to the sum: `-pst-fuse-epilogues` brings them in.
 
     The elements of a dense factor may be bf16; they are widened as they are
-    read.
+    read. So may those of the input and of the result. The score is f32 in any
+    case: activations of bf16 change no mask. A product of bf16 activations may
+    round the masked weight to bf16, and sums in f32.
 
     `as` says how a kernel comes by M * W' (`-pst-choose-products` sets it):
     `packed` evaluates the criterion while it packs a dense product's blocks;
@@ -379,7 +383,7 @@ def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
   let summary = "Writes out a virtual weight under its mask";
   let description = [{
     `M * W'`, n x m, with exact zeros where the mask is zero: what a finished
-    model is saved as.
+    model is saved as. A result of bf16 is rounded to nearest even.
 
     Constraints:
     - (C1) The factors have the number, ranks and shapes that the criterion's

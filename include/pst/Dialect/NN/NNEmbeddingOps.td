@@ -1,0 +1,105 @@
+//===- NNEmbeddingOps.td - Tables of tokens and positions --*- tablegen -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_DIALECT_NN_NNEMBEDDINGOPS_TD
+#define PST_DIALECT_NN_NNEMBEDDINGOPS_TD
+
+include "pst/Dialect/NN/NNBase.td"
+
+def NN_EmbeddingOp : NN_DifferentiableOp<"embedding"> {
+  let summary = "Looks up a row for each token";
+  let description = [{
+    Row t of the result is row `indices[t / L, t % L]` of the table. An index
+    outside the table reads the nearest row (the runtime refuses such data).
+
+    Constraints:
+    - (C1) The result has B*L rows and the table's columns.
+
+    Example:
+    ```mlir
+    // indices = [[2, 0]], table = [[1.0], [2.0], [3.0]]: [[3.0], [1.0]]
+    %e = nn.embedding %indices, %table : tensor<1x2xi32>, tensor<3x1xf32> -> tensor<2x1xf32>
+    ```
+  }];
+  let arguments = (ins NN_Indices:$indices, NN_Weight:$table);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $indices `,` $table attr-dict `:` type($indices) `,` type($table) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_EmbeddingBackwardOp : NN_Op<"embedding_backward"> {
+  let summary = "Gradient of an embedding's table";
+  let description = [{
+    Row v of the result is the sum of the gradient's rows t with
+    `indices[t / L, t % L] = v`, added in ascending t.
+
+    Constraints:
+    - (C1) The gradient has B*L rows and the result's columns.
+
+    Example:
+    ```mlir
+    %d = nn.embedding_backward %indices, %g : tensor<1x2xi32>, tensor<2x1xf32> -> tensor<3x1xf32>
+    ```
+  }];
+  let arguments = (ins NN_Indices:$indices, NN_Matrix:$gradient);
+  let results = (outs NN_WeightGradient:$result);
+  let assemblyFormat = [{
+    $indices `,` $gradient attr-dict `:` type($indices) `,` type($gradient) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
+    [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Adds a row of a table to each token, by its position";
+  let description = [{
+    `result[t] = input[t] + table[t % length]`.
+
+    Constraints:
+    - (C1) `length` divides the number of tokens and is at most the table's rows.
+    - (C2) Input and table have the same number of columns.
+
+    Example:
+    ```mlir
+    // input = [[1.0], [1.0], [1.0], [1.0]], table = [[0.5], [2.0], [9.0]]: [[1.5], [3.0], [1.5], [3.0]]
+    %y = nn.add_positions %x, %table length 2 : tensor<4x1xf32>, tensor<3x1xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$table, I64Attr:$length);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $input `,` $table `length` $length attr-dict `:` type($input) `,` type($table)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_PositionSumOp : NN_Op<"position_sum"> {
+  let summary = "Sums the tokens of each position";
+  let description = [{
+    The backward of `nn.add_positions`: row p of the result is the sum of the
+    rows t with `t % length = p`, in ascending t; rows from `length` on are zero.
+
+    Constraints:
+    - (C1) `length` divides the number of tokens and is at most the result's rows.
+    - (C2) Input and result have the same number of columns.
+
+    Example:
+    ```mlir
+    %d = nn.position_sum %g length 2 : tensor<4x1xf32> -> tensor<3x1xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, I64Attr:$length);
+  let results = (outs NN_WeightGradient:$result);
+  let assemblyFormat = [{
+    $input `length` $length attr-dict `:` type($input) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // PST_DIALECT_NN_NNEMBEDDINGOPS_TD

@@ -1,0 +1,211 @@
+//===- NNLossOps.td - Heads and losses ---------------------*- tablegen -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_DIALECT_NN_NNLOSSOPS_TD
+#define PST_DIALECT_NN_NNLOSSOPS_TD
+
+include "pst/Dialect/NN/NNBase.td"
+
+def NN_SelectTokenOp : NN_DifferentiableOp<"select_token"> {
+  let summary = "Takes one token of each sequence";
+  let description = [{
+    `result[b] = input[b * L + index]`, where L = rows / B: BERT's [CLS] is
+    token 0.
+
+    Constraints:
+    - (C1) The result's rows divide the input's; the columns and the element
+      type are the same.
+    - (C2) `0 <= index < L`.
+
+    Example:
+    ```mlir
+    %cls = nn.select_token %x index 0 : tensor<64x8xf32> -> tensor<2x8xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, I64Attr:$index);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $input `index` $index attr-dict `:` type($input) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_SelectTokenBackwardOp : NN_Op<"select_token_backward"> {
+  let summary = "Puts the gradient of a token back into its sequence";
+  let description = [{
+    `result[b * L + index] = gradient[b]`, all other rows zero.
+
+    Constraints:
+    - (C1) The gradient's rows divide the result's; the columns and the element
+      type are the same.
+    - (C2) `0 <= index < L`.
+
+    Example:
+    ```mlir
+    %d = nn.select_token_backward %g index 0 : tensor<2x8xf32> -> tensor<64x8xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$gradient, I64Attr:$index);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $gradient `index` $index attr-dict `:` type($gradient) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_CrossEntropyOp : NN_DifferentiableOp<"cross_entropy"> {
+  let summary = "Scaled sum of the cross-entropies of the rows";
+  let description = [{
+    `scale * sum_b (log(sum_c exp(logits[b, c])) - logits[b, labels[b]])` over
+    the rows whose label is in [0, C); another label (-100) is no example.
+
+    Constraints:
+    - (C1) There are as many labels, of type i32, as logits have rows.
+
+    Example:
+    ```mlir
+    // logits = [[0.0, 0.0]], labels = [1], scale = 1.0: 0.6931472
+    %loss = nn.cross_entropy %logits, %labels, %scale : tensor<1x2xf32>, tensor<1xi32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$logits, NN_Labels:$labels, F32:$scale);
+  let results = (outs NN_Scalar:$loss);
+  let assemblyFormat = [{
+    $logits `,` $labels `,` $scale attr-dict `:` type($logits) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
+    [AllTypesMatch<["logits", "result"]>]> {
+  let summary = "Gradient of the logits of a cross-entropy";
+  let description = [{
+    `gradient * scale * (softmax(logits)[b, c] - (c == labels[b]))`, zero in
+    the rows that are no example.
+
+    Constraints:
+    - (C1) There are as many labels, of type i32, as logits have rows.
+
+    Example:
+    ```mlir
+    %d = nn.cross_entropy_backward %logits, %labels, %scale, %dloss : tensor<1x2xf32>, tensor<1xi32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$logits, NN_Labels:$labels, F32:$scale,
+                       NN_Scalar:$gradient);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $logits `,` $labels `,` $scale `,` $gradient attr-dict `:` type($logits) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy"> {
+  let summary = "Cross-entropy of the logits of a vocabulary";
+  let description = [{
+    `nn.cross_entropy` of the logits `X W^T`, which exist for a part of the
+    tokens at a time only: tokens x vocabulary floats are never stored.
+
+    Constraints:
+    - (C1) There are as many labels, of type i32, as the input has rows.
+    - (C2) The weight (vocabulary x features) has as many columns as the input.
+
+    Example:
+    ```mlir
+    // x = [[1.0]], w = [[0.0], [0.0]], labels = [1], scale = 1.0: 0.6931472
+    %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : tensor<1x1xf32>, tensor<2x1xf32>, tensor<1xi32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_Labels:$labels,
+                       F32:$scale);
+  let results = (outs NN_Scalar:$loss);
+  let assemblyFormat = [{
+    $input `,` $weight `,` $labels `,` $scale attr-dict `:` type($input) `,` type($weight) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
+    [AllTypesMatch<["input", "inputGradient"]>]> {
+  let summary = "Gradients of the input, and of the weight, of a linear cross-entropy";
+  let description = [{
+    With `D = gradient * scale * (softmax(X W^T) - onehot(labels))`, rows that
+    are no example zero: `D W` and, if it is asked for, `D^T X`. D is computed
+    again, for a part of the tokens at a time.
+
+    Constraints:
+    - (C1) There are as many labels, of type i32, as the input has rows.
+    - (C2) The weight (vocabulary x features) has as many columns as the input;
+      its gradient has its type, so one of bf16, which is only read, has none.
+
+    Example:
+    ```mlir
+    %dx = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32>
+    %dy, %dw = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32> weight tensor<7x3xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_Labels:$labels,
+                       F32:$scale, NN_Scalar:$gradient);
+  let results = (outs NN_Matrix:$inputGradient,
+                      Optional<NN_WeightGradient>:$weightGradient);
+  let assemblyFormat = [{
+    $input `,` $weight `,` $labels `,` $scale `,` $gradient attr-dict `:`
+    type($input) `,` type($weight) `,` type($labels) (`weight` type($weightGradient)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_SquaredErrorOp : NN_DifferentiableOp<"squared_error"> {
+  let summary = "Scaled sum of the squared errors of the rows";
+  let description = [{
+    `scale * sum_b (predictions[b, 0] - labels[b])^2`; a NaN label is no
+    example.
+
+    Constraints:
+    - (C1) There are as many labels, of type f32, as predictions have rows.
+    - (C2) Predictions have one column.
+
+    Example:
+    ```mlir
+    // predictions = [[3.0]], labels = [1.0], scale = 0.5: 2.0
+    %loss = nn.squared_error %y, %labels, %scale : tensor<1x1xf32>, tensor<1xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$predictions, NN_Labels:$labels, F32:$scale);
+  let results = (outs NN_Scalar:$loss);
+  let assemblyFormat = [{
+    $predictions `,` $labels `,` $scale attr-dict `:` type($predictions) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_SquaredErrorBackwardOp : NN_Op<"squared_error_backward",
+    [AllTypesMatch<["predictions", "result"]>]> {
+  let summary = "Gradient of the predictions of a squared error";
+  let description = [{
+    `gradient * scale * 2 (predictions[b, 0] - labels[b])`, zero where the
+    label is NaN.
+
+    Constraints:
+    - (C1) There are as many labels, of type f32, as predictions have rows.
+    - (C2) Predictions have one column.
+
+    Example:
+    ```mlir
+    %d = nn.squared_error_backward %y, %labels, %scale, %dloss : tensor<1x1xf32>, tensor<1xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$predictions, NN_Labels:$labels, F32:$scale,
+                       NN_Scalar:$gradient);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $predictions `,` $labels `,` $scale `,` $gradient attr-dict `:` type($predictions) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // PST_DIALECT_NN_NNLOSSOPS_TD

@@ -1,0 +1,161 @@
+//===- NNMatrixOps.td - Linear algebra and elementwise ops -*- tablegen -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_DIALECT_NN_NNMATRIXOPS_TD
+#define PST_DIALECT_NN_NNMATRIXOPS_TD
+
+include "pst/Dialect/NN/NNBase.td"
+
+def NN_LinearOp : NN_DifferentiableOp<"linear"> {
+  let summary = "Y = X W^T + bias";
+  let description = [{
+    Constraints:
+    - (C1) X is tokens x m, W n x m, the result tokens x n.
+    - (C2) The bias has n elements.
+
+    Example:
+    ```mlir
+    // x = [[1.0, 2.0]], w = [[1.0, 1.0]], bias = [0.5]: [[3.5]]
+    %y = nn.linear %x, %w bias(%b : tensor<1xf32>) : tensor<1x2xf32>, tensor<1x2xf32> -> tensor<1x1xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight,
+                       Optional<NN_Vector>:$bias);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict `:`
+    type($input) `,` type($weight) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_MatmulOp : NN_Op<"matmul"> {
+  let summary = "Product of two matrices, either one transposed";
+  let description = [{
+    `op(A) op(B)`, where op transposes if the attribute says so.
+
+    Constraints:
+    - (C1) The shapes, transposed as asked, chain.
+
+    Example:
+    ```mlir
+    %g = nn.matmul %dy, %x {transpose_lhs} : tensor<5x4xf32>, tensor<5x3xf32> -> tensor<4x3xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$lhs, NN_Weight:$rhs,
+                       UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_ColumnSumOp : NN_Op<"column_sum"> {
+  let summary = "Sums the rows of a matrix";
+  let description = [{
+    `result[j] = sum_i input[i, j]`: the gradient of a bias.
+
+    Constraints:
+    - (C1) The result has as many elements as the input has columns.
+
+    Example:
+    ```mlir
+    // [[1.0, 2.0], [3.0, 4.0]]: [4.0, 6.0]
+    %b = nn.column_sum %g : tensor<2x2xf32> -> tensor<2xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input);
+  let results = (outs NN_Vector:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Elementwise
+//===----------------------------------------------------------------------===//
+
+def NN_AddOp : NN_DifferentiableOp<"add",
+    [Commutative, SameOperandsAndResultType]> {
+  let summary = "Elementwise sum";
+  let description = [{
+    Example:
+    ```mlir
+    %y = nn.add %a, %b : tensor<2x3xf32>
+    ```
+  }];
+  let arguments = (ins StaticShapeTensorOf<[F32, BF16]>:$lhs,
+                       StaticShapeTensorOf<[F32, BF16]>:$rhs);
+  let results = (outs StaticShapeTensorOf<[F32, BF16]>:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($result)";
+}
+
+def NN_ActivationOp : NN_DifferentiableOp<"activation",
+    [SameOperandsAndResultType]> {
+  let summary = "A scalar function of every element";
+  let description = [{
+    - `gelu`: `x/2 (1 + erf(x / sqrt(2)))`
+    - `gelu_tanh`: `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
+    - `tanh`, `relu`
+
+    Example:
+    ```mlir
+    // [[-1.0, 2.0]]: [[0.0, 2.0]]
+    %y = nn.activation relu %x : tensor<1x2xf32>
+    ```
+  }];
+  let arguments = (ins NN_ActivationKind:$kind, NN_Matrix:$input);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = "$kind $input attr-dict `:` type($result)";
+}
+
+def NN_ActivationBackwardOp : NN_Op<"activation_backward",
+    [SameOperandsAndResultType]> {
+  let summary = "Gradient of an activation's input";
+  let description = [{
+    `result = gradient * f'(input)`; the derivative of relu at 0 is 0.
+
+    Example:
+    ```mlir
+    %dx = nn.activation_backward gelu %x, %dy : tensor<2x3xf32>
+    ```
+  }];
+  let arguments = (ins NN_ActivationKind:$kind, NN_Matrix:$input,
+                       NN_Matrix:$gradient);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = "$kind $input `,` $gradient attr-dict `:` type($result)";
+}
+
+def NN_DropoutOp : NN_DifferentiableOp<"dropout",
+    [AllTypesMatch<["input", "result"]>]> {
+  let summary = "Zeroes elements at random";
+  let description = [{
+    Element i (row-major) is kept, and divided by `1 - probability`, if
+    `hash(seed, site, i) >= probability * 2^32`; else it is 0. The hash is
+    counter-based, so the backward, a second run or another number of threads
+    sees the same mask. `site` tells the dropouts of a model apart.
+    The backward is the same op on the gradient.
+
+    Constraints:
+    - (C1) `0 <= probability < 1`.
+
+    Example:
+    ```mlir
+    %y = nn.dropout %x, %seed probability 1.000000e-01 site 3 : tensor<2x3xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$input, I64:$seed, F64Attr:$probability,
+                       I64Attr:$site);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $input `,` $seed `probability` $probability `site` $site attr-dict `:` type($result)
+  }];
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+#endif // PST_DIALECT_NN_NNMATRIXOPS_TD
