@@ -36,6 +36,9 @@ static void protectArguments(ModuleOp module) {
 /// Runs the stages after `from` up to `to`.
 static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
                                CompilerOptions options) {
+  if (options.precision == "bf16" && options.target == "cpu")
+    return module.emitError("kernels for CPUs compute in f32: the precision "
+                            "bf16 is for the targets 'cuda' and 'emulated'");
   if (options.vectorWidth == 0) {
     auto machine =
         createTargetMachine(options.triple, options.cpu, module.getLoc());

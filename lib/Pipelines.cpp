@@ -178,6 +178,8 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     break;
   }
   case Stage::Autodiff:
+    // First, so that gradients have the types of what they are gradients of.
+    passes.addPass(createMixedPrecision({options.precision}));
     passes.addPass(createAutodiff(AutodiffOptions{!options.training}));
     passes.addPass(createCSEPass());
     passes.addPass(createCanonicalizerPass());
@@ -189,6 +191,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     break;
   case Stage::Kernels: {
     if (options.target != "cpu") {
+      passes.addPass(createNarrowFrozen({options.frozenType}));
       passes.addPass(createFuseEpilogues());
       passes.addPass(createEmitGPUKernels({options.gpuArch}));
       break;

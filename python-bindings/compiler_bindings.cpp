@@ -115,6 +115,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       options.products = nb::cast<std::string>(value);
     else if (name == "frozen_type")
       options.frozenType = nb::cast<std::string>(value);
+    else if (name == "precision")
+      options.precision = nb::cast<std::string>(value);
     else if (name == "profile")
       options.profile = nb::cast<bool>(value);
     else if (name == "cpu")

@@ -63,6 +63,9 @@ static cl::list<int64_t>
 static cl::opt<std::string> frozenType(
     "frozen-type", cl::init("f32"),
     cl::desc("frozen matrices in memory: f32, or bf16 (half of it)"));
+static cl::opt<std::string> precision(
+    "precision", cl::init("f32"),
+    cl::desc("activations and their gradients: f32, or bf16 (not on CPUs)"));
 static cl::opt<bool> profile("profile", cl::init(false),
                              cl::desc("measure the time of each kernel; "
                                       "pst-bench step --profile prints it"));
@@ -155,6 +158,7 @@ int main(int argc, char **argv) {
     options.kBlock = blocks[2];
   }
   options.frozenType = frozenType;
+  options.precision = precision;
   options.profile = profile;
   options.triple = triple;
   options.cpu = cpu;

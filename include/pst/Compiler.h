@@ -62,6 +62,10 @@ struct CompilerOptions {
   // bf16.
   std::string frozenType = "f32";
 
+  // Element type of activations and of their gradients (-pst-mixed-precision):
+  // f32, or bf16, for targets other than cpu.
+  std::string precision = "f32";
+
   // Whether the program measures its kernels (-pst-profile-launches).
   bool profile = false;
 

@@ -50,6 +50,39 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
                            "::pst::PSTDialect"];
 }
 
+def MixedPrecision : Pass<"pst-mixed-precision", "::mlir::ModuleOp"> {
+  let summary = "Makes the activations bf16";
+  let description = [{
+    Changes the activations of `@forward` to bf16, which takes half the memory
+    and lets products run on tensor cores; their gradients follow, as autodiff
+    gives a gradient the type of its value. What else there is stays f32: the
+    parameters and their gradients, thresholds, losses, and the logits, which
+    come of a product of bf16. Arithmetic is f32 in any case. An argument of f32
+    is rounded where it enters, a result widened where it leaves. Nothing
+    changes with `type=f32`.
+
+    Before:
+    ```mlir
+    %u = nn.linear %x, %w : tensor<5x3xf32>, tensor<4x3xf32> -> tensor<5x4xf32>
+    %g = nn.activation gelu %u : tensor<5x4xf32>
+    %y = nn.linear %g, %head : tensor<5x4xf32>, tensor<2x4xf32> -> tensor<5x2xf32>
+    %loss = nn.cross_entropy %y, %labels, %scale : tensor<5x2xf32>, tensor<5xi32>
+    ```
+    After, with `type=bf16`:
+    ```mlir
+    %n = arith.truncf %x : tensor<5x3xf32> to tensor<5x3xbf16>
+    %u = nn.linear %n, %w : tensor<5x3xbf16>, tensor<4x3xf32> -> tensor<5x4xbf16>
+    %g = nn.activation gelu %u : tensor<5x4xbf16>
+    %y = nn.linear %g, %head : tensor<5x4xbf16>, tensor<2x4xf32> -> tensor<5x2xf32>
+    %loss = nn.cross_entropy %y, %labels, %scale : tensor<5x2xf32>, tensor<5xi32>
+    ```
+  }];
+  let options = [Option<"type", "type", "std::string", /*default=*/"\"f32\"",
+                        "f32 or bf16">];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect"];
+}
+
 def Autodiff : Pass<"pst-autodiff", "::mlir::ModuleOp"> {
   let summary = "Builds the training step from the forward function";
   let description = [{

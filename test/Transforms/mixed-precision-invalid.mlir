@@ -1,0 +1,16 @@
+// RUN: pst-opt %s --split-input-file --verify-diagnostics --pst-mixed-precision=type=bf16
+// RUN: not pst-opt %s --pst-mixed-precision=type=f16 2>&1 | FileCheck %s --check-prefix=TYPE
+// RUN: not pst-compile %s --precision=bf16 --emit=optimizer 2>&1 | FileCheck %s --check-prefix=TARGET
+
+// REQUIRES: pst-compile
+
+// TYPE: error: activations cannot be 'f16': f32 and bf16 are known
+// TARGET: error: kernels for CPUs compute in f32: the precision bf16 is for the targets 'cuda' and 'emulated'
+
+// expected-error@+1 {{has a backward already, whose gradients would keep their type: run -pst-mixed-precision before -pst-autodiff}}
+func.func @forward(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  return %x : tensor<2x3xf32>
+}
+func.func @forward_backward(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  return %x : tensor<2x3xf32>
+}
