@@ -43,6 +43,22 @@ Value ThreadBuilder::sharedBuffer(ArrayRef<int64_t> shape, Type element) {
 
 void ThreadBuilder::barrier() { gpu::BarrierOp::create(*this); }
 
+void ThreadBuilder::fence() {
+  LLVM::FenceOp::create(*this, LLVM::AtomicOrdering::acq_rel, "device");
+}
+
+Value ThreadBuilder::isLastBlock(int64_t blocks, Value tickets, Value place) {
+  Value last = sharedBuffer({1}, getI32Type());
+  fence();
+  barrier();
+  onFirstThread([&] {
+    store(atomicAdd(i32(1), tickets, place), last, index(0));
+    fence();
+  });
+  barrier();
+  return cmpi(arith::CmpIPredicate::eq, load(last, index(0)), i32(blocks - 1));
+}
+
 void ThreadBuilder::strided(Value begin, Value end,
                             function_ref<void(Value)> body) {
   loop(addi(begin, threadIndex), end, numThreads, body);
@@ -62,7 +78,11 @@ Value ThreadBuilder::blockSum(Value value) {
 }
 
 Value ThreadBuilder::blockMax(Value value) {
-  return reduceBlock(value, [&](Value a, Value b) { return maxf(a, b); });
+  return reduceBlock(value, [&](Value lhs, Value rhs) {
+    return isa<IntegerType>(lhs.getType())
+               ? arith::MaxUIOp::create(*this, lhs, rhs).getResult()
+               : maxf(lhs, rhs);
+  });
 }
 
 /// Within warps by shuffles: both lanes of a pair combine the same two values,

@@ -41,6 +41,13 @@ public:
   Value sharedBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
   /// All threads of the block wait here for each other.
   void barrier();
+  /// What this thread has written to memory can be seen by all blocks before
+  /// what it writes from now on; and the other way round for what it reads.
+  void fence();
+  /// Whether this block is the last of `blocks` to come by (i1, the same in all
+  /// of its threads): it then sees what the others wrote before. `tickets`, an
+  /// i32 buffer, has a 0 at `place` before.
+  Value isLastBlock(int64_t blocks, Value tickets, Value place);
 
   /// body(i) for i = begin + thread, begin + thread + threads, ... below end
   void strided(Value begin, Value end, llvm::function_ref<void(Value)> body);
@@ -50,8 +57,9 @@ public:
   /// Sums `element(i)` over the thread's share of [0, count), then over the
   /// block: every thread has the sum. The order is fixed by the shape.
   Value sumOverBlock(int64_t count, llvm::function_ref<Value(Value)> element);
-  /// The sum, or the largest, of all threads' values (f32 or f64), in every
-  /// thread. All threads of the block must come by.
+  /// The sum, or the largest, of all threads' values (f32 or f64; for the
+  /// largest i32 as well, unsigned), in every thread. All threads of the block
+  /// must come by.
   Value blockSum(Value value);
   Value blockMax(Value value);
   /// body() on thread 0 alone.
