@@ -176,6 +176,7 @@ void ScoreSelection::launchGather() {
       "gather", s.blocks, SelectionSizes::kThreads,
       [&](ThreadBuilder &b, const Buffers &w) {
         RadixSelect radix(b);
+        b.setBlocksPerMultiprocessor(2);
         Type i32 = b.getI32Type();
         Value counts = b.sharedBuffer({kBlockCounts}, i32);
         Value parts = b.sharedBuffer({RadixSelect::kBins}, i32);

@@ -7,6 +7,7 @@
 
 #include "ThreadBuilder.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 using namespace mlir;
 using namespace pst::cuda;
@@ -42,6 +43,11 @@ Value ThreadBuilder::sharedBuffer(ArrayRef<int64_t> shape, Type element) {
 }
 
 void ThreadBuilder::barrier() { gpu::BarrierOp::create(*this); }
+
+void ThreadBuilder::setBlocksPerMultiprocessor(int64_t blocks) {
+  kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                  getI32IntegerAttr(blocks));
+}
 
 void ThreadBuilder::fence() {
   LLVM::FenceOp::create(*this, LLVM::AtomicOrdering::acq_rel, "device");

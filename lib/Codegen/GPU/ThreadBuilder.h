@@ -31,6 +31,9 @@ public:
                 int64_t threads);
 
   int64_t threads() const { return numThreads; }
+  /// Registers may be used as if a multiprocessor had no more blocks than that;
+  /// by itself ptxas rather spills than have fewer.
+  void setBlocksPerMultiprocessor(int64_t blocks);
   /// This thread's index in its block, and the block's in the grid.
   Value thread() const { return threadIndex; }
   Value block() const { return blockIndex; }

@@ -219,6 +219,7 @@ void ScoreSelection::launchFinish() {
   launchKernel(
       "finish", SelectionSizes::kFinishBlocks, SelectionSizes::kThreads,
       [&](ThreadBuilder &b, const Buffers &w) {
+        b.setBlocksPerMultiprocessor(1);
         Value wanted = loadTally(b, w.tallies, PartWanted);
         Value known = b.cmpi(arith::CmpIPredicate::ne, wanted, b.i32(0));
         b.ifThen(known, [&] { collectPart(b, w); });

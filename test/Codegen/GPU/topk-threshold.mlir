@@ -1,0 +1,34 @@
+// The kernels of a selection from a bracket: registers that leave room for two
+// blocks of 512 threads, and the fences around the tickets of the last block.
+
+// REQUIRES: pst-compile, ptxas
+// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.sm_90a.ptx
+// RUN: FileCheck %s --check-prefix=PTX --input-file=%t.sm_90a.ptx
+// RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s --check-prefix=KERNELS
+// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
+// RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
+
+// PTX-LABEL: .visible .entry topk_threshold_pst_1000x1024_r8_r8_gather
+// PTX: fence.acq_rel.gpu
+// PTX: atom.global.add.u32
+// PTX: fence.acq_rel.gpu
+// PTX-LABEL: .visible .entry topk_threshold_pst_1000x1024_r8_r8_finish
+
+// KERNELS-DAG: topk_threshold_pst_1000x1024_r8_r8_sample: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: topk_threshold_pst_1000x1024_r8_r8_bracket: {{[1-4]?[0-9]}} registers, 8336 bytes shared
+// KERNELS-DAG: topk_threshold_pst_1000x1024_r8_r8_gather: {{([1-5]?[0-9]|6[0-4])}} registers, 8292 bytes shared
+// KERNELS-DAG: topk_threshold_pst_1000x1024_r8_r8_finish: {{[1-7]?[0-9]}} registers, 8312 bytes shared
+
+pst.criterion @pst(%w: dense, %ba: lowrank, %uv: lowrank) {
+  %v = arith.addf %w, %ba : f32
+  %m = math.absf %v : f32
+  %s = arith.addf %m, %uv : f32
+  pst.yield weight %v score %s
+}
+
+func.func @select(%w: tensor<1000x1024xf32>, %b: tensor<1000x8xf32>, %a: tensor<8x1024xf32>,
+                  %u: tensor<1000x8xf32>, %v: tensor<8x1024xf32>, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {
+  %tau, %cut = pst.topk_threshold @pst(%w, %b, %a, %u, %v), %sparsity
+      : (tensor<1000x1024xf32>, tensor<1000x8xf32>, tensor<8x1024xf32>, tensor<1000x8xf32>, tensor<8x1024xf32>)
+  return %tau, %cut : tensor<f32>, tensor<i64>
+}
