@@ -135,6 +135,7 @@ void ScoreSelection::launchAmongAll() {
   launchKernel(
       "all", 1, SelectionSizes::kThreads,
       [&](ThreadBuilder &b, const Buffers &w) {
+        b.setBlocksPerMultiprocessor(1);
         RadixSelect radix(b);
         Value nan = b.sharedBuffer({1}, b.getI32Type()), first = b.index(0);
         auto keyOf = [&](Value i) { return keyOfElement(b, w, i); };
