@@ -19,6 +19,9 @@ static void pst_emulate_launch(Kernel kernel, const int64_t *arguments,
   Machine::get().launch(kernel, arguments, blocks, threads, sharedBytes);
 }
 static void pst_emulate_barrier() { Machine::get().barrier(); }
+static void pst_emulate_barrier_part(int32_t number, int32_t count) {
+  Machine::get().barrier(number, count);
+}
 static uint64_t pst_emulate_shuffle_xor(uint64_t value, uint32_t mask) {
   return Machine::get().shuffleXor(value, mask);
 }
@@ -62,6 +65,7 @@ std::vector<std::pair<std::string_view, void *>> pst::emulatorSymbols() {
 #define PST_ADD(name) add(#name, &name)
   PST_ADD(pst_emulate_launch);
   PST_ADD(pst_emulate_barrier);
+  PST_ADD(pst_emulate_barrier_part);
   PST_ADD(pst_emulate_shuffle_xor);
   PST_ADD(pst_emulate_mbarrier_init);
   PST_ADD(pst_emulate_mbarrier_fence);

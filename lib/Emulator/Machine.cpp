@@ -57,6 +57,13 @@ void Machine::barrier() {
   meet(wholeBlock, numThreads, "the barrier of the block");
 }
 
+void Machine::barrier(int64_t number, int64_t count) {
+  if (number < 1 || number > 15 || count % kWarp != 0)
+    fail("barriers of a part of a block have numbers from 1 to 15 and whole "
+         "warps");
+  meet(partsOfBlock[number], count, "a barrier of a part of the block");
+}
+
 uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
   Warp &warp = warps[running / kWarp];
   warp.values[running % kWarp] = value;
@@ -74,6 +81,7 @@ void Machine::runBlock(int64_t count) {
   }
   warps.assign(count / kWarp, Warp());
   wholeBlock = Meeting();
+  partsOfBlock.clear();
   for (int64_t i = 0; i < count; ++i)
     threads[i]->done = false;
   alive = count;

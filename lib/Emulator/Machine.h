@@ -51,6 +51,8 @@ public:
 
   /// Waits until all threads of the block are here.
   void barrier();
+  /// Waits until `count` threads are at the barrier of this number.
+  void barrier(int64_t number, int64_t count);
   uint64_t shuffleXor(uint64_t value, uint32_t mask);
 
   /// The other threads run until the condition holds, which they, or the
@@ -86,6 +88,7 @@ private:
   int64_t block, numThreads, alive, running;
   bool backwards;
   Meeting wholeBlock;
+  std::map<int64_t, Meeting> partsOfBlock;
   uint64_t progress = 0;
   std::vector<std::unique_ptr<Thread>> threads;
   std::vector<Warp> warps;

@@ -8,8 +8,11 @@ that of f32, and by one rounding to bf16 where it is stored: at most 2^-8 of
 its value (bf16 has eight bits of precision, and rounds to nearest).
 """
 
+import nn_reference as reference
 import numpy as np
 import torch
+
+import pst
 
 EPSILON = 2.0**-8
 # Below this, bf16 is denormal and rounds by an absolute amount.
@@ -57,6 +60,13 @@ def function(body, arguments, results):
         f"func.func @main({', '.join(inputs)}) -> ({', '.join(types)}) {{\n{lines}\n"
         f"  return {', '.join(values)} : {', '.join(types)}\n}}"
     )
+
+
+def emulate(body, arguments, results):
+    """Runs the body (see `function`) and returns the list of results."""
+    text = function(body, arguments, results)
+    values = [value for _, value, *_ in arguments if not isinstance(value, str)]
+    return reference.call(pst.compile(text, target="emulated"), *values)
 
 
 def close(actual, expected, narrow=True, arithmetic=2e-6, size=None):

@@ -7,7 +7,7 @@ import nn_reference as reference
 import numpy as np
 import pytest
 import torch
-from bf16 import rounded
+from bf16 import emulate, rounded
 from virtual_weights import CRITERIA, random_factors
 from virtual_weights import tensor as f32_type
 
@@ -19,13 +19,6 @@ SHAPES = [(1, 1), (7, 13), (36, 128), (137, 131)]
 
 def narrow(*shape, seed=0, scale=1.0):
     return rounded(reference.random(*shape, seed=seed, scale=scale))
-
-
-def emulate(body, arguments, results):
-    """Runs the body (see bf16.function) and returns the list of results."""
-    text = bf16.function(body, arguments, results)
-    values = [value for _, value, *_ in arguments if not isinstance(value, str)]
-    return reference.call(pst.compile(text, target="emulated"), *values)
 
 
 def matrix(*shape):

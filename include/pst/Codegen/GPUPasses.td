@@ -41,8 +41,9 @@ def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
     "::mlir::gpu::GPUDialect", "::mlir::LLVM::LLVMDialect",
-    "::mlir::math::MathDialect",
-    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+    "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::NVVM::NVVMDialect", "::mlir::nvgpu::NVGPUDialect",
+    "::mlir::scf::SCFDialect",
     "::mlir::tensor::TensorDialect", "::mlir::vector::VectorDialect",
     "::pst::PSTDialect"
   ];
@@ -88,6 +89,31 @@ def LowerGPUMath : Pass<"pst-lower-gpu-math", "::mlir::gpu::GPUModuleOp"> {
     ```
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+def LowerTensorMaps : Pass<"pst-lower-tensor-maps", "::mlir::ModuleOp"> {
+  let summary = "Gives kernels their tensor maps as NVPTX wants them";
+  let description = [{
+    A kernel takes a tensor map as 128 bytes by value. What a launch passes stays
+    `nvgpu.tma.create.descriptor`: the runtime reads the matrix, its box and the
+    swizzle off it, and encodes it. The pass runs before
+    `convert-gpu-to-nvvm`, which knows no such type, and again after it, for it
+    drops `llvm.byval` and `nvvm.grid_constant`.
+
+    Before:
+    ```mlir
+    gpu.func @k(%map: !nvgpu.tensormap.descriptor<tensor = memref<128x64xbf16, 3>, ...>) kernel { ... }
+    gpu.launch_func @kernels::@k blocks in (...) threads in (...) args(%map : !nvgpu.tensormap.descriptor<...>)
+    ```
+    After:
+    ```mlir
+    llvm.func @k(%map: !llvm.ptr {llvm.align = 64 : i64, llvm.byval = !llvm.array<128 x i8>, nvvm.grid_constant}) attributes {nvvm.kernel} { ... }
+    %pointer = builtin.unrealized_conversion_cast %map : !nvgpu.tensormap.descriptor<...> to !llvm.ptr
+    gpu.launch_func @kernels::@k blocks in (...) threads in (...) args(%pointer : !llvm.ptr)
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect",
+                           "::mlir::NVVM::NVVMDialect"];
 }
 
 #endif // PST_CODEGEN_GPUPASSES_TD

@@ -5,12 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "EmulateAsync.h"
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "pst/Codegen/GPUPasses.h"
@@ -22,6 +25,7 @@ namespace pst {
 } // namespace pst
 
 using namespace mlir;
+using namespace pst::cuda;
 
 /// Shared buffers begin at multiples of this.
 static constexpr int64_t kAlignment = 1024;
@@ -31,11 +35,10 @@ struct EmulateLaunches : pst::impl::EmulateLaunchesBase<EmulateLaunches> {
   void runOnOperation() override;
 
 private:
-  LLVM::LLVMFuncOp declare(StringRef name, Type result, TypeRange arguments);
   LogicalResult convert(gpu::GPUFuncOp kernel);
   void placeSharedBuffers(gpu::GPUFuncOp kernel, ImplicitLocOpBuilder &b,
                           Value shared, SmallVectorImpl<Value> &buffers);
-  LogicalResult replaceThreadOps(LLVM::LLVMFuncOp function);
+  LogicalResult replaceThreadOps(LLVM::LLVMFuncOp function, int64_t ownShared);
   LogicalResult convert(gpu::LaunchFuncOp launch);
   Value buffer(ImplicitLocOpBuilder &b, MemRefType type, Value pointer);
 
@@ -43,17 +46,6 @@ private:
   llvm::StringMap<int64_t> sharedBytes; // by kernel
 };
 } // namespace
-
-LLVM::LLVMFuncOp EmulateLaunches::declare(StringRef name, Type result,
-                                          TypeRange arguments) {
-  ModuleOp module = getOperation();
-  if (auto found = module.lookupSymbol<LLVM::LLVMFuncOp>(name))
-    return found;
-  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
-  return LLVM::LLVMFuncOp::create(
-      builder, module.getLoc(), name,
-      LLVM::LLVMFunctionType::get(result, llvm::to_vector(arguments)));
-}
 
 static Type voidType(MLIRContext *context) {
   return LLVM::LLVMVoidType::get(context);
@@ -138,6 +130,12 @@ LogicalResult EmulateLaunches::convert(gpu::GPUFuncOp kernel) {
   SmallVector<Value> values;
   for (auto [i, type] : llvm::enumerate(kernel.getArgumentTypes())) {
     Value slot = element(b, entry->getArgument(0), i);
+    if (isa<nvgpu::TensorMapDescriptorType>(type)) {
+      Value map = LLVM::LoadOp::create(b, pointer, slot);
+      values.push_back(
+          UnrealizedConversionCastOp::create(b, type, map).getResult(0));
+      continue;
+    }
     if (auto memref = dyn_cast<MemRefType>(type)) {
       values.push_back(
           buffer(b, memref, LLVM::LoadOp::create(b, pointer, slot)));
@@ -158,31 +156,37 @@ LogicalResult EmulateLaunches::convert(gpu::GPUFuncOp kernel) {
   replacer.recursivelyReplaceElementsIn(function, /*replaceAttrs=*/false,
                                         /*replaceLocs=*/false,
                                         /*replaceTypes=*/true);
-  return replaceThreadOps(function);
+  return replaceThreadOps(function, sharedBytes[kernel.getName()]);
 }
 
-LogicalResult EmulateLaunches::replaceThreadOps(LLVM::LLVMFuncOp function) {
-  Type none = voidType(&getContext());
+LogicalResult EmulateLaunches::replaceThreadOps(LLVM::LLVMFuncOp function,
+                                                int64_t ownShared) {
   WalkResult result = function.walk([&](Operation *op) {
-    if (!isa_and_nonnull<gpu::GPUDialect>(op->getDialect()))
+    if (emulateAsync(op))
+      return WalkResult::advance();
+    if (!isa_and_nonnull<gpu::GPUDialect, NVVM::NVVMDialect>(
+            op->getDialect()) &&
+        !isa<LLVM::AddressOfOp, LLVM::InlineAsmOp>(op))
       return WalkResult::advance();
     ImplicitLocOpBuilder b(op->getLoc(), op);
     if (isa<gpu::ThreadIdOp, gpu::BlockIdOp>(op)) {
       Value number = function.getArgument(isa<gpu::BlockIdOp>(op) ? 1 : 2);
       op->getResult(0).replaceAllUsesWith(
           arith::IndexCastOp::create(b, b.getIndexType(), number));
+    } else if (auto address = dyn_cast<LLVM::AddressOfOp>(op)) {
+      // Dynamic shared memory comes after the kernel's own buffers.
+      address.getResult().replaceAllUsesWith(LLVM::GEPOp::create(
+          b, pointer, b.getI8Type(), function.getArgument(3),
+          ArrayRef<LLVM::GEPArg>{int32_t(ownShared)}));
     } else if (isa<gpu::BarrierOp>(op)) {
-      LLVM::CallOp::create(b, declare("pst_emulate_barrier", none, {}),
-                           ValueRange{});
+      callEmulator(b, "pst_emulate_barrier", {}, {});
     } else if (isa<gpu::ReturnOp>(op)) {
       LLVM::ReturnOp::create(b, ValueRange{});
     } else if (auto shuffle = dyn_cast<gpu::ShuffleOp>(op);
                shuffle && shuffle.getMode() == gpu::ShuffleMode::XOR) {
-      auto callee = declare("pst_emulate_shuffle_xor", i64, {i64, i32});
       Value bits =
-          LLVM::CallOp::create(
-              b, callee, {toBits(b, shuffle.getValue()), shuffle.getOffset()})
-              .getResult();
+          callEmulator(b, "pst_emulate_shuffle_xor", i64,
+                       {toBits(b, shuffle.getValue()), shuffle.getOffset()});
       shuffle.getShuffleResult().replaceAllUsesWith(
           fromBits(b, shuffle.getValue().getType(), bits));
     } else {
@@ -204,23 +208,37 @@ LogicalResult EmulateLaunches::convert(gpu::LaunchFuncOp launch) {
   auto array = LLVM::AllocaOp::create(
       b, pointer, i64, constant(std::max(1u, launch.getNumKernelOperands())));
   for (auto [i, operand] : llvm::enumerate(launch.getKernelOperands())) {
+    Value slot = element(b, array, i);
+    if (isa<nvgpu::TensorMapDescriptorType>(operand.getType())) {
+      LLVM::StoreOp::create(b, emulatedTensorMap(b, operand), slot);
+      continue;
+    }
     Value bits =
         isa<MemRefType>(operand.getType())
             ? Value(memref::ExtractAlignedPointerAsIndexOp::create(b, operand))
             : operand;
-    LLVM::StoreOp::create(b, toBits(b, bits), element(b, array, i));
+    LLVM::StoreOp::create(b, toBits(b, bits), slot);
   }
   auto size = [&](Value index) -> Value {
     return arith::IndexCastOp::create(b, i64, index);
   };
-  auto callee = declare("pst_emulate_launch", voidType(&getContext()),
-                        {pointer, pointer, i64, i64, i64});
-  LLVM::CallOp::create(
-      b, callee,
-      {LLVM::AddressOfOp::create(b, pointer, threadFunction(kernel)), array,
-       size(launch.getGridSizeX()), size(launch.getBlockSizeX()),
-       constant(sharedBytes.lookup(kernel.getValue()))});
+  Value shared = constant(sharedBytes.lookup(kernel.getValue()));
+  if (Value dynamic = launch.getDynamicSharedMemorySize())
+    shared = arith::AddIOp::create(b, shared,
+                                   arith::ExtUIOp::create(b, i64, dynamic));
+  callEmulator(b, "pst_emulate_launch", {},
+               {LLVM::AddressOfOp::create(b, pointer, threadFunction(kernel)),
+                array, size(launch.getGridSizeX()),
+                size(launch.getBlockSizeX()), shared});
+  SmallVector<Value> operands(launch.getKernelOperands());
   launch.erase();
+  for (Value operand : operands)
+    if (auto map = operand.getDefiningOp<nvgpu::TmaCreateDescriptorOp>();
+        map && map->use_empty()) {
+      auto cast = map.getTensor().getDefiningOp<memref::CastOp>();
+      map.erase();
+      cast.erase();
+    }
   return success();
 }
 

@@ -27,8 +27,10 @@ GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
           rhs.getElementType()};
 }
 
-GemmPlan pst::cuda::chooseGemm(const KernelContext &, const GemmShape &shape,
-                               int64_t maxTile) {
+GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
+                               const GemmShape &shape, int64_t maxTile) {
+  if (context.getArch() == "sm_90a" && maxTile >= 128 && wgmmaTakes(shape))
+    return planWgmma(shape);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
   for (int64_t tile : kTiles) {
     if (tile > maxTile)
@@ -102,18 +104,28 @@ void GemmTile::forInside(ThreadBuilder &b, GroupBody body) const {
 void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
                             StringRef name, const GemmPlan &plan, Value left,
                             Value right, ValueRange arguments, TileBody body) {
+  int64_t blocks = plan.tiles(), sharedBytes = 0;
+  if (plan.method == GemmMethod::Wgmma) {
+    std::tie(left, right) = wgmmaOperands(host, plan, left, right);
+    blocks = wgmmaBlocks(plan);
+    sharedBytes = wgmmaSharedBytes(plan);
+  }
   SmallVector<Value> all{left, right};
   llvm::append_range(all, arguments);
-  context.launch(host, name, plan.tiles(), plan.threads, all,
-                 [&](ThreadBuilder &b, ValueRange values) {
-                   auto onTile = [&](const GemmTile &tile) {
-                     body(b, tile, values.drop_front(2));
-                   };
-                   switch (plan.method) {
-                   case GemmMethod::FMA:
-                     return emitFMATiles(b, plan, values[0], values[1], onTile);
-                   }
-                 });
+  context.launch(
+      host, name, blocks, plan.threads, all,
+      [&](ThreadBuilder &b, ValueRange values) {
+        auto onTile = [&](const GemmTile &tile) {
+          body(b, tile, values.drop_front(2));
+        };
+        switch (plan.method) {
+        case GemmMethod::FMA:
+          return emitFMATiles(b, plan, values[0], values[1], onTile);
+        case GemmMethod::Wgmma:
+          return emitWgmmaTiles(b, plan, values[0], values[1], onTile);
+        }
+      },
+      sharedBytes);
 }
 
 void pst::cuda::launchGemm(KernelContext &context, cpu::KernelBuilder &host,

@@ -36,7 +36,8 @@ struct GemmShape {
 
 /// The ways of multiplying; all sum in f32, in an order that the shape fixes.
 enum class GemmMethod {
-  FMA, ///< Fused multiply-adds, in ascending k: any type, on any GPU.
+  FMA,   ///< Fused multiply-adds, in ascending k: any type, on any GPU.
+  Wgmma, ///< TMA and wgmma: bf16, on sm_90a; wgmmaTakes says which shapes.
 };
 
 /// How a product is computed.
@@ -130,6 +131,20 @@ void launchGemm(KernelContext &context, cpu::KernelBuilder &host,
 using TileFunction = llvm::function_ref<void(const GemmTile &)>;
 void emitFMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
                   Value right, TileFunction body);
+
+/// Whether rows of the operands begin where TMA can load them.
+bool wgmmaTakes(const GemmShape &shape);
+GemmPlan planWgmma(const GemmShape &shape);
+/// Blocks and dynamic shared memory of a launch of emitWgmmaTiles.
+int64_t wgmmaBlocks(const GemmPlan &plan);
+int64_t wgmmaSharedBytes(const GemmPlan &plan);
+/// What emitWgmmaTiles takes for two buffers.
+std::pair<Value, Value> wgmmaOperands(cpu::KernelBuilder &host,
+                                      const GemmPlan &plan, Value left,
+                                      Value right);
+/// Computes the block's tiles and calls `body` on each.
+void emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
+                    Value right, TileFunction body);
 
 /// All of the conditions; null if there are none.
 Value allOf(ThreadBuilder &b, Value lhs, Value rhs);

@@ -26,10 +26,11 @@ static gpu::GPUModuleOp kernelModule(ModuleOp module) {
   return gpu::GPUModuleOp::create(builder, module.getLoc(), kModule);
 }
 
-void KernelContext::launch(
-    cpu::KernelBuilder &host, StringRef name, int64_t blocks, int64_t threads,
-    ValueRange arguments,
-    function_ref<void(ThreadBuilder &, ValueRange)> body) {
+void KernelContext::launch(cpu::KernelBuilder &host, StringRef name,
+                           int64_t blocks, int64_t threads,
+                           ValueRange arguments,
+                           function_ref<void(ThreadBuilder &, ValueRange)> body,
+                           int64_t sharedBytes) {
   Location loc = host.getLoc();
   gpu::GPUModuleOp kernels = kernelModule(module);
   auto kernel = kernels.lookupSymbol<gpu::GPUFuncOp>(name);
@@ -48,10 +49,10 @@ void KernelContext::launch(
     gpu::ReturnOp::create(thread);
   }
   Value one = host.index(1);
-  gpu::LaunchFuncOp::create(host, kernel,
-                            gpu::KernelDim3{host.index(blocks), one, one},
-                            gpu::KernelDim3{host.index(threads), one, one},
-                            /*dynamicSharedMemorySize=*/nullptr, arguments);
+  gpu::LaunchFuncOp::create(
+      host, kernel, gpu::KernelDim3{host.index(blocks), one, one},
+      gpu::KernelDim3{host.index(threads), one, one},
+      sharedBytes ? host.i32(sharedBytes) : Value(), arguments);
 }
 
 void KernelContext::launchElements(

@@ -30,10 +30,12 @@ public:
 
   /// Launches `blocks` blocks of `threads` threads of the kernel `name`, built
   /// by `body` the first time that the name is asked for. `arguments` are
-  /// buffers of identity layout and scalars of `host`'s function.
+  /// buffers of identity layout, scalars of `host`'s function and tensor maps.
+  /// Blocks have `sharedBytes` of dynamic shared memory.
   void launch(cpu::KernelBuilder &host, llvm::StringRef name, int64_t blocks,
               int64_t threads, ValueRange arguments,
-              llvm::function_ref<void(ThreadBuilder &, ValueRange)> body);
+              llvm::function_ref<void(ThreadBuilder &, ValueRange)> body,
+              int64_t sharedBytes = 0);
 
   /// body(b, arguments, i) on some thread for each i in [0, count), a few of
   /// them on each.

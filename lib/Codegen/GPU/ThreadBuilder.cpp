@@ -14,8 +14,6 @@ using namespace pst::cuda;
 
 /// NVPTX's address space of memory that a block shares.
 static constexpr unsigned kSharedSpace = 3;
-/// Of an f32.
-static constexpr int64_t kBytes = 4;
 
 ThreadBuilder::ThreadBuilder(Location loc, gpu::GPUFuncOp kernel,
                              int64_t threads)
@@ -181,10 +179,15 @@ Value ThreadBuilder::elementPointer(Value memref, ValueRange indices) {
 /// The type of `count` adjacent elements that can be moved as one, or null.
 static VectorType adjacentType(Value memref, int64_t count) {
   auto type = cast<MemRefType>(memref.getType());
+  Type element = type.getElementType();
   if (count == 1 || type.getShape().back() % count != 0 ||
-      !type.getElementType().isF32())
+      !(element.isF32() || element.isBF16()))
     return nullptr;
-  return VectorType::get(count, type.getElementType());
+  return VectorType::get(count, element);
+}
+
+static int64_t bytesOf(VectorType type) {
+  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
 }
 
 SmallVector<Value> ThreadBuilder::loadAdjacent(Value memref, ValueRange indices,
@@ -193,9 +196,13 @@ SmallVector<Value> ThreadBuilder::loadAdjacent(Value memref, ValueRange indices,
   if (VectorType type = adjacentType(memref, count)) {
     Value vector =
         LLVM::LoadOp::create(*this, type, elementPointer(memref, indices),
-                             /*alignment=*/count * kBytes);
-    for (int64_t i = 0; i < count; ++i)
-      values.push_back(LLVM::ExtractElementOp::create(*this, vector, i64(i)));
+                             /*alignment=*/bytesOf(type));
+    for (int64_t i = 0; i < count; ++i) {
+      Value value = LLVM::ExtractElementOp::create(*this, vector, i64(i));
+      if (type.getElementType().isBF16())
+        value = arith::ExtFOp::create(*this, getF32Type(), value);
+      values.push_back(value);
+    }
     return values;
   }
   SmallVector<Value> place(indices);
@@ -210,10 +217,14 @@ void ThreadBuilder::storeAdjacent(ValueRange values, Value memref,
                                   ValueRange indices) {
   if (VectorType type = adjacentType(memref, values.size())) {
     Value vector = LLVM::PoisonOp::create(*this, type);
-    for (auto [i, value] : llvm::enumerate(values))
-      vector = LLVM::InsertElementOp::create(*this, vector, value, i64(i));
+    for (auto [i, value] : llvm::enumerate(values)) {
+      Value element = value;
+      if (type.getElementType().isBF16())
+        element = arith::TruncFOp::create(*this, type.getElementType(), value);
+      vector = LLVM::InsertElementOp::create(*this, vector, element, i64(i));
+    }
     LLVM::StoreOp::create(*this, vector, elementPointer(memref, indices),
-                          /*alignment=*/values.size() * kBytes);
+                          /*alignment=*/bytesOf(type));
     return;
   }
   SmallVector<Value> place(indices);

@@ -1,0 +1,317 @@
+//===- GemmWgmma.cpp - Products by TMA and wgmma --------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// The product of bf16 matrices on sm_90a, in f32. As many blocks as the GPU has
+// multiprocessors; each takes every so many-th tile of C, of 128 rows and 64 to
+// 256 columns. Of its three warpgroups the last only loads, and the first two
+// multiply, 64 rows each; buffers of 64 of k go round between them:
+//
+//   load:      for each tile, for k0 in steps of 64:
+//     wait until the buffer is empty
+//     buffer = op(A)[128 rows, k0 : k0 + 64], op(B)[k0 : k0 + 64, columns];
+//              zeros outside; the copy's end fills the buffer
+//   multiply:  for each tile:
+//     for k0 in steps of 64:
+//       wait until the buffer is full
+//       for kk in steps of 16: sums += A[64 rows, kk] B[kk, columns]  (wgmma)
+//       wait for the products of the step before; its buffer is empty
+//     wait for the last; what is done with the tile
+//
+// Two barriers belong to each buffer. The one that means "full" waits for the
+// loading thread and for the bytes it announced; the one that means "empty" for
+// one thread of each multiplying warpgroup. In their n-th round they are in
+// phase n: who fills waits for the phase before, which at first has passed.
+
+#include "AsyncBuilder.h"
+#include "Gemm.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include <limits>
+
+using namespace mlir;
+using namespace pst::cuda;
+
+/// Warpgroups that multiply, and the rows of a tile, 64 of each.
+static constexpr int64_t kConsumers = 2;
+static constexpr int64_t kRows = kConsumers * kWgmmaRows;
+/// Of H100 and H200: blocks of more would wait for each other.
+static constexpr int64_t kMultiprocessors = 132;
+/// What may be used of a block's 227 KiB; barriers and statically allocated
+/// memory need some.
+static constexpr int64_t kBufferBytes = 192 * 1024;
+/// Registers of a thread that loads, and of one that multiplies. A block has
+/// 65536 and begins with 168 for each of its 384 threads.
+static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
+/// Rows of tiles that are done together.
+static constexpr int64_t kBand = 8;
+
+namespace {
+
+/// Where things lie in a block's dynamic shared memory: buffers, then barriers.
+struct Buffers {
+  explicit Buffers(const GemmPlan &plan)
+      : left{/*depthIsInner=*/!plan.leftTransposed, plan.tileM},
+        right{/*depthIsInner=*/plan.rightTransposed, plan.tileN},
+        stages(kBufferBytes / stageBytes()) {}
+
+  int64_t stageBytes() const { return left.bytes() + right.bytes(); }
+  int64_t bytes() const { return stages * (stageBytes() + 16); }
+
+  Code start(Code stage) const { return stage * stageBytes(); }
+  Code full(Code stage) const { return stage * 8 + stages * stageBytes(); }
+  Code empty(Code stage) const {
+    return stage * 8 + stages * (stageBytes() + 8);
+  }
+
+  OperandTile left, right;
+  int64_t stages;
+};
+
+/// The part of a tile that a warpgroup has.
+class WgmmaTile : public GemmTile {
+public:
+  WgmmaTile(ThreadBuilder &b, const GemmPlan &plan, Code tile, Code thread,
+            ArrayRef<Value> sums)
+      : GemmTile(plan), thread(thread), sums(sums) {
+    Place<Code> place =
+        tilePlace(tile, plan.tilesOfM(), plan.tilesOfN(), kBand);
+    tileOfM = place.row;
+    tileOfN = place.column;
+    row = place.row * plan.tileM;
+    column = place.column * plan.tileN;
+  }
+
+  int64_t groupSize() const override { return 2; }
+
+  void forGroups(ThreadBuilder &b, GroupBody body) const override {
+    Code first = thread / kWarpgroup * kWgmmaRows;
+    for (int64_t i = 0; i < int64_t(sums.size()); i += 2) {
+      Place<Code> place = accumulatorPlace(thread % kWarpgroup, i);
+      body(first + place.row, place.column, sums.slice(i, 2));
+    }
+  }
+
+  /// Of those that multiply.
+  void barrier(ThreadBuilder &b) const override {
+    NVVM::BarrierOp::create(b, TypeRange{}, /*barrierId=*/b.i32(1),
+                            b.i32(kConsumers * kWarpgroup),
+                            NVVM::BarrierReductionAttr(),
+                            /*reductionPredicate=*/Value());
+  }
+
+  void strided(ThreadBuilder &b, int64_t count,
+               function_ref<void(Value)> body) const override {
+    b.loop(b.thread(), b.index(count), kConsumers * kWarpgroup, body);
+  }
+
+private:
+  Code thread;
+  ArrayRef<Value> sums;
+};
+
+/// Emits a block.
+class WgmmaBlock {
+public:
+  WgmmaBlock(ThreadBuilder &b, const GemmPlan &plan, Value left, Value right)
+      : b(b), plan(plan), buffers(plan), async(b),
+        left(async.tensorMapAddress(left)),
+        right(async.tensorMapAddress(right)), thread(b, b.thread()) {}
+
+  void emit(TileFunction body) {
+    b.onFirstThread([&] {
+      for (int64_t stage = 0; stage < buffers.stages; ++stage) {
+        Code at(b, b.index(stage));
+        async.initBarrier(async.shared(buffers.full(at)), 1);
+        async.initBarrier(async.shared(buffers.empty(at)), kConsumers);
+      }
+      async.fenceBarrierInit();
+      async.prefetch(left);
+      async.prefetch(right);
+    });
+    b.barrier();
+    Value loads = b.cmpi(arith::CmpIPredicate::eq, thread / kWarpgroup,
+                         b.index(kConsumers));
+    b.ifElse(
+        loads,
+        [&] {
+          async.decreaseRegisters(kLoadRegisters);
+          b.ifThen(isFirst(), [&] { load(); });
+        },
+        [&] {
+          async.increaseRegisters(kMultiplyRegisters);
+          multiply(body);
+        });
+  }
+
+private:
+  /// Of the warpgroup.
+  Value isFirst() {
+    return b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
+  }
+
+  int64_t depthSteps() const {
+    return (plan.k + OperandTile::kDepth - 1) / OperandTile::kDepth;
+  }
+
+  /// body(tile, step), which returns the next step, for each tile of the block;
+  /// steps count what went through the buffers.
+  void forTiles(function_ref<Value(Code, Code)> body) {
+    b.loop(b.block(), b.index(plan.tiles()), wgmmaBlocks(plan), {b.index(0)},
+           [&](Value tile, ValueRange steps) -> SmallVector<Value> {
+             return {body({b, tile}, {b, steps[0]})};
+           });
+  }
+
+  void load() {
+    forTiles([&](Code tile, Code steps) {
+      Place<Code> place =
+          tilePlace(tile, plan.tilesOfM(), plan.tilesOfN(), kBand);
+      return b.loop(b.index(0), b.index(depthSteps()), 1, {steps},
+                    [&](Value depth, ValueRange carried) -> SmallVector<Value> {
+                      Code step(b, carried[0]);
+                      loadStep(step, Code(b, depth) * OperandTile::kDepth,
+                               place.row * plan.tileM,
+                               place.column * plan.tileN);
+                      return {step + 1};
+                    })[0];
+    });
+  }
+
+  void loadStep(Code step, Code depth, Code row, Code column) {
+    Code stage = pipelineStage(step, buffers.stages);
+    Code before = (pipelineParity(step, buffers.stages) + 1) % 2;
+    async.waitParity(async.shared(buffers.empty(stage)), before);
+    Value full = async.shared(buffers.full(stage));
+    async.arriveExpecting(full, buffers.stageBytes());
+    Code start = buffers.start(stage);
+    loadTile(buffers.left, left, full, start, row, depth);
+    loadTile(buffers.right, right, full, start + buffers.left.bytes(), column,
+             depth);
+  }
+
+  void loadTile(const OperandTile &tile, Value map, Value full, Code start,
+                Code first, Code depth) {
+    for (int64_t box = 0; box < tile.boxes(); ++box) {
+      Value target = async.shared(start + box * tile.boxBytes());
+      if (tile.depthIsInner)
+        async.load(target, map, full, depth, first);
+      else
+        async.load(target, map, full, first + box * kSwizzleElements, depth);
+    }
+  }
+
+  void multiply(TileFunction body) {
+    forTiles([&](Code tile, Code steps) -> Value {
+      // A first step of its own: were it told by a condition, accumulators
+      // would be moved between the products.
+      Value sums =
+          multiplyStep(steps, async.noAccumulators(plan.tileN), /*first=*/true);
+      SmallVector<Value> last =
+          b.loop(b.index(1), b.index(depthSteps()), 1, {sums, steps + 1},
+                 [&](Value, ValueRange carried) -> SmallVector<Value> {
+                   Code step(b, carried[1]);
+                   Value next = multiplyStep(step, carried[0], /*first=*/false);
+                   async.waitProducts(/*pending=*/1);
+                   release(step, /*ago=*/1);
+                   return {next, step + 1};
+                 });
+      SmallVector<Value> values = async.finishProducts(last[0], plan.tileN);
+      Code next(b, last[1]);
+      release(next, /*ago=*/1);
+      body(WgmmaTile(b, plan, tile, thread, values));
+      return next;
+    });
+  }
+
+  Value multiplyStep(Code step, Value sums, bool first) {
+    Code stage = pipelineStage(step, buffers.stages);
+    async.waitParity(async.shared(buffers.full(stage)),
+                     pipelineParity(step, buffers.stages));
+    Code start = buffers.start(stage) + async.sharedStart();
+    Code rows = thread / kWarpgroup * kWgmmaRows;
+    Value left =
+        async.descriptor(buffers.left, start + buffers.left.start(rows, 0));
+    Value right = async.descriptor(buffers.right, start + buffers.left.bytes());
+    async.fenceProducts();
+    for (int64_t i = 0; i < OperandTile::kDepth / kWgmmaDepth; ++i) {
+      int64_t zero = 0;
+      sums =
+          async.multiply(sums, async.advance(left, buffers.left.start(zero, i)),
+                         async.advance(right, buffers.right.start(zero, i)),
+                         plan.tileN, buffers.left.depthIsInner,
+                         buffers.right.depthIsInner, first && i == 0);
+    }
+    async.commitProducts();
+    return sums;
+  }
+
+  /// The buffer of the step `ago` steps before this one is empty.
+  void release(Code step, int64_t ago) {
+    Code stage = pipelineStage(step + (-ago), buffers.stages);
+    b.ifThen(isFirst(),
+             [&] { async.arrive(async.shared(buffers.empty(stage))); });
+  }
+
+  ThreadBuilder &b;
+  const GemmPlan &plan;
+  Buffers buffers;
+  AsyncBuilder async;
+  Value left, right; ///< addresses of the tensor maps
+  Code thread;
+};
+
+} // namespace
+
+bool pst::cuda::wgmmaTakes(const GemmShape &shape) {
+  // TMA wants rows that begin at multiples of 16 bytes.
+  auto aligned = [](int64_t columns) {
+    return columns * kElementBytes % 16 == 0;
+  };
+  return shape.leftType.isBF16() && shape.rightType.isBF16() &&
+         aligned(shape.leftTransposed ? shape.m : shape.k) &&
+         aligned(shape.rightTransposed ? shape.k : shape.n);
+}
+
+/// With as many columns to a tile as should take the least time: rounds of
+/// blocks, times what a tile takes (its columns, and something to begin and
+/// end it), the larger one if in doubt.
+GemmPlan pst::cuda::planWgmma(const GemmShape &shape) {
+  GemmPlan plan{shape, GemmMethod::Wgmma, kRows, /*tileN=*/0,
+                (kConsumers + 1) * kWarpgroup};
+  int64_t best = std::numeric_limits<int64_t>::max();
+  for (int64_t columns : {256, 192, 128, 64}) {
+    GemmPlan other = plan;
+    other.tileN = columns;
+    int64_t blocks = wgmmaBlocks(other);
+    int64_t time = (other.tiles() + blocks - 1) / blocks * (columns + 16);
+    if (time < best) {
+      best = time;
+      plan.tileN = columns;
+    }
+  }
+  return plan;
+}
+
+int64_t pst::cuda::wgmmaBlocks(const GemmPlan &plan) {
+  return std::min(plan.tiles(), kMultiprocessors);
+}
+
+int64_t pst::cuda::wgmmaSharedBytes(const GemmPlan &plan) {
+  return Buffers(plan).bytes();
+}
+
+std::pair<Value, Value> pst::cuda::wgmmaOperands(cpu::KernelBuilder &host,
+                                                 const GemmPlan &plan,
+                                                 Value left, Value right) {
+  Buffers buffers(plan);
+  return {createTensorMap(host, left, buffers.left),
+          createTensorMap(host, right, buffers.right)};
+}
+
+void pst::cuda::emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan,
+                               Value left, Value right, TileFunction body) {
+  WgmmaBlock(b, plan, left, right).emit(body);
+}
