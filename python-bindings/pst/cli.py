@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         compile_,
         {},
-        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude frozen_type dropout "
+        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude frozen_type precision bf16 dropout "
         "recompute products max_seq_length per_device_train_batch_size cache".split(),
     )
 

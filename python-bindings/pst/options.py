@@ -62,6 +62,10 @@ class Options:
     frozen_type: str = _option(
         "f32", "frozen matrices in memory: f32, or bf16, which takes half of it", choices=("f32", "bf16")
     )
+    precision: str = _option(
+        "f32", "activations and their gradients: f32, or bf16, for GPUs (CPUs compute in f32)", choices=("f32", "bf16")
+    )
+    bf16: bool = _option(False, "the same as --precision bf16")
     dropout: float | None = _option(None, "dropout probability of hidden states and attention (default: the model's)")
 
     recompute: str = _option(
@@ -113,6 +117,8 @@ class Options:
             value = getattr(self, item.name)
             if isinstance(value, os.PathLike):
                 setattr(self, item.name, os.fspath(value))
+        if self.bf16:
+            self.precision = "bf16"
 
     @staticmethod
     def make(**values) -> "Options":
@@ -151,6 +157,8 @@ class Options:
             raise ValueError(f"--dropout must be in [0, 1), but is {self.dropout}")
         for name, allowed in (
             ("method", METHODS),
+            ("frozen_type", ("f32", "bf16")),
+            ("precision", ("f32", "bf16")),
             ("recompute", ("none", "cheap", "all")),
             ("products", ("auto", "packed", "buffer", "compressed")),
             ("eval_strategy", _INTERVALS),

@@ -73,6 +73,7 @@ def compiler_options(options: Options, labels: Labels, length: int, training: bo
         "recompute": options.recompute,
         "products": options.products,
         "frozen_type": options.frozen_type,
+        "precision": options.precision,
         "cache": options.cache,
     }
     if options.method in ("pst", "lora"):
