@@ -130,6 +130,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       options.cache = nb::cast<bool>(value);
     else if (name == "target")
       options.target = nb::cast<std::string>(value);
+    else if (name == "gpu_arch")
+      options.gpuArch = nb::cast<std::string>(value);
     else if (name == "file")
       file = nb::cast<std::string>(value);
     else if (name == "bundle")

@@ -25,6 +25,24 @@ static void pst_emulate_barrier_part(int32_t number, int32_t count) {
 static uint64_t pst_emulate_shuffle_xor(uint64_t value, uint32_t mask) {
   return Machine::get().shuffleXor(value, mask);
 }
+static void pst_emulate_copy_async(char *target, const char *source,
+                                   int32_t size, int32_t bytes) {
+  Machine::get().warpUnits().copy(target, source, size, bytes);
+}
+static void pst_emulate_copy_commit() {
+  Machine::get().warpUnits().commitCopies();
+}
+static void pst_emulate_copy_wait(int32_t pending) {
+  Machine::get().warpUnits().waitCopies(pending);
+}
+static void pst_emulate_load_matrices(const char *row, int32_t trans,
+                                      uint32_t *registers) {
+  Machine::get().warpUnits().loadMatrices(row, trans != 0, registers);
+}
+static void pst_emulate_mma(const uint32_t *a, const uint32_t *b,
+                            float *accumulators) {
+  Machine::get().warpUnits().multiply(a, b, accumulators);
+}
 static void pst_emulate_mbarrier_init(char *barrier, int32_t count) {
   units().initBarrier(barrier, count);
 }
@@ -67,6 +85,11 @@ std::vector<std::pair<std::string_view, void *>> pst::emulatorSymbols() {
   PST_ADD(pst_emulate_barrier);
   PST_ADD(pst_emulate_barrier_part);
   PST_ADD(pst_emulate_shuffle_xor);
+  PST_ADD(pst_emulate_copy_async);
+  PST_ADD(pst_emulate_copy_commit);
+  PST_ADD(pst_emulate_copy_wait);
+  PST_ADD(pst_emulate_load_matrices);
+  PST_ADD(pst_emulate_mma);
   PST_ADD(pst_emulate_mbarrier_init);
   PST_ADD(pst_emulate_mbarrier_fence);
   PST_ADD(pst_emulate_mbarrier_arrive);

@@ -27,7 +27,7 @@ Machine::Machine()
     : window(
           static_cast<char *>(std::aligned_alloc(kSharedWindow, kSharedWindow)),
           &std::free),
-      shared(window.get() + kFirstShared), async(*this) {}
+      shared(window.get() + kFirstShared), async(*this), ofWarps(*this) {}
 
 Machine &Machine::get() {
   static thread_local Machine machine;
@@ -43,13 +43,16 @@ void Machine::launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
          " bytes of shared memory; there are " + std::to_string(kMostShared));
   this->kernel = kernel;
   this->arguments = arguments;
+  this->sharedBytes = sharedBytes;
   backwards = launches[kernel]++ % 2 != 0;
   for (int64_t i = 0; i < blocks; ++i) {
     block = backwards ? blocks - 1 - i : i;
     std::memset(shared, 0xff, sharedBytes);
     async.start(shared, sharedBytes, threads, /*eager=*/backwards);
+    ofWarps.start(threads, /*eager=*/backwards);
     runBlock(threads);
     async.finish();
+    ofWarps.finish();
   }
 }
 
@@ -64,13 +67,27 @@ void Machine::barrier(int64_t number, int64_t count) {
   meet(partsOfBlock[number], count, "a barrier of a part of the block");
 }
 
-uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
+void Machine::exchange(const LaneWords &words, const char *what,
+                       const std::function<void(const LaneWords *)> &use) {
   Warp &warp = warps[running / kWarp];
-  warp.values[running % kWarp] = value;
-  meet(warp.meeting, kWarp, "a shuffle");
-  uint64_t result = warp.values[(running % kWarp) ^ (mask % kWarp)];
-  meet(warp.meeting, kWarp, "a shuffle");
+  warp.words[running % kWarp] = words;
+  meet(warp.meeting, kWarp, what);
+  use(warp.words);
+  meet(warp.meeting, kWarp, what);
+}
+
+uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
+  int64_t other = (running % kWarp) ^ (mask % kWarp);
+  uint64_t result = 0;
+  exchange({value}, "a shuffle",
+           [&](const LaneWords *lanes) { result = lanes[other][0]; });
   return result;
+}
+
+void Machine::checkShared(const char *begin, int64_t bytes) const {
+  if (begin < shared || begin + bytes > shared + sharedBytes)
+    fail("an address of shared memory is outside of the block's " +
+         std::to_string(sharedBytes) + " bytes");
 }
 
 void Machine::runBlock(int64_t count) {

@@ -9,7 +9,9 @@
 #define PST_LIB_EMULATOR_MACHINE_H
 
 #include "AsyncUnits.h"
+#include "WarpUnits.h"
 
+#include <array>
 #include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
@@ -27,6 +29,9 @@ inline constexpr int64_t kWarp = 32;
 /// The function of one thread, as -pst-emulate-launches makes it.
 using Kernel = void (*)(const int64_t *arguments, int64_t block, int64_t thread,
                         void *shared);
+
+/// What a lane shows the others of its warp.
+using LaneWords = std::array<uint64_t, 3>;
 
 /// Ends the program: what a GPU would do is not known, or not defined.
 [[noreturn]] void fail(const std::string &message);
@@ -54,6 +59,9 @@ public:
   /// Waits until `count` threads are at the barrier of this number.
   void barrier(int64_t number, int64_t count);
   uint64_t shuffleXor(uint64_t value, uint32_t mask);
+  /// All lanes of the warp come with their words; `use` sees those of all.
+  void exchange(const LaneWords &words, const char *what,
+                const std::function<void(const LaneWords *)> &use);
 
   /// The other threads run until the condition holds, which they, or the
   /// asynchronous units, bring about.
@@ -63,6 +71,9 @@ public:
   /// The thread that runs, in its block.
   int64_t thread() const { return running; }
   AsyncUnits &units() { return async; }
+  WarpUnits &warpUnits() { return ofWarps; }
+  /// Ends the program if some of the bytes are not the block's.
+  void checkShared(const char *begin, int64_t bytes) const;
 
 private:
   /// Threads of which each waits for the last to come.
@@ -71,7 +82,7 @@ private:
     uint64_t phase = 0;
   };
   struct Warp {
-    uint64_t values[kWarp];
+    LaneWords words[kWarp];
     Meeting meeting;
   };
 
@@ -97,7 +108,9 @@ private:
   /// The window of shared addresses; what the kernel has of it.
   std::unique_ptr<char, decltype(&std::free)> window;
   char *shared;
+  int64_t sharedBytes = 0;
   AsyncUnits async;
+  WarpUnits ofWarps;
 };
 
 } // namespace pst::emulator

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "EmulateAsync.h"
+#include "EmulateWarpOps.h"
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -162,7 +163,7 @@ LogicalResult EmulateLaunches::convert(gpu::GPUFuncOp kernel) {
 LogicalResult EmulateLaunches::replaceThreadOps(LLVM::LLVMFuncOp function,
                                                 int64_t ownShared) {
   WalkResult result = function.walk([&](Operation *op) {
-    if (emulateAsync(op))
+    if (emulateAsync(op) || emulateWarpOp(op))
       return WalkResult::advance();
     if (!isa_and_nonnull<gpu::GPUDialect, NVVM::NVVMDialect>(
             op->getDialect()) &&

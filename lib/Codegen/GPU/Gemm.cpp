@@ -32,6 +32,10 @@ GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
   if (context.getArch() == "sm_90a" && maxTile >= 128 && wgmmaTakes(shape))
     return planWgmma(shape);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
+  if (shape.leftType.isBF16() && shape.rightType.isBF16()) {
+    plan.method = GemmMethod::MMA;
+    plan.threads = 128;
+  }
   for (int64_t tile : kTiles) {
     if (tile > maxTile)
       continue;
@@ -121,6 +125,8 @@ void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
         switch (plan.method) {
         case GemmMethod::FMA:
           return emitFMATiles(b, plan, values[0], values[1], onTile);
+        case GemmMethod::MMA:
+          return emitMMATiles(b, plan, values[0], values[1], onTile);
         case GemmMethod::Wgmma:
           return emitWgmmaTiles(b, plan, values[0], values[1], onTile);
         }

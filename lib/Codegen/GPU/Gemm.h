@@ -37,6 +37,7 @@ struct GemmShape {
 /// The ways of multiplying; all sum in f32, in an order that the shape fixes.
 enum class GemmMethod {
   FMA,   ///< Fused multiply-adds, in ascending k: any type, on any GPU.
+  MMA,   ///< mma.sync: bf16, on any GPU.
   Wgmma, ///< TMA and wgmma: bf16, on sm_90a; wgmmaTakes says which shapes.
 };
 
@@ -130,6 +131,8 @@ void launchGemm(KernelContext &context, cpu::KernelBuilder &host,
 /// Computes the block's tile and calls `body` on it.
 using TileFunction = llvm::function_ref<void(const GemmTile &)>;
 void emitFMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
+                  Value right, TileFunction body);
+void emitMMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
                   Value right, TileFunction body);
 
 /// Whether rows of the operands begin where TMA can load them.

@@ -33,6 +33,9 @@ public:
   friend Code operator%(Code lhs, Code rhs) {
     return {*lhs.b, mlir::arith::RemUIOp::create(*lhs.b, lhs.value, rhs.value)};
   }
+  friend Code operator^(Code lhs, Code rhs) {
+    return {*lhs.b, mlir::arith::XOrIOp::create(*lhs.b, lhs.value, rhs.value)};
+  }
   friend Code operator+(Code lhs, int64_t rhs) {
     return {*lhs.b, lhs.b->addi(lhs.value, rhs)};
   }

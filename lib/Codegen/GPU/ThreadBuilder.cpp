@@ -216,15 +216,14 @@ SmallVector<Value> ThreadBuilder::loadAdjacent(Value memref, ValueRange indices,
 void ThreadBuilder::storeAdjacent(ValueRange values, Value memref,
                                   ValueRange indices) {
   if (VectorType type = adjacentType(memref, values.size())) {
-    Value vector = LLVM::PoisonOp::create(*this, type);
-    for (auto [i, value] : llvm::enumerate(values)) {
-      Value element = value;
-      if (type.getElementType().isBF16())
-        element = arith::TruncFOp::create(*this, type.getElementType(), value);
-      vector = LLVM::InsertElementOp::create(*this, vector, element, i64(i));
-    }
+    auto wide = VectorType::get(type.getShape(), getF32Type());
+    Value vector = LLVM::PoisonOp::create(*this, wide);
+    for (auto [i, value] : llvm::enumerate(values))
+      vector = LLVM::InsertElementOp::create(*this, vector, value, i64(i));
+    if (type.getElementType().isBF16())
+      vector = arith::TruncFOp::create(*this, type, vector);
     LLVM::StoreOp::create(*this, vector, elementPointer(memref, indices),
-                          /*alignment=*/bytesOf(type));
+                          bytesOf(type));
     return;
   }
   SmallVector<Value> place(indices);

@@ -1,0 +1,284 @@
+//===- GemmMMA.cpp - Products by mma.sync ---------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// Products of bf16 on the tensor cores of sm_80 and newer, for any shape. A
+// block of 2 x 2 warps computes a tile of 128 x 128, 128 x 64 or 64 x 64
+// elements, each warp a quarter of it, and copies run two steps ahead:
+//
+//   for s in {0, 1}: copy the s-th 32 of k to stage s; commit
+//   for s in [0, ceil(k / 32)):
+//     wait for the copies of stage s % 3; barrier
+//     copy the (s + 2)-th 32 of k to stage (s + 2) % 3; commit
+//     for each 16 of the stage's k:
+//       ldmatrix: fragments of the warp's rows of op(A), columns of op(B)
+//       for each 16 rows, each 8 columns: sums += fragment * fragment
+//
+// The barrier tells of both: every thread's part of stage s has arrived, and
+// no warp still reads stage (s + 2) % 3 = (s - 1) % 3. What lies outside of the
+// operands is copied as zeros.
+
+#include "Gemm.h"
+#include "IndexCode.h"
+#include "MMALayout.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include <numeric>
+
+using namespace mlir;
+using namespace pst::cuda;
+
+static constexpr int64_t kStages = 3;
+/// Tiles of rows that blocks which run together share.
+static constexpr int64_t kBand = 8;
+static constexpr unsigned kGlobalSpace = 1;
+/// Of all of shared memory's banks.
+static constexpr int64_t kBanksBytes = 128;
+/// Accumulators that a lane has of 16 x 8.
+static constexpr int64_t kSums = 4;
+
+namespace {
+/// An operand on its way to shared memory.
+struct Operand {
+  Value source; ///< Pointer to the matrix, in global memory.
+  Value shared; ///< Pointer to the stages.
+  MmaTile tile;
+  int64_t extent, depth; ///< The matrix's: rows of op(A) or columns of op(B).
+  Value first;           ///< Of the tile along `extent`.
+
+  int64_t rowLength() const { return tile.depthIsInner ? depth : extent; }
+  /// Elements that a copy moves: as many as all rows are aligned to.
+  int64_t copied() const { return std::gcd(rowLength(), kChunk); }
+};
+
+class MMATile : public GemmTile {
+public:
+  MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left, Value right);
+
+  int64_t groupSize() const override { return 2; }
+  void forGroups(ThreadBuilder &b, GroupBody body) const override;
+
+private:
+  void copyStage(ThreadBuilder &b, const Operand &operand, Value step);
+  static void copy(ThreadBuilder &b, Value source, Value from, Value inside,
+                   Value target, int64_t count);
+  SmallVector<Value> loadFragments(ThreadBuilder &b, const Operand &operand,
+                                   bool isLeft, Value stage, int64_t k);
+  SmallVector<Value> multiplyStage(ThreadBuilder &b, Value step,
+                                   ValueRange carried);
+  int64_t rowsOfMma() const { return grid.rows() / kMmaRows; }
+  int64_t columnsOfMma() const { return grid.columns() / kMmaColumns; }
+
+  WarpGrid grid;
+  Operand lhs, rhs;
+  Value warpRow, warpColumn; ///< First of the warp, in the tile.
+  SmallVector<Value> sums;   ///< By 16 rows, 8 columns, element.
+};
+} // namespace
+
+static Value advance(ThreadBuilder &b, Value pointer, Type unit, Value offset) {
+  Value bits = arith::IndexCastOp::create(b, b.getI64Type(), offset);
+  return LLVM::GEPOp::create(b, pointer.getType(), unit, pointer, bits);
+}
+
+/// A shared buffer begins at the first of the banks.
+static void alignToBanks(Value buffer) {
+  auto argument = cast<BlockArgument>(buffer);
+  auto kernel = cast<gpu::GPUFuncOp>(argument.getOwner()->getParentOp());
+  kernel.setWorkgroupAttributionAttr(
+      argument.getArgNumber() - kernel.getNumArguments(), "llvm.align",
+      Builder(kernel).getI64IntegerAttr(kBanksBytes));
+}
+
+static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
+                           bool isLeft, Value first) {
+  Operand operand;
+  operand.source = LLVM::AddrSpaceCastOp::create(
+      b, LLVM::LLVMPointerType::get(b.getContext(), kGlobalSpace),
+      b.pointer(matrix));
+  operand.tile.depthIsInner =
+      isLeft ? !plan.leftTransposed : plan.rightTransposed;
+  operand.tile.extent = isLeft ? plan.tileM : plan.tileN;
+  Value stages = b.sharedBuffer(kStages * operand.tile.bytes() / kElementBytes,
+                                b.getBF16Type());
+  alignToBanks(stages);
+  operand.shared = b.pointer(stages);
+  operand.extent = isLeft ? plan.m : plan.n;
+  operand.depth = plan.k;
+  operand.first = first;
+  return operand;
+}
+
+MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
+                 Value right)
+    : GemmTile(plan), grid{plan.tileM, plan.tileN} {
+  assert(plan.threads == WarpGrid::kThreads);
+  Place<Code> place =
+      tilePlace(Code(b, b.block()), plan.tilesOfM(), plan.tilesOfN(), kBand);
+  tileOfM = place.row;
+  tileOfN = place.column;
+  row = b.muli(tileOfM, plan.tileM);
+  column = b.muli(tileOfN, plan.tileN);
+  Place<Code> first = grid.first(Code(b, b.thread()));
+  warpRow = first.row;
+  warpColumn = first.column;
+  lhs = makeOperand(b, plan, left, /*isLeft=*/true, row);
+  rhs = makeOperand(b, plan, right, /*isLeft=*/false, column);
+
+  int64_t steps = (plan.k + MmaTile::kDepth - 1) / MmaTile::kDepth;
+  auto copyStep = [&](Value step) {
+    copyStage(b, lhs, step);
+    copyStage(b, rhs, step);
+  };
+  for (int64_t step = 0; step < kStages - 1; ++step) {
+    if (step < steps)
+      copyStep(b.index(step));
+    NVVM::CpAsyncCommitGroupOp::create(b);
+  }
+  SmallVector<Value> zeros(rowsOfMma() * columnsOfMma() * kSums, b.f32(0.0));
+  sums = b.loop(b.index(0), b.index(steps), 1, zeros,
+                [&](Value step, ValueRange carried) {
+                  NVVM::CpAsyncWaitGroupOp::create(b, kStages - 2);
+                  b.barrier();
+                  Value ahead = b.addi(step, kStages - 1);
+                  b.ifThen(
+                      b.cmpi(arith::CmpIPredicate::slt, ahead, b.index(steps)),
+                      [&] { copyStep(ahead); });
+                  // Groups are counted, also where there is nothing to copy.
+                  NVVM::CpAsyncCommitGroupOp::create(b);
+                  return multiplyStage(b, step, carried);
+                });
+}
+
+/// The operand's `step`-th 32 of k to its stage.
+void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step) {
+  const MmaTile &tile = operand.tile;
+  Value stage = b.muli(pipelineStage(Code(b, step), kStages), tile.bytes());
+  Value depth = b.muli(step, MmaTile::kDepth);
+  Value firstRow = tile.depthIsInner ? operand.first : depth;
+  Value firstInner = tile.depthIsInner ? depth : operand.first;
+  int64_t rows = tile.depthIsInner ? operand.extent : operand.depth;
+  for (int64_t part = 0; part < tile.rows() * tile.chunks() / plan.threads;
+       ++part) {
+    Place<Code> place =
+        copiedChunk(tile, Code(b, b.thread()), plan.threads, part);
+    Value chunk = b.addi(tile.offset(place.row, place.column), stage);
+    Value isRow = isBelow(b, firstRow, place.row, rows, tile.rows());
+    Value row = b.addi(firstRow, place.row);
+    for (int64_t piece = 0; piece < kChunk; piece += operand.copied()) {
+      Value inner = place.column * kChunk + piece;
+      Value inside = allOf(b, isRow,
+                           isBelow(b, firstInner, inner, operand.rowLength(),
+                                   tile.chunks() * kChunk));
+      Value from =
+          b.addi(b.muli(row, operand.rowLength()), b.addi(firstInner, inner));
+      Value target = advance(b, operand.shared, b.getI8Type(),
+                             b.addi(chunk, piece * kElementBytes));
+      copy(b, operand.source, from, inside, target, operand.copied());
+    }
+  }
+}
+
+/// `count` elements from source[from], or zeros where they are not inside.
+void MMATile::copy(ThreadBuilder &b, Value source, Value from, Value inside,
+                   Value target, int64_t count) {
+  Type element = b.getI16Type();
+  if (count == 1) { // less than cp.async can
+    auto read = [&]() -> Value {
+      return LLVM::LoadOp::create(b, element, advance(b, source, element, from),
+                                  kElementBytes);
+    };
+    Value zero = arith::ConstantOp::create(b, b.getI16IntegerAttr(0));
+    Value value = inside ? b.choose(inside, read, zero) : read();
+    LLVM::StoreOp::create(b, value, target, kElementBytes);
+    return;
+  }
+  int64_t bytes = count * kElementBytes;
+  Value read;
+  if (inside) {
+    from = b.select(inside, from, b.index(0));
+    read = b.select(inside, b.i32(bytes), b.i32(0));
+  }
+  NVVM::CpAsyncOp::create(b, target, advance(b, source, element, from), bytes,
+                          bytes == kChunkBytes
+                              ? NVVM::LoadCacheModifierKind::CG
+                              : NVVM::LoadCacheModifierKind::CA,
+                          read);
+}
+
+/// Four registers of each 16 rows of op(A), or columns of op(B), of the warp.
+SmallVector<Value> MMATile::loadFragments(ThreadBuilder &b,
+                                          const Operand &operand, bool isLeft,
+                                          Value stage, int64_t k) {
+  MLIRContext *context = b.getContext();
+  const MmaTile &tile = operand.tile;
+  int64_t count = (isLeft ? grid.rows() : grid.columns()) / kMmaRows;
+  Code first(b, isLeft ? warpRow : warpColumn), lane(b, b.lane());
+  Type registers = LLVM::LLVMStructType::getLiteral(
+      context, SmallVector<Type>(4, b.getI32Type()));
+  SmallVector<Value> fragments;
+  for (int64_t i = 0; i < count; ++i) {
+    Place<Code> place =
+        fragmentChunk(tile, isLeft, lane, first + i * kMmaRows, k);
+    Value from = advance(b, operand.shared, b.getI8Type(),
+                         b.addi(b.muli(stage, tile.bytes()),
+                                tile.offset(place.row, place.column)));
+    Value loaded = NVVM::LdMatrixOp::create(
+        b, registers, from, /*num=*/4,
+        tile.depthIsInner ? NVVM::MMALayout::row : NVVM::MMALayout::col,
+        NVVM::LdStMatrixShapeAttr::get(context, 8, 8),
+        NVVM::LdStMatrixEltType::B16);
+    for (int64_t r = 0; r < 4; ++r)
+      fragments.push_back(LLVM::ExtractValueOp::create(b, loaded, r));
+  }
+  return fragments;
+}
+
+/// The sums with the products of a stage.
+SmallVector<Value> MMATile::multiplyStage(ThreadBuilder &b, Value step,
+                                          ValueRange carried) {
+  Value stage = pipelineStage(Code(b, step), kStages);
+  Type result = LLVM::LLVMStructType::getLiteral(
+      b.getContext(), SmallVector<Type>(kSums, b.getF32Type()));
+  SmallVector<Value> next(carried);
+  for (int64_t k = 0; k < MmaTile::kDepth / kMmaDepth; ++k) {
+    SmallVector<Value> lefts = loadFragments(b, lhs, /*isLeft=*/true, stage, k);
+    SmallVector<Value> rights =
+        loadFragments(b, rhs, /*isLeft=*/false, stage, k);
+    for (int64_t i = 0; i < rowsOfMma(); ++i)
+      for (int64_t j = 0; j < columnsOfMma(); ++j) {
+        auto part = MutableArrayRef(next).slice(
+            (i * columnsOfMma() + j) * kSums, kSums);
+        Value mma = NVVM::MmaOp::create(
+            b, result, ArrayRef(lefts).slice(4 * i, 4),
+            ArrayRef(rights).slice(2 * j, 2), ValueRange(part),
+            {kMmaRows, kMmaColumns, kMmaDepth}, /*b1Op=*/std::nullopt,
+            /*intOverflow=*/std::nullopt,
+            std::array{NVVM::MMATypes::bf16, NVVM::MMATypes::bf16},
+            std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+        for (int64_t e = 0; e < kSums; ++e)
+          part[e] = LLVM::ExtractValueOp::create(b, mma, e);
+      }
+  }
+  return next;
+}
+
+void MMATile::forGroups(ThreadBuilder &b, GroupBody body) const {
+  for (int64_t i = 0; i < rowsOfMma(); ++i)
+    for (int64_t j = 0; j < columnsOfMma(); ++j)
+      for (int64_t e = 0; e < kSums; e += groupSize()) {
+        Place<Code> place = accumulatorPlace(Code(b, b.lane()), e);
+        Value row = b.addi(warpRow, place.row + i * kMmaRows);
+        Value column = b.addi(warpColumn, place.column + j * kMmaColumns);
+        body(row, column,
+             ArrayRef(sums).slice((i * columnsOfMma() + j) * kSums + e,
+                                  groupSize()));
+      }
+}
+
+void pst::cuda::emitMMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
+                             Value right, TileFunction body) {
+  body(MMATile(b, plan, left, right));
+}

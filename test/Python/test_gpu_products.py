@@ -1,0 +1,79 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Products of bf16 by mma.sync, run by the emulator against float64.
+
+The emulator's tensor cores are written from the PTX ISA's tables
+(lib/Emulator/WarpModel.h). Products on other paths: test_kernels_products.py,
+test_kernels_bf16.py.
+"""
+
+import bf16
+import nn_reference as reference
+import numpy as np
+import pytest
+
+import pst
+
+
+def narrow(*shape, seed=0):
+    return bf16.rounded(reference.random(*shape, seed=seed))
+
+
+def emulate(body, arguments, results):
+    text = bf16.function(body, arguments, results)
+    function = pst.compile(text, target="emulated", gpu_arch="sm_80")
+    return reference.call(function, *(value for _, value, _ in arguments))
+
+
+# Rows whose length is a multiple of 8, 4, 2 and 1 elements are copied by 16, 8,
+# 4 and 2 bytes; tiles and steps of k whole and not; k shorter than the pipeline.
+SHAPES = [(1, 8, 5), (64, 128, 96), (72, 136, 168), (68, 60, 100), (66, 70, 130), (65, 67, 33)]
+
+
+@pytest.mark.parametrize("m, n, k", SHAPES)
+@pytest.mark.parametrize("form", ["NT", "NN", "TN"])
+def test_product(m, n, k, form):
+    a, b = narrow(m, k), narrow(k, n, seed=1)
+    expected, size = a.astype(np.float64) @ b, np.abs(a).astype(np.float64) @ np.abs(b)
+    flags = {"NT": "transpose_rhs", "NN": "", "TN": "transpose_lhs"}[form]
+    a = np.ascontiguousarray(a.T) if form == "TN" else a
+    b = np.ascontiguousarray(b.T) if form == "NT" else b
+    types = [bf16.tensor(matrix.shape, "bf16") for matrix in (a, b)]
+    wide, rounded = emulate(
+        f"%c = nn.matmul %a, %b {{{flags}}} : {types[0]}, {types[1]} -> {bf16.tensor((m, n), 'f32')}\n"
+        f"%d = nn.matmul %a, %b {{{flags}}} : {types[0]}, {types[1]} -> {bf16.tensor((m, n), 'bf16')}",
+        [("a", a, True), ("b", b, True)],
+        [("c", (m, n), False), ("d", (m, n), True)],
+    )
+    bf16.close(wide, expected, narrow=False, arithmetic=1e-6, size=size)
+    np.testing.assert_array_equal(rounded, bf16.rounded(wide))
+
+
+@pytest.mark.parametrize("tokens, n, m", [(37, 74, 45), (70, 24, 64)])
+def test_epilogue(tokens, n, m):
+    """Bias and activation of a product, stored in pairs and one by one."""
+    x, w, bias = narrow(tokens, m), narrow(n, m, seed=1), reference.random(n, seed=2)
+    y_type = bf16.tensor((tokens, n), "bf16")
+    (y,) = emulate(
+        f"%u = nn.linear %x, %w bias(%b : tensor<{n}xf32>) : {bf16.tensor(x.shape, 'bf16')}, "
+        f"{bf16.tensor(w.shape, 'bf16')} -> {y_type}\n%y = nn.activation relu %u : {y_type}",
+        [("x", x, True), ("w", w, True), ("b", bias, False)],
+        [("y", (tokens, n), True)],
+    )
+    size = np.abs(x).astype(np.float64) @ np.abs(w).T + np.abs(bias)
+    bf16.close(y, np.maximum(x.astype(np.float64) @ w.T + bias, 0.0), arithmetic=1e-6, size=size)
+
+
+def test_large_tiles():
+    """Enough of them for tiles of 128, and an order in bands whose last is lower."""
+    m, n, k = 1410, 1416, 40
+    a, b = narrow(m, k), narrow(n, k, seed=1)
+    types = [bf16.tensor(matrix.shape, "bf16") for matrix in (a, b)]
+    text = bf16.function(
+        f"%c = nn.matmul %a, %b {{transpose_rhs}} : {types[0]}, {types[1]} -> {bf16.tensor((m, n), 'f32')}",
+        [("a", a, True), ("b", b, True)],
+        [("c", (m, n), False)],
+    )
+    c = pst.compile(text, target="emulated", gpu_arch="sm_80")(a, b)
+    size = np.abs(a).astype(np.float64) @ np.abs(b).T
+    bf16.close(c, a.astype(np.float64) @ b.T, narrow=False, arithmetic=1e-6, size=size)
