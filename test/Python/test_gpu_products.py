@@ -64,9 +64,10 @@ def test_epilogue(tokens, n, m):
     bf16.close(y, np.maximum(x.astype(np.float64) @ w.T + bias, 0.0), arithmetic=1e-6, size=size)
 
 
-def test_large_tiles():
-    """Enough of them for tiles of 128, and an order in bands whose last is lower."""
-    m, n, k = 1410, 1416, 40
+@pytest.mark.parametrize("m, n", [(1410, 1416), (1410, 700)])
+def test_large_tiles(m, n):
+    """Enough of them for tiles of 128 x 128 and x 64, in an order of bands whose last is lower."""
+    k = 40
     a, b = narrow(m, k), narrow(n, k, seed=1)
     types = [bf16.tensor(matrix.shape, "bf16") for matrix in (a, b)]
     text = bf16.function(
@@ -77,3 +78,25 @@ def test_large_tiles():
     c = pst.compile(text, target="emulated", gpu_arch="sm_80")(a, b)
     size = np.abs(a).astype(np.float64) @ np.abs(b).T
     bf16.close(c, a.astype(np.float64) @ b.T, narrow=False, arithmetic=1e-6, size=size)
+
+
+@pytest.mark.parametrize("tokens, rows, columns, rank", [(40, 1410, 700, 4), (70, 67, 130, 3)])
+def test_lowrank_accumulate(tokens, rows, columns, rank):
+    """G = dY^T X with factors, in tiles of 128 x 64 and of 64 x 64: dU = G V^T, dV = U^T G."""
+    dy, x = narrow(tokens, rows), narrow(tokens, columns, seed=1)
+    w, u, v = (
+        reference.random(*shape, seed=seed)
+        for seed, shape in enumerate([(rows, columns), (rows, rank), (rank, columns)], 2)
+    )
+    types = [bf16.tensor(matrix.shape, "f32") for matrix in (w, u, v)]
+    text = "pst.criterion @sum(%w: dense, %uv: lowrank) {\n%s = arith.addf %w, %uv : f32\npst.yield weight %s\n}\n"
+    text += bf16.function(
+        f"%du, %dv = pst.lowrank_accumulate %dy, %x, @sum(%w, %u, %v) wrt [1, 2] : {bf16.tensor(dy.shape, 'bf16')}, "
+        f"{bf16.tensor(x.shape, 'bf16')}, ({', '.join(types)}) -> {types[1]}, {types[2]}",
+        [("dy", dy, True), ("x", x, True), ("w", w, False), ("u", u, False), ("v", v, False)],
+        [("du", u.shape, False), ("dv", v.shape, False)],
+    )
+    du, dv = reference.call(pst.compile(text, target="emulated", gpu_arch="sm_80"), dy, x, w, u, v)
+    g, size = dy.T.astype(np.float64) @ x, np.abs(dy).T.astype(np.float64) @ np.abs(x)
+    bf16.close(du, g @ v.T, narrow=False, arithmetic=1e-6, size=size @ np.abs(v).T)
+    bf16.close(dv, u.T @ g, narrow=False, arithmetic=1e-6, size=np.abs(u).T @ size)

@@ -12,8 +12,10 @@ using namespace pst::cuda;
 
 /// Multiprocessors that large tiles must be able to keep busy.
 static constexpr int64_t kBusy = 128;
-/// Edges of tiles, the largest first.
-static constexpr int64_t kTiles[] = {128, 64};
+/// Rows and columns of tiles, the largest first.
+using TileSize = std::pair<int64_t, int64_t>;
+static constexpr TileSize kFMATiles[] = {{128, 128}, {64, 64}};
+static constexpr TileSize kMMATiles[] = {{128, 128}, {128, 64}, {64, 64}};
 
 GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
   auto lhs = cast<ShapedType>(left.matrix.getType());
@@ -28,18 +30,21 @@ GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
 }
 
 GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
-                               const GemmShape &shape, int64_t maxTile) {
-  if (context.getArch() == "sm_90a" && maxTile >= 128 && wgmmaTakes(shape))
+                               const GemmShape &shape, int64_t maxColumns) {
+  if (context.getArch() == "sm_90a" && maxColumns >= 128 && wgmmaTakes(shape))
     return planWgmma(shape);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
+  ArrayRef<TileSize> sizes = kFMATiles;
   if (shape.leftType.isBF16() && shape.rightType.isBF16()) {
     plan.method = GemmMethod::MMA;
     plan.threads = 128;
+    sizes = kMMATiles;
   }
-  for (int64_t tile : kTiles) {
-    if (tile > maxTile)
+  for (auto [m, n] : sizes) {
+    if (n > maxColumns)
       continue;
-    plan.tileM = plan.tileN = tile;
+    plan.tileM = m;
+    plan.tileN = n;
     if (plan.tiles() >= kBusy)
       break;
   }
@@ -63,9 +68,8 @@ GemmTile::~GemmTile() = default;
 
 void GemmTile::barrier(ThreadBuilder &b) const { b.barrier(); }
 
-void GemmTile::strided(ThreadBuilder &b, int64_t count,
-                       function_ref<void(Value)> body) const {
-  b.strided(count, body);
+Value GemmTile::scratch(ThreadBuilder &b, int64_t columns) const {
+  return b.sharedBuffer({plan.tileM, columns});
 }
 
 Value GemmTile::isRow(ThreadBuilder &b, Value i) const {

@@ -53,9 +53,9 @@ struct GemmPlan : GemmShape {
 };
 
 /// The plan for a product on the context's architecture, with tiles of at most
-/// `maxTile` rows and columns, for kernels that need room beside them.
+/// `maxColumns`, for kernels that need room beside them.
 GemmPlan chooseGemm(const KernelContext &context, const GemmShape &shape,
-                    int64_t maxTile = 128);
+                    int64_t maxColumns = 128);
 
 /// A tile of C, in f32, in the registers of the threads that computed it.
 /// Each thread has some of its elements, in groups of adjacent columns.
@@ -76,11 +76,14 @@ public:
   using GroupBody = llvm::function_ref<void(Value, Value, ValueRange)>;
   virtual void forGroups(ThreadBuilder &b, GroupBody body) const = 0;
 
-  /// All threads that have a part of the tile wait here for each other.
+  /// The threads that have a part of the tile, and which of them this is.
+  virtual int64_t threads() const { return plan.threads; }
+  virtual Value thread(ThreadBuilder &b) const { return b.thread(); }
+  /// They wait here for each other.
   virtual void barrier(ThreadBuilder &b) const;
-  /// body(i) for each i in [0, count), on one of these threads each.
-  virtual void strided(ThreadBuilder &b, int64_t count,
-                       llvm::function_ref<void(Value)> body) const;
+  /// Memory that they share, tileM x `columns` of f32. It may be where the
+  /// operands were.
+  virtual Value scratch(ThreadBuilder &b, int64_t columns) const;
 
   /// body(i, j, value) for each of the thread's elements.
   void forElements(ThreadBuilder &b,

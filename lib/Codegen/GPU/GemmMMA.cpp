@@ -59,6 +59,7 @@ public:
 
   int64_t groupSize() const override { return 2; }
   void forGroups(ThreadBuilder &b, GroupBody body) const override;
+  Value scratch(ThreadBuilder &b, int64_t columns) const override;
 
 private:
   void copyStage(ThreadBuilder &b, const Operand &operand, Value step);
@@ -73,6 +74,7 @@ private:
 
   WarpGrid grid;
   Operand lhs, rhs;
+  Value stages;              ///< Shared memory.
   Value warpRow, warpColumn; ///< First of the warp, in the tile.
   SmallVector<Value> sums;   ///< By 16 rows, 8 columns, element.
 };
@@ -83,13 +85,15 @@ static Value advance(ThreadBuilder &b, Value pointer, Type unit, Value offset) {
   return LLVM::GEPOp::create(b, pointer.getType(), unit, pointer, bits);
 }
 
-/// A shared buffer begins at the first of the banks.
-static void alignToBanks(Value buffer) {
+/// All stages of both operands, from the first of the banks on.
+static Value stagesBuffer(ThreadBuilder &b, int64_t bytes) {
+  Value buffer = b.sharedBuffer(bytes, b.getI8Type());
   auto argument = cast<BlockArgument>(buffer);
   auto kernel = cast<gpu::GPUFuncOp>(argument.getOwner()->getParentOp());
   kernel.setWorkgroupAttributionAttr(
       argument.getArgNumber() - kernel.getNumArguments(), "llvm.align",
-      Builder(kernel).getI64IntegerAttr(kBanksBytes));
+      b.getI64IntegerAttr(kBanksBytes));
+  return buffer;
 }
 
 static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
@@ -101,10 +105,6 @@ static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
   operand.tile.depthIsInner =
       isLeft ? !plan.leftTransposed : plan.rightTransposed;
   operand.tile.extent = isLeft ? plan.tileM : plan.tileN;
-  Value stages = b.sharedBuffer(kStages * operand.tile.bytes() / kElementBytes,
-                                b.getBF16Type());
-  alignToBanks(stages);
-  operand.shared = b.pointer(stages);
   operand.extent = isLeft ? plan.m : plan.n;
   operand.depth = plan.k;
   operand.first = first;
@@ -126,6 +126,10 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   warpColumn = first.column;
   lhs = makeOperand(b, plan, left, /*isLeft=*/true, row);
   rhs = makeOperand(b, plan, right, /*isLeft=*/false, column);
+  int64_t leftBytes = kStages * lhs.tile.bytes();
+  stages = stagesBuffer(b, leftBytes + kStages * rhs.tile.bytes());
+  lhs.shared = b.pointer(stages);
+  rhs.shared = advance(b, lhs.shared, b.getI8Type(), b.index(leftBytes));
 
   int64_t steps = (plan.k + MmaTile::kDepth - 1) / MmaTile::kDepth;
   auto copyStep = [&](Value step) {
@@ -276,6 +280,18 @@ void MMATile::forGroups(ThreadBuilder &b, GroupBody body) const {
              ArrayRef(sums).slice((i * columnsOfMma() + j) * kSums + e,
                                   groupSize()));
       }
+}
+
+/// Where the stages were, if they have room.
+Value MMATile::scratch(ThreadBuilder &b, int64_t columns) const {
+  auto bytes = cast<MemRefType>(stages.getType());
+  auto type =
+      MemRefType::get({plan.tileM, columns}, b.getF32Type(),
+                      MemRefLayoutAttrInterface(), bytes.getMemorySpace());
+  if (type.getNumElements() * 4 > bytes.getNumElements())
+    return GemmTile::scratch(b, columns);
+  barrier(b); // others may still read the last stage
+  return memref::ViewOp::create(b, type, stages, b.index(0), ValueRange());
 }
 
 void pst::cuda::emitMMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,

@@ -102,10 +102,7 @@ public:
                             /*reductionPredicate=*/Value());
   }
 
-  void strided(ThreadBuilder &b, int64_t count,
-               function_ref<void(Value)> body) const override {
-    b.loop(b.thread(), b.index(count), kConsumers * kWarpgroup, body);
-  }
+  int64_t threads() const override { return kConsumers * kWarpgroup; }
 
 private:
   Code thread;

@@ -8,15 +8,17 @@
 // G = dY^T X exists only as tiles in the registers of blocks:
 //
 //   for each tile, a block:
-//     G = dY(:, rows)^T X(:, columns)
-//     element by element: evaluate the criterion, mask, and take
-//       dWeight = G * M and dScore = G * W' back to the factors
-//     for each factor that is wanted:
-//       dense:   result = dF
-//       lowrank: dF to shared memory; the tile's share of dP = dF Q^T goes to
-//                partials[tile of columns], of dQ = P^T dF to
-//                partials[tile of rows]
-//       row, col: likewise, the sums over the tile's columns or rows
+//     G = dY(:, rows)^T X(:, columns), to shared memory
+//     for each 16 of the tile's rows, a band:
+//       element by element: evaluate the criterion, mask, and take
+//         dWeight = G * M and dScore = G * W' back to the factors
+//       for each factor that is wanted:
+//         dense:   result = dF
+//         lowrank: dF to shared memory; the band's rows of dP = dF Q^T go to
+//                  partials[tile of columns], the tile's share of dQ = P^T dF
+//                  is summed over the bands, in registers
+//         row, col: likewise, the sums over the tile's columns or rows
+//     dQ, and sums over rows, go to partials[tile of rows]
 //   for each element of a result: sum of its partials, in ascending order
 
 #include "Gemm.h"
@@ -35,6 +37,9 @@ struct WantedGradient {
   int64_t rank = 1;     ///< lowrank only
   unsigned result;      ///< Position among the results.
   int64_t partials = 0; ///< Their number; 0: dense, none.
+
+  /// Whether an element is a sum over rows of dF, of a column.
+  bool isOverRows() const { return kind == FactorKind::Col || second; }
 };
 
 /// The end of a block's work on its tile of G.
@@ -43,41 +48,78 @@ public:
   TileFold(ThreadBuilder &b, const GemmPlan &plan, const GemmTile &tile,
            const cpu::VirtualWeight &weight)
       : b(b), plan(plan), tile(tile), weight(weight) {
-    shared = b.sharedBuffer({plan.tileM, plan.tileN + 1});
-    tile.forElements(b, [&](Value i, Value j, Value g) {
-      adjoints.push_back(adjointsOf(i, j, g));
-    });
-  }
-
-  /// `gradients` are of one factor; `targets` are where each goes.
-  void fold(ArrayRef<const WantedGradient *> gradients, ValueRange targets) {
-    const WantedGradient &first = *gradients.front();
-    unsigned next = 0;
-    auto adjoint = [&] {
-      Value value = adjoints[next++][first.factor];
-      return value ? value : b.f32(0.0);
-    };
-    if (first.kind == FactorKind::Dense)
-      return tile.forElements(b, [&](Value i, Value j, Value) {
-        Value value = adjoint();
-        ifInside(tile.isElement(b, i, j), [&] {
-          b.store(value, targets[0],
-                  {b.addi(tile.row, i), b.addi(tile.column, j)});
-        });
-      });
-    tile.forElements(b, [&](Value i, Value j, Value) {
-      Value value = adjoint();
-      if (Value inside = tile.isElement(b, i, j))
-        value = b.select(inside, value, b.f32(0.0));
-      b.store(value, shared, {i, j});
+    sharedG = tile.scratch(b, plan.tileN + kPadding);
+    shared = b.sharedBuffer({kBand, plan.tileN + kPadding});
+    tile.forElements(b, [&](Value i, Value j, Value value) {
+      b.store(value, sharedG, {i, j});
     });
     tile.barrier(b);
+  }
+
+  /// `targets` are where each gradient goes.
+  void fold(ArrayRef<WantedGradient> gradients, ValueRange targets) {
+    SmallVector<Value> zeros; // what is summed over the tile's rows
+    for (const WantedGradient &gradient : gradients)
+      if (gradient.isOverRows())
+        zeros.append(gradient.rank, b.f32(0.0));
+    if (zeros.empty())
+      return b.loop(0, plan.tileM, kBand, [&](Value first) {
+        foldBand(first, gradients, targets, {});
+      });
+    SmallVector<Value> sums =
+        b.loop(b.index(0), b.index(plan.tileM), kBand, zeros,
+               [&](Value first, ValueRange carried) {
+                 return foldBand(first, gradients, targets, carried);
+               });
+    ArrayRef<Value> rest = sums;
     for (auto [gradient, target] : llvm::zip(gradients, targets))
-      foldShared(*gradient, target);
-    tile.barrier(b); // the next factor writes to the shared tile
+      if (gradient.isOverRows()) {
+        storeColumns(gradient, rest.take_front(gradient.rank), target);
+        rest = rest.drop_front(gradient.rank);
+      }
   }
 
 private:
+  /// Rows that are folded at a time.
+  static constexpr int64_t kBand = 16;
+  /// What rows of shared memory are longer by, against bank conflicts.
+  static constexpr int64_t kPadding = 8;
+
+  /// Of the thread, in a band.
+  struct Element {
+    Value place, i, j; ///< Row in the band, row and column in the tile.
+    SmallVector<Value> adjoints; ///< dF of each factor; null: zero.
+  };
+
+  /// The sums over rows, with those of the band that begins at row `first`.
+  SmallVector<Value> foldBand(Value first, ArrayRef<WantedGradient> gradients,
+                              ValueRange targets, ValueRange carried) {
+    SmallVector<Element> elements = evaluate(first);
+    SmallVector<Value> sums;
+    for (size_t i = 0; i < gradients.size();) {
+      unsigned factor = gradients[i].factor;
+      if (gradients[i].kind == FactorKind::Dense) {
+        storeDense(elements, factor, targets[i++]);
+        continue;
+      }
+      share(elements, factor);
+      tile.barrier(b);
+      for (; i < gradients.size() && gradients[i].factor == factor; ++i) {
+        if (!gradients[i].isOverRows()) {
+          foldRows(first, gradients[i], targets[i]);
+          continue;
+        }
+        int64_t rank = gradients[i].rank;
+        llvm::append_range(
+            sums, addRows(first, gradients[i],
+                          SmallVector<Value>(carried.take_front(rank))));
+        carried = carried.drop_front(rank);
+      }
+      tile.barrier(b); // the next factor writes to the shared band
+    }
+    return sums;
+  }
+
   void ifInside(Value inside, function_ref<void()> body) {
     if (inside)
       b.ifThen(inside, body);
@@ -94,8 +136,22 @@ private:
     return plan.n % plan.tileN ? b.mini(column, b.index(plan.n - 1)) : column;
   }
 
-  /// dF of all factors (null: zero) at an element of the tile; outside of G,
-  /// of some element within.
+  /// Neighbouring threads have neighbouring columns, and some rows of theirs.
+  SmallVector<Element> evaluate(Value first) {
+    int64_t rows = kBand * plan.tileN / tile.threads();
+    Value thread = tile.thread(b), j = b.remi(thread, plan.tileN);
+    Value group = b.muli(b.divi(thread, plan.tileN), rows);
+    SmallVector<Element> elements;
+    for (int64_t r = 0; r < rows; ++r) {
+      Value place = b.addi(group, r), i = b.addi(first, place);
+      Value g = b.load(sharedG, {i, j});
+      elements.push_back({place, i, j, adjointsOf(i, j, g)});
+    }
+    return elements;
+  }
+
+  /// dF of all factors at an element of the tile; outside of G, of some element
+  /// within.
   SmallVector<Value> adjointsOf(Value i, Value j, Value g) {
     Value row = clampRow(i), column = clampColumn(j);
     EmittedCriterion element = weight.evaluate(b, row, column, 1);
@@ -107,69 +163,141 @@ private:
                                 scoreAdjoint);
   }
 
-  /// sum over s ascending in [0, size) of term(s)
-  Value sumOverTile(int64_t size, function_ref<Value(Value)> term) {
-    return b.loop(b.index(0), b.index(size), 1, {b.f32(0.0)},
-                  [&](Value s, ValueRange carried) -> SmallVector<Value> {
-                    return {b.addf(carried[0], term(s))};
-                  })[0];
-  }
-  Value dotOverTile(int64_t size, function_ref<Value(Value)> left,
-                    function_ref<Value(Value)> right) {
-    return b.loop(b.index(0), b.index(size), 1, {b.f32(0.0)},
-                  [&](Value s, ValueRange carried) -> SmallVector<Value> {
-                    return {b.fma(left(s), right(s), carried[0])};
-                  })[0];
+  Value adjointOf(const Element &element, unsigned factor) {
+    Value value = element.adjoints[factor];
+    return value ? value : b.f32(0.0);
   }
 
-  void foldShared(const WantedGradient &gradient, Value target) {
-    auto at = [&](Value i, Value j) { return b.load(shared, {i, j}); };
-    int64_t rank = gradient.rank;
-    bool overRows = gradient.kind == FactorKind::Col || gradient.second;
-    int64_t places = (overRows ? plan.tileN : plan.tileM) * rank;
-    tile.strided(b, places, [&](Value place) {
-      if (gradient.kind == FactorKind::Row)
-        return ifInside(tile.isRow(b, place), [&] {
-          b.store(
-              sumOverTile(plan.tileN, [&](Value j) { return at(place, j); }),
-              target, {tile.tileOfN, b.addi(tile.row, place)});
-        });
-      if (gradient.kind == FactorKind::Col)
-        return ifInside(tile.isColumn(b, place), [&] {
-          b.store(
-              sumOverTile(plan.tileM, [&](Value i) { return at(i, place); }),
-              target, {tile.tileOfM, b.addi(tile.column, place)});
-        });
-      if (!gradient.second) { // dP[i, k] = sum over j of dF[i, j] Q[k, j]
-        Value i = b.divi(place, rank), k = b.remi(place, rank);
-        Value factor = weight.getFactor(gradient.tensor + 1);
-        return ifInside(tile.isRow(b, i), [&] {
-          Value sum = dotOverTile(
-              plan.tileN, [&](Value j) { return at(i, j); },
-              [&](Value j) { return b.load(factor, {k, clampColumn(j)}); });
-          b.store(sum, target, {tile.tileOfN, b.addi(tile.row, i), k});
-        });
-      }
-      // dQ[k, j] = sum over i of P[i, k] dF[i, j]
-      Value k = b.divi(place, plan.tileN), j = b.remi(place, plan.tileN);
-      Value factor = weight.getFactor(gradient.tensor - 1);
-      ifInside(tile.isColumn(b, j), [&] {
-        Value sum = dotOverTile(
-            plan.tileM,
-            [&](Value i) { return b.load(factor, {clampRow(i), k}); },
-            [&](Value i) { return at(i, j); });
-        b.store(sum, target, {tile.tileOfM, k, b.addi(tile.column, j)});
+  void storeDense(ArrayRef<Element> elements, unsigned factor, Value target) {
+    for (const Element &element : elements)
+      ifInside(tile.isElement(b, element.i, element.j), [&] {
+        b.store(adjointOf(element, factor), target,
+                {b.addi(tile.row, element.i), b.addi(tile.column, element.j)});
       });
+  }
+
+  /// shared = dF of the band, zero outside of G.
+  void share(ArrayRef<Element> elements, unsigned factor) {
+    for (const Element &element : elements) {
+      Value value = adjointOf(element, factor);
+      if (Value inside = tile.isElement(b, element.i, element.j))
+        value = b.select(inside, value, b.f32(0.0));
+      b.store(value, shared, {element.place, element.j});
+    }
+  }
+
+  /// A line (a row of the band, a column of the tile) is `parts` neighbouring
+  /// threads' work, of which each takes every parts-th element.
+  struct Work {
+    int64_t parts;
+    Value line, part;
+  };
+  Work divide(int64_t lines) {
+    int64_t parts = tile.threads() / lines;
+    assert(parts * lines == tile.threads() && parts <= kWarp);
+    Value thread = tile.thread(b);
+    return {parts, b.divi(thread, parts), b.remi(thread, parts)};
+  }
+
+  /// sums[k] + the terms of a thread's share of `count` elements, where
+  /// term(s, k) has `factor(s)` for factor and the shared dF.
+  SmallVector<Value> addTerms(const Work &work, int64_t count,
+                              const WantedGradient &gradient,
+                              ArrayRef<Value> sums,
+                              function_ref<Value(Value)> adjoint,
+                              function_ref<SmallVector<Value>(Value)> factors) {
+    return b.loop(b.index(0), b.index(count / work.parts), 1, sums,
+                  [&](Value s, ValueRange carried) -> SmallVector<Value> {
+                    Value at = b.addi(b.muli(s, work.parts), work.part);
+                    Value value = adjoint(at);
+                    if (gradient.kind != FactorKind::LowRank)
+                      return {b.addf(carried[0], value)};
+                    SmallVector<Value> next;
+                    for (auto [sum, factor] : llvm::zip(carried, factors(at)))
+                      next.push_back(b.fma(value, factor, sum));
+                    return next;
+                  });
+  }
+
+  /// The sums of the threads that share a line; its k-th is stored by one.
+  void storeLine(const Work &work, ArrayRef<Value> sums, Value inside,
+                 function_ref<void(Value, int64_t)> store) {
+    for (auto [k, sum] : llvm::enumerate(sums)) {
+      Value total = sum;
+      for (int64_t mask = 1; mask < work.parts; mask *= 2)
+        total = b.addf(total, b.shuffleXor(total, mask));
+      Value mine =
+          b.cmpi(arith::CmpIPredicate::eq, work.part, b.index(k % work.parts));
+      b.ifThen(inside ? allOf(b, mine, inside) : mine,
+               [&] { store(total, k); });
+    }
+  }
+
+  /// The band's rows of dP = dF Q^T, or of the sums over columns.
+  void foldRows(Value first, const WantedGradient &gradient, Value target) {
+    Work work = divide(kBand);
+    SmallVector<Value> zeros(gradient.rank, b.f32(0.0));
+    SmallVector<Value> sums = addTerms(
+        work, plan.tileN, gradient, zeros,
+        [&](Value j) { return b.load(shared, {work.line, j}); },
+        [&](Value j) {
+          Value factor = weight.getFactor(gradient.tensor + 1);
+          Value column = clampColumn(j);
+          SmallVector<Value> values;
+          for (int64_t k = 0; k < gradient.rank; ++k)
+            values.push_back(b.load(factor, {b.index(k), column}));
+          return values;
+        });
+    Value i = b.addi(first, work.line);
+    Value row = b.addi(tile.row, i);
+    storeLine(work, sums, tile.isRow(b, i), [&](Value sum, int64_t k) {
+      SmallVector<Value> place{tile.tileOfN, row};
+      if (gradient.kind == FactorKind::LowRank)
+        place.push_back(b.index(k));
+      b.store(sum, target, place);
     });
+  }
+
+  /// The sums of the thread's column with the band's share of dQ = P^T dF, or
+  /// of the sums over rows.
+  SmallVector<Value> addRows(Value first, const WantedGradient &gradient,
+                             ArrayRef<Value> sums) {
+    Work work = divide(plan.tileN);
+    return addTerms(
+        work, kBand, gradient, sums,
+        [&](Value place) { return b.load(shared, {place, work.line}); },
+        [&](Value place) {
+          Value factor = weight.getFactor(gradient.tensor - 1);
+          Value row = clampRow(b.addi(first, place));
+          int64_t step = gradient.rank % 4 == 0 ? 4 : 1;
+          SmallVector<Value> values;
+          for (int64_t k = 0; k < gradient.rank; k += step)
+            llvm::append_range(values,
+                               b.loadAdjacent(factor, {row, b.index(k)}, step));
+          return values;
+        });
+  }
+
+  void storeColumns(const WantedGradient &gradient, ArrayRef<Value> sums,
+                    Value target) {
+    Work work = divide(plan.tileN);
+    Value column = b.addi(tile.column, work.line);
+    storeLine(work, sums, tile.isColumn(b, work.line),
+              [&](Value sum, int64_t k) {
+                SmallVector<Value> place{tile.tileOfM};
+                if (gradient.kind == FactorKind::LowRank)
+                  place.push_back(b.index(k));
+                place.push_back(column);
+                b.store(sum, target, place);
+              });
   }
 
   ThreadBuilder &b;
   const GemmPlan &plan;
   const GemmTile &tile;
   const cpu::VirtualWeight &weight;
-  Value shared; ///< dF of the tile
-  /// Of each of the thread's elements, for each factor.
-  SmallVector<SmallVector<Value>> adjoints;
+  Value sharedG; ///< The tile.
+  Value shared;  ///< dF of a band.
 };
 
 struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
@@ -177,12 +305,12 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
   LogicalResult matchAndRewrite(LowRankAccumulateOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    // The block needs room for a tile of dF.
+    // Beside the sums there must be room for what is folded.
     GemmPlan plan =
         chooseGemm(context,
                    GemmShape::of({op.getOutputGradient(), /*transposed=*/true},
                                  {op.getInput()}),
-                   /*maxTile=*/64);
+                   /*maxColumns=*/64);
     SmallVector<WantedGradient> gradients =
         wantedGradients(op, criterion, plan);
     std::string name = "lowrank_accumulate" +
@@ -241,17 +369,7 @@ private:
                        ArrayRef<WantedGradient> gradients, ValueRange operands,
                        ValueRange targets) {
     cpu::VirtualWeight weight = virtualWeight(b, criterion, operands);
-    TileFold fold(b, plan, tile, weight);
-    for (size_t begin = 0; begin < gradients.size();) {
-      SmallVector<const WantedGradient *> ofFactor;
-      size_t end = begin;
-      for (; end < gradients.size() &&
-             gradients[end].factor == gradients[begin].factor;
-           ++end)
-        ofFactor.push_back(&gradients[end]);
-      fold.fold(ofFactor, targets.slice(begin, end - begin));
-      begin = end;
-    }
+    TileFold(b, plan, tile, weight).fold(gradients, targets);
   }
 
   /// In the order of the results.
@@ -273,9 +391,9 @@ private:
       if (gradient.kind == FactorKind::LowRank)
         gradient.rank =
             cast<ShapedType>(op.getFactors()[first].getType()).getDimSize(1);
-      bool overRows = gradient.kind == FactorKind::Col || gradient.second;
       if (gradient.kind != FactorKind::Dense)
-        gradient.partials = overRows ? plan.tilesOfM() : plan.tilesOfN();
+        gradient.partials =
+            gradient.isOverRows() ? plan.tilesOfM() : plan.tilesOfN();
       gradients.push_back(gradient);
     }
     return gradients;
