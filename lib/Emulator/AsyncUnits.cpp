@@ -37,19 +37,22 @@ static float fromBF16(uint16_t bits) {
   return std::bit_cast<float>(uint32_t(bits) << 16);
 }
 
-void AsyncUnits::start(char *shared, int64_t sharedBytes, int64_t threads,
-                       bool eager) {
-  this->shared = shared;
+void AsyncUnits::start(std::vector<char *> shared, int64_t sharedBytes,
+                       int64_t threads, bool eager) {
+  this->shared = std::move(shared);
   this->sharedBytes = sharedBytes;
+  this->threads = threads;
+  int64_t total = threads * int64_t(this->shared.size());
   this->eager = eager;
   barriers.clear();
   barriersFenced = true;
   copies.clear();
-  warpgroups.assign((threads + kWarpgroup - 1) / kWarpgroup, Warpgroup());
+  warpgroups.assign((total + kWarpgroup - 1) / kWarpgroup, Warpgroup());
   Issuer issuer;
   issuer.registers = std::min<int64_t>(kRegisters / threads, 255) / 8 * 8;
-  issuers.assign(threads, issuer);
-  freeRegisters = kRegisters - threads * issuer.registers;
+  issuers.assign(total, issuer);
+  freeRegisters.assign(this->shared.size(),
+                       kRegisters - threads * issuer.registers);
 }
 
 bool AsyncUnits::deliver() {
@@ -77,12 +80,25 @@ uint32_t AsyncUnits::addressOf(const char *pointer) const {
   return uint32_t(reinterpret_cast<uintptr_t>(pointer) % kSharedWindow);
 }
 
-const char *AsyncUnits::pointerTo(uint32_t address) const {
-  int64_t offset = int64_t(address) - addressOf(shared);
+int64_t AsyncUnits::rankOf(const char *pointer) const {
+  for (size_t rank = 0; rank < shared.size(); ++rank)
+    if (pointer >= shared[rank] && pointer < shared[rank] + sharedBytes)
+      return rank;
+  fail("an address is not in the cluster's shared memory");
+}
+
+char *AsyncUnits::inBlock(char *pointer, int64_t rank) {
+  if (rank < 0 || rank >= int64_t(shared.size()))
+    fail("there is no block " + std::to_string(rank) + " in the cluster");
+  return shared[rank] + (pointer - shared[rankOf(pointer)]);
+}
+
+const char *AsyncUnits::pointerTo(uint32_t address, int64_t rank) const {
+  int64_t offset = int64_t(address) - addressOf(shared[rank]);
   if (offset < 0 || offset >= sharedBytes)
     fail("shared address " + std::to_string(address) +
          " is outside of the block's memory");
-  return shared + offset;
+  return shared[rank] + offset;
 }
 
 //===----------------------------------------------------------------------===//
@@ -100,7 +116,7 @@ std::string AsyncUnits::describe(Barrier &barrier, char *at) {
 void AsyncUnits::initBarrier(char *barrier, int64_t count) {
   if (reinterpret_cast<uintptr_t>(barrier) % 8)
     fail("a barrier must be at a multiple of 8 bytes");
-  pointerTo(addressOf(barrier));
+  rankOf(barrier);
   std::memcpy(barrier, &kBarrierBits, sizeof(kBarrierBits));
   barriers[barrier] = Barrier{count, count};
   barriersFenced = false;
@@ -109,6 +125,8 @@ void AsyncUnits::initBarrier(char *barrier, int64_t count) {
 void AsyncUnits::fenceBarrierInit() { barriersFenced = true; }
 
 AsyncUnits::Barrier &AsyncUnits::find(char *barrier) {
+  if (machine.hasEnded(rankOf(barrier)))
+    fail("a barrier of a block that has ended is used");
   auto found = barriers.find(barrier);
   if (found == barriers.end())
     fail("there is no initialised barrier at shared address " +
@@ -149,7 +167,7 @@ void AsyncUnits::waitParity(char *at, int64_t parity) {
 //===----------------------------------------------------------------------===//
 
 void AsyncUnits::loadTensor(char *target, const TensorMap &map, char *barrier,
-                            int64_t x, int64_t y) {
+                            int64_t x, int64_t y, int64_t mask) {
   int64_t rowBytes = map.box[0] * map.elementBytes;
   if (map.swizzle != TensorMap::kSwizzle128 || rowBytes != 128)
     fail("only tensor maps with rows of 128 bytes and 128-byte swizzle are "
@@ -163,10 +181,15 @@ void AsyncUnits::loadTensor(char *target, const TensorMap &map, char *barrier,
     fail("a copy with swizzle must go to a multiple of 128 bytes");
   if (!barriersFenced)
     fail("a copy reports to a barrier whose initialisation was not fenced");
-  find(barrier);
-  copies.push_back({target, map, barrier, x, y});
-  if (eager)
-    deliver();
+  for (int64_t rank = 0; rank < int64_t(shared.size()); ++rank) {
+    if (mask ? !(mask >> rank & 1) : rank != machine.rank())
+      continue;
+    find(inBlock(barrier, rank));
+    copies.push_back(
+        {inBlock(target, rank), map, inBlock(barrier, rank), x, y});
+    if (eager)
+      deliver();
+  }
 }
 
 void AsyncUnits::perform(const Copy &copy) {
@@ -174,9 +197,10 @@ void AsyncUnits::perform(const Copy &copy) {
   int64_t bytes = map.elementBytes;
   const char *base = static_cast<const char *>(map.base);
   uint32_t address = addressOf(copy.target);
+  int64_t rank = rankOf(copy.target);
   for (int64_t row = 0; row < map.box[1]; ++row)
     for (int64_t i = 0; i < map.box[0]; ++i, address += bytes) {
-      char *to = const_cast<char *>(pointerTo(swizzle128(address)));
+      char *to = const_cast<char *>(pointerTo(swizzle128(address), rank));
       int64_t x = copy.x + i, y = copy.y + row;
       if (x < 0 || x >= map.size[0] || y < 0 || y >= map.size[1])
         std::memset(to, 0, bytes);
@@ -224,19 +248,21 @@ void AsyncUnits::multiply(const Product &product, float *accumulators) {
   }
   std::fill_n(accumulators, product.n / 2, makeToken(number));
   if (++issued.threads == kWarpgroup && eager)
-    execute(warpgroups[thread / kWarpgroup], number);
+    execute(thread / kWarpgroup, number);
 }
 
 float AsyncUnits::operand(uint64_t descriptor, bool depthMajor, int64_t row,
-                          int64_t depth) const {
+                          int64_t depth, int64_t rank) const {
   MatrixDescriptor matrix = MatrixDescriptor::decode(descriptor);
   uint16_t bits;
-  std::memcpy(&bits, pointerTo(matrix.address(depthMajor, row, depth)),
+  std::memcpy(&bits, pointerTo(matrix.address(depthMajor, row, depth), rank),
               sizeof(bits));
   return fromBF16(bits);
 }
 
-void AsyncUnits::execute(Warpgroup &group, int64_t number) {
+void AsyncUnits::execute(int64_t warpgroup, int64_t number) {
+  Warpgroup &group = warpgroups[warpgroup];
+  int64_t rank = warpgroup * kWarpgroup / threads;
   Issued &issued = group.issued[number];
   if (issued.done)
     return;
@@ -250,7 +276,7 @@ void AsyncUnits::execute(Warpgroup &group, int64_t number) {
   }
   int64_t n = product.n;
   if (issued.previous >= 0) {
-    execute(group, issued.previous);
+    execute(warpgroup, issued.previous);
     issued.result = std::move(group.issued[issued.previous].result);
     group.issued[issued.previous].result.clear();
     if (issued.result.empty())
@@ -261,12 +287,12 @@ void AsyncUnits::execute(Warpgroup &group, int64_t number) {
   for (int64_t depth = 0; depth < kDepth; ++depth)
     for (int64_t column = 0; column < n; ++column)
       b[depth * n + column] =
-          operand(product.b, product.bDepthMajor, column, depth);
+          operand(product.b, product.bDepthMajor, column, depth, rank);
   for (int64_t row = 0; row < kRows; ++row) {
     float *result = issued.result.data() + row * n;
     std::vector<double> sums(result, result + n);
     for (int64_t depth = 0; depth < kDepth; ++depth) {
-      double a = operand(product.a, product.aDepthMajor, row, depth);
+      double a = operand(product.a, product.aDepthMajor, row, depth, rank);
       for (int64_t column = 0; column < n; ++column)
         sums[column] += a * b[depth * n + column];
     }
@@ -295,7 +321,7 @@ void AsyncUnits::waitProducts(int64_t pending, float *accumulators,
     while (first > 0 && !group.issued[first - 1].done)
       --first;
     for (int64_t number = first; number < end; ++number)
-      execute(group, number);
+      execute(thread / kWarpgroup, number);
   }
   if (count == 0)
     return;
@@ -322,11 +348,12 @@ void AsyncUnits::setMaxRegisters(int64_t count) {
     fail("setmaxnreg wants a multiple of 8 from 24 to 256");
   int64_t &own = issuers[machine.thread()].registers;
   int64_t more = count - own;
-  machine.waitUntil([&] { return more <= freeRegisters; },
+  int64_t &free = freeRegisters[machine.rank()];
+  machine.waitUntil([&] { return more <= free; },
                     [&] {
                       return std::to_string(more) + " more registers, of " +
-                             std::to_string(freeRegisters) + " that are free";
+                             std::to_string(free) + " that are free";
                     });
-  freeRegisters -= more;
+  free -= more;
   own = count;
 }

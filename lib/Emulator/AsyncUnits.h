@@ -36,11 +36,13 @@ class AsyncUnits {
 public:
   explicit AsyncUnits(Machine &machine) : machine(machine) {}
 
-  /// A block begins; `eager`: everything happens at once.
-  void start(char *shared, int64_t sharedBytes, int64_t threads, bool eager);
+  /// A cluster begins, of blocks of `threads` threads, with each block's shared
+  /// memory; `eager`: everything happens at once.
+  void start(std::vector<char *> shared, int64_t sharedBytes, int64_t threads,
+             bool eager);
   /// Something that was put off happens, if there is anything.
   bool deliver();
-  /// The block has ended.
+  /// The cluster has ended.
   void finish();
 
   // mbarrier
@@ -49,9 +51,13 @@ public:
   void arrive(char *barrier, int64_t expectedBytes);
   void waitParity(char *barrier, int64_t parity);
 
-  /// cp.async.bulk.tensor, two dimensions, x being the inner one.
+  /// cp.async.bulk.tensor, two dimensions, x being the inner one; to the same
+  /// place, and barrier, of each block in the mask, or of this one if it is 0.
   void loadTensor(char *target, const TensorMap &map, char *barrier, int64_t x,
-                  int64_t y);
+                  int64_t y, int64_t mask);
+
+  /// mapa: the same place in another block of the cluster.
+  char *inBlock(char *pointer, int64_t rank);
 
   // wgmma, m64nNk16 of bf16. `accumulators` are the thread's N / 2.
   struct Product {
@@ -103,25 +109,27 @@ private:
   };
 
   uint32_t addressOf(const char *pointer) const;
-  const char *pointerTo(uint32_t address) const;
+  /// The block that memory belongs to.
+  int64_t rankOf(const char *pointer) const;
+  const char *pointerTo(uint32_t address, int64_t rank) const;
   Barrier &find(char *barrier);
   std::string describe(Barrier &barrier, char *at);
   void settle(Barrier &barrier);
   void perform(const Copy &copy);
-  void execute(Warpgroup &group, int64_t number);
+  void execute(int64_t warpgroup, int64_t number);
   float operand(uint64_t descriptor, bool depthMajor, int64_t row,
-                int64_t depth) const;
+                int64_t depth, int64_t rank) const;
 
   Machine &machine;
-  char *shared = nullptr;
-  int64_t sharedBytes = 0;
+  std::vector<char *> shared;           ///< of each block
+  int64_t sharedBytes = 0, threads = 0; ///< of a block
   bool eager = false;
   std::map<char *, Barrier> barriers;
   bool barriersFenced = true;
   std::deque<Copy> copies;
   std::vector<Warpgroup> warpgroups;
   std::vector<Issuer> issuers;
-  int64_t freeRegisters = 0;
+  std::vector<int64_t> freeRegisters; ///< of each block
 };
 
 } // namespace pst::emulator

@@ -15,12 +15,17 @@ static AsyncUnits &units() { return Machine::get().units(); }
 extern "C" {
 static void pst_emulate_launch(Kernel kernel, const int64_t *arguments,
                                int64_t blocks, int64_t threads,
-                               int64_t sharedBytes) {
-  Machine::get().launch(kernel, arguments, blocks, threads, sharedBytes);
+                               int64_t sharedBytes, int64_t cluster) {
+  Machine::get().launch(kernel, arguments, blocks, threads, sharedBytes,
+                        cluster);
 }
 static void pst_emulate_barrier() { Machine::get().barrier(); }
 static void pst_emulate_barrier_part(int32_t number, int32_t count) {
   Machine::get().barrier(number, count);
+}
+static void pst_emulate_barrier_cluster() { Machine::get().clusterBarrier(); }
+static char *pst_emulate_map_shared(char *pointer, int32_t rank) {
+  return units().inBlock(pointer, rank);
 }
 static uint64_t pst_emulate_shuffle_xor(uint64_t value, uint32_t mask) {
   return Machine::get().shuffleXor(value, mask);
@@ -54,8 +59,9 @@ static void pst_emulate_mbarrier_wait(char *barrier, int32_t parity) {
   units().waitParity(barrier, parity);
 }
 static void pst_emulate_tensor_load(char *target, const TensorMap *map,
-                                    char *barrier, int32_t x, int32_t y) {
-  units().loadTensor(target, *map, barrier, x, y);
+                                    char *barrier, int32_t x, int32_t y,
+                                    int32_t mask) {
+  units().loadTensor(target, *map, barrier, x, y, mask);
 }
 static void pst_emulate_wgmma_fence() { units().fenceProducts(); }
 static void pst_emulate_wgmma(float *accumulators, uint64_t a, uint64_t b,
@@ -84,6 +90,8 @@ std::vector<std::pair<std::string_view, void *>> pst::emulatorSymbols() {
   PST_ADD(pst_emulate_launch);
   PST_ADD(pst_emulate_barrier);
   PST_ADD(pst_emulate_barrier_part);
+  PST_ADD(pst_emulate_barrier_cluster);
+  PST_ADD(pst_emulate_map_shared);
   PST_ADD(pst_emulate_shuffle_xor);
   PST_ADD(pst_emulate_copy_async);
   PST_ADD(pst_emulate_copy_commit);

@@ -1,4 +1,4 @@
-//===- Machine.cpp - The threads of an emulated block ---------------------===//
+//===- Machine.cpp - The threads of an emulated cluster -------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -23,11 +23,7 @@ void pst::emulator::fail(const std::string &message) {
   std::abort();
 }
 
-Machine::Machine()
-    : window(
-          static_cast<char *>(std::aligned_alloc(kSharedWindow, kSharedWindow)),
-          &std::free),
-      shared(window.get() + kFirstShared), async(*this), ofWarps(*this) {}
+Machine::Machine() : async(*this), ofWarps(*this) {}
 
 Machine &Machine::get() {
   static thread_local Machine machine;
@@ -35,36 +31,53 @@ Machine &Machine::get() {
 }
 
 void Machine::launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
-                     int64_t threads, int64_t sharedBytes) {
+                     int64_t threads, int64_t sharedBytes, int64_t cluster) {
   if (threads % kWarp != 0 || threads <= 0 || threads > 1024)
     fail("a block must have 32, 64, ... or 1024 threads");
   if (sharedBytes > kMostShared)
     fail("a block asks for " + std::to_string(sharedBytes) +
          " bytes of shared memory; there are " + std::to_string(kMostShared));
+  if (cluster < 1 || cluster > 8 || blocks % cluster != 0)
+    fail("a grid must be of whole clusters, and a cluster of at most 8 blocks");
   this->kernel = kernel;
   this->arguments = arguments;
   this->sharedBytes = sharedBytes;
+  numThreads = threads;
+  total = threads * cluster;
   backwards = launches[kernel]++ % 2 != 0;
-  for (int64_t i = 0; i < blocks; ++i) {
-    block = backwards ? blocks - 1 - i : i;
-    std::memset(shared, 0xff, sharedBytes);
-    async.start(shared, sharedBytes, threads, /*eager=*/backwards);
-    ofWarps.start(threads, /*eager=*/backwards);
-    runBlock(threads);
+  while (int64_t(windows.size()) < cluster) {
+    windows.emplace_back(
+        static_cast<char *>(std::aligned_alloc(kSharedWindow, kSharedWindow)),
+        &std::free);
+    shared.push_back(windows.back().get() + kFirstShared);
+  }
+  for (int64_t i = 0; i < blocks; i += cluster) {
+    firstBlock = backwards ? blocks - cluster - i : i;
+    alive.assign(cluster, threads);
+    for (char *memory : shared)
+      std::memset(memory, 0xff, sharedBytes);
+    async.start({shared.begin(), shared.begin() + cluster}, sharedBytes,
+                threads, /*eager=*/backwards);
+    ofWarps.start(total, /*eager=*/backwards);
+    runCluster();
     async.finish();
     ofWarps.finish();
   }
 }
 
 void Machine::barrier() {
-  meet(wholeBlock, numThreads, "the barrier of the block");
+  meet(barriers[{rank(), 0}], numThreads, "the barrier of the block");
 }
 
 void Machine::barrier(int64_t number, int64_t count) {
   if (number < 1 || number > 15 || count % kWarp != 0)
     fail("barriers of a part of a block have numbers from 1 to 15 and whole "
          "warps");
-  meet(partsOfBlock[number], count, "a barrier of a part of the block");
+  meet(barriers[{rank(), number}], count, "a barrier of a part of the block");
+}
+
+void Machine::clusterBarrier() {
+  meet(wholeCluster, total, "the barrier of the cluster");
 }
 
 void Machine::exchange(const LaneWords &words, const char *what,
@@ -85,46 +98,47 @@ uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
 }
 
 void Machine::checkShared(const char *begin, int64_t bytes) const {
-  if (begin < shared || begin + bytes > shared + sharedBytes)
+  const char *own = shared[rank()];
+  if (begin < own || begin + bytes > own + sharedBytes)
     fail("an address of shared memory is outside of the block's " +
          std::to_string(sharedBytes) + " bytes");
 }
 
-void Machine::runBlock(int64_t count) {
-  numThreads = count;
-  while (int64_t(threads.size()) < count) {
+void Machine::runCluster() {
+  while (int64_t(threads.size()) < total) {
     threads.push_back(std::make_unique<Thread>());
     threads.back()->stack.reset(new char[kStackBytes]);
   }
-  warps.assign(count / kWarp, Warp());
-  wholeBlock = Meeting();
-  partsOfBlock.clear();
-  for (int64_t i = 0; i < count; ++i)
+  warps.assign(total / kWarp, Warp());
+  wholeCluster = Meeting();
+  barriers.clear();
+  for (int64_t i = 0; i < total; ++i)
     threads[i]->done = false;
-  alive = count;
-  while (alive) {
+  for (bool any = true; any;) {
     uint64_t before = progress;
-    for (int64_t i = 0; i < count; ++i) {
-      running = backwards ? count - 1 - i : i;
-      if (!threads[running]->done)
-        resume(*threads[running]);
+    any = false;
+    for (int64_t i = 0; i < total; ++i) {
+      running = backwards ? total - 1 - i : i;
+      if (threads[running]->done)
+        continue;
+      any = true;
+      resume(*threads[running]);
     }
-    if (alive && progress == before && !async.deliver())
+    if (any && progress == before && !async.deliver())
       failWaiting();
   }
 }
 
 void Machine::failWaiting() {
-  std::string message =
-      "all threads of a block wait, and nothing will wake them:";
-  for (int64_t first = 0; first < numThreads;) {
+  std::string message = "all threads wait, and nothing will wake them:";
+  for (int64_t first = 0; first < total;) {
     auto state = [&](int64_t i) {
       return threads[i]->done ? " have ended"
                               : " wait for " + (*threads[i]->waiting)();
     };
     std::string common = state(first);
     int64_t end = first + 1;
-    while (end < numThreads && state(end) == common)
+    while (end < total && state(end) == common)
       ++end;
     message += "\n  threads " + std::to_string(first) + " to " +
                std::to_string(end - 1) + common;
@@ -152,9 +166,11 @@ void Machine::threadMain() {
   Machine &machine = get();
   int64_t self = machine.running;
   for (;;) {
-    machine.kernel(machine.arguments, machine.block, self, machine.shared);
+    int64_t rank = machine.rank();
+    machine.kernel(machine.arguments, machine.firstBlock + rank,
+                   self % machine.numThreads, machine.shared[rank]);
     machine.threads[self]->done = true;
-    --machine.alive;
+    --machine.alive[self / machine.numThreads];
     ++machine.progress;
     machine.yield(self);
   }

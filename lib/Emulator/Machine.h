@@ -1,4 +1,4 @@
-//===- Machine.h - The threads of an emulated block -------------*- C++ -*-===//
+//===- Machine.h - The threads of an emulated cluster -----------*- C++ -*-===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -46,18 +46,20 @@ struct Thread {
   const std::function<std::string()> *waiting = nullptr;
 };
 
-/// Runs one block at a time.
+/// Runs one cluster of blocks at a time: one block, if there are no clusters.
 class Machine {
 public:
   static Machine &get();
 
   void launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
-              int64_t threads, int64_t sharedBytes);
+              int64_t threads, int64_t sharedBytes, int64_t cluster);
 
   /// Waits until all threads of the block are here.
   void barrier();
   /// Waits until `count` threads are at the barrier of this number.
   void barrier(int64_t number, int64_t count);
+  /// Waits until all threads of the cluster are here.
+  void clusterBarrier();
   uint64_t shuffleXor(uint64_t value, uint32_t mask);
   /// All lanes of the warp come with their words; `use` sees those of all.
   void exchange(const LaneWords &words, const char *what,
@@ -68,8 +70,11 @@ public:
   void waitUntil(const std::function<bool()> &condition,
                  const std::function<std::string()> &what);
 
-  /// The thread that runs, in its block.
+  /// The thread that runs, and its block, in the cluster.
   int64_t thread() const { return running; }
+  int64_t rank() const { return running / numThreads; }
+  /// Whether all threads of a block of the cluster have ended.
+  bool hasEnded(int64_t rank) const { return alive[rank] == 0; }
   AsyncUnits &units() { return async; }
   WarpUnits &warpUnits() { return ofWarps; }
   /// Ends the program if some of the bytes are not the block's.
@@ -87,7 +92,7 @@ private:
   };
 
   Machine();
-  void runBlock(int64_t count);
+  void runCluster();
   void resume(Thread &thread);
   void yield(int64_t self);
   void meet(Meeting &meeting, int64_t count, const char *what);
@@ -96,18 +101,21 @@ private:
 
   Kernel kernel;
   const int64_t *arguments;
-  int64_t block, numThreads, alive, running;
+  int64_t firstBlock, numThreads, total, running; // threads: of a block, of all
+  std::vector<int64_t> alive;                     // threads of each block
   bool backwards;
-  Meeting wholeBlock;
-  std::map<int64_t, Meeting> partsOfBlock;
+  Meeting wholeCluster;
+  /// Of a block, by rank and number; 0 is that of all its threads.
+  std::map<std::pair<int64_t, int64_t>, Meeting> barriers;
   uint64_t progress = 0;
   std::vector<std::unique_ptr<Thread>> threads;
   std::vector<Warp> warps;
   std::jmp_buf scheduler;
   std::map<Kernel, int64_t> launches;
-  /// The window of shared addresses; what the kernel has of it.
-  std::unique_ptr<char, decltype(&std::free)> window;
-  char *shared;
+  /// The windows of shared addresses of the cluster's blocks; what the kernel
+  /// has of each.
+  std::vector<std::unique_ptr<char, decltype(&std::free)>> windows;
+  std::vector<char *> shared;
   int64_t sharedBytes = 0;
   AsyncUnits async;
   WarpUnits ofWarps;

@@ -51,8 +51,9 @@ def test_product(transposed, m, n, k, result):
     check_product(m, n, k, transposed, result)
 
 
-# More tiles than blocks, so that a block's buffers go round over several, with
-# tiles of 192 and of 256 columns; and of 128.
+# More tiles than blocks, so that a block's buffers go round over several: with
+# tiles of 192 columns, of 256, of 256 in clusters of two blocks; and one round
+# of 128.
 @pytest.mark.parametrize(
     "transposed, m, n, k",
     [
@@ -60,8 +61,9 @@ def test_product(transposed, m, n, k, result):
         ("", 2051, 2056, 72),
         ("transpose_lhs", 2056, 2056, 65),
         ("transpose_rhs", 4101, 2041, 24),
-        ("", 4101, 2040, 24),
-        ("transpose_lhs", 4104, 2040, 17),
+        ("transpose_rhs", 4093, 2041, 136),
+        ("", 4093, 2040, 24),
+        ("transpose_lhs", 4088, 2040, 17),
         ("transpose_rhs", 1027, 1541, 136),
     ],
 )

@@ -7,8 +7,9 @@ import re
 import pytest
 from mutations import check, drop, print_product, replace
 
-# One tile of 64 columns; the depth goes round the eight buffers and further.
-M, N, K = 120, 61, 840
+# One tile of 64 columns, whose depth goes round the eight buffers and further;
+# and two tiles to each block of clusters of two, round four buffers.
+ONE, CLUSTERS = (120, 61, 840), (4093, 2041, 136)
 
 
 def descriptor(change):
@@ -19,6 +20,10 @@ def descriptor(change):
         return text.replace(bits, str(change(int(bits))))
 
     return change_all
+
+
+def both(one, other):
+    return lambda text: other(one(text))
 
 
 WAIT = r"nvvm\.mbarrier\.try_wait\.parity"
@@ -34,7 +39,7 @@ MUTATIONS = {
     "later buffers not waited for": (drop(WAIT, 2), ""),
     "buffers never given back": (
         drop(r"nvvm\.mbarrier\.arrive %", 0),
-        "all threads of a block wait",
+        "all threads wait",
     ),
     "buffers given back before they are read": (
         drop(r"nvvm\.wgmma\.wait\.group"),
@@ -44,7 +49,7 @@ MUTATIONS = {
     "products not committed": (drop(r"nvvm\.wgmma\.commit", 1), ""),
     "one operand not loaded": (
         drop(r"nvvm\.cp\.async\.bulk\.tensor", 1),
-        "all threads of a block wait",
+        "all threads wait",
     ),
     "too few bytes announced": (
         replace(r"arith.constant 24576 : i32", "arith.constant 16384 : i32"),
@@ -59,12 +64,32 @@ MUTATIONS = {
     ),
 }
 
+MUTATIONS_OF_CLUSTERS = {
+    "nothing": (lambda text: text, None),
+    "a block that does not wait for the other's end": (
+        both(drop(r"nvvm\.cluster\.arrive", 1), drop(r"nvvm\.cluster\.wait", 1)),
+        "of a block that has ended",
+    ),
+    "a buffer given back to one block": (drop(r"nvvm\.mbarrier\.arrive %", 0), "all threads wait"),
+    "a load for one block": (replace(r" multicast_mask = %\S+", ""), "all threads wait"),
+}
+
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    return print_product(tmp_path_factory.mktemp("kernel"), "sm_90a", M, N, K)
+    return print_product(tmp_path_factory.mktemp("kernel"), "sm_90a", *ONE)
+
+
+@pytest.fixture(scope="module")
+def kernel_of_clusters(tmp_path_factory):
+    return print_product(tmp_path_factory.mktemp("kernel"), "sm_90a", *CLUSTERS)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_is_noticed(kernel, name):
     check(kernel, *MUTATIONS[name])
+
+
+@pytest.mark.parametrize("name", MUTATIONS_OF_CLUSTERS)
+def test_is_noticed_in_clusters(kernel_of_clusters, name):
+    check(kernel_of_clusters, *MUTATIONS_OF_CLUSTERS[name])

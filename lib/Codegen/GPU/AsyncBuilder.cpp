@@ -89,6 +89,14 @@ void AsyncBuilder::arrive(Value barrier) {
   NVVM::MBarrierArriveOp::create(b, TypeRange{}, barrier, /*count=*/Value());
 }
 
+void AsyncBuilder::arriveAt(Value barrier, int64_t rank) {
+  Value there = NVVM::MapaOp::create(
+      b, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), barrier,
+      b.i32(rank));
+  NVVM::MBarrierArriveOp::create(b, TypeRange{}, there, /*count=*/Value(),
+                                 NVVM::MemScopeKind::CLUSTER);
+}
+
 void AsyncBuilder::arriveExpecting(Value barrier, int64_t bytes) {
   NVVM::MBarrierArriveExpectTxOp::create(
       b, TypeRange{}, barrier, b.i32(bytes), NVVM::MemScopeKind::CTA,
@@ -117,12 +125,15 @@ void AsyncBuilder::prefetch(Value tensorMap) {
 }
 
 void AsyncBuilder::load(Value target, Value tensorMap, Value barrier, Code x,
-                        Code y) {
+                        Code y, int64_t blocks) {
+  Value mask;
+  if (blocks > 1)
+    mask = arith::ConstantIntOp::create(b, b.getI16Type(), (1 << blocks) - 1);
   Value inCluster = LLVM::AddrSpaceCastOp::create(
       b, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), target);
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
       b, inCluster, tensorMap, ValueRange{toI32(b, x), toI32(b, y)}, barrier,
-      /*im2colOffsets=*/ValueRange{}, /*multicastMask=*/Value(),
+      /*im2colOffsets=*/ValueRange{}, mask,
       /*l2CacheHint=*/Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
       /*group=*/nullptr, /*predicate=*/Value());
 }
@@ -200,13 +211,26 @@ SmallVector<Value> AsyncBuilder::finishProducts(Value accumulators, int64_t n) {
   return values;
 }
 
+gpu::GPUFuncOp AsyncBuilder::kernel() {
+  Operation *parent = b.getInsertionBlock()->getParentOp();
+  auto kernel = dyn_cast<gpu::GPUFuncOp>(parent);
+  return kernel ? kernel : parent->getParentOfType<gpu::GPUFuncOp>();
+}
+
+void AsyncBuilder::setCluster(int64_t blocks) {
+  kernel()->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(),
+                    b.getDenseI32ArrayAttr({int32_t(blocks), 1, 1}));
+}
+
+void AsyncBuilder::clusterBarrier() {
+  NVVM::ClusterArriveOp::create(b, /*aligned=*/UnitAttr());
+  NVVM::ClusterWaitOp::create(b, /*aligned=*/UnitAttr());
+}
+
 void AsyncBuilder::increaseRegisters(int64_t count) {
   // ptxas ignores setmaxnreg unless it knows how many blocks there may be.
-  b.getInsertionBlock()
-      ->getParentOp()
-      ->getParentOfType<gpu::GPUFuncOp>()
-      ->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
-                b.getI32IntegerAttr(1));
+  kernel()->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                    b.getI32IntegerAttr(1));
   NVVM::SetMaxRegisterOp::create(b, count,
                                  NVVM::SetMaxRegisterAction::increase);
 }

@@ -38,6 +38,8 @@ public:
   /// Makes initialisations visible to copies; the block's barrier must follow.
   void fenceBarrierInit();
   void arrive(Value barrier);
+  /// At the barrier that lies at the same place in another block.
+  void arriveAt(Value barrier, int64_t rank);
   /// Arrives, and tells of bytes that copies will bring.
   void arriveExpecting(Value barrier, int64_t bytes);
   /// Until the barrier's phase of this parity (0 or 1) has passed.
@@ -46,8 +48,10 @@ public:
   /// The kernel's side of a tensor map: where it is.
   Value tensorMapAddress(Value argument);
   void prefetch(Value tensorMap);
-  /// Loads the box at (x, y), x being the inner dimension.
-  void load(Value target, Value tensorMap, Value barrier, Code x, Code y);
+  /// Loads the box at (x, y), x being the inner dimension; into `blocks` blocks
+  /// of the cluster, at the same place, each of whose barriers gets the bytes.
+  void load(Value target, Value tensorMap, Value barrier, Code x, Code y,
+            int64_t blocks = 1);
 
   /// Accumulators of m64nNk16, without a value.
   Value noAccumulators(int64_t n);
@@ -66,10 +70,16 @@ public:
   /// Until all are; the accumulators' values.
   llvm::SmallVector<Value> finishProducts(Value accumulators, int64_t n);
 
+  /// The kernel's blocks come in clusters of so many, along the grid.
+  void setCluster(int64_t blocks);
+  /// All threads of the cluster wait here for each other.
+  void clusterBarrier();
+
   void increaseRegisters(int64_t count);
   void decreaseRegisters(int64_t count);
 
 private:
+  mlir::gpu::GPUFuncOp kernel();
   mlir::Type accumulatorsType(int64_t n);
 
   ThreadBuilder &b;

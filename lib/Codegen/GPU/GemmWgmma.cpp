@@ -21,10 +21,16 @@
 //       wait for the products of the step before; its buffer is empty
 //     wait for the last; what is done with the tile
 //
+// Where there are many tiles, two blocks form a cluster: their tiles are one
+// below the other, so they need the same of op(B), of which each loads half for
+// both. A block may then fill its half only when the other's buffer is empty,
+// too.
+//
 // Two barriers belong to each buffer. The one that means "full" waits for the
 // loading thread and for the bytes it announced; the one that means "empty" for
-// one thread of each multiplying warpgroup. In their n-th round they are in
-// phase n: who fills waits for the phase before, which at first has passed.
+// one thread of each multiplying warpgroup of the cluster. In their n-th round
+// they are in phase n: who fills waits for the phase before, which at first has
+// passed.
 
 #include "AsyncBuilder.h"
 #include "Gemm.h"
@@ -55,7 +61,15 @@ struct Buffers {
   explicit Buffers(const GemmPlan &plan)
       : left{/*depthIsInner=*/!plan.leftTransposed, plan.tileM},
         right{/*depthIsInner=*/plan.rightTransposed, plan.tileN},
+        cluster(wantsCluster(plan) ? 2 : 1),
+        rightPart{right.depthIsInner, right.extent / cluster},
         stages(kBufferBytes / stageBytes()) {}
+
+  /// Where every multiprocessor has a tile, and they make pairs.
+  static bool wantsCluster(const GemmPlan &plan) {
+    return plan.tiles() >= kMultiprocessors && plan.tilesOfM() % 2 == 0 &&
+           plan.tileN % (2 * kSwizzleElements) == 0;
+  }
 
   int64_t stageBytes() const { return left.bytes() + right.bytes(); }
   int64_t bytes() const { return stages * (stageBytes() + 16); }
@@ -67,17 +81,17 @@ struct Buffers {
   }
 
   OperandTile left, right;
+  int64_t cluster;       ///< blocks
+  OperandTile rightPart; ///< what each block of it loads
   int64_t stages;
 };
 
 /// The part of a tile that a warpgroup has.
 class WgmmaTile : public GemmTile {
 public:
-  WgmmaTile(ThreadBuilder &b, const GemmPlan &plan, Code tile, Code thread,
+  WgmmaTile(const GemmPlan &plan, Place<Code> place, Code thread,
             ArrayRef<Value> sums)
       : GemmTile(plan), thread(thread), sums(sums) {
-    Place<Code> place =
-        tilePlace(tile, plan.tilesOfM(), plan.tilesOfN(), kBand);
     tileOfM = place.row;
     tileOfN = place.column;
     row = place.row * plan.tileM;
@@ -118,17 +132,20 @@ public:
         right(async.tensorMapAddress(right)), thread(b, b.thread()) {}
 
   void emit(TileFunction body) {
+    if (buffers.cluster > 1)
+      async.setCluster(buffers.cluster);
     b.onFirstThread([&] {
       for (int64_t stage = 0; stage < buffers.stages; ++stage) {
         Code at(b, b.index(stage));
         async.initBarrier(async.shared(buffers.full(at)), 1);
-        async.initBarrier(async.shared(buffers.empty(at)), kConsumers);
+        async.initBarrier(async.shared(buffers.empty(at)),
+                          kConsumers * buffers.cluster);
       }
       async.fenceBarrierInit();
       async.prefetch(left);
       async.prefetch(right);
     });
-    b.barrier();
+    barrier();
     Value loads = b.cmpi(arith::CmpIPredicate::eq, thread / kWarpgroup,
                          b.index(kConsumers));
     b.ifElse(
@@ -141,9 +158,19 @@ public:
           async.increaseRegisters(kMultiplyRegisters);
           multiply(body);
         });
+    // No block ends while another may still write to its memory.
+    if (buffers.cluster > 1)
+      async.clusterBarrier();
   }
 
 private:
+  void barrier() {
+    if (buffers.cluster > 1)
+      async.clusterBarrier();
+    else
+      b.barrier();
+  }
+
   /// Of the warpgroup.
   Value isFirst() {
     return b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
@@ -153,19 +180,26 @@ private:
     return (plan.k + OperandTile::kDepth - 1) / OperandTile::kDepth;
   }
 
-  /// body(tile, step), which returns the next step, for each tile of the block;
-  /// steps count what went through the buffers.
-  void forTiles(function_ref<Value(Code, Code)> body) {
-    b.loop(b.block(), b.index(plan.tiles()), wgmmaBlocks(plan), {b.index(0)},
-           [&](Value tile, ValueRange steps) -> SmallVector<Value> {
-             return {body({b, tile}, {b, steps[0]})};
+  /// body(place, step), which returns the next step, for each tile of the
+  /// block; steps count what went through the buffers. The blocks of a cluster
+  /// have tiles one below the other.
+  void forTiles(function_ref<Value(Place<Code>, Code)> body) {
+    int64_t cluster = buffers.cluster;
+    Code block(b, b.block());
+    b.loop(block / cluster, b.index(plan.tiles() / cluster),
+           wgmmaBlocks(plan) / cluster, {b.index(0)},
+           [&](Value number, ValueRange steps) -> SmallVector<Value> {
+             Place<Code> place =
+                 tilePlace(Code(b, number), plan.tilesOfM() / cluster,
+                           plan.tilesOfN(), kBand / cluster);
+             if (cluster > 1)
+               place.row = place.row * cluster + block % cluster;
+             return {body(place, {b, steps[0]})};
            });
   }
 
   void load() {
-    forTiles([&](Code tile, Code steps) {
-      Place<Code> place =
-          tilePlace(tile, plan.tilesOfM(), plan.tilesOfN(), kBand);
+    forTiles([&](Place<Code> place, Code steps) {
       return b.loop(b.index(0), b.index(depthSteps()), 1, {steps},
                     [&](Value depth, ValueRange carried) -> SmallVector<Value> {
                       Code step(b, carried[0]);
@@ -184,24 +218,31 @@ private:
     Value full = async.shared(buffers.full(stage));
     async.arriveExpecting(full, buffers.stageBytes());
     Code start = buffers.start(stage);
-    loadTile(buffers.left, left, full, start, row, depth);
-    loadTile(buffers.right, right, full, start + buffers.left.bytes(), column,
-             depth);
+    loadTile(buffers.left, left, full, start, row, depth, /*blocks=*/1);
+    Code rightStart = start + buffers.left.bytes();
+    if (buffers.cluster > 1) {
+      Code rank = Code(b, b.block()) % buffers.cluster;
+      rightStart = rightStart + rank * buffers.rightPart.bytes();
+      column = column + rank * buffers.rightPart.extent;
+    }
+    loadTile(buffers.rightPart, right, full, rightStart, column, depth,
+             buffers.cluster);
   }
 
   void loadTile(const OperandTile &tile, Value map, Value full, Code start,
-                Code first, Code depth) {
+                Code first, Code depth, int64_t blocks) {
     for (int64_t box = 0; box < tile.boxes(); ++box) {
       Value target = async.shared(start + box * tile.boxBytes());
       if (tile.depthIsInner)
-        async.load(target, map, full, depth, first);
+        async.load(target, map, full, depth, first, blocks);
       else
-        async.load(target, map, full, first + box * kSwizzleElements, depth);
+        async.load(target, map, full, first + box * kSwizzleElements, depth,
+                   blocks);
     }
   }
 
   void multiply(TileFunction body) {
-    forTiles([&](Code tile, Code steps) -> Value {
+    forTiles([&](Place<Code> place, Code steps) -> Value {
       // A first step of its own: were it told by a condition, accumulators
       // would be moved between the products.
       Value sums =
@@ -218,7 +259,7 @@ private:
       SmallVector<Value> values = async.finishProducts(last[0], plan.tileN);
       Code next(b, last[1]);
       release(next, /*ago=*/1);
-      body(WgmmaTile(b, plan, tile, thread, values));
+      body(WgmmaTile(plan, place, thread, values));
       return next;
     });
   }
@@ -248,8 +289,13 @@ private:
   /// The buffer of the step `ago` steps before this one is empty.
   void release(Code step, int64_t ago) {
     Code stage = pipelineStage(step + (-ago), buffers.stages);
-    b.ifThen(isFirst(),
-             [&] { async.arrive(async.shared(buffers.empty(stage))); });
+    b.ifThen(isFirst(), [&] {
+      Value empty = async.shared(buffers.empty(stage));
+      if (buffers.cluster == 1)
+        return async.arrive(empty);
+      for (int64_t rank = 0; rank < buffers.cluster; ++rank)
+        async.arriveAt(empty, rank);
+    });
   }
 
   ThreadBuilder &b;
@@ -305,7 +351,7 @@ std::pair<Value, Value> pst::cuda::wgmmaOperands(cpu::KernelBuilder &host,
                                                  Value left, Value right) {
   Buffers buffers(plan);
   return {createTensorMap(host, left, buffers.left),
-          createTensorMap(host, right, buffers.right)};
+          createTensorMap(host, right, buffers.rightPart)};
 }
 
 void pst::cuda::emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan,

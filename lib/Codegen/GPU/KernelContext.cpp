@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelContext.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include <algorithm>
 
 using namespace mlir;
@@ -49,10 +50,15 @@ void KernelContext::launch(cpu::KernelBuilder &host, StringRef name,
     gpu::ReturnOp::create(thread);
   }
   Value one = host.index(1);
+  std::optional<gpu::KernelDim3> cluster;
+  if (auto size = kernel->getAttrOfType<DenseI32ArrayAttr>(
+          NVVM::NVVMDialect::getClusterDimAttrName()))
+    cluster = gpu::KernelDim3{host.index(size[0]), one, one};
   gpu::LaunchFuncOp::create(
       host, kernel, gpu::KernelDim3{host.index(blocks), one, one},
       gpu::KernelDim3{host.index(threads), one, one},
-      sharedBytes ? host.i32(sharedBytes) : Value(), arguments);
+      sharedBytes ? host.i32(sharedBytes) : Value(), arguments,
+      /*asyncTokenType=*/nullptr, /*asyncDependencies=*/{}, cluster);
 }
 
 void KernelContext::launchElements(

@@ -30,8 +30,15 @@
 // PTX: wgmma.wait_group.sync.aligned 1
 // PTX: wgmma.wait_group.sync.aligned 0
 
-// Tiles of 128 x 128 while they are few, and of 128 x 256 from then on; never
-// more blocks than multiprocessors.
+// PTX-LABEL: .entry matmul_bf16_2048x512_bf16_4096x512_bf16t(
+// PTX: .reqnctapercluster 2, 1, 1
+// PTX: cp.async.bulk.tensor.2d{{.*}}.multicast::cluster
+// PTX: wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16
+// PTX: mbarrier.arrive.release.cluster.shared::cluster.b64
+
+// Tiles of 128 x 128 where they are few, of 128 x 256 where they are many: then
+// two blocks load the right operand for each other. Never more blocks than
+// multiprocessors.
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520_bf16_1544x520_bf16t blocks in (%c117, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c196704_i32
@@ -43,8 +50,8 @@
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
 // LAUNCHES: gpu.launch_func @kernels::@matmul_520x1032_bf16t_520x1544_bf16
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
-// LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c256, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_bf16_2048x512_bf16_4096x512_bf16t blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c196672_i32
+// LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
+// LAUNCHES: gpu.launch_func @kernels::@matmul_bf16_2048x512_bf16_4096x512_bf16t clusters in (%c2, %c1, %c1) blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c196672_i32
 
 // PORTABLE-NOT: wgmma
 // PORTABLE-NOT: cp.async.bulk
