@@ -28,6 +28,9 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
+/// Ranks whose sums leave registers for several blocks on a multiprocessor.
+static constexpr int64_t kFewRanks = 8;
+
 namespace {
 /// A result, and where the tiles leave their share of it.
 struct WantedGradient {
@@ -369,6 +372,9 @@ private:
                        ArrayRef<WantedGradient> gradients, ValueRange operands,
                        ValueRange targets) {
     cpu::VirtualWeight weight = virtualWeight(b, criterion, operands);
+    // Each rank is a register; ptxas would rather spill some of many.
+    if (llvm::any_of(gradients, [](auto &g) { return g.rank > kFewRanks; }))
+      b.setBlocksPerMultiprocessor(1);
     TileFold(b, plan, tile, weight).fold(gradients, targets);
   }
 
