@@ -11,6 +11,7 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
+#include "pst/Bundle/BuildLaunches.h"
 #include "pst/Bundle/BuildManifest.h"
 #include "pst/Bundle/EmitObject.h"
 #include "pst/Bundle/EmitPTX.h"
@@ -72,15 +73,31 @@ FailureOr<Manifest> pst::planMemory(ModuleOp module,
   return buildManifest(module);
 }
 
+/// The kernels of a module at the stage LLVM, as PTX.
+static FailureOr<std::string> emitKernels(ModuleOp module,
+                                          const CompilerOptions &options) {
+  auto kernels = module.getOps<gpu::GPUModuleOp>();
+  if (kernels.empty())
+    return module.emitError("has nothing to run on a GPU");
+  return emitPTX(*kernels.begin(), options.gpuArch);
+}
+
 FailureOr<std::string> pst::compileToPTX(ModuleOp module,
                                          CompilerOptions options) {
   options.target = "cuda";
   if (failed(lowerTo(module, Stage::LLVM, options)))
     return failure();
-  auto kernels = module.getOps<gpu::GPUModuleOp>();
-  if (kernels.empty())
-    return module.emitError("has nothing to run on a GPU");
-  return emitPTX(*kernels.begin(), options.gpuArch);
+  return emitKernels(module, options);
+}
+
+FailureOr<std::vector<std::string>>
+pst::compileToEmulation(ModuleOp module, CompilerOptions options) {
+  options.target = "emulation";
+  auto machine =
+      createTargetMachine(options.triple, options.cpu, module.getLoc());
+  if (failed(machine) || failed(lowerTo(module, Stage::LLVM, options)))
+    return failure();
+  return emitObjects(module, **machine);
 }
 
 /// Digest of all that a compiled program depends on. The module names weights
@@ -97,6 +114,8 @@ static std::string cacheKey(ModuleOp module, const llvm::TargetMachine &machine,
   add(machine.getTargetTriple().str());
   add(machine.getTargetCPU());
   add(machine.getTargetFeatureString());
+  add(options.target);
+  add(options.gpuArch);
   for (double value : {options.beta, options.alpha1, options.alpha2})
     add(llvm::bit_cast<uint64_t>(value));
   PassManager passes(module.getContext());
@@ -109,9 +128,37 @@ static std::string cacheKey(ModuleOp module, const llvm::TargetMachine &machine,
                      /*LowerCase=*/true);
 }
 
+static FailureOr<CompiledProgram>
+compileForGPU(ModuleOp module, const CompilerOptions &options) {
+  FailureOr<Manifest> manifest = planMemory(module, options);
+  if (failed(manifest) ||
+      failed(runStages(module, Stage::Memory, Stage::LLVM, options)))
+    return failure();
+  manifest->triple = kGPUTriple;
+  manifest->cpu = options.gpuArch;
+  for (auto &[name, entry] : manifest->entryPoints) {
+    auto launches = buildLaunches(module.lookupSymbol<func::FuncOp>(name));
+    if (failed(launches))
+      return failure();
+    entry.symbol.clear();
+    entry.launches = std::move(*launches);
+  }
+  FailureOr<std::string> kernels = emitKernels(module, options);
+  if (failed(kernels))
+    return failure();
+  try {
+    manifest->verify();
+  } catch (const ManifestError &error) {
+    return module.emitError(error.what());
+  }
+  return CompiledProgram{std::move(*manifest), {std::move(*kernels)}};
+}
+
 static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
                                               llvm::TargetMachine &machine,
                                               const CompilerOptions &options) {
+  if (options.target == "cuda")
+    return compileForGPU(module, options);
   FailureOr<Manifest> manifest = planMemory(module, options);
   if (failed(manifest))
     return failure();
@@ -128,9 +175,6 @@ static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
 
 FailureOr<CompiledProgram> pst::compile(ModuleOp module,
                                         const CompilerOptions &options) {
-  if (options.target == "cuda")
-    return module.emitError("there are no bundles for GPUs; "
-                            "pst-compile --emit=ptx prints the kernels");
   auto machine =
       createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine))

@@ -16,6 +16,7 @@
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Bufferization/Transforms/FuncBufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Func/Extensions/InlinerExtension.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -82,6 +83,7 @@ void pst::registerDialects(DialectRegistry &registry) {
                   math::MathDialect, memref::MemRefDialect, NVVM::NVVMDialect,
                   nvgpu::NVGPUDialect, omp::OpenMPDialect, scf::SCFDialect,
                   tensor::TensorDialect, vector::VectorDialect>();
+  func::registerInlinerExtension(registry);
   registerBufferization(registry);
   arith::registerBufferizableOpInterfaceExternalModels(registry);
   linalg::registerBufferizableOpInterfaceExternalModels(registry);
@@ -120,11 +122,18 @@ static void buildMemory(OpPassManager &passes) {
   passes.addPass(createPlanMemory());
 }
 
-/// For a GPU: entry points become lists of launches, kernels nvvm.
-static void buildNVVM(OpPassManager &passes) {
+/// For a GPU: entry points become lists of launches.
+static void buildLaunchLists(OpPassManager &passes) {
   passes.addPass(createLowerLaunches());
   passes.addPass(createInlinerPass());
+  passes.addPass(createLoadScalars());
+  passes.addPass(createCSEPass());
+  passes.addPass(createCanonicalizerPass());
   passes.addPass(createSymbolDCEPass());
+}
+
+/// Kernels become nvvm.
+static void buildNVVM(OpPassManager &passes) {
   passes.addPass(createLowerTensorMaps());
   OpPassManager &kernels = passes.nest<gpu::GPUModuleOp>();
   kernels.addPass(createSCFToControlFlowPass());
@@ -142,11 +151,12 @@ static void buildNVVM(OpPassManager &passes) {
 }
 
 /// Buffers to the llvm dialect; the order is that of docs/Rationale.md.
-static void buildLLVM(OpPassManager &program, bool emulated) {
+static void buildLLVM(OpPassManager &program, StringRef target) {
   program.addPass(createLowerLaunches());
   SplitPartsOptions parts;
-  if (emulated) {
-    program.addPass(createEmulateLaunches());
+  bool onlyKernels = target == "emulation";
+  if (onlyKernels || target == "emulated") {
+    program.addPass(createEmulateLaunches({onlyKernels}));
     parts.maxParts = 1; // kernels are variables to their launches
   }
   program.addPass(createSplitParts(parts));
@@ -175,7 +185,8 @@ static void buildLLVM(OpPassManager &program, bool emulated) {
   passes.addPass(createConvertControlFlowToLLVMPass());
   passes.addPass(createReconcileUnrealizedCastsPass());
   passes.addPass(createCSEPass());
-  passes.addPass(createWrapEntryPoints());
+  if (!onlyKernels)
+    passes.addPass(createWrapEntryPoints());
 }
 
 void pst::buildStage(OpPassManager &passes, Stage stage,
@@ -233,10 +244,12 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
       passes.addPass(createProfileLaunches());
     break;
   case Stage::LLVM:
+    if (options.target == "cuda" || options.target == "emulation")
+      buildLaunchLists(passes);
     if (options.target == "cuda")
       buildNVVM(passes);
     else
-      buildLLVM(passes, options.target == "emulated");
+      buildLLVM(passes, options.target);
     break;
   }
 }

@@ -77,7 +77,7 @@ std::string sourceLine(const std::string &text, const std::string &file,
 
 /// Reads the options that are there; refuses an unknown one.
 pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
-                                 std::string &bundle) {
+                                 std::string &bundle, std::string &emulation) {
   pst::CompilerOptions options;
   for (auto [key, value] : given) {
     std::string name = nb::cast<std::string>(key);
@@ -136,6 +136,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       file = nb::cast<std::string>(value);
     else if (name == "bundle")
       bundle = nb::cast<std::string>(value);
+    else if (name == "emulation")
+      emulation = nb::cast<std::string>(value);
     else
       throw nb::type_error(
           ("there is no compiler option '" + name + "'").c_str());
@@ -166,16 +168,18 @@ void forgetCompiler() {
       nullptr);
 }
 
-/// Compiles what `load` makes, links it into this process, and writes a bundle
-/// if one is named.
+/// Compiles what `load` makes, links it into this process unless it is for a
+/// GPU, and writes a bundle if one is named, and the emulated kernels if a
+/// library for them is.
 pst::python::PyProgram compileWith(
     const nb::dict &given, const std::string &text,
     llvm::function_ref<OwningOpRef<ModuleOp>(
         MLIRContext &, const pst::CompilerOptions &, const std::string &file)>
         load) {
-  std::string file = "<text>", bundle;
-  pst::CompilerOptions options = readOptions(given, file, bundle);
+  std::string file = "<text>", bundle, emulation;
+  pst::CompilerOptions options = readOptions(given, file, bundle, emulation);
   FirstError error;
+  bool written = false;
   FailureOr<pst::CompiledProgram> program = failure();
   FailureOr<std::shared_ptr<pst::JitCode>> code = failure();
   {
@@ -187,11 +191,21 @@ pst::python::PyProgram compileWith(
     ScopedDiagnosticHandler handler(
         &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });
     OwningOpRef<ModuleOp> module = load(context, options, file);
+    OwningOpRef<ModuleOp> copy;
+    if (module && !emulation.empty())
+      copy = module->clone();
     if (module)
       program = pst::compile(*module, options);
     if (succeeded(program)) {
       Location loc = UnknownLoc::get(&context);
-      if (bundle.empty() || succeeded(pst::writeBundle(*program, bundle, loc)))
+      written =
+          bundle.empty() || succeeded(pst::writeBundle(*program, bundle, loc));
+      if (written && copy) {
+        auto objects = pst::compileToEmulation(*copy, options);
+        written = succeeded(objects) &&
+                  succeeded(pst::writeLibrary(*objects, emulation, loc));
+      }
+      if (written && !program->manifest.isForGPU())
         code = pst::linkInProcess(*program, loc);
     }
   }
@@ -199,6 +213,9 @@ pst::python::PyProgram compileWith(
   for (const std::string &warning : error.warnings)
     if (PyErr_WarnEx(PyExc_RuntimeWarning, warning.c_str(), 1) < 0)
       throw nb::python_error();
+  if (written && program->manifest.isForGPU())
+    return {pst::runtime::Program::createForGPU(
+        std::move(program->manifest), std::move(program->objects.front()))};
   if (failed(code))
     raise(error, text);
   std::map<std::string, pst::runtime::EntryFunction> functions(

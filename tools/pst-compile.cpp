@@ -30,7 +30,7 @@ static cl::opt<std::string> output("o", cl::init("-"),
 static cl::opt<std::string>
     emit("emit", cl::init("bundle"),
          cl::desc("import, sparsify, autodiff, optimizer, kernels, memory, "
-                  "llvm, asm, ptx, plan or bundle"));
+                  "llvm, asm, ptx, emulation, plan or bundle"));
 static cl::opt<std::string> method("method", cl::init("pst"),
                                    cl::desc("pst, dense, lora, map or mvp"));
 static cl::opt<int64_t> weightRank("weight-rank", cl::init(8));
@@ -214,6 +214,12 @@ int main(int argc, char **argv) {
     return failed(program) ||
            failed(pst::writeBundle(*program, output,
                                    FileLineColLoc::get(&context, input, 0, 0)));
+  } else if (emit == "emulation") {
+    FailureOr<std::vector<std::string>> objects =
+        pst::compileToEmulation(*module, options);
+    return failed(objects) ||
+           failed(pst::writeLibrary(
+               *objects, output, FileLineColLoc::get(&context, input, 0, 0)));
   } else if (emit == "asm") {
     FailureOr<std::string> assembly = pst::compileToAssembly(*module, options);
     if (failed(assembly))

@@ -73,8 +73,8 @@ struct CompilerOptions {
   ImportOptions model;
 
   // Where the program runs: cpu, cuda (an NVIDIA GPU of the architecture
-  // `gpuArch`, sm_80 or sm_90a), or emulated (cuda's kernels on this CPU, for
-  // tests).
+  // `gpuArch`, sm_80 or sm_90a), or for tests emulated (cuda's kernels on this
+  // CPU) and emulation (those kernels alone: compileToEmulation).
   std::string target = "cpu";
   std::string gpuArch = "sm_90a";
 
@@ -112,10 +112,21 @@ mlir::FailureOr<Manifest> planMemory(mlir::ModuleOp module,
 mlir::FailureOr<std::string> compileToPTX(mlir::ModuleOp module,
                                           CompilerOptions options);
 
-/// Object code of a program, and what it says about itself.
+/// Takes a module from the import stage to its GPU kernels as code for this CPU,
+/// which a stand-in for the driver runs: object code (ELF) with a function
+/// NAME_thread for each kernel (docs/GPU.md, "The stand-in").
+mlir::FailureOr<std::vector<std::string>>
+compileToEmulation(mlir::ModuleOp module, CompilerOptions options);
+
+/// Links object code to a shared library. Emits an error at `loc` if it cannot.
+mlir::LogicalResult writeLibrary(llvm::ArrayRef<std::string> objects,
+                                 llvm::StringRef file, mlir::Location loc);
+
+/// Code of a program, and what it says about itself.
 struct CompiledProgram {
   Manifest manifest;
-  std::vector<std::string> objects; // ELF, to be linked together
+  // ELF, to be linked together; for a GPU the PTX of all kernels.
+  std::vector<std::string> objects;
 };
 
 /// Takes a module from the import stage to object code, or finds what an

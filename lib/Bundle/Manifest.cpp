@@ -263,6 +263,14 @@ EntryPoint readEntryPoint(const Json &json, const std::string &where) {
     item.finish();
     entry.arguments.push_back(std::move(argument));
   }
+  const Json &launches = reader.array("launches");
+  for (size_t i = 0; i < launches.size(); ++i) {
+    std::string at = reader.path("launches") + "[" + std::to_string(i) + "]";
+    if (!launches[i].is_string())
+      fail(at, "expected a string, but got " + launches[i].dump());
+    entry.launches.push_back(
+        Launch::fromText(launches[i].get_ref<const std::string &>(), at));
+  }
   reader.finish();
   return entry;
 }
@@ -308,6 +316,8 @@ int64_t TensorType::numElements() const {
     count *= size;
   return count;
 }
+
+bool Manifest::isForGPU() const { return triple == kGPUTriple; }
 
 const Parameter *Manifest::findParameter(std::string_view name) const {
   auto found = std::find_if(parameters.begin(), parameters.end(),
@@ -403,8 +413,12 @@ std::string Manifest::toJson() const {
         item["type"] = spell(argument.type);
       arguments.push_back(std::move(item));
     }
+    Json launches = Json::array();
+    for (const Launch &launch : entry.launches)
+      launches.push_back(launch.toText());
     json["entry_points"][name] = {{"symbol", entry.symbol},
-                                  {"arguments", std::move(arguments)}};
+                                  {"arguments", std::move(arguments)},
+                                  {"launches", std::move(launches)}};
   }
   json["memory"] = Json::object();
   visitMemory(memory, [&](const char *key, int64_t bytes) {

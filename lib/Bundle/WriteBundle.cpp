@@ -59,6 +59,21 @@ static LogicalResult link(ArrayRef<std::string> objects, StringRef library,
   return success();
 }
 
+LogicalResult pst::writeLibrary(ArrayRef<std::string> objects, StringRef file,
+                                Location loc) {
+  std::vector<std::string> parts;
+  for (const auto &[i, object] : llvm::enumerate(objects)) {
+    parts.push_back((file + ".part" + Twine(i) + ".o").str());
+    if (std::error_code error = writeFile(parts.back(), object))
+      return emitError(loc)
+             << "cannot write '" << parts.back() << "': " << error.message();
+  }
+  LogicalResult linked = link(parts, file, loc);
+  for (const std::string &part : parts)
+    fs::remove(part);
+  return linked;
+}
+
 LogicalResult pst::writeBundle(const CompiledProgram &program,
                                StringRef directory, Location loc) {
   std::string target = directory.rtrim('/').str();
@@ -83,19 +98,18 @@ LogicalResult pst::writeBundle(const CompiledProgram &program,
   if (std::error_code error = fs::create_directories(aside))
     return fail("creating " + aside, error);
   Manifest manifest = program.manifest;
-  manifest.library = "kernels.so";
-  std::vector<std::string> objects;
-  for (const auto &[i, object] : llvm::enumerate(program.objects)) {
-    objects.push_back(in("part" + std::to_string(i) + ".o"));
-    if (std::error_code error = writeFile(objects.back(), object))
-      return fail(objects.back(), error);
+  if (manifest.isForGPU()) {
+    manifest.library = "kernels." + manifest.cpu + ".ptx";
+    if (std::error_code error =
+            writeFile(in(manifest.library), program.objects.front()))
+      return fail(manifest.library, error);
+  } else {
+    manifest.library = "kernels.so";
+    if (failed(writeLibrary(program.objects, in(manifest.library), loc))) {
+      fs::remove_directories(aside);
+      return failure();
+    }
   }
-  if (failed(link(objects, in("kernels.so"), loc))) {
-    fs::remove_directories(aside);
-    return failure();
-  }
-  for (const std::string &object : objects)
-    fs::remove(object);
   if (std::error_code error =
           writeFile(in("manifest.json"), manifest.toJson() + "\n"))
     return fail("manifest.json", error);

@@ -12,71 +12,68 @@ using namespace pst::emulator;
 
 static AsyncUnits &units() { return Machine::get().units(); }
 
+// For others to find: kernels that are a shared library call them by name.
 extern "C" {
-static void pst_emulate_launch(Kernel kernel, const int64_t *arguments,
-                               int64_t blocks, int64_t threads,
-                               int64_t sharedBytes, int64_t cluster) {
+void pst_emulate_launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
+                        int64_t threads, int64_t sharedBytes, int64_t cluster) {
   Machine::get().launch(kernel, arguments, blocks, threads, sharedBytes,
                         cluster);
 }
-static void pst_emulate_barrier() { Machine::get().barrier(); }
-static void pst_emulate_barrier_part(int32_t number, int32_t count) {
+void pst_emulate_barrier() { Machine::get().barrier(); }
+void pst_emulate_barrier_part(int32_t number, int32_t count) {
   Machine::get().barrier(number, count);
 }
-static void pst_emulate_barrier_cluster() { Machine::get().clusterBarrier(); }
-static char *pst_emulate_map_shared(char *pointer, int32_t rank) {
+void pst_emulate_barrier_cluster() { Machine::get().clusterBarrier(); }
+char *pst_emulate_map_shared(char *pointer, int32_t rank) {
   return units().inBlock(pointer, rank);
 }
-static uint64_t pst_emulate_shuffle_xor(uint64_t value, uint32_t mask) {
+uint64_t pst_emulate_shuffle_xor(uint64_t value, uint32_t mask) {
   return Machine::get().shuffleXor(value, mask);
 }
-static void pst_emulate_copy_async(char *target, const char *source,
-                                   int32_t size, int32_t bytes) {
+void pst_emulate_copy_async(char *target, const char *source, int32_t size,
+                            int32_t bytes) {
   Machine::get().warpUnits().copy(target, source, size, bytes);
 }
-static void pst_emulate_copy_commit() {
-  Machine::get().warpUnits().commitCopies();
-}
-static void pst_emulate_copy_wait(int32_t pending) {
+void pst_emulate_copy_commit() { Machine::get().warpUnits().commitCopies(); }
+void pst_emulate_copy_wait(int32_t pending) {
   Machine::get().warpUnits().waitCopies(pending);
 }
-static void pst_emulate_load_matrices(const char *row, int32_t trans,
-                                      uint32_t *registers) {
+void pst_emulate_load_matrices(const char *row, int32_t trans,
+                               uint32_t *registers) {
   Machine::get().warpUnits().loadMatrices(row, trans != 0, registers);
 }
-static void pst_emulate_mma(const uint32_t *a, const uint32_t *b,
-                            float *accumulators) {
+void pst_emulate_mma(const uint32_t *a, const uint32_t *b,
+                     float *accumulators) {
   Machine::get().warpUnits().multiply(a, b, accumulators);
 }
-static void pst_emulate_mbarrier_init(char *barrier, int32_t count) {
+void pst_emulate_mbarrier_init(char *barrier, int32_t count) {
   units().initBarrier(barrier, count);
 }
-static void pst_emulate_mbarrier_fence() { units().fenceBarrierInit(); }
-static void pst_emulate_mbarrier_arrive(char *barrier, int32_t bytes) {
+void pst_emulate_mbarrier_fence() { units().fenceBarrierInit(); }
+void pst_emulate_mbarrier_arrive(char *barrier, int32_t bytes) {
   units().arrive(barrier, bytes);
 }
-static void pst_emulate_mbarrier_wait(char *barrier, int32_t parity) {
+void pst_emulate_mbarrier_wait(char *barrier, int32_t parity) {
   units().waitParity(barrier, parity);
 }
-static void pst_emulate_tensor_load(char *target, const TensorMap *map,
-                                    char *barrier, int32_t x, int32_t y,
-                                    int32_t mask) {
+void pst_emulate_tensor_load(char *target, const TensorMap *map, char *barrier,
+                             int32_t x, int32_t y, int32_t mask) {
   units().loadTensor(target, *map, barrier, x, y, mask);
 }
-static void pst_emulate_wgmma_fence() { units().fenceProducts(); }
-static void pst_emulate_wgmma(float *accumulators, uint64_t a, uint64_t b,
-                              int32_t n, int32_t aDepthMajor,
-                              int32_t bDepthMajor, int32_t accumulates) {
+void pst_emulate_wgmma_fence() { units().fenceProducts(); }
+void pst_emulate_wgmma(float *accumulators, uint64_t a, uint64_t b, int32_t n,
+                       int32_t aDepthMajor, int32_t bDepthMajor,
+                       int32_t accumulates) {
   units().multiply(
       {a, b, n, aDepthMajor != 0, bDepthMajor != 0, accumulates != 0},
       accumulators);
 }
-static void pst_emulate_wgmma_commit() { units().commitProducts(); }
-static void pst_emulate_wgmma_wait(int32_t pending, float *accumulators,
-                                   int32_t count) {
+void pst_emulate_wgmma_commit() { units().commitProducts(); }
+void pst_emulate_wgmma_wait(int32_t pending, float *accumulators,
+                            int32_t count) {
   units().waitProducts(pending, accumulators, count);
 }
-static void pst_emulate_set_max_registers(int32_t count) {
+void pst_emulate_set_max_registers(int32_t count) {
   units().setMaxRegisters(count);
 }
 }

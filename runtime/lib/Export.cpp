@@ -130,7 +130,7 @@ void writeWeights(Model &model, double sparsity, const fs::path &file) {
   // What the steps have left in the arena is of no meaning, and the new file
   // can have its pages; so can it those of tensors once they are copied.
   const ParameterStore &store = model.parameters();
-  if (int64_t bytes = store.spaceBytes("arena"))
+  if (int64_t bytes = store.spaceBytes("arena"); bytes && !store.accelerator())
     forgetPages(store.space("arena"), bytes);
   std::map<std::string, void *> targets;
   for (const OutputTensor &tensor : tensors) {

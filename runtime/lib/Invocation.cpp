@@ -17,9 +17,14 @@ static bool isFree(const Argument &argument) {
 }
 
 Invocation::Invocation(const ParameterStore &store, std::string_view entryName)
-    : name(entryName), entry(&store.program().entryPoint(entryName)),
-      function(store.program().function(entryName)),
+    : name(entryName), store(store),
+      entry(&store.program().entryPoint(entryName)),
       pointers(entry->arguments.size()) {
+  if (Accelerator *accelerator = store.accelerator()) {
+    remote = accelerator->prepare(entryName);
+    return; // it knows the store's memory
+  }
+  function = store.program().function(entryName);
   for (size_t i = 0; i < pointers.size(); ++i) {
     const Argument &argument = entry->arguments[i];
     if (argument.kind == Argument::Kind::parameter)
@@ -48,8 +53,14 @@ bool Invocation::hasArgument(std::string_view argument) const {
 
 void Invocation::operator()() const {
   for (size_t i = 0; i < pointers.size(); ++i)
-    if (!pointers[i])
+    if (!pointers[i] && (!remote || isFree(entry->arguments[i])))
       throw Error("the argument \"" + entry->arguments[i].name +
                   "\" of the entry point \"" + name + "\" was not given");
-  function(pointers.data());
+  if (!remote) {
+    function(pointers.data());
+    return;
+  }
+  store.beforeCall(*entry);
+  (*remote)(pointers.data());
+  store.afterCall(*entry);
 }

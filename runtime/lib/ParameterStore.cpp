@@ -54,6 +54,8 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
                                std::shared_ptr<const ModelFiles> files,
                                uint64_t seed)
     : owner(std::move(program)), modelFiles(std::move(files)) {
+  if (manifest().isForGPU())
+    remote = openGPU(owner);
   for (const auto &[name, bytes] : manifest().spaces) {
     // Pages that are never written cost nothing: a program that is only
     // evaluated has moments, but no memory for them.
@@ -66,6 +68,9 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
                   "; a smaller batch or a shorter length needs less");
     spaces[name] = {base, size};
   }
+  if (remote)
+    for (const auto &[name, bytes] : manifest().spaces)
+      remote->zero(name);
   for (const Parameter &parameter : manifest().parameters)
     if (parameter.role == Role::frozen)
       mapFrozen(parameter);
@@ -148,6 +153,8 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
   }
   checkFinite(parameter, data, *modelFiles);
   digestBits += tensorDigest(parameter, data);
+  if (remote)
+    remote->addFrozen(parameter, data);
   // Rows of an embedding that no example uses need not stay in memory.
   if (data == tensor.data)
     forgetPages(data, parameter.type.numBytes());
@@ -207,11 +214,55 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
   }
 }
 
-void *ParameterStore::space(std::string_view name) const {
+const ParameterStore::Mapping &
+ParameterStore::mapping(std::string_view name) const {
   auto found = spaces.find(name);
   if (found == spaces.end())
     throw Error("the program has no space \"" + std::string(name) + "\"");
-  return found->second.base;
+  return found->second;
+}
+
+const void *ParameterStore::readSpace(std::string_view name) const {
+  const Mapping &found = mapping(name);
+  if (found.latest == Latest::there) {
+    remote->download(name, found.base);
+    found.latest = Latest::both;
+  }
+  return found.base;
+}
+
+void *ParameterStore::space(std::string_view name) const {
+  readSpace(name);
+  const Mapping &found = mapping(name);
+  if (remote)
+    found.latest = Latest::here;
+  return found.base;
+}
+
+void ParameterStore::clearSpace(std::string_view name) const {
+  const Mapping &found = mapping(name);
+  if (remote) {
+    remote->zero(name);
+    found.latest = Latest::there;
+  } else {
+    std::memset(found.base, 0, spaceBytes(name));
+  }
+}
+
+void ParameterStore::beforeCall(const EntryPoint &entry) const {
+  for (const Argument &argument : entry.arguments)
+    if (argument.kind == Argument::Kind::space)
+      if (const Mapping &found = mapping(argument.name);
+          found.latest == Latest::here) {
+        remote->upload(argument.name, found.base);
+        found.latest = Latest::both;
+      }
+}
+
+void ParameterStore::afterCall(const EntryPoint &entry) const {
+  for (const Argument &argument : entry.arguments)
+    if (argument.kind == Argument::Kind::space)
+      mapping(argument.name).latest = Latest::there;
 }
 
 int64_t ParameterStore::spaceBytes(std::string_view name) const {
@@ -220,15 +271,11 @@ int64_t ParameterStore::spaceBytes(std::string_view name) const {
 }
 
 const void *ParameterStore::data(const Parameter &parameter) const {
-  switch (parameter.role) {
-  case Role::frozen:
+  if (parameter.role == Role::frozen)
     return frozen.at(parameter.name);
-  case Role::trainable:
-    return data(parameter, "trainable");
-  case Role::state:
-    return data(parameter, "state");
-  }
-  return nullptr;
+  const void *base =
+      readSpace(parameter.role == Role::state ? "state" : "trainable");
+  return static_cast<const std::byte *>(base) + parameter.offset;
 }
 
 const void *ParameterStore::data(std::string_view parameter) const {

@@ -75,6 +75,69 @@ static void checkMachine(const Manifest &manifest, const fs::path &bundle) {
                 ": compile the bundle for this machine");
 }
 
+/// Bytes of each parameter of the kernels in PTX, by kernel, from lines such as
+///   .visible .entry relu(
+///     .param .u64 .ptr .align 1 relu_param_0,
+///     .param .align 64 .b8 relu_param_1[128]
+///   )
+static std::map<std::string, std::vector<int64_t>, std::less<>>
+parametersOf(std::string_view ptx) {
+  std::map<std::string, std::vector<int64_t>, std::less<>> kernels;
+  constexpr std::string_view entry = ".entry ", parameter = ".param ";
+  for (size_t at = ptx.find(entry); at != std::string_view::npos;
+       at = ptx.find(entry, at)) {
+    at += entry.size();
+    size_t open = ptx.find('(', at), close = ptx.find(')', at);
+    if (open > close || close == std::string_view::npos)
+      break;
+    std::string name(ptx.substr(at, ptx.find_first_of(" (\n", at) - at));
+    std::vector<int64_t> &sizes = kernels[name];
+    for (size_t p = ptx.find(parameter, open); p < close;
+         p = ptx.find(parameter, p)) {
+      p += parameter.size();
+      std::string text(ptx.substr(p, std::min(ptx.find(',', p), close) - p));
+      size_t type = text.starts_with(".align") ? text.find('.', 1) : 0;
+      int64_t bytes = std::atoll(text.c_str() + type + 2) / 8;
+      size_t count = text.find('[');
+      sizes.push_back(count == std::string::npos
+                          ? bytes
+                          : bytes * std::atoll(text.c_str() + count + 1));
+    }
+  }
+  return kernels;
+}
+
+/// Whether the PTX is of the manifest's architecture, and its kernels take what
+/// the launches give them.
+static void checkKernels(const Manifest &manifest, const std::string &kernels,
+                         const std::string &where) {
+  if (kernels.find(".target " + manifest.cpu) == std::string::npos)
+    throw Error(where + ": the kernels are no PTX for " + manifest.cpu);
+  auto known = parametersOf(kernels);
+  for (const auto &[name, entry] : manifest.entryPoints)
+    for (const Launch &launch : entry.launches) {
+      if (launch.isCopy())
+        continue;
+      std::string kernel = "the kernel \"" + launch.kernel + "\"";
+      auto found = known.find(launch.kernel);
+      if (found == known.end())
+        throw Error(where + ": lacks " + kernel + " of the entry point \"" +
+                    name + "\"");
+      const std::vector<int64_t> &sizes = found->second;
+      if (sizes.size() != launch.arguments.size())
+        throw Error(where + ": " + kernel + " has " +
+                    std::to_string(sizes.size()) +
+                    " parameters, but a launch gives " +
+                    std::to_string(launch.arguments.size()));
+      for (size_t i = 0; i < sizes.size(); ++i)
+        if (sizes[i] != launch.arguments[i].bytes)
+          throw Error(where + ": parameter " + std::to_string(i) + " of " +
+                      kernel + " has " + std::to_string(sizes[i]) +
+                      " bytes, but a launch gives " +
+                      std::to_string(launch.arguments[i].bytes));
+    }
+}
+
 //===----------------------------------------------------------------------===//
 // Program
 //===----------------------------------------------------------------------===//
@@ -105,11 +168,15 @@ std::shared_ptr<const Program> Program::load(const fs::path &directory) {
                 ": \"library\" must name a file of the bundle, "
                 "but is \"" +
                 manifest.library + "\"");
-  checkMachine(manifest, directory);
-
   fs::path library = fs::absolute(directory / manifest.library);
   if (!fs::exists(library))
     throw Error(library.string() + ": the bundle lacks this file");
+  if (manifest.isForGPU()) {
+    program->kernels = readFile(library);
+    checkKernels(manifest, program->kernels, library.string());
+    return program;
+  }
+  checkMachine(manifest, directory);
   exposeLibraries();
   void *handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle)
@@ -148,8 +215,22 @@ Program::create(Manifest manifest,
   return program;
 }
 
+std::shared_ptr<const Program> Program::createForGPU(Manifest manifest,
+                                                     std::string kernels) {
+  try {
+    manifest.verify();
+  } catch (const ManifestError &error) {
+    throw Error(error.what());
+  }
+  checkKernels(manifest, kernels, "the program");
+  auto program = std::shared_ptr<Program>(new Program);
+  program->description = std::move(manifest);
+  program->kernels = std::move(kernels);
+  return program;
+}
+
 bool Program::has(std::string_view entry) const {
-  return functions.contains(entry);
+  return description.findEntryPoint(entry) != nullptr;
 }
 
 const EntryPoint &Program::entryPoint(std::string_view entry) const {
@@ -164,6 +245,9 @@ const EntryPoint &Program::entryPoint(std::string_view entry) const {
 
 EntryFunction Program::function(std::string_view entry) const {
   entryPoint(entry);
+  if (description.isForGPU())
+    throw Error("the entry point \"" + std::string(entry) +
+                "\" is for a GPU, and no function");
   return functions.find(entry)->second;
 }
 

@@ -133,8 +133,8 @@ void Trainer::resume() {
   state.totalSteps = trainingPlan.totalSteps;
   state.options = trajectory(options, trainingPlan, model, trainData);
   for (const char *space : {"gradient", "moment1", "moment2"})
-    if (int64_t bytes = model.parameters().spaceBytes(space))
-      std::memset(model.parameters().space(space), 0, bytes);
+    if (model.parameters().spaceBytes(space))
+      model.parameters().clearSpace(space);
   if (options.resumeFromCheckpoint.empty())
     return;
 
@@ -206,7 +206,7 @@ void Trainer::requireSameParameters(const std::string &when) const {
   uint64_t digest = 0;
   for (const char *space : {"trainable", "moment1", "moment2"})
     if (int64_t bytes = model.parameters().spaceBytes(space))
-      digest = digestBytes(model.parameters().space(space), bytes, digest);
+      digest = digestBytes(model.parameters().readSpace(space), bytes, digest);
   peers.requireEqual(digest, "the trained parameters",
                      when +
                          ". The ranks would train different models; do they "
@@ -278,8 +278,9 @@ void Trainer::trainStep(Clock &clock) {
     diverged("loss", record.loss, state.step, options.outputDir);
   tokens = peers.sum(tokens);
   ParameterStore &store = model.parameters();
-  peers.sumGradient({static_cast<float *>(store.space("gradient")),
-                     store.spaceBytes("gradient") / sizeof(float)});
+  if (!peers.alone())
+    peers.sumGradient({static_cast<float *>(store.space("gradient")),
+                       store.spaceBytes("gradient") / sizeof(float)});
   record.gradNorm =
       model.apply({record.learningRate, options.adamBeta1, options.adamBeta2,
                    options.adamEpsilon, options.weightDecay,

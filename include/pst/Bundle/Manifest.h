@@ -14,6 +14,8 @@
 #ifndef PST_BUNDLE_MANIFEST_H
 #define PST_BUNDLE_MANIFEST_H
 
+#include "pst/Bundle/LaunchList.h"
+
 #include <cstdint>
 #include <map>
 #include <stdexcept>
@@ -23,22 +25,18 @@
 
 namespace pst {
 
+/// The triple of code for NVIDIA GPUs.
+inline constexpr std::string_view kGPUTriple = "nvptx64-nvidia-cuda";
+
 /// The version of the calling convention and of the manifest's fields. A
 /// runtime refuses a bundle of another version.
-inline constexpr int64_t kBundleVersion = 1;
+inline constexpr int64_t kBundleVersion = 2;
 
 /// A malformed manifest, or one of another version. The message names the
 /// key, what was expected and what was found.
 struct ManifestError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-
-/// Element types, spelled as MLIR spells them: "f32", "i32", ...
-enum class ElementType { f32, f64, bf16, i32, i64 };
-
-/// Bytes of one element.
-int64_t byteSize(ElementType type);
-std::string_view name(ElementType type);
 
 /// A dense row-major tensor; an empty shape is a scalar.
 struct TensorType {
@@ -110,10 +108,12 @@ struct Argument {
 };
 
 /// A function `extern "C" void symbol(void *const *arguments)`; arguments[i]
-/// points to the data described by `arguments[i]`.
+/// points to the data described by `arguments[i]`. For a GPU there is no symbol
+/// but a list of launches, and the data, scalars too, lie in the GPU's memory.
 struct EntryPoint {
   std::string symbol;
   std::vector<Argument> arguments;
+  std::vector<Launch> launches;
 };
 
 /// Bytes by kind, known before anything runs.
@@ -132,10 +132,11 @@ struct MemoryPlan {
 };
 
 struct Manifest {
-  /// Target of the code: LLVM triple, CPU and features.
+  /// Target of the code: LLVM triple, CPU (a GPU's architecture: "sm_90a") and
+  /// features.
   std::string triple, cpu, features;
-  /// File name of the shared library, relative to the bundle; empty in a
-  /// program compiled in memory.
+  /// File name of the code, relative to the bundle: a shared library, or for a
+  /// GPU its PTX; empty in a program compiled in memory.
   std::string library;
 
   /// Architecture as in config.json ("BertForSequenceClassification"); empty
@@ -156,6 +157,9 @@ struct Manifest {
   /// program of .mlir text, its public functions.
   std::map<std::string, EntryPoint> entryPoints;
   MemoryPlan memory;
+
+  /// Whether the code is for an NVIDIA GPU.
+  bool isForGPU() const;
 
   const Parameter *findParameter(std::string_view name) const;
   const EntryPoint *findEntryPoint(std::string_view name) const;

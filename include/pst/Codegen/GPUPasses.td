@@ -65,11 +65,45 @@ def EmulateLaunches : Pass<"pst-emulate-launches", "::mlir::ModuleOp"> {
     ```mlir
     llvm.call @pst_emulate_launch(%kernel, %arguments, %blocks, %threads, %shared)
     ```
+    With `export` only the kernels are left, for others to launch: @NAME_thread,
+    and @NAME_shared, how many bytes its static shared memory has.
   }];
+  let options = [
+    Option<"exportKernels", "export", "bool", "false",
+           "leave kernels that other code can find, and no entry points">
+  ];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::memref::MemRefDialect"
   ];
+}
+
+def LoadScalars : Pass<"pst-load-scalars", "::mlir::ModuleOp"> {
+  let summary = "Entry points for GPUs take scalars in memory, where kernels load them";
+  let description = [{
+    A learning rate or a seed changes from step to step. What a kernel gets by
+    value is fixed when the launches of an entry point are recorded, so such
+    arguments become buffers of one element, which the runtime fills. Constants
+    stay values: where other launches give a kernel constants, it gets a copy,
+    called `..._loads_` and the positions of the parameters that it loads.
+
+    Before:
+    ```mlir
+    gpu.func @scale_8(%rate: f32, %w: memref<8xf32>) kernel { ... }
+    func.func @apply(%rate: f32, %w: memref<8xf32>) {
+      gpu.launch_func @kernels::@scale_8 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%rate : f32, %w : memref<8xf32>)
+    ```
+    After:
+    ```mlir
+    gpu.func @scale_8(%at: memref<f32>, %w: memref<8xf32>) kernel {
+      %rate = memref.load %at[] : memref<f32>
+      ...
+    }
+    func.func @apply(%rate: memref<f32>, %w: memref<8xf32>) {
+      gpu.launch_func @kernels::@scale_8 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%rate : memref<f32>, %w : memref<8xf32>)
+    ```
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
 }
 
 def LowerGPUMath : Pass<"pst-lower-gpu-math", "::mlir::gpu::GPUModuleOp"> {

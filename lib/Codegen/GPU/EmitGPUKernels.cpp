@@ -35,6 +35,7 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     cuda::populateAttentionKernels(patterns, context);
     cuda::populateElementwiseKernels(patterns, context);
     cuda::populateEmbeddingKernels(patterns, context);
+    cuda::populateHostValueKernels(patterns, context);
     cuda::populateLayerNormKernels(patterns, context);
     cuda::populateLossKernels(patterns, context);
     cuda::populateLowRankAccumulateKernels(patterns, context);

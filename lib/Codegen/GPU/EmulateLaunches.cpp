@@ -10,6 +10,7 @@
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -33,6 +34,7 @@ static constexpr int64_t kAlignment = 1024;
 
 namespace {
 struct EmulateLaunches : pst::impl::EmulateLaunchesBase<EmulateLaunches> {
+  using EmulateLaunchesBase::EmulateLaunchesBase;
   void runOnOperation() override;
 
 private:
@@ -41,6 +43,7 @@ private:
                           Value shared, SmallVectorImpl<Value> &buffers);
   LogicalResult replaceThreadOps(LLVM::LLVMFuncOp function, int64_t ownShared);
   LogicalResult convert(gpu::LaunchFuncOp launch);
+  void exportThreadFunctions();
   Value buffer(ImplicitLocOpBuilder &b, MemRefType type, Value pointer);
 
   Type pointer, i64, i32;
@@ -245,6 +248,22 @@ LogicalResult EmulateLaunches::convert(gpu::LaunchFuncOp launch) {
   return success();
 }
 
+void EmulateLaunches::exportThreadFunctions() {
+  ModuleOp module = getOperation();
+  for (auto function :
+       llvm::make_early_inc_range(module.getOps<func::FuncOp>()))
+    function.erase();
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  for (const auto &kernel : sharedBytes) {
+    StringRef name = kernel.getKey();
+    module.lookupSymbol<LLVM::LLVMFuncOp>(threadFunction(name))
+        .setLinkage(LLVM::Linkage::External);
+    LLVM::GlobalOp::create(builder, module.getLoc(), i64, /*isConstant=*/true,
+                           LLVM::Linkage::External, (name + "_shared").str(),
+                           builder.getI64IntegerAttr(kernel.getValue()));
+  }
+}
+
 void EmulateLaunches::runOnOperation() {
   ModuleOp module = getOperation();
   pointer = LLVM::LLVMPointerType::get(&getContext());
@@ -256,6 +275,8 @@ void EmulateLaunches::runOnOperation() {
       if (failed(convert(kernel)))
         return signalPassFailure();
   }
+  if (exportKernels)
+    exportThreadFunctions();
   WalkResult result = module.walk([&](gpu::LaunchFuncOp launch) {
     return failed(convert(launch)) ? WalkResult::interrupt()
                                    : WalkResult::advance();

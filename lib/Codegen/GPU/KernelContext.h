@@ -79,6 +79,7 @@ void populateAdamWKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateElementwiseKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateEmbeddingKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateHostValueKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLayerNormKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,

@@ -92,8 +92,8 @@ TEST(Manifest, RefusesWhatIsMalformed) {
     std::string message;
   };
   std::vector<Case> cases = {
-      {"version", [](Json &j) { j["version"] = 2; },
-       "version: this runtime reads version 1, but the bundle is of version 2"},
+      {"version", [](Json &j) { j["version"] = 3; },
+       "version: this runtime reads version 2, but the bundle is of version 3"},
       {"missing", [](Json &j) { j.erase("spaces"); },
        "spaces: the key is missing"},
       {"unknown", [](Json &j) { j["colour"] = 1; }, "colour: unknown key"},

@@ -113,7 +113,7 @@ Manifest tiny::makeManifest(Variant variant) {
                    std::vector<Argument> arguments,
                    const std::vector<Argument> &more) {
     arguments.insert(arguments.end(), more.begin(), more.end());
-    manifest.entryPoints[name] = {std::move(symbol), std::move(arguments)};
+    manifest.entryPoints[name] = {std::move(symbol), std::move(arguments), {}};
   };
   std::string evaluates =
       std::to_string(batch) + (variant.regression ? "r" : "");

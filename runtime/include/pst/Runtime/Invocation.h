@@ -13,7 +13,8 @@
 namespace pst::runtime {
 
 /// An entry point with its pointers: parameters and spaces are filled in from a
-/// store, inputs and outputs by name. May be called many times.
+/// store, inputs and outputs by name. May be called many times. The store must
+/// outlive it.
 class Invocation {
 public:
   Invocation(const ParameterStore &store, std::string_view entry);
@@ -26,11 +27,15 @@ public:
   bool hasArgument(std::string_view name) const;
   /// Runs the entry point. Throws Error if an argument is not bound.
   void operator()() const;
+  /// The call where the program is not for this processor; else null.
+  RemoteCall *remoteCall() const { return remote.get(); }
 
 private:
   std::string name;
+  const ParameterStore &store;
   const EntryPoint *entry;
-  EntryFunction function;
+  EntryFunction function = nullptr;
+  std::unique_ptr<RemoteCall> remote;
   std::vector<void *> pointers;
 };
 

@@ -8,12 +8,18 @@
 #ifndef PST_RUNTIME_PARAMETERSTORE_H
 #define PST_RUNTIME_PARAMETERSTORE_H
 
-#include "pst/Runtime/Program.h"
+#include "pst/Runtime/Accelerator.h"
 #include "pst/Runtime/SafeTensors.h"
 
 namespace pst::runtime {
 
 /// The spaces of a program and its frozen parameters.
+///
+/// Those of a program for a GPU are in the GPU's memory. This process's memory
+/// of a space then is a copy that is brought up to date where it is asked for,
+/// and goes back before the next call if it may have been written; it costs
+/// nothing as long as nobody looks. Frozen parameters go over once, from where
+/// the files are mapped.
 class ParameterStore {
 public:
   /// Allocates the spaces, maps the frozen parameters from `files`, and gives
@@ -36,37 +42,54 @@ public:
   const Manifest &manifest() const { return owner->manifest(); }
   const std::shared_ptr<const ModelFiles> &files() const { return modelFiles; }
 
-  /// Base of a space ("trainable", ...); 64-byte aligned. Throws Error if the
-  /// program has no such space.
+  /// Base of a space ("trainable", ...), to be written or read until the next
+  /// call; 64-byte aligned. Throws Error if the program has no such space.
   void *space(std::string_view name) const;
+  /// The same, to be read only.
+  const void *readSpace(std::string_view name) const;
+  /// Every byte of a space becomes 0.
+  void clearSpace(std::string_view name) const;
   int64_t spaceBytes(std::string_view name) const;
 
-  /// Data of a parameter, of any role. Throws Error if there is none.
+  /// Data of a parameter, of any role, to be read. Throws Error if there is
+  /// none.
   const void *data(std::string_view parameter) const;
   const void *data(const Parameter &parameter) const;
   /// Data of a trainable or state parameter in `space` ("trainable",
-  /// "gradient", "moment1", "moment2", "state").
+  /// "gradient", "moment1", "moment2", "state"), to be written.
   void *data(const Parameter &parameter, std::string_view space) const;
 
   /// Frozen tensors that are bf16 in memory, and wider in their file: rounded
   /// to nearest.
   int64_t numRounded() const { return rounded; }
 
+  /// Where the program runs, if not on this processor; else null.
+  Accelerator *accelerator() const { return remote.get(); }
+  /// Around each call there: brings over what was written here, and notes that
+  /// the call may have written any of its spaces.
+  void beforeCall(const EntryPoint &entry) const;
+  void afterCall(const EntryPoint &entry) const;
+
   /// Digest of everything that was taken from the model files: two stores of
   /// equal digest started from the same pretrained weights.
   const std::string &modelDigest() const { return digest; }
 
 private:
+  /// Of which memory a space's values are.
+  enum class Latest { here, both, there };
   struct Mapping {
     void *base = nullptr;
     int64_t bytes = 0;
+    mutable Latest latest = Latest::both;
   };
+  const Mapping &mapping(std::string_view name) const;
   void mapFrozen(const Parameter &parameter);
   void initialize(const Parameter &parameter, uint64_t seed);
   const TensorView &sourceOf(const Parameter &parameter) const;
 
   std::shared_ptr<const Program> owner;
   std::shared_ptr<const ModelFiles> modelFiles;
+  std::unique_ptr<Accelerator> remote;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;
   std::vector<std::unique_ptr<std::byte[]>> converted;

@@ -36,10 +36,18 @@ public:
   create(Manifest manifest, std::map<std::string, EntryFunction> functions,
          std::shared_ptr<const void> code = nullptr);
 
+  /// The same for a GPU: `kernels` is the PTX of the manifest's launches.
+  static std::shared_ptr<const Program> createForGPU(Manifest manifest,
+                                                     std::string kernels);
+
   const Manifest &manifest() const { return description; }
+  /// PTX; empty for a program of this machine's processor.
+  const std::string &gpuCode() const { return kernels; }
   bool has(std::string_view entry) const;
   /// Throws Error if the program has no such entry point.
   const EntryPoint &entryPoint(std::string_view entry) const;
+  /// Throws Error for a program for a GPU, whose entry points are no functions
+  /// (openGPU).
   EntryFunction function(std::string_view entry) const;
 
 private:
@@ -47,6 +55,7 @@ private:
   Manifest description;
   std::map<std::string, EntryFunction, std::less<>> functions;
   std::shared_ptr<const void> code;
+  std::string kernels;
 };
 
 /// Number of threads that the kernels use from now on; 0 leaves it as it is.

@@ -1,0 +1,128 @@
+//===- HostValues.cpp - Tensors that a CPU would fill by itself -----------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Constants, and scalars that become tensors: on the CPU a global variable and
+// a few instructions between two kernels. An entry point for GPUs holds nothing
+// but launches, so these are kernels as well.
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelContext.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+/// "_2x3" for the name of a kernel; nothing for a scalar.
+static std::string ofShape(Value value) {
+  std::string shape = shapeName(value);
+  return shape.empty() ? "" : "_" + shape;
+}
+
+namespace {
+/// for each element i: result[i] = constant
+struct ConstantPattern : KernelPattern<arith::ConstantOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(arith::ConstantOp op,
+                                PatternRewriter &rewriter) const override {
+    auto value = dyn_cast<DenseElementsAttr>(op.getValue());
+    if (!value || !value.isSplat())
+      return failure();
+    Type element = value.getElementType();
+    auto scalar = cast<TypedAttr>(value.getSplatValue<Attribute>());
+    std::string bits;
+    if (auto number = dyn_cast<FloatAttr>(scalar))
+      bits = attributeName(number.getValue());
+    else if (auto number = dyn_cast<IntegerAttr>(scalar))
+      bits = std::to_string(number.getValue().getZExtValue());
+    else
+      return failure();
+    std::string name = "constant_";
+    llvm::raw_string_ostream(name) << element << "_" << bits;
+    name += ofShape(op);
+    int64_t count = value.getNumElements();
+    context.replaceByLaunch(
+        rewriter, op, name, /*inputs=*/{}, /*workspaces=*/{},
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launchElements(
+              host, name, count, arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value i) {
+                b.store(arith::ConstantOp::create(b, scalar),
+                        b.flatten(values[0]), i);
+              });
+        });
+    return success();
+  }
+};
+
+/// result[i] = element i, each computed from scalar arguments
+struct FromElementsPattern : KernelPattern<tensor::FromElementsOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(tensor::FromElementsOp op,
+                                PatternRewriter &rewriter) const override {
+    llvm::SetVector<Value> inputs;
+    llvm::SetVector<Operation *> slice;
+    for (Value element : op.getElements())
+      if (failed(collect(element, inputs, slice)))
+        return failure();
+    std::string name = "elements";
+    llvm::raw_string_ostream text(name);
+    for (Value input : inputs)
+      text << "_" << input.getType();
+    for (Operation *computed : slice)
+      text << "_" << computed->getName().stripDialect() << "_"
+           << computed->getResult(0).getType();
+    name += ofShape(op);
+    context.replaceByLaunch(
+        rewriter, op, name, inputs.getArrayRef(), /*workspaces=*/{},
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          context.launch(host, name, /*blocks=*/1, /*threads=*/kWarp, arguments,
+                         [&](ThreadBuilder &b, ValueRange values) {
+                           IRMapping map;
+                           for (auto [outer, inner] : llvm::zip(inputs, values))
+                             map.map(outer, inner);
+                           for (Operation *computed : slice)
+                             b.clone(*computed, map);
+                           b.onFirstThread([&] {
+                             for (auto [i, element] :
+                                  llvm::enumerate(op.getElements()))
+                               b.store(map.lookup(element),
+                                       b.flatten(values.back()), b.index(i));
+                           });
+                         });
+        });
+    return success();
+  }
+
+private:
+  /// What computes `value`, in order, and the scalars it begins with. Fails for
+  /// anything but arithmetic of one operand, whose name tells all it does.
+  static LogicalResult collect(Value value, llvm::SetVector<Value> &inputs,
+                               llvm::SetVector<Operation *> &slice) {
+    Operation *definition = value.getDefiningOp();
+    if (!definition) {
+      inputs.insert(value);
+      return success();
+    }
+    if (!isa<arith::ArithDialect>(definition->getDialect()) ||
+        definition->getNumOperands() != 1 ||
+        failed(collect(definition->getOperand(0), inputs, slice)))
+      return failure();
+    slice.insert(definition);
+    return success();
+  }
+};
+} // namespace
+
+void pst::cuda::populateHostValueKernels(RewritePatternSet &patterns,
+                                         KernelContext &context) {
+  patterns.add<ConstantPattern, FromElementsPattern>(patterns.getContext(),
+                                                     context);
+}

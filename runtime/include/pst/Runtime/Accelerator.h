@@ -1,0 +1,73 @@
+//===- Accelerator.h - A processor with memory of its own -------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What the rest of the runtime knows of a GPU. ParameterStore keeps its memory
+// and this process's in step, Invocation calls; nobody else needs to know.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_ACCELERATOR_H
+#define PST_RUNTIME_ACCELERATOR_H
+
+#include "pst/Runtime/Program.h"
+
+namespace pst::runtime {
+
+/// How long one launch takes.
+struct LaunchTime {
+  std::string kernel; ///< empty: a copy
+  double seconds = 0; ///< the median
+};
+
+/// An entry point that runs elsewhere. All memory that a call needs is there
+/// beforehand, but for results of many megabytes (`materialize`).
+class RemoteCall {
+public:
+  virtual ~RemoteCall() = default;
+  /// Runs it. `pointers` are as in the calling convention, in this process's
+  /// memory; only inputs and outputs are looked at: inputs go over, outputs
+  /// come back. Throws Error.
+  virtual void operator()(void *const *pointers) = 0;
+  /// Median over `repetitions` calls, of which the inputs are those of the last
+  /// one: of the whole, in seconds, and of each launch by itself, in order.
+  virtual double measure(int repetitions) = 0;
+  virtual std::vector<LaunchTime> measureLaunches(int repetitions) = 0;
+};
+
+/// A program on a processor with memory of its own: its spaces and its frozen
+/// parameters. Throws Error where the processor, or its driver, does not do
+/// what it is asked for.
+class Accelerator {
+public:
+  virtual ~Accelerator() = default;
+
+  /// "NVIDIA H200, compute capability 9.0".
+  virtual std::string describe() const = 0;
+  /// Copies a frozen parameter; once each, before the first call.
+  virtual void addFrozen(const Parameter &parameter, const void *data) = 0;
+  /// A space as a whole, to and from there; waits for the calls before it.
+  virtual void upload(std::string_view space, const void *from) = 0;
+  virtual void download(std::string_view space, void *to) = 0;
+  virtual void zero(std::string_view space) = 0;
+  /// A space's address there, and the number of the device.
+  virtual void *address(std::string_view space) const = 0;
+  virtual int deviceNumber() const = 0;
+
+  virtual std::unique_ptr<RemoteCall> prepare(std::string_view entry) = 0;
+};
+
+/// The GPU that `program` (Manifest::isForGPU) runs on: that of the number
+/// $LOCAL_RANK, which torchrun gives every process of a machine, or the first.
+/// libcuda.so.1, or the library that $PST_CUDA_LIBRARY names, is opened here.
+/// $PST_CUDA_GRAPHS=0 launches kernels one by one instead of recording them as
+/// a CUDA graph. Throws Error: no driver, one that is too old, no GPU, a GPU of
+/// another architecture, not enough memory.
+std::unique_ptr<Accelerator> openGPU(std::shared_ptr<const Program> program);
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_ACCELERATOR_H

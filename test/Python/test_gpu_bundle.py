@@ -1,0 +1,140 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Bundles for GPUs, run by pst-run with a stand-in for NVIDIA's driver.
+
+The stand-in (test/StandIn) runs the kernels on the CPU, as late as the program
+allows, and ends the process where the driver is misused or memory forgotten.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import WORDS
+
+import pst
+from pst import tensorfile
+
+BUILD = pathlib.Path(os.environ.get("PST_BUILD_DIR", "."))
+STANDIN = BUILD / "lib" / "libpst-cuda-standin.so"
+ROWS, LENGTH, STEPS = 3, 7, 5
+
+pytestmark = pytest.mark.skipif(not STANDIN.exists(), reason="the stand-in is not built (PST_BUILD_DIR)")
+
+
+def _tensors(path):
+    file = tensorfile.TensorFile(path)
+    return {name: np.array(file.read(name)) for name in file.names()}
+
+
+def _run(*arguments, kernels=None, **environment):
+    if kernels:
+        environment |= {"PST_CUDA_LIBRARY": STANDIN, "PST_STANDIN_KERNELS": kernels}
+    done = subprocess.run(
+        [BUILD / "bin" / "pst-run", *map(str, arguments)],
+        env=os.environ | {name: str(value) for name, value in environment.items()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def examples(tmp_path):
+    rng = np.random.default_rng(5)
+    count = 4 * ROWS + 1
+    ids = rng.integers(0, len(WORDS), (count, LENGTH)).astype(np.int32)
+    mask = (np.arange(LENGTH) < rng.integers(2, LENGTH + 1, (count, 1))).astype(np.int32)
+    path = tmp_path / "data.safetensors"
+    tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    tensorfile.write(path, tensors | {"labels": ids[:, 0] % 2})
+    return path
+
+
+def _bundles(tmp_path, model, **options):
+    options |= {"batch_size": ROWS, "sequence_length": LENGTH}
+    kernels = tmp_path / "kernels.so"
+    pst._pst.compile_model(str(model), options | {"bundle": str(tmp_path / "cpu")})
+    pst._pst.compile_model(
+        str(model),
+        options
+        | {"bundle": str(tmp_path / "cuda"), "target": "cuda", "gpu_arch": "sm_80", "emulation": str(kernels)},
+    )
+    return tmp_path / "cpu", tmp_path / "cuda", kernels
+
+
+def _train(bundle, model, examples, output, *flags, **environment):
+    arguments = ["--bundle", bundle, "--model", model, "--train", examples, "--output_dir", output]
+    arguments += ["--max_steps", STEPS, "--learning_rate", 5e-3, "--logging_steps", 1, "--seed", 3, *flags]
+    _run("train", *arguments, **environment)
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "grad_norm" in line]
+
+
+def _close(ours, theirs):
+    assert len(ours) == STEPS and len(theirs) == STEPS
+    for one, other in zip(ours, theirs):
+        for name in ("loss", "grad_norm"):
+            assert one[name] == pytest.approx(other[name], rel=2e-4), (one, other)
+
+
+@pytest.mark.parametrize("method", ["pst", "lora"])
+def test_a_run_has_the_losses_of_the_cpus(tmp_path, model, examples, method):
+    cpu, cuda, kernels = _bundles(tmp_path, model, method=method)
+    sparsity = [] if method == "lora" else ["--sparsity", 0.5]
+    theirs = _train(cpu, model, examples, tmp_path / "o.cpu", *sparsity)
+    ours = _train(cuda, model, examples, tmp_path / "o.cuda", *sparsity, kernels=kernels)
+    _close(ours, theirs)
+
+
+def test_checkpoints_evaluation_and_export(tmp_path, model, examples):
+    """A GPU's checkpoint is resumed there, evaluated on both, and exported: the same model."""
+    cpu, cuda, kernels = _bundles(tmp_path, model)
+    flags = ["--sparsity", 0.5, "--save_strategy", "steps", "--save_steps", 2, "--gradient_accumulation_steps", 2]
+    whole = _train(cuda, model, examples, tmp_path / "whole", *flags, kernels=kernels)
+    _close(whole, _train(cpu, model, examples, tmp_path / "cpu-run", *flags))
+    _run(
+        "train", "--bundle", cuda, "--model", model, "--train", examples, "--output_dir", tmp_path / "again",
+        "--max_steps", STEPS, "--learning_rate", 5e-3, "--logging_steps", 1, "--seed", 3, *flags,
+        "--resume_from_checkpoint", tmp_path / "whole" / "checkpoint-2", kernels=kernels,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in (tmp_path / "again" / "log.jsonl").read_text().splitlines()]
+    again = [line["loss"] for line in lines if "grad_norm" in line]
+    assert again == [line["loss"] for line in whole[2:]]
+
+    checkpoint = tmp_path / "whole" / f"checkpoint-{STEPS}"
+    results = {}
+    for name, bundle, environment in (("cpu", cpu, {}), ("cuda", cuda, {"kernels": kernels})):
+        common = ["--bundle", bundle, "--model", model, "--checkpoint", checkpoint]
+        predictions = tmp_path / f"{name}.logits"
+        _run("eval", *common, "--eval", examples, "--predictions", predictions, **environment)
+        _run("export", *common, "--output_dir", tmp_path / f"{name}.model", **environment)
+        results[name] = (
+            _tensors(predictions)["logits"],
+            _tensors(tmp_path / f"{name}.model" / "model.safetensors"),
+        )
+    np.testing.assert_allclose(results["cuda"][0], results["cpu"][0], rtol=1e-4, atol=1e-5)
+    ours, theirs = results["cuda"][1], results["cpu"][1]
+    assert ours.keys() == theirs.keys()
+    assert any((tensor == 0).mean() >= 0.5 for tensor in ours.values())
+    for name in ours:
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
+def test_a_program_runs_from_python(tmp_path, monkeypatch):
+    """In this process, with random values of odd shape; the kernels are those of `emulation`."""
+    text = """func.func @main(%x: tensor<7x5xf32>, %s: f32) -> tensor<7x5xf32> {
+      %y = nn.activation relu %x : tensor<7x5xf32>
+      return %y : tensor<7x5xf32>
+    }"""
+    kernels = tmp_path / "kernels.so"
+    monkeypatch.setenv("PST_CUDA_LIBRARY", str(STANDIN))
+    monkeypatch.setenv("PST_STANDIN_KERNELS", str(kernels))
+    monkeypatch.setenv("PST_STANDIN", "leaks=0")
+    program = pst.compile(text, target="cuda", gpu_arch="sm_80", emulation=str(kernels))
+    x = np.random.default_rng(1).standard_normal((7, 5)).astype(np.float32)
+    np.testing.assert_array_equal(program(x, 1.0), np.maximum(x, 0))

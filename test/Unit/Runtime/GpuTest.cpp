@@ -1,0 +1,333 @@
+//===- GpuTest.cpp - Programs for GPUs, against a stand-in driver ---------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// test/StandIn takes the place of NVIDIA's driver: it ends the process where it
+// is not used as its manual says, and complains at the end of what was not
+// freed.
+//
+//===----------------------------------------------------------------------===//
+
+#include "TinyProgram.h"
+#include "pst/Runtime/Invocation.h"
+#include "pst/Runtime/SafeTensorsWriter.h"
+
+#include <cstdlib>
+#include <dlfcn.h>
+#include <fstream>
+#include <sys/wait.h>
+
+using namespace pst;
+using namespace pst::runtime;
+using namespace tiny;
+
+namespace {
+
+constexpr int64_t kCount = 40;
+
+/// axpy (GpuKernels.cpp) over a frozen parameter, a space and two inputs, then
+/// a copy within the space.
+Manifest makeGpuManifest() {
+  Manifest manifest;
+  manifest.triple = kGPUTriple;
+  manifest.cpu = "sm_80";
+  manifest.library = "kernels.sm_80.ptx";
+  TensorType vector{ElementType::f32, {kCount}};
+  Parameter w{"w", Role::frozen, vector, {}, "w", 0, false};
+  w.initializer.kind = Initializer::Kind::file;
+  Parameter sums{"sums", Role::trainable, vector, {}, "", 0, false};
+  sums.initializer = {Initializer::Kind::constant, 0, 2.0};
+  Parameter copied{"copied", Role::trainable, vector, {}, "", 256, false};
+  manifest.parameters = {w, sums, copied};
+  manifest.spaces = {{"trainable", 512}, {"gradient", 512}};
+  EntryPoint entry;
+  entry.arguments = {{Argument::Kind::input, "x", vector},
+                     {Argument::Kind::input, "factor", {ElementType::f32, {}}},
+                     {Argument::Kind::parameter, "w", vector},
+                     {Argument::Kind::space, "trainable", {}},
+                     {Argument::Kind::output, "y", vector}};
+  entry.launches = {
+      Launch::fromText("axpy grid 2x1x1 block 32x1x1 : #0+0 #1+0 #2+0 #3+0 "
+                       "#4+0 4:fffffffd",
+                       "test"),
+      Launch::fromText("copy bytes 160 : #3+256 #3+0", "test")};
+  manifest.entryPoints["add"] = entry;
+  return manifest;
+}
+
+const char kKernels[] = R"(
+.version 8.0
+.target sm_80
+.address_size 64
+.visible .entry axpy(
+  .param .u64 .ptr .align 1 axpy_param_0,
+  .param .u64 .ptr .align 1 axpy_param_1,
+  .param .u64 .ptr .align 1 axpy_param_2,
+  .param .u64 .ptr .align 1 axpy_param_3,
+  .param .u64 .ptr .align 1 axpy_param_4,
+  .param .u32 axpy_param_5
+)
+.maxntid 32, 1, 1
+{
+  ret;
+}
+)";
+
+class Gpu : public ::testing::Test {
+protected:
+  Gpu() {
+    ::setenv("PST_CUDA_LIBRARY", PST_STANDIN, 1);
+    ::setenv("PST_STANDIN_KERNELS", PST_GPU_KERNELS, 1);
+    for (const char *name : {"PST_STANDIN", "PST_CUDA_LAUNCH", "LOCAL_RANK"})
+      ::unsetenv(name);
+    for (int64_t i = 0; i < kCount; ++i) {
+      x[i] = static_cast<float>(i % 7) - 3;
+      w[i] = static_cast<float>(i % 5) * 0.5f;
+    }
+    std::filesystem::create_directories(directory / "model");
+    writeSafeTensors(directory / "model" / "model.safetensors",
+                     {{{"w", DType::F32, {kCount}}, w}});
+    writeBytes(directory / "model" / "config.json", "{}");
+  }
+
+  std::unique_ptr<ParameterStore> makeStore() {
+    return std::make_unique<ParameterStore>(
+        Program::createForGPU(makeGpuManifest(), kKernels),
+        std::make_shared<const ModelFiles>(directory / "model"), 1);
+  }
+
+  /// How often the stand-in's function was called.
+  static int64_t calls(const char *name) {
+    void *library = ::dlopen(PST_STANDIN, RTLD_NOW | RTLD_NOLOAD);
+    auto count = reinterpret_cast<int64_t (*)(const char *)>(
+        ::dlsym(library, "standin_calls"));
+    return count(name);
+  }
+
+  void checkCalls() {
+    auto store = makeStore();
+    Invocation add(*store, "add");
+    float y[kCount], factor = 0.5f;
+    add.bind("x", x);
+    add.bind("factor", &factor);
+    add.bind("y", y);
+    std::vector<float> expected(kCount, 2.0f);
+    for (int step = 0; step < 5; ++step, factor += 0.25f) {
+      if (step == 3) // written by the host between two calls
+        for (int64_t i = 0; i < kCount; ++i)
+          expected[i] = static_cast<float *>(store->space("trainable"))[i] =
+              static_cast<float>(i);
+      add();
+      for (int64_t i = 0; i < kCount; ++i) {
+        expected[i] += factor * w[i] * x[i];
+        ASSERT_EQ(y[i], expected[i] - 3) << "step " << step << ", " << i;
+      }
+      if (step % 2)
+        continue;
+      auto *sums = static_cast<const float *>(store->data("sums"));
+      auto *copied = static_cast<const float *>(store->data("copied"));
+      for (int64_t i = 0; i < kCount; ++i)
+        ASSERT_TRUE(sums[i] == expected[i] && copied[i] == expected[i]) << i;
+    }
+  }
+
+  /// Runs pst-run on a bundle of the program; returns its status and messages.
+  std::pair<int, std::string> run(const std::string &environment) {
+    auto bundle = directory / "bundle";
+    std::filesystem::create_directories(bundle);
+    writeBytes(bundle / "manifest.json", makeGpuManifest().toJson());
+    writeBytes(bundle / "kernels.sm_80.ptx", kKernels);
+    std::string messages = directory / "messages";
+    std::string command = environment + " " + PST_RUN + " eval --bundle " +
+                          bundle.string() + " --model " +
+                          (directory / "model").string() +
+                          " --eval /nonexistent > " + messages + " 2>&1";
+    int status = std::system(command.c_str());
+    return {WEXITSTATUS(status), readBytes(messages)};
+  }
+
+  TemporaryDirectory directory;
+  float x[kCount], w[kCount];
+};
+
+} // namespace
+
+TEST_F(Gpu, RunsAsAGraph) { checkCalls(); }
+
+TEST_F(Gpu, RunsLaunchByLaunch) {
+  ::setenv("PST_CUDA_LAUNCH", "stream", 1);
+  checkCalls();
+}
+
+TEST_F(Gpu, RunsAndWaitsForEachLaunch) {
+  ::setenv("PST_CUDA_LAUNCH", "wait", 1);
+  checkCalls();
+}
+
+TEST_F(Gpu, ACallAllocatesAndLaunchesNothingAnew) {
+  auto store = makeStore();
+  Invocation add(*store, "add");
+  float y[kCount], factor = 1;
+  add.bind("x", x);
+  add.bind("factor", &factor);
+  add.bind("y", y);
+  std::map<std::string, int64_t> before;
+  const char *names[] = {"cuMemAlloc_v2",  "cuMemAllocHost_v2",
+                         "cuLaunchKernel", "cuEventCreate",
+                         "cuStreamCreate", "cuStreamSynchronize"};
+  add(); // the first brings over what the host wrote
+  for (const char *name : names)
+    before[name] = calls(name);
+  int64_t graphs = calls("cuGraphLaunch");
+  for (int i = 0; i < 3; ++i)
+    add();
+  EXPECT_EQ(calls("cuGraphLaunch"), graphs + 3);
+  for (const char *name : names)
+    EXPECT_EQ(calls(name), before[name]) << name;
+}
+
+TEST_F(Gpu, ClearsSpacesOverThere) {
+  auto store = makeStore();
+  static_cast<float *>(store->space("trainable"))[3] = 7;
+  store->clearSpace("trainable");
+  EXPECT_EQ(static_cast<const float *>(store->readSpace("trainable"))[3], 0);
+  EXPECT_EQ(static_cast<const float *>(store->data("sums"))[0], 0);
+}
+
+TEST_F(Gpu, MeasuresCallsAndLaunches) {
+  auto store = makeStore();
+  Invocation add(*store, "add");
+  float y[kCount], factor = 1;
+  add.bind("x", x);
+  add.bind("factor", &factor);
+  add.bind("y", y);
+  add();
+  EXPECT_GT(add.remoteCall()->measure(3), 0);
+  auto times = add.remoteCall()->measureLaunches(3);
+  ASSERT_EQ(times.size(), 2u);
+  EXPECT_EQ(times[0].kernel, "axpy");
+  EXPECT_EQ(times[1].kernel, "");
+}
+
+TEST_F(Gpu, RefusesAnotherArchitecture) {
+  ::setenv("PST_STANDIN", "capability=75", 1);
+  EXPECT_ERROR(makeStore(), "compiled for sm_80, but the GPU is stand-in, "
+                            "compute capability 7.5");
+}
+
+TEST_F(Gpu, RunsOnLaterArchitectures) {
+  ::setenv("PST_STANDIN", "capability=100", 1);
+  checkCalls();
+}
+
+TEST_F(Gpu, RefusesAnOldDriver) {
+  ::setenv("PST_STANDIN", "version=11080", 1);
+  EXPECT_ERROR(makeStore(), "the program's kernels are PTX 8.0, which NVIDIA's "
+                            "drivers know from CUDA 12.0 on, but this one is "
+                            "of CUDA 11.8: install a newer driver");
+}
+
+TEST_F(Gpu, TellsWhatTheDriversCompilerSays) {
+  ::setenv("PST_STANDIN", "jit=0", 1);
+  EXPECT_ERROR(makeStore(),
+               "cuModuleLoadDataEx: a PTX JIT compilation failed "
+               "(CUDA_ERROR_INVALID_PTX); the driver says: ptxas error   : "
+               "Unexpected instruction 'wgmma'");
+}
+
+TEST_F(Gpu, TellsWhatDoesNotFit) {
+  ::setenv("PST_STANDIN", "memory=800", 1);
+  EXPECT_ERROR(makeStore(), "of the GPU's memory for \"trainable\"");
+  ::setenv("PST_STANDIN", "memory=1100", 1);
+  EXPECT_ERROR(makeStore(), "of the GPU's memory for \"w\"");
+}
+
+TEST_F(Gpu, TellsWhichGpuIsMissing) {
+  ::setenv("LOCAL_RANK", "1", 1);
+  EXPECT_ERROR(makeStore(),
+               "LOCAL_RANK asks for GPU 1, but this machine has 1");
+}
+
+TEST_F(Gpu, TellsWhichCallFailed) {
+  auto store = makeStore();
+  Invocation add(*store, "add");
+  float y[kCount], factor = 1;
+  add.bind("x", x);
+  add.bind("factor", &factor);
+  add.bind("y", y);
+  ::setenv("PST_STANDIN", "broken=1", 1);
+  EXPECT_ERROR(add(), "cannot run \"add\" on the GPU: cuEventSynchronize: an "
+                      "illegal memory access was encountered "
+                      "(CUDA_ERROR_ILLEGAL_ADDRESS)");
+}
+
+TEST_F(Gpu, WaitingNamesTheKernelThatFailed) {
+  ::setenv("PST_CUDA_LAUNCH", "wait", 1);
+  auto store = makeStore();
+  Invocation add(*store, "add");
+  float y[kCount], factor = 1;
+  add.bind("x", x);
+  add.bind("factor", &factor);
+  add.bind("y", y);
+  add();
+  ::setenv("PST_STANDIN", "broken=1", 1);
+  EXPECT_ERROR(add(), "cannot run the kernel \"axpy\" of \"add\"");
+}
+
+TEST_F(Gpu, RefusesCodeWithoutTheKernels) {
+  std::string other = kKernels;
+  other.replace(other.find("axpy("), 4, "sub2");
+  EXPECT_ERROR(Program::createForGPU(makeGpuManifest(), other),
+               "lacks the kernel \"axpy\" of the entry point \"add\"");
+  other = kKernels;
+  other.replace(other.find("sm_80"), 5, "sm_90");
+  EXPECT_ERROR(Program::createForGPU(makeGpuManifest(), other),
+               "no PTX for sm_80");
+}
+
+TEST_F(Gpu, RefusesLaunchesThatTakeOtherParameters) {
+  std::string other = kKernels;
+  other.replace(other.find(".param .u32"), 11, ".param .u64");
+  EXPECT_ERROR(Program::createForGPU(makeGpuManifest(), other),
+               "parameter 5 of the kernel \"axpy\" has 8 bytes, but a launch "
+               "gives 4");
+  Manifest manifest = makeGpuManifest();
+  manifest.entryPoints["add"].launches[0].arguments.pop_back();
+  EXPECT_ERROR(Program::createForGPU(manifest, kKernels),
+               "the kernel \"axpy\" has 6 parameters, but a launch gives 5");
+}
+
+// What the driver is asked once in a process, in processes of their own.
+
+TEST_F(Gpu, SaysThatThereIsNoDriver) {
+  auto [status, text] = run("PST_CUDA_LIBRARY=/nonexistent/libcuda.so.1");
+  EXPECT_EQ(status, 1);
+  EXPECT_NE(text.find("NVIDIA's driver cannot be opened"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("--target=cpu"), std::string::npos) << text;
+}
+
+TEST_F(Gpu, SaysThatThereIsNoGpu) {
+  auto [status, text] =
+      run("PST_STANDIN=devices=0 PST_CUDA_LIBRARY=" PST_STANDIN);
+  EXPECT_EQ(status, 1);
+  EXPECT_NE(text.find("but this machine has none"), std::string::npos) << text;
+}
+
+TEST_F(Gpu, SaysThatTheDriverLacksAFunction) {
+  auto [status, text] = run("PST_CUDA_LIBRARY=" PST_GPU_KERNELS);
+  EXPECT_EQ(status, 1);
+  EXPECT_NE(text.find("lacks cuInit: it is older than CUDA 12.0"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(Gpu, LeavesNothingBehindAfterAnError) {
+  // The stand-in ends a process that has forgotten something with 99.
+  auto [status, text] = run("PST_CUDA_LIBRARY=" PST_STANDIN);
+  EXPECT_EQ(status, 1);
+  EXPECT_NE(text.find("/nonexistent"), std::string::npos) << text;
+}
