@@ -372,9 +372,13 @@ private:
                        ArrayRef<WantedGradient> gradients, ValueRange operands,
                        ValueRange targets) {
     cpu::VirtualWeight weight = virtualWeight(b, criterion, operands);
-    // Each rank is a register; ptxas would rather spill some of many.
-    if (llvm::any_of(gradients, [](auto &g) { return g.rank > kFewRanks; }))
+    // Each rank is a register. ptxas would rather have more blocks and spill.
+    bool few = llvm::all_of(
+        gradients, [](auto &gradient) { return gradient.rank <= kFewRanks; });
+    if (!few)
       b.setBlocksPerMultiprocessor(1);
+    else if (plan.method == GemmMethod::MMA)
+      b.setBlocksPerMultiprocessor(3);
     TileFold(b, plan, tile, weight).fold(gradients, targets);
   }
 

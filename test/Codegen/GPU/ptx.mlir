@@ -8,6 +8,10 @@
 // RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s --check-prefix=KERNELS
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
+// RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_90a -o %t.bf16.sm_90a.ptx
+// RUN: %ptxas sm_90a %t.bf16.sm_90a.ptx | FileCheck %s --check-prefix=BF16
+// RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_80 -o %t.bf16.sm_80.ptx
+// RUN: %ptxas sm_80 %t.bf16.sm_80.ptx | FileCheck %s --check-prefix=BF16
 
 // PTX: .target sm_90a
 
@@ -23,6 +27,11 @@
 // KERNELS-DAG: masked_weight_pst_96x64_r8_r8_threshold: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: matmul_64x64_96x64t_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
 // KERNELS-DAG: topk_threshold_pst_96x64_r8_r8_all: {{[1-9]?[0-9]}} registers, {{[0-9]+}} bytes shared
+
+// With activations and frozen weights of bf16.
+
+// BF16-DAG: lowrank_accumulate_bf16xbf16_64_pst_96x64_bf16_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
+// BF16-DAG: matmul_bf16_64x64_bf16_96x64_bf16t_bias_gelu: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
 
 pst.parameter @words trainable init<normal 1.0> : tensor<128x64xf32>
 pst.parameter @positions trainable init<normal 1.0> : tensor<40x64xf32>
