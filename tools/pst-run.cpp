@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "pst/Runtime/Check.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Export.h"
 #include "pst/Runtime/Memory.h"
@@ -17,6 +18,7 @@
 #include "pst/Runtime/Trainer.h"
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <csignal>
 #include <cstdio>
@@ -273,6 +275,58 @@ struct ExportCommand {
   }
 };
 
+struct CheckCommand {
+  std::vector<std::string> directories;
+  std::string json;
+  int repetitions = 0;
+
+  void add(CLI::App &app) {
+    CLI::App *command = app.add_subcommand(
+        "check", "Compare bundles with the results recorded beside them");
+    command->add_option("directories", directories, "Bundles with a check")
+        ->required();
+    command->add_option("--time", repetitions,
+                        "On a GPU: time each kernel, median of so many calls");
+    command->add_option("--json", json, "Write what was found to this file");
+    command->callback([this] { run(); });
+  }
+
+  void run() const {
+    nlohmann::ordered_json all;
+    int failures = 0;
+    for (const std::string &directory : directories) {
+      nlohmann::ordered_json entry{{"bundle", directory}};
+      try {
+        CheckResult check = checkBundle(directory, repetitions);
+        failures += !check.passed();
+        std::printf("%s  %s  %lld results, worst %.3g of what is allowed%s%s\n",
+                    check.passed() ? "ok    " : "FAILED", directory.c_str(),
+                    static_cast<long long>(check.numElements), check.worst,
+                    check.passed() ? "" : ": ",
+                    check.passed() ? "" : check.where.c_str());
+        entry["passed"] = check.passed();
+        entry["worst"] = check.worst; // null: infinite
+        entry["seconds"] = check.seconds;
+        for (const LaunchTime &launch : check.launches)
+          entry["launches"].push_back({launch.kernel, launch.seconds});
+      } catch (const Error &error) {
+        ++failures;
+        std::printf("FAILED  %s  %s\n", directory.c_str(), error.what());
+        entry["passed"] = false;
+        entry["error"] = error.what();
+      }
+      std::fflush(stdout);
+      all.push_back(std::move(entry));
+    }
+    if (!json.empty())
+      std::ofstream(json) << all.dump(1) << "\n";
+    if (failures)
+      throw Error(std::to_string(failures) + " of " +
+                  std::to_string(directories.size()) + " checks failed");
+    std::printf("all %zu checks passed\n", directories.size());
+  }
+};
+
 void printInfo(const std::string &bundle) {
   auto program = Program::load(bundle);
   const Manifest &manifest = program->manifest();
@@ -319,6 +373,8 @@ int main(int argc, char **argv) {
   eval.add(app);
   ExportCommand exportCommand;
   exportCommand.add(app);
+  CheckCommand check;
+  check.add(app);
   std::string bundle;
   CLI::App *info = app.add_subcommand("info", "Say what a bundle is");
   info->add_option("--bundle", bundle, "Directory of the bundle")->required();

@@ -11,6 +11,8 @@ import os
 import pathlib
 import subprocess
 
+import check_bundles
+import nn_reference as reference
 import numpy as np
 import pytest
 from conftest import WORDS
@@ -138,3 +140,71 @@ def test_a_program_runs_from_python(tmp_path, monkeypatch):
     program = pst.compile(text, target="cuda", gpu_arch="sm_80", emulation=str(kernels))
     x = np.random.default_rng(1).standard_normal((7, 5)).astype(np.float32)
     np.testing.assert_array_equal(program(x, 1.0), np.maximum(x, 0))
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """Compiles and calls like the emulated tests; gives the bundle, once what is done to it is done."""
+
+    def record(arch, run):
+        monkeypatch.setenv("PST_CHECK_BUNDLES", str(tmp_path))
+        monkeypatch.setenv("PST_CHECK_ARCH", arch)
+        monkeypatch.setenv("PST_CHECK_EMULATION", "1")
+        with monkeypatch.context() as patch:
+            compile_and_record, write = check_bundles.record(patch, "case", pst._pst.compile_text, [reference])
+            patch.setattr(pst._pst, "compile_text", compile_and_record)
+            run()
+            write()
+        return tmp_path / "case-0"
+
+    return record
+
+
+def test_recorded_cases_are_checked(tmp_path, recorded):
+    """A case of a kernel's test as a bundle: it passes as recorded, and fails where a number is another."""
+
+    def run():
+        x = reference.random(13, 37, seed=1)
+        (y,) = reference.run(
+            """func.func @main(%x: tensor<13x37xf32>) -> tensor<13x37xf32> {
+              %y = nn.activation tanh %x : tensor<13x37xf32>
+              return %y : tensor<13x37xf32>
+            }""",
+            x,
+        )
+        reference.close(y, np.tanh(x.astype(np.float64)))
+
+    bundle = recorded("sm_80", run)
+    environment = {"kernels": f"{bundle}.so"}
+    assert "all 1 checks passed" in _run("check", bundle, "--time", 3, "--json", tmp_path / "found.json", **environment)
+    (found,) = json.loads((tmp_path / "found.json").read_text())
+    assert found["passed"] and 0 < found["worst"] < 1 and len(found["launches"]) == 1
+
+    tensors = _tensors(bundle / "check.safetensors")
+    (wanted,) = [name for name in tensors if name.startswith("wanted.")]
+    tensors[wanted][3, 5] += 1e-5
+    tensorfile.write(bundle / "check.safetensors", tensors, {"entry": "main"})
+    with pytest.raises(AssertionError, match=r"FAILED .*\[116\]: .* instead of"):
+        _run("check", bundle, **environment)
+
+
+def test_tensor_maps_are_made_by_the_runtime(recorded):
+    """A product on sm_90a reads its operands through tensor maps, of sizes that no tile divides."""
+    torch = pytest.importorskip("torch")
+
+    def run():
+        generator = torch.Generator().manual_seed(2)
+        x, w = (torch.randn(rows, 72, generator=generator).bfloat16() for rows in (131, 67))
+        program = pst.compile(
+            """func.func @main(%x: tensor<131x72xbf16>, %w: tensor<67x72xbf16>) -> tensor<131x67xf32> {
+              %y = nn.linear %x, %w : tensor<131x72xbf16>, tensor<67x72xbf16> -> tensor<131x67xf32>
+              return %y : tensor<131x67xf32>
+            }"""
+        )
+        y = program(x, w).numpy()
+        reference.close(y, x.double() @ w.double().T, 2e-5)
+
+    bundle = recorded("sm_90a", run)
+    launches = json.loads((bundle / "manifest.json").read_text())["entry_points"]["main"]["launches"]
+    assert any("map#0+0/bf16[131,72]/144/" in launch for launch in launches), launches
+    assert "all 1 checks passed" in _run("check", bundle, kernels=f"{bundle}.so")

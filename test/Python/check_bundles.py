@@ -1,0 +1,130 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Writes the cases of the emulated tests as bundles that a machine with a GPU can check.
+
+With $PST_CHECK_BUNDLES naming a folder (and $PST_CHECK_ARCH an architecture,
+default sm_90a), each program that a test compiles for the emulator becomes a
+bundle for a GPU there, with the inputs of its last call, what should come out,
+and how far from it a result may be: from the test's own comparison with
+float64, where it makes one of that result, else what the emulator found.
+`pst-run check FOLDER/*` checks them. With $PST_CHECK_EMULATION the emulated
+kernels lie beside each bundle.
+"""
+
+import os
+import pathlib
+import shutil
+
+import numpy as np
+
+from pst import compiled, tensorfile
+
+# Of a result that the test compares with float64 by means of its own: the
+# order of a tensor core's additions may differ.
+ROUNDING = 1e-5
+
+
+class Recorder:
+    """What one test does, case by case."""
+
+    def __init__(self, folder, test, compile_text):
+        safe = "".join(c if c.isalnum() else "-" for c in test)
+        self.prefix = pathlib.Path(folder) / safe.strip("-")
+        self.compile_text = compile_text
+        self.bundles = {}  # by program
+        self.calls = {}  # by (program, entry)
+        self.wanted = {}  # by id of the result
+        self.kept = []  # so that ids stay
+
+    def compile(self, text, options):
+        program = self.compile_text(text, {**options, "target": "emulated"})
+        bundle = pathlib.Path(f"{self.prefix}-{len(self.bundles)}")
+        arch = os.environ.get("PST_CHECK_ARCH", "sm_90a")
+        more = {"target": "cuda", "gpu_arch": arch, "bundle": str(bundle)}
+        if os.environ.get("PST_CHECK_EMULATION"):  # to be checked with the stand-in
+            more["emulation"] = str(bundle) + ".so"
+        self.compile_text(text, {**options, **more})
+        self.bundles[id(program)] = bundle
+        self.kept.append(program)
+        return program
+
+    def called(self, function, program, inputs, outputs):
+        self.calls[id(program), function.name] = function, inputs, outputs
+        self.kept.append((function, inputs, outputs))
+
+    def compared(self, actual, expected, allowed):
+        self.wanted[id(actual)] = np.broadcast_to(expected, actual.shape), np.broadcast_to(allowed, actual.shape)
+        self.kept.append(actual)
+
+    def write(self):
+        entries = {}
+        for (program, _), call in self.calls.items():
+            entries.setdefault(program, []).append(call)
+        for program, bundle in self.bundles.items():
+            calls = entries.get(program, [])
+            for i, (function, inputs, outputs) in enumerate(calls):
+                target = bundle if i == 0 else pathlib.Path(f"{bundle}-{function.name}")
+                if target != bundle:
+                    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("check.safetensors"))
+                self._write(target, function, inputs, outputs)
+            if not calls:
+                shutil.rmtree(bundle)
+
+    def _write(self, target, function, inputs, outputs):
+        tensors = {}
+        for tensor, value in zip(function.inputs, inputs):
+            tensors[f"input.{tensor.name}"] = _bytes(value)
+        for tensor, value in zip(function.outputs, outputs):
+            wanted, allowed = self.wanted.get(id(value), (None, None))
+            if wanted is None:
+                wanted = _double(value)
+                finite = np.where(np.isfinite(wanted), np.abs(wanted), 0)
+                exact = tensor.element in ("i32", "i64")
+                allowed = np.full(wanted.shape, 0 if exact else ROUNDING * max(finite.max(initial=0), 1e-30))
+            tensors[f"wanted.{tensor.name}"] = np.array(wanted, np.float64).reshape(tensor.shape)
+            tensors[f"allowed.{tensor.name}"] = np.array(allowed, np.float64).reshape(tensor.shape)
+        tensorfile.write(target / "check.safetensors", tensors, {"entry": function.name})
+
+
+def _bytes(value):
+    """The bytes of an array as they are, also of a torch tensor of bf16."""
+    if not isinstance(value, np.ndarray):
+        import torch
+
+        value = value.detach().contiguous().view(torch.uint8).numpy() if value.dim() else value.reshape(1).view(torch.uint8).numpy()
+    return np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+
+
+def _double(value):
+    return np.asarray(value if isinstance(value, np.ndarray) else value.double().numpy(), np.float64)
+
+
+def record(monkeypatch, test, compile_text, modules):
+    """Watches what a test compiles, calls and compares; returns what to do at its end."""
+    recorder = Recorder(os.environ["PST_CHECK_BUNDLES"], test, compile_text)
+    construct, call = compiled.Function.__init__, compiled.Function.__call__
+
+    def init(self, program, *args, **kwargs):
+        construct(self, program, *args, **kwargs)
+        self.recorded = program
+
+    def run(self, *args, out=None, **kwargs):
+        inputs = [np.array(v, copy=True) if isinstance(v, np.ndarray) else v for v in self._bind(args, kwargs)]
+        result = call(self, *args, out=out, **kwargs)
+        outputs = list(out) if out is not None else list(result) if isinstance(result, tuple) else [result]
+        recorder.called(self, self.recorded, inputs, outputs)
+        return result
+
+    monkeypatch.setattr(compiled.Function, "__init__", init)
+    monkeypatch.setattr(compiled.Function, "__call__", run)
+    for module in modules:
+        close = module.close
+
+        def closer(actual, expected, rounding=2e-6, size=None, *, close=close):
+            close(actual, expected, rounding, size)
+            wanted = np.asarray(expected.detach().numpy() if hasattr(expected, "detach") else expected, np.float64)
+            magnitude = np.maximum(np.abs(wanted), 1.0) if size is None else np.asarray(size, np.float64)
+            recorder.compared(actual, wanted, rounding * magnitude)
+
+        monkeypatch.setattr(module, "close", closer)
+    return recorder.compile, recorder.write
