@@ -80,9 +80,10 @@ def test_large_tiles(m, n):
     bf16.close(c, a.astype(np.float64) @ b.T, narrow=False, arithmetic=1e-6, size=size)
 
 
-@pytest.mark.parametrize("tokens, rows, columns, rank", [(40, 1410, 700, 4), (70, 67, 130, 3)])
+@pytest.mark.parametrize("tokens, rows, columns, rank", [(40, 1410, 700, 4), (70, 67, 130, 3), (1536, 70, 67, 5)])
 def test_lowrank_accumulate(tokens, rows, columns, rank):
-    """G = dY^T X with factors, in tiles of 128 x 64 and of 64 x 64: dU = G V^T, dV = U^T G."""
+    """G = dY^T X with factors, in tiles of 128 x 64, of 64 x 64, and in three parts of the tokens:
+    dU = G V^T, dV = U^T G."""
     dy, x = narrow(tokens, rows), narrow(tokens, columns, seed=1)
     w, u, v = (
         reference.random(*shape, seed=seed)

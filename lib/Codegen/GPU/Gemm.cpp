@@ -6,12 +6,15 @@
 //===----------------------------------------------------------------------===//
 
 #include "Gemm.h"
+#include "MMALayout.h"
 
 using namespace mlir;
 using namespace pst::cuda;
 
 /// Multiprocessors that large tiles must be able to keep busy.
 static constexpr int64_t kBusy = 128;
+/// Steps of k below which a part of it is not worth a block.
+static constexpr int64_t kFewestSteps = 16;
 /// Rows and columns of tiles, the largest first.
 using TileSize = std::pair<int64_t, int64_t>;
 static constexpr TileSize kFMATiles[] = {{128, 128}, {64, 64}};
@@ -29,15 +32,28 @@ GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
           rhs.getElementType()};
 }
 
+/// Parts of k that let tiles too few keep the GPU busy: a divisor of the steps
+/// of k, so that all are as long.
+static int64_t splitsFor(const GemmPlan &plan) {
+  if (plan.k % MmaTile::kDepth != 0)
+    return 1;
+  int64_t steps = plan.k / MmaTile::kDepth, best = 1;
+  for (int64_t splits = 2; splits * kFewestSteps <= steps; ++splits)
+    if (steps % splits == 0 && plan.tiles() * best < kBusy)
+      best = splits;
+  return best;
+}
+
 GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
-                               const GemmShape &shape, int64_t maxColumns) {
+                               const GemmShape &shape, int64_t maxColumns,
+                               bool maySplit) {
   if (context.getArch() == "sm_90a" && maxColumns >= 128 && wgmmaTakes(shape))
     return planWgmma(shape);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
   ArrayRef<TileSize> sizes = kFMATiles;
   if (shape.leftType.isBF16() && shape.rightType.isBF16()) {
     plan.method = GemmMethod::MMA;
-    plan.threads = 128;
+    plan.threads = WarpGrid::kThreads;
     sizes = kMMATiles;
   }
   for (auto [m, n] : sizes) {
@@ -45,7 +61,9 @@ GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
       continue;
     plan.tileM = m;
     plan.tileN = n;
-    if (plan.tiles() >= kBusy)
+    if (maySplit && plan.method == GemmMethod::MMA)
+      plan.splits = splitsFor(plan);
+    if (plan.blocks() >= kBusy)
       break;
   }
   return plan;
@@ -112,7 +130,7 @@ void GemmTile::forInside(ThreadBuilder &b, GroupBody body) const {
 void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
                             StringRef name, const GemmPlan &plan, Value left,
                             Value right, ValueRange arguments, TileBody body) {
-  int64_t blocks = plan.tiles(), sharedBytes = 0;
+  int64_t blocks = plan.blocks(), sharedBytes = 0;
   if (plan.method == GemmMethod::Wgmma) {
     std::tie(left, right) = wgmmaOperands(host, plan, left, right);
     blocks = wgmmaBlocks(plan);

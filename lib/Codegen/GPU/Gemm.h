@@ -46,16 +46,20 @@ struct GemmPlan : GemmShape {
   GemmMethod method;
   int64_t tileM, tileN; ///< Rows and columns of the tiles of C.
   int64_t threads;      ///< Of a block.
+  /// Parts of k, as long as each other; a block sums over one of them.
+  int64_t splits = 1;
 
   int64_t tilesOfM() const { return (m + tileM - 1) / tileM; }
   int64_t tilesOfN() const { return (n + tileN - 1) / tileN; }
   int64_t tiles() const { return tilesOfM() * tilesOfN(); }
+  int64_t blocks() const { return tiles() * splits; }
 };
 
 /// The plan for a product on the context's architecture, with tiles of at most
-/// `maxColumns`, for kernels that need room beside them.
+/// `maxColumns`, for kernels that need room beside them. If `maySplit`, k may
+/// be split: the kernel adds up what tiles of the same place give.
 GemmPlan chooseGemm(const KernelContext &context, const GemmShape &shape,
-                    int64_t maxColumns = 128);
+                    int64_t maxColumns = 128, bool maySplit = false);
 
 /// A tile of C, in f32, in the registers of the threads that computed it.
 /// Each thread has some of its elements, in groups of adjacent columns.
@@ -66,6 +70,8 @@ public:
   /// The tile's place among the tiles of rows and of columns, and its first
   /// row and column of C.
   Value tileOfM, tileOfN, row, column;
+  /// Which of the plan's parts of k it is a sum over; null if there is one.
+  Value split;
 
   /// Columns of a group; groups begin at multiples of it.
   virtual int64_t groupSize() const = 0;

@@ -62,7 +62,8 @@ public:
   Value scratch(ThreadBuilder &b, int64_t columns) const override;
 
 private:
-  void copyStage(ThreadBuilder &b, const Operand &operand, Value step);
+  void copyStage(ThreadBuilder &b, const Operand &operand, Value step,
+                 int64_t steps);
   static void copy(ThreadBuilder &b, Value source, Value from, Value inside,
                    Value target, int64_t count);
   SmallVector<Value> loadFragments(ThreadBuilder &b, const Operand &operand,
@@ -115,8 +116,10 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
                  Value right)
     : GemmTile(plan), grid{plan.tileM, plan.tileN} {
   assert(plan.threads == WarpGrid::kThreads);
-  Place<Code> place =
-      tilePlace(Code(b, b.block()), plan.tilesOfM(), plan.tilesOfN(), kBand);
+  Place<Code> place = tilePlace(Code(b, b.divi(b.block(), plan.splits)),
+                                plan.tilesOfM(), plan.tilesOfN(), kBand);
+  if (plan.splits > 1)
+    split = b.remi(b.block(), plan.splits);
   tileOfM = place.row;
   tileOfN = place.column;
   row = b.muli(tileOfM, plan.tileM);
@@ -131,10 +134,12 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   lhs.shared = b.pointer(stages);
   rhs.shared = advance(b, lhs.shared, b.getI8Type(), b.index(leftBytes));
 
-  int64_t steps = (plan.k + MmaTile::kDepth - 1) / MmaTile::kDepth;
+  // Of the block; `step` counts from its first.
+  int64_t steps =
+      (plan.k + MmaTile::kDepth - 1) / MmaTile::kDepth / plan.splits;
   auto copyStep = [&](Value step) {
-    copyStage(b, lhs, step);
-    copyStage(b, rhs, step);
+    copyStage(b, lhs, step, steps);
+    copyStage(b, rhs, step, steps);
   };
   for (int64_t step = 0; step < kStages - 1; ++step) {
     if (step < steps)
@@ -156,11 +161,14 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
                 });
 }
 
-/// The operand's `step`-th 32 of k to its stage.
-void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step) {
+/// The operand's `step`-th 32 of the block's k, of `steps`, to its stage.
+void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
+                        int64_t steps) {
   const MmaTile &tile = operand.tile;
   Value stage = b.muli(pipelineStage(Code(b, step), kStages), tile.bytes());
   Value depth = b.muli(step, MmaTile::kDepth);
+  if (split)
+    depth = b.addi(depth, b.muli(split, steps * MmaTile::kDepth));
   Value firstRow = tile.depthIsInner ? operand.first : depth;
   Value firstInner = tile.depthIsInner ? depth : operand.first;
   int64_t rows = tile.depthIsInner ? operand.extent : operand.depth;

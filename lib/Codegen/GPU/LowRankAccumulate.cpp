@@ -254,7 +254,7 @@ private:
     Value i = b.addi(first, work.line);
     Value row = b.addi(tile.row, i);
     storeLine(work, sums, tile.isRow(b, i), [&](Value sum, int64_t k) {
-      SmallVector<Value> place{tile.tileOfN, row};
+      SmallVector<Value> place{partial(tile.tileOfN), row};
       if (gradient.kind == FactorKind::LowRank)
         place.push_back(b.index(k));
       b.store(sum, target, place);
@@ -287,12 +287,17 @@ private:
     Value column = b.addi(tile.column, work.line);
     storeLine(work, sums, tile.isColumn(b, work.line),
               [&](Value sum, int64_t k) {
-                SmallVector<Value> place{tile.tileOfM};
+                SmallVector<Value> place{partial(tile.tileOfM)};
                 if (gradient.kind == FactorKind::LowRank)
                   place.push_back(b.index(k));
                 place.push_back(column);
                 b.store(sum, target, place);
               });
+  }
+
+  /// Where the share of a tile's row or column of tiles goes.
+  Value partial(Value tiles) {
+    return tile.split ? b.addi(b.muli(tiles, plan.splits), tile.split) : tiles;
   }
 
   ThreadBuilder &b;
@@ -309,11 +314,11 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
     // Beside the sums there must be room for what is folded.
-    GemmPlan plan =
-        chooseGemm(context,
-                   GemmShape::of({op.getOutputGradient(), /*transposed=*/true},
-                                 {op.getInput()}),
-                   /*maxColumns=*/64);
+    GemmPlan plan = chooseGemm(
+        context,
+        GemmShape::of({op.getOutputGradient(), /*transposed=*/true},
+                      {op.getInput()}),
+        /*maxColumns=*/64, /*maySplit=*/!isDenseWanted(op, criterion));
     SmallVector<WantedGradient> gradients =
         wantedGradients(op, criterion, plan);
     std::string name = "lowrank_accumulate" +
@@ -382,6 +387,18 @@ private:
     TileFold(b, plan, tile, weight).fold(gradients, targets);
   }
 
+  /// Whether a result is dF itself, which takes all of k at once; the others
+  /// are sums of partials, to which parts of k are as good as tiles.
+  static bool isDenseWanted(LowRankAccumulateOp op, CriterionOp criterion) {
+    return llvm::any_of(op.getWrt(), [&](int64_t tensor) {
+      for (unsigned factor = 0; factor < criterion.getNumFactors(); ++factor)
+        if (criterion.getFirstTensor(factor) == tensor &&
+            criterion.getKind(factor) == FactorKind::Dense)
+          return true;
+      return false;
+    });
+  }
+
   /// In the order of the results.
   static SmallVector<WantedGradient> wantedGradients(LowRankAccumulateOp op,
                                                      CriterionOp criterion,
@@ -403,7 +420,8 @@ private:
             cast<ShapedType>(op.getFactors()[first].getType()).getDimSize(1);
       if (gradient.kind != FactorKind::Dense)
         gradient.partials =
-            gradient.isOverRows() ? plan.tilesOfM() : plan.tilesOfN();
+            (gradient.isOverRows() ? plan.tilesOfM() : plan.tilesOfN()) *
+            plan.splits;
       gradients.push_back(gradient);
     }
     return gradients;
