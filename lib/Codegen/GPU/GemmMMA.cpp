@@ -19,7 +19,8 @@
 //
 // The barrier tells of both: every thread's part of stage s has arrived, and
 // no warp still reads stage (s + 2) % 3 = (s - 1) % 3. What lies outside of the
-// operands is copied as zeros.
+// operands is copied as zeros. Buffers begin at multiples of 16 bytes; a copy
+// takes as many bytes as rows are multiples of.
 
 #include "Gemm.h"
 #include "IndexCode.h"
