@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from bf16 import emulate
 
+import pst
+
 
 def check_product(m, n, k, transposed, result):
     a = bf16.rounded(reference.random(m, k))
@@ -52,15 +54,14 @@ def test_product(transposed, m, n, k, result):
 
 
 # More tiles than blocks, so that a block's buffers go round over several: with
-# tiles of 192 columns, of 256, of 256 in clusters of two blocks; and one round
-# of 128.
+# tiles of 192 columns, and of 256 in clusters of two blocks; and one round of
+# 128.
 @pytest.mark.parametrize(
     "transposed, m, n, k",
     [
         ("transpose_rhs", 2053, 2051, 200),
-        ("", 2051, 2056, 72),
-        ("transpose_lhs", 2056, 2056, 65),
-        ("transpose_rhs", 4101, 2041, 24),
+        ("", 2051, 2056, 24),
+        ("transpose_lhs", 2056, 2056, 17),
         ("transpose_rhs", 4093, 2041, 136),
         ("", 4093, 2040, 24),
         ("transpose_lhs", 4088, 2040, 17),
@@ -84,3 +85,25 @@ def test_bias(tokens, n, m, result):
     )
     size = np.abs(x).astype(np.float64) @ np.abs(w).T + np.abs(bias)
     bf16.close(y, x.astype(np.float64) @ w.T + bias, result == "bf16", arithmetic=1e-6, size=size)
+
+
+# Tiles that stay in shared memory: of 128 columns in clusters of two blocks, and
+# of 64, several to a block, where they lie in each other's place.
+@pytest.mark.parametrize("n, m, tokens", [(1480, 1400, 136), (2056, 1024, 24)])
+def test_gradient_of_a_dense_factor(n, m, tokens):
+    dy, x = bf16.rounded(reference.random(tokens, n)), bf16.rounded(reference.random(tokens, m, seed=1))
+    weight = f"tensor<{n}x{m}xf32>"
+    text = f"""pst.criterion @c(%w: dense) {{
+      pst.yield weight %w
+    }}
+    func.func @main(%dy_f32: tensor<{tokens}x{n}xf32>, %x_f32: tensor<{tokens}x{m}xf32>, %w: {weight}) -> {weight} {{
+      %dy = arith.truncf %dy_f32 : tensor<{tokens}x{n}xf32> to tensor<{tokens}x{n}xbf16>
+      %x = arith.truncf %x_f32 : tensor<{tokens}x{m}xf32> to tensor<{tokens}x{m}xbf16>
+      %g = pst.lowrank_accumulate %dy, %x, @c(%w) wrt [0] :
+        tensor<{tokens}x{n}xbf16>, tensor<{tokens}x{m}xbf16>, ({weight}) -> {weight}
+      return %g : {weight}
+    }}"""
+    w = reference.random(n, m, seed=2)
+    (g,) = reference.call(pst.compile(text, target="emulated"), dy, x, w)
+    size = np.abs(dy).astype(np.float64).T @ np.abs(x)
+    bf16.close(g, dy.astype(np.float64).T @ x, narrow=False, arithmetic=1e-6, size=size)

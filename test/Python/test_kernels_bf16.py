@@ -295,7 +295,9 @@ def test_masked_matmul(tokens, rows, columns, transposed):
     bf16.close(y, reference.activation("gelu", torch.from_numpy(product)), arithmetic=2e-6, size=size + 1)
 
 
-@pytest.mark.parametrize("tokens, rows, columns", [(1, 1, 1), (5, 7, 11), (33, 37, 53), (70, 65, 130)])
+@pytest.mark.parametrize(
+    "tokens, rows, columns", [(1, 1, 1), (5, 7, 11), (33, 37, 53), (70, 65, 130), (33, 40, 56), (70, 136, 72), (131, 264, 200)]
+)
 def test_lowrank_accumulate_is_that_of_f32(tokens, rows, columns):
     """Products of bf16 numbers are exact in f32, so gradients differ by the order of additions only."""
     criterion, factors, arguments, names, types = weight_case("pst", rows, columns)

@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "AsyncBuilder.h"
+#include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
@@ -72,6 +74,16 @@ Value AsyncBuilder::shared(Code offset) {
   Value bytes = arith::IndexCastOp::create(b, b.getI64Type(), offset);
   return LLVM::GEPOp::create(b, memory.getType(), b.getI8Type(), memory,
                              ArrayRef<LLVM::GEPArg>{bytes});
+}
+
+Value AsyncBuilder::bufferAt(ThreadBuilder &b, Value address,
+                             ArrayRef<int64_t> shape) {
+  auto type = MemRefType::get(shape, b.getF32Type(), AffineMap(),
+                              b.getI64IntegerAttr(kSharedSpace));
+  LLVMTypeConverter converter(b.getContext());
+  Value descriptor = MemRefDescriptor::fromStaticShape(b, b.getLoc(), converter,
+                                                       type, address);
+  return UnrealizedConversionCastOp::create(b, type, descriptor).getResult(0);
 }
 
 //===----------------------------------------------------------------------===//

@@ -33,6 +33,9 @@ public:
   /// which is a multiple of 1024.
   Value shared(Code offset);
   Code sharedStart() { return start; }
+  /// f32 in shared memory, from an address (a multiple of 16) on.
+  static Value bufferAt(ThreadBuilder &b, Value address,
+                        llvm::ArrayRef<int64_t> shape);
 
   void initBarrier(Value barrier, int64_t arrivals);
   /// Makes initialisations visible to copies; the block's barrier must follow.

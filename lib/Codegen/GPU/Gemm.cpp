@@ -47,8 +47,8 @@ static int64_t splitsFor(const GemmPlan &plan) {
 GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
                                const GemmShape &shape, int64_t maxColumns,
                                bool maySplit) {
-  if (context.getArch() == "sm_90a" && maxColumns >= 128 && wgmmaTakes(shape))
-    return planWgmma(shape);
+  if (context.getArch() == "sm_90a" && wgmmaTakes(shape))
+    return planWgmma(shape, maxColumns);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
   ArrayRef<TileSize> sizes = kFMATiles;
   if (shape.leftType.isBF16() && shape.rightType.isBF16()) {

@@ -48,6 +48,7 @@ struct GemmPlan : GemmShape {
   int64_t threads;      ///< Of a block.
   /// Parts of k, as long as each other; a block sums over one of them.
   int64_t splits = 1;
+  bool scratch = false; ///< Whether a tile's body may ask for scratch memory.
 
   int64_t tilesOfM() const { return (m + tileM - 1) / tileM; }
   int64_t tilesOfN() const { return (n + tileN - 1) / tileN; }
@@ -59,7 +60,7 @@ struct GemmPlan : GemmShape {
 /// `maxColumns`, for kernels that need room beside them. If `maySplit`, k may
 /// be split: the kernel adds up what tiles of the same place give.
 GemmPlan chooseGemm(const KernelContext &context, const GemmShape &shape,
-                    int64_t maxColumns = 128, bool maySplit = false);
+                    int64_t maxColumns = 256, bool maySplit = false);
 
 /// A tile of C, in f32, in the registers of the threads that computed it.
 /// Each thread has some of its elements, in groups of adjacent columns.
@@ -146,7 +147,7 @@ void emitMMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
 
 /// Whether rows of the operands begin where TMA can load them.
 bool wgmmaTakes(const GemmShape &shape);
-GemmPlan planWgmma(const GemmShape &shape);
+GemmPlan planWgmma(const GemmShape &shape, int64_t maxColumns);
 /// Blocks and dynamic shared memory of a launch of emitWgmmaTiles.
 int64_t wgmmaBlocks(const GemmPlan &plan);
 int64_t wgmmaSharedBytes(const GemmPlan &plan);

@@ -48,6 +48,8 @@ static constexpr int64_t kMultiprocessors = 132;
 /// What may be used of a block's 227 KiB; barriers and statically allocated
 /// memory need some.
 static constexpr int64_t kBufferBytes = 192 * 1024;
+/// The same, and scratch memory.
+static constexpr int64_t kMostBytes = 212 * 1024;
 /// Registers of a thread that loads, and of one that multiplies. A block has
 /// 65536 and begins with 168 for each of its 384 threads.
 static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
@@ -56,14 +58,20 @@ static constexpr int64_t kBand = 8;
 
 namespace {
 
-/// Where things lie in a block's dynamic shared memory: buffers, then barriers.
+/// Where things lie in a block's dynamic shared memory: buffers, then barriers,
+/// then scratch memory.
 struct Buffers {
   explicit Buffers(const GemmPlan &plan)
       : left{/*depthIsInner=*/!plan.leftTransposed, plan.tileM},
         right{/*depthIsInner=*/plan.rightTransposed, plan.tileN},
         cluster(wantsCluster(plan) ? 2 : 1),
         rightPart{right.depthIsInner, right.extent / cluster},
-        stages(kBufferBytes / stageBytes()) {}
+        scratchBytes(plan.scratch ? plan.tileM * scratchColumns(plan) * 4 : 0),
+        stages(std::min(kBufferBytes, kMostBytes - scratchBytes) /
+               stageBytes()) {}
+
+  /// Of the scratch memory: those of a tile, and some against bank conflicts.
+  static int64_t scratchColumns(const GemmPlan &plan) { return plan.tileN + 8; }
 
   /// Where every multiprocessor has a tile, and they make pairs.
   static bool wantsCluster(const GemmPlan &plan) {
@@ -72,7 +80,8 @@ struct Buffers {
   }
 
   int64_t stageBytes() const { return left.bytes() + right.bytes(); }
-  int64_t bytes() const { return stages * (stageBytes() + 16); }
+  int64_t scratchStart() const { return stages * (stageBytes() + 16); }
+  int64_t bytes() const { return scratchStart() + scratchBytes; }
 
   Code start(Code stage) const { return stage * stageBytes(); }
   Code full(Code stage) const { return stage * 8 + stages * stageBytes(); }
@@ -83,15 +92,18 @@ struct Buffers {
   OperandTile left, right;
   int64_t cluster;       ///< blocks
   OperandTile rightPart; ///< what each block of it loads
+  int64_t scratchBytes;
   int64_t stages;
 };
 
 /// The part of a tile that a warpgroup has.
 class WgmmaTile : public GemmTile {
 public:
+  /// `scratchPointer` is null if the plan has no scratch memory.
   WgmmaTile(const GemmPlan &plan, Place<Code> place, Code thread,
-            ArrayRef<Value> sums)
-      : GemmTile(plan), thread(thread), sums(sums) {
+            ArrayRef<Value> sums, Value scratchPointer)
+      : GemmTile(plan), thread(thread), sums(sums),
+        scratchPointer(scratchPointer) {
     tileOfM = place.row;
     tileOfN = place.column;
     row = place.row * plan.tileM;
@@ -118,9 +130,16 @@ public:
 
   int64_t threads() const override { return kConsumers * kWarpgroup; }
 
+  Value scratch(ThreadBuilder &b, int64_t columns) const override {
+    assert(scratchPointer && columns <= Buffers::scratchColumns(plan));
+    barrier(b); // others may still read what the tile before left there
+    return AsyncBuilder::bufferAt(b, scratchPointer, {plan.tileM, columns});
+  }
+
 private:
   Code thread;
   ArrayRef<Value> sums;
+  Value scratchPointer;
 };
 
 /// Emits a block.
@@ -129,7 +148,10 @@ public:
   WgmmaBlock(ThreadBuilder &b, const GemmPlan &plan, Value left, Value right)
       : b(b), plan(plan), buffers(plan), async(b),
         left(async.tensorMapAddress(left)),
-        right(async.tensorMapAddress(right)), thread(b, b.thread()) {}
+        right(async.tensorMapAddress(right)), thread(b, b.thread()) {
+    if (plan.scratch)
+      scratch = async.shared({b, b.index(buffers.scratchStart())});
+  }
 
   void emit(TileFunction body) {
     if (buffers.cluster > 1)
@@ -259,7 +281,7 @@ private:
       SmallVector<Value> values = async.finishProducts(last[0], plan.tileN);
       Code next(b, last[1]);
       release(next, /*ago=*/1);
-      body(WgmmaTile(plan, place, thread, values));
+      body(WgmmaTile(plan, place, thread, values, scratch));
       return next;
     });
   }
@@ -304,6 +326,7 @@ private:
   AsyncBuilder async;
   Value left, right; ///< addresses of the tensor maps
   Code thread;
+  Value scratch;
 };
 
 } // namespace
@@ -321,11 +344,15 @@ bool pst::cuda::wgmmaTakes(const GemmShape &shape) {
 /// With as many columns to a tile as should take the least time: rounds of
 /// blocks, times what a tile takes (its columns, and something to begin and
 /// end it), the larger one if in doubt.
-GemmPlan pst::cuda::planWgmma(const GemmShape &shape) {
+GemmPlan pst::cuda::planWgmma(const GemmShape &shape, int64_t maxColumns) {
   GemmPlan plan{shape, GemmMethod::Wgmma, kRows, /*tileN=*/0,
                 (kConsumers + 1) * kWarpgroup};
   int64_t best = std::numeric_limits<int64_t>::max();
+  // Who wants few columns wants room for something else; there is some for 128.
+  plan.scratch = maxColumns < 256;
   for (int64_t columns : {256, 192, 128, 64}) {
+    if (plan.scratch && columns > 128)
+      continue;
     GemmPlan other = plan;
     other.tileN = columns;
     int64_t blocks = wgmmaBlocks(other);

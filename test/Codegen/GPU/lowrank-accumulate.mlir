@@ -1,18 +1,20 @@
 // Gradients of factors from tiles of G = dY^T X that never leave their block,
-// of f32 by fused multiply-adds and of bf16 by mma.sync: assembled without
-// spills, with room for two blocks on a multiprocessor.
+// of f32 by fused multiply-adds and of bf16 by mma.sync or wgmma: assembled
+// without spills; but for wgmma, with room for two blocks on a multiprocessor.
 
 // REQUIRES: pst-compile, ptxas
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
-// RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s
+// RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefixes=CHECK,MMA
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.sm_90a.ptx
-// RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s
+// RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s --check-prefixes=CHECK,WGMMA
 // RUN: sed -e 's/<8x/<16x/g' -e 's/x8xf32/x16xf32/g' %s > %t.16.mlir
 // RUN: pst-compile %t.16.mlir --emit=ptx --gpu-arch=sm_80 -o %t.16.ptx
 // RUN: %ptxas sm_80 %t.16.ptx | FileCheck %s --check-prefix=RANK16
 
 // CHECK-DAG: lowrank_accumulate_512_pst_2048x1024_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 31744 bytes shared
-// CHECK-DAG: lowrank_accumulate_bf16xbf16_512_pst_2048x1024_bf16_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-6][0-9])}} registers, 41472 bytes shared
+// MMA-DAG: lowrank_accumulate_bf16xbf16_512_pst_2048x1024_bf16_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-6][0-9])}} registers, 41472 bytes shared
+// The tile and the operands are in dynamic shared memory.
+// WGMMA-DAG: lowrank_accumulate_bf16xbf16_512_pst_2048x1024_bf16_r8_r8_wrt_1_2_3_4_5_6: 168 registers, 9216 bytes shared
 
 // RANK16-DAG: lowrank_accumulate_512_pst_2048x1024_r16_r16{{.*}} registers, 31744 bytes shared
 // RANK16-DAG: lowrank_accumulate_bf16xbf16_512_pst_2048x1024_bf16_r16_r16{{.*}} registers, 41472 bytes shared
