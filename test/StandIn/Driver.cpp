@@ -15,8 +15,9 @@
 // (1), memory (bytes; 0: all), jit (0: the driver rejects the code), broken (1:
 // kernels fail when they run), leaks (0: do not complain at the end).
 // $PST_STANDIN_LOG: a file to which the name of each call is added.
-// $PST_STANDIN_KERNELS: kernels for this CPU (pst-compile --emit=emulation).
-// Without them launches are checked, and compute nothing.
+// $PST_STANDIN_KERNELS: kernels for this CPU (pst-compile --emit=emulation),
+// one or more libraries, separated by colons. Without them launches are
+// checked, and compute nothing.
 //
 //===----------------------------------------------------------------------===//
 

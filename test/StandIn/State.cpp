@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <sstream>
 #include <unistd.h>
 
 using namespace standin;
@@ -146,36 +147,44 @@ void State::give(Stream handle, Work work) {
   to.pending.push_back(std::move(work));
 }
 
-/// The emulated kernels; null if there are none. They call the emulator, which
-/// is in this library, by name.
-static void *kernelLibrary() {
-  static void *library = []() -> void * {
-    const char *path = std::getenv("PST_STANDIN_KERNELS");
-    if (!path)
-      return nullptr;
+/// The libraries of emulated kernels. They call the emulator, which is in this
+/// library, by name.
+static const std::vector<void *> &kernelLibraries() {
+  static const std::vector<void *> libraries = [] {
+    std::vector<void *> found;
+    const char *paths = std::getenv("PST_STANDIN_KERNELS");
     Dl_info self;
-    if (!::dladdr(reinterpret_cast<void *>(&kernelLibrary), &self) ||
-        !::dlopen(self.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD))
+    if (paths &&
+        (!::dladdr(reinterpret_cast<void *>(&kernelLibraries), &self) ||
+         !::dlopen(self.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD)))
       fail("cannot find itself");
-    void *handle = ::dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!handle)
-      fail(std::string("cannot load the kernels: ") + ::dlerror());
-    return handle;
+    std::stringstream list(paths ? paths : "");
+    for (std::string path; std::getline(list, path, ':');) {
+      found.push_back(::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL));
+      if (!found.back())
+        fail(std::string("cannot load the kernels: ") + ::dlerror());
+    }
+    return found;
   }();
-  return library;
+  return libraries;
 }
 
 void standin::execute(const std::string &kernel,
                       const std::vector<int64_t> &arguments, int64_t blocks,
                       int64_t threads, int64_t dynamicShared, int64_t cluster) {
-  void *library = kernelLibrary();
-  if (!library)
+  if (kernelLibraries().empty())
     return;
   using Thread = void (*)(const int64_t *, int64_t, int64_t, void *);
-  auto thread =
-      reinterpret_cast<Thread>(::dlsym(library, (kernel + "_thread").c_str()));
-  auto *shared = static_cast<const int64_t *>(
-      ::dlsym(library, (kernel + "_shared").c_str()));
+  Thread thread = nullptr;
+  const int64_t *shared = nullptr;
+  for (void *library : kernelLibraries()) {
+    if (thread && shared)
+      break;
+    thread = reinterpret_cast<Thread>(
+        ::dlsym(library, (kernel + "_thread").c_str()));
+    shared = static_cast<const int64_t *>(
+        ::dlsym(library, (kernel + "_shared").c_str()));
+  }
   if (!thread || !shared)
     fail("the emulated kernels lack " + kernel);
   using Launch =
