@@ -1,11 +1,11 @@
 // RUN: pst-opt %s --pst-mixed-precision=type=bf16 | FileCheck %s
 // RUN: pst-opt %s --pst-mixed-precision=type=bf16 --pst-autodiff | FileCheck %s --check-prefix=STEP
-// RUN: pst-opt %s --pst-mixed-precision=type=f32 | FileCheck %s --check-prefix=WIDE
+// RUN: pst-opt %s --pst-mixed-precision=type=f32 | FileCheck %s --check-prefix=SAME
 
 // Activations are bf16, and so are their gradients; parameters and theirs, the
 // logits and the loss stay f32.
 
-// WIDE-NOT: bf16
+// SAME-NOT: bf16
 
 pst.criterion @lora(%w: dense, %uv: lowrank) {
   %v = arith.addf %w, %uv : f32

@@ -111,7 +111,7 @@ def LowerGPUMath : Pass<"pst-lower-gpu-math", "::mlir::gpu::GPUModuleOp"> {
   let description = [{
     `convert-gpu-to-nvvm` makes calls of libdevice of every op of the `math`
     dialect. Kernels hold only those that NVPTX itself knows, and that round as
-    IEEE 754 says.
+    IEEE 754 says. Vectors are rounded to bf16 in pairs.
 
     Before:
     ```mlir

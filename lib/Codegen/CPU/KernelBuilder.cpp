@@ -190,6 +190,12 @@ Type KernelBuilder::lanesType(int64_t lanes, Type element) {
   return lanes == 1 ? element : Type(VectorType::get({lanes}, element));
 }
 
+llvm::MaybeAlign KernelBuilder::alignmentOf(int64_t lanes, Type element) const {
+  return alignedVectors
+             ? llvm::MaybeAlign(lanes * element.getIntOrFloatBitWidth() / 8)
+             : std::nullopt;
+}
+
 Value KernelBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
   Value value;
@@ -197,7 +203,8 @@ Value KernelBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
     value = memref::LoadOp::create(*this, memref, indices);
   else
     value = vector::LoadOp::create(
-        *this, cast<VectorType>(lanesType(lanes, element)), memref, indices);
+        *this, cast<VectorType>(lanesType(lanes, element)), memref, indices,
+        /*nontemporal=*/false, alignmentOf(lanes, element));
   return element.isBF16() ? widen(value) : value;
 }
 
@@ -218,7 +225,9 @@ void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
     value = arith::TruncFOp::create(*this, lanesType(lanesOf(value), element),
                                     value);
   if (isa<VectorType>(value.getType()))
-    vector::StoreOp::create(*this, value, memref, indices);
+    vector::StoreOp::create(*this, value, memref, indices,
+                            /*nontemporal=*/false,
+                            alignmentOf(lanesOf(value), element));
   else
     memref::StoreOp::create(*this, value, memref, indices);
 }

@@ -130,8 +130,16 @@ public:
   /// The same buffer (of static shape) as one row.
   Value flatten(Value memref);
 
-private:
+  /// Whether loads of several lanes are aligned to their size, as what they are
+  /// made of is on GPUs.
+  bool hasAlignedVectors() const { return alignedVectors; }
+
+protected:
   Value widen(Value value);
+  bool alignedVectors = false;
+
+private:
+  llvm::MaybeAlign alignmentOf(int64_t lanes, mlir::Type element) const;
 
   mlir::ModuleOp module;
 };

@@ -7,6 +7,7 @@
 
 #include "VirtualWeight.h"
 #include "KernelContext.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
 using namespace pst;
@@ -74,12 +75,23 @@ VirtualWeight::evaluateRows(KernelBuilder &b, Value row, int64_t count,
     case FactorKind::LowRank: {
       int64_t rank = cast<MemRefType>(factor.getType()).getDimSize(1);
       Value rows = fromRow(rank);
-      SmallVector<Value> sums = emitRankSums(
-          b, rank, b.lanesType(lanes), count,
-          [&](int64_t i, Value k) {
-            return b.loadSplat(rows, b.addi(k, i * rank), lanes);
-          },
-          [&](Value k) {
+      // Of each row, several k by one load where they are aligned to it. All
+      // rows' for the same k, for they are needed one after the other.
+      constexpr int64_t kTogether = 4;
+      SmallVector<Value> together(count);
+      auto left = [&](int64_t i, Value k) -> Value {
+        std::optional<int64_t> constant = getConstantIntValue(k);
+        if (!constant || lanes == 1 || !b.hasAlignedVectors() ||
+            rank % kTogether != 0)
+          return b.loadSplat(rows, b.addi(k, i * rank), lanes);
+        if (*constant % kTogether == 0)
+          together[i] = b.load(rows, b.addi(k, i * rank), kTogether);
+        return b.splat(
+            vector::ExtractOp::create(b, together[i], *constant % kTogether),
+            lanes);
+      };
+      SmallVector<Value> sums =
+          emitRankSums(b, rank, b.lanesType(lanes), count, left, [&](Value k) {
             return b.load(factors[first + 1], {k, column}, lanes);
           });
       push([&](int64_t i) { return sums[i]; });
@@ -123,9 +135,10 @@ Value VirtualWeight::maskedWeight(KernelBuilder &b, Value row, Value column,
 
 SmallVector<Value> VirtualWeight::maskedWeights(KernelBuilder &b, Value row,
                                                 int64_t count, Value column,
-                                                int64_t lanes) const {
-  // As many at once as the registers hold two rank sums of.
-  int64_t most = lanes == 16 ? 8 : 4;
+                                                int64_t lanes,
+                                                int64_t most) const {
+  if (!most) // as many as the registers hold two rank sums of
+    most = lanes == 16 ? 8 : 4;
   SmallVector<Value> weights;
   for (int64_t from = 0; from < count; from += most) {
     Value first = b.addi(row, from);

@@ -42,10 +42,11 @@ public:
   /// The weights there, zero where the mask is.
   Value maskedWeight(KernelBuilder &b, Value row, Value column,
                      int64_t lanes) const;
-  /// The same for `count` rows from `row` on.
+  /// The same for `count` rows from `row` on; `most` of them are evaluated at
+  /// once, 0: as many as a CPU's registers hold.
   llvm::SmallVector<Value> maskedWeights(KernelBuilder &b, Value row,
                                          int64_t count, Value column,
-                                         int64_t lanes) const;
+                                         int64_t lanes, int64_t most = 0) const;
 
 private:
   CriterionOp criterion;

@@ -26,12 +26,10 @@ struct ActivationPattern : KernelPattern<nn::ActivationOp> {
     context.replaceByLaunch(
         rewriter, op, name, op.getInput(), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launchElements(
-              host, name, op.getType().getNumElements(), arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value i) {
-                Value x = b.load(b.flatten(values[0]), i);
-                b.store(cpu::emitActivation(b, op.getKind(), x),
-                        b.flatten(values[1]), i);
+          context.launchMap(
+              host, name, /*inputs=*/1, arguments,
+              [&](ThreadBuilder &b, ValueRange, ValueRange elements, Value) {
+                return cpu::emitActivation(b, op.getKind(), elements[0]);
               });
         });
     return success();
@@ -48,13 +46,11 @@ struct ActivationBackwardPattern : KernelPattern<nn::ActivationBackwardOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getGradient()},
         /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launchElements(
-              host, name, op.getType().getNumElements(), arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value i) {
-                Value x = b.load(b.flatten(values[0]), i);
-                Value d = cpu::emitActivationDerivative(b, op.getKind(), x);
-                b.store(b.mulf(b.load(b.flatten(values[1]), i), d),
-                        b.flatten(values[2]), i);
+          context.launchMap(
+              host, name, /*inputs=*/2, arguments,
+              [&](ThreadBuilder &b, ValueRange, ValueRange elements, Value) {
+                return b.mulf(elements[1], cpu::emitActivationDerivative(
+                                               b, op.getKind(), elements[0]));
               });
         });
     return success();

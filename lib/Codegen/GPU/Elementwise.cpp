@@ -24,12 +24,10 @@ struct AddPattern : KernelPattern<nn::AddOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launchElements(
-              host, name, op.getType().getNumElements(), arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value i) {
-                Value lhs = b.load(b.flatten(values[0]), i);
-                Value rhs = b.load(b.flatten(values[1]), i);
-                b.store(b.addf(lhs, rhs), b.flatten(values[2]), i);
+          context.launchMap(
+              host, name, /*inputs=*/2, arguments,
+              [](ThreadBuilder &b, ValueRange, ValueRange elements, Value) {
+                return b.addf(elements[0], elements[1]);
               });
         });
     return success();
@@ -53,12 +51,10 @@ template <typename OpT> struct ConvertPattern : KernelPattern<OpT> {
     this->context.replaceByLaunch(
         rewriter, op, name, op.getIn(), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          this->context.launchElements(
-              host, name, type.getNumElements(), arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value i) {
-                b.store(b.load(b.flatten(values[0]), i), b.flatten(values[1]),
-                        i);
-              });
+          this->context.launchMap(host, name, /*inputs=*/1, arguments,
+                                  [](ThreadBuilder &, ValueRange,
+                                     ValueRange elements,
+                                     Value) { return elements[0]; });
         });
     return success();
   }
@@ -79,15 +75,14 @@ struct DropoutPattern : KernelPattern<nn::DropoutOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getSeed(), site},
         /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launchElements(
-              host, name, count, arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value i) {
+          context.launchMap(
+              host, name, /*inputs=*/1, arguments,
+              [&](ThreadBuilder &b, ValueRange values, ValueRange elements,
+                  Value i) {
                 cpu::DropoutMask mask(b, values[1], values[2], probability,
                                       count);
-                Value scaled = b.mulf(b.load(b.flatten(values[0]), i),
-                                      b.f32(mask.scale()));
-                b.store(b.select(mask.kept(b, i, 1), scaled, b.f32(0.0)),
-                        b.flatten(values[3]), i);
+                Value scaled = b.mulf(elements[0], b.f32(mask.scale()));
+                return b.select(mask.kept(b, i, 1), scaled, b.f32(0.0));
               });
         });
     return success();
@@ -108,11 +103,11 @@ struct AccumulatePattern : KernelPattern<AccumulateOp> {
     context.replaceByLaunchInto(
         rewriter, op, name, value, gradient,
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launchElements(
-              host, name, type.getNumElements(), arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value i) {
-                Value in = b.flatten(values[0]), out = b.flatten(values[1]);
-                b.store(b.addf(b.load(out, i), b.load(in, i)), out, i);
+          Value in = arguments[0], sum = arguments[1];
+          context.launchMap(
+              host, name, /*inputs=*/2, {in, sum, sum},
+              [](ThreadBuilder &b, ValueRange, ValueRange elements, Value) {
+                return b.addf(elements[1], elements[0]);
               });
         });
     return success();

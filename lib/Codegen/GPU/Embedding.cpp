@@ -31,19 +31,6 @@ static Value toIndex(ThreadBuilder &b, Value value) {
   return arith::IndexCastOp::create(b, b.getIndexType(), value);
 }
 
-/// body(b, values, row, j) for each element of `matrix`.
-static void forElements(
-    KernelContext &context, cpu::KernelBuilder &host, StringRef name,
-    Value matrix, ValueRange arguments,
-    function_ref<void(ThreadBuilder &, ValueRange, Value, Value)> body) {
-  int64_t columns = columnsOf(matrix);
-  context.launchElements(host, name, rowsOf(matrix) * columns, arguments,
-                         [&](ThreadBuilder &b, ValueRange values, Value i) {
-                           body(b, values, b.divi(i, columns),
-                                b.remi(i, columns));
-                         });
-}
-
 namespace {
 /// for each token t and column j: result[t, j] = table[index(t), j]
 struct EmbeddingPattern : KernelPattern<nn::EmbeddingOp> {
@@ -57,11 +44,13 @@ struct EmbeddingPattern : KernelPattern<nn::EmbeddingOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getIndices(), op.getTable()},
         /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          forElements(
-              context, host, name, arguments[2], arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value token, Value j) {
+          context.launchMatrix(
+              host, name, arguments[2], arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value token, Value j,
+                  int64_t size) {
                 Value row = toIndex(b, tableRow(b, values[0], token, rows));
-                b.store(b.load(values[1], {row, j}), values[2], {token, j});
+                b.storeAdjacent(b.loadAdjacent(values[1], {row, j}, size),
+                                values[2], {token, j});
               });
         });
     return success();
@@ -140,14 +129,18 @@ struct AddPositionsPattern : KernelPattern<nn::AddPositionsOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getTable()}, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          forElements(
-              context, host, name, arguments[2], arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value row, Value j) {
-                Value position = b.remi(row, op.getLength());
-                b.store(b.addf(b.load(values[0], {row, j}),
-                               b.load(values[1], {position, j})),
-                        values[2], {row, j});
-              });
+          context.launchMatrix(host, name, arguments[2], arguments,
+                               [&](ThreadBuilder &b, ValueRange values,
+                                   Value row, Value j, int64_t size) {
+                                 Value position = b.remi(row, op.getLength());
+                                 SmallVector<Value> sums =
+                                     b.loadAdjacent(values[0], {row, j}, size);
+                                 SmallVector<Value> terms = b.loadAdjacent(
+                                     values[1], {position, j}, size);
+                                 for (auto [sum, term] : llvm::zip(sums, terms))
+                                   sum = b.addf(sum, term);
+                                 b.storeAdjacent(sums, values[2], {row, j});
+                               });
         });
     return success();
   }
@@ -166,20 +159,26 @@ struct PositionSumPattern : KernelPattern<nn::PositionSumOp> {
     context.replaceByLaunch(
         rewriter, op, name, op.getInput(), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          forElements(
-              context, host, name, arguments[1], arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value row, Value j) {
+          context.launchMatrix(
+              host, name, arguments[1], arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
+                  int64_t size) {
                 // Rows from `length` on start, and so end, behind the input.
                 Value isPosition =
                     b.cmpi(arith::CmpIPredicate::ult, row, b.index(length));
                 Value end = b.select(isPosition, b.index(tokens), row);
-                Value sum = b.loop(
-                    row, end, length, {b.f32(0.0)},
-                    [&](Value token, ValueRange carried) -> SmallVector<Value> {
-                      return {
-                          b.addf(carried[0], b.load(values[0], {token, j}))};
-                    })[0];
-                b.store(sum, values[1], {row, j});
+                SmallVector<Value> zeros(size, b.f32(0.0));
+                SmallVector<Value> sums =
+                    b.loop(row, end, length, zeros,
+                           [&](Value token, ValueRange carried) {
+                             SmallVector<Value> next(carried);
+                             SmallVector<Value> terms =
+                                 b.loadAdjacent(values[0], {token, j}, size);
+                             for (auto [sum, term] : llvm::zip(next, terms))
+                               sum = b.addf(sum, term);
+                             return next;
+                           });
+                b.storeAdjacent(sums, values[1], {row, j});
               });
         });
     return success();
@@ -198,11 +197,13 @@ struct SelectTokenPattern : KernelPattern<nn::SelectTokenOp> {
     context.replaceByLaunch(
         rewriter, op, name, op.getInput(), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          forElements(
-              context, host, name, arguments[1], arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value row, Value j) {
+          context.launchMatrix(
+              host, name, arguments[1], arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
+                  int64_t size) {
                 Value token = b.addi(b.muli(row, length), op.getIndex());
-                b.store(b.load(values[0], {token, j}), values[1], {row, j});
+                b.storeAdjacent(b.loadAdjacent(values[0], {token, j}, size),
+                                values[1], {row, j});
               });
         });
     return success();
@@ -222,11 +223,13 @@ struct SelectTokenBackwardPattern : KernelPattern<nn::SelectTokenBackwardOp> {
         rewriter, op, name, op.getGradient(), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           context.launchZeros(host, arguments[1]);
-          forElements(
-              context, host, name, arguments[0], arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value row, Value j) {
+          context.launchMatrix(
+              host, name, arguments[0], arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
+                  int64_t size) {
                 Value token = b.addi(b.muli(row, length), op.getIndex());
-                b.store(b.load(values[0], {row, j}), values[1], {token, j});
+                b.storeAdjacent(b.loadAdjacent(values[0], {row, j}, size),
+                                values[1], {token, j});
               });
         });
     return success();

@@ -16,6 +16,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "pst/Codegen/GPUPasses.h"
@@ -163,8 +164,24 @@ LogicalResult EmulateLaunches::convert(gpu::GPUFuncOp kernel) {
   return replaceThreadOps(function, sharedBytes[kernel.getName()]);
 }
 
+/// Frozen weights lie on the CPU where their file has them, which a GPU's copy
+/// does not.
+static void dropAlignment(LLVM::LLVMFuncOp function) {
+  function.walk([](Operation *op) {
+    if (isa<vector::LoadOp, vector::StoreOp>(op))
+      op->removeAttr("alignment");
+    else if (auto load = dyn_cast<LLVM::LoadOp>(op);
+             load && isa<VectorType>(load.getType()))
+      load.setAlignment(1);
+    else if (auto store = dyn_cast<LLVM::StoreOp>(op);
+             store && isa<VectorType>(store.getValue().getType()))
+      store.setAlignment(1);
+  });
+}
+
 LogicalResult EmulateLaunches::replaceThreadOps(LLVM::LLVMFuncOp function,
                                                 int64_t ownShared) {
+  dropAlignment(function);
   WalkResult result = function.walk([&](Operation *op) {
     if (emulateAsync(op) || emulateWarpOp(op))
       return WalkResult::advance();

@@ -7,6 +7,7 @@
 
 #include "KernelContext.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/IR/TypeUtilities.h"
 #include <algorithm>
 
 using namespace mlir;
@@ -61,25 +62,96 @@ void KernelContext::launch(cpu::KernelBuilder &host, StringRef name,
       /*asyncTokenType=*/nullptr, /*asyncDependencies=*/{}, cluster);
 }
 
+/// body(b, arguments, i) for each i in [0, count), `perThread` on each thread.
+static void
+launchItems(KernelContext &context, pst::cpu::KernelBuilder &host,
+            StringRef name, int64_t count, int64_t perThread,
+            ValueRange arguments,
+            function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
+  int64_t perBlock = kThreads * perThread;
+  int64_t blocks = (count + perBlock - 1) / perBlock;
+  context.launch(host, name, blocks, kThreads, arguments,
+                 [&](ThreadBuilder &b, ValueRange values) {
+                   Value begin = b.muli(b.block(), perBlock);
+                   Value end = b.mini(b.addi(begin, perBlock), b.index(count));
+                   b.strided(begin, end, [&](Value i) { body(b, values, i); });
+                 });
+}
+
 void KernelContext::launchElements(
     cpu::KernelBuilder &host, StringRef name, int64_t count,
     ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
-  int64_t perBlock = kThreads * kElements;
-  int64_t blocks = (count + perBlock - 1) / perBlock;
-  launch(host, name, blocks, kThreads, arguments,
-         [&](ThreadBuilder &b, ValueRange values) {
-           Value begin = b.muli(b.block(), perBlock);
-           Value end = b.mini(b.addi(begin, perBlock), b.index(count));
-           b.strided(begin, end, [&](Value i) { body(b, values, i); });
-         });
+  launchItems(*this, host, name, count, kElements, arguments, body);
+}
+
+void KernelContext::launchGroups(
+    cpu::KernelBuilder &host, StringRef name, int64_t count, int64_t group,
+    ValueRange arguments,
+    function_ref<void(ThreadBuilder &, ValueRange, Value, int64_t)> body) {
+  if (count % group != 0)
+    group = 1;
+  launchItems(*this, host, name, count / group, group == 1 ? kElements : 1,
+              arguments, [&](ThreadBuilder &b, ValueRange values, Value i) {
+                body(b, values, b.muli(i, group), group);
+              });
+}
+
+/// Elements of `value`'s type that 16 bytes hold.
+static int64_t elementsOfAccess(Value value) {
+  return 128 / getElementTypeOrSelf(value).getIntOrFloatBitWidth();
+}
+
+int64_t pst::cuda::groupOf(Value matrix) {
+  int64_t group = elementsOfAccess(matrix);
+  return cast<ShapedType>(matrix.getType()).getShape().back() % group ? 1
+                                                                      : group;
+}
+
+void KernelContext::launchMatrix(
+    cpu::KernelBuilder &host, StringRef name, Value matrix,
+    ValueRange arguments,
+    function_ref<void(ThreadBuilder &, ValueRange, Value, Value, int64_t)>
+        body) {
+  auto type = cast<ShapedType>(matrix.getType());
+  int64_t columns = type.getDimSize(1);
+  launchGroups(host, name, type.getNumElements(), groupOf(matrix), arguments,
+               [&](ThreadBuilder &b, ValueRange values, Value i, int64_t size) {
+                 body(b, values, b.divi(i, columns), b.remi(i, columns), size);
+               });
+}
+
+void KernelContext::launchMap(
+    cpu::KernelBuilder &host, StringRef name, size_t inputs,
+    ValueRange arguments,
+    function_ref<Value(ThreadBuilder &, ValueRange, ValueRange, Value)>
+        function) {
+  Value result = arguments.back();
+  launchGroups(host, name, cast<ShapedType>(result.getType()).getNumElements(),
+               elementsOfAccess(result), arguments,
+               [&](ThreadBuilder &b, ValueRange values, Value i, int64_t size) {
+                 SmallVector<SmallVector<Value>> loaded;
+                 for (Value input : values.take_front(inputs))
+                   loaded.push_back(b.loadAdjacent(b.flatten(input), i, size));
+                 SmallVector<Value> results;
+                 for (int64_t e = 0; e < size; ++e) {
+                   SmallVector<Value> elements;
+                   for (ArrayRef<Value> input : loaded)
+                     elements.push_back(input[e]);
+                   results.push_back(
+                       function(b, values, elements, b.addi(i, e)));
+                 }
+                 b.storeAdjacent(results, b.flatten(values.back()), i);
+               });
 }
 
 void KernelContext::launchRows(
     cpu::KernelBuilder &host, StringRef name, int64_t rows, int64_t columns,
     ValueRange arguments,
-    function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
-  int64_t wanted = (columns + kElements - 1) / kElements;
+    function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
+    int64_t group) {
+  int64_t perThread = std::max(group, kElements);
+  int64_t wanted = (columns + perThread - 1) / perThread;
   int64_t threads =
       std::clamp((wanted + kWarp - 1) / kWarp * kWarp, kWarp, kThreads);
   launch(
@@ -88,11 +160,10 @@ void KernelContext::launchRows(
 }
 
 void KernelContext::launchZeros(cpu::KernelBuilder &host, Value result) {
-  int64_t count = cast<MemRefType>(result.getType()).getNumElements();
-  launchElements(host, "zeros_" + shapeName(result), count, result,
-                 [&](ThreadBuilder &b, ValueRange values, Value i) {
-                   b.store(b.f32(0.0), b.flatten(values[0]), i);
-                 });
+  launchMap(host, "zeros_" + shapeName(result), /*inputs=*/0, result,
+            [](ThreadBuilder &b, ValueRange, ValueRange, Value) {
+              return b.f32(0.0);
+            });
 }
 
 void KernelContext::launchSum(cpu::KernelBuilder &host, Value partials,

@@ -44,13 +44,41 @@ public:
       ValueRange arguments,
       llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body);
 
-  /// A block for each of `rows`, of as many threads as suit `columns`.
+  /// body(b, arguments, i, size), each on a thread of its own, for each group
+  /// of `size` adjacent elements of [0, count): of `group`, if that divides
+  /// `count`, else of one.
+  void launchGroups(
+      cpu::KernelBuilder &host, llvm::StringRef name, int64_t count,
+      int64_t group, ValueRange arguments,
+      llvm::function_ref<void(ThreadBuilder &, ValueRange, Value, int64_t)>
+          body);
+
+  /// The same for the elements of `matrix`, as many at a time as an access
+  /// moves: body(b, arguments, row, column, size), within a row.
+  void launchMatrix(cpu::KernelBuilder &host, llvm::StringRef name,
+                    Value matrix, ValueRange arguments,
+                    llvm::function_ref<void(ThreadBuilder &, ValueRange, Value,
+                                            Value, int64_t)>
+                        body);
+
+  /// result[i] = function(b, arguments, elements i of the `inputs`, i), element
+  /// by element, as many at a time as an access moves; `arguments` begin with
+  /// the inputs and end with the result.
+  void launchMap(
+      cpu::KernelBuilder &host, llvm::StringRef name, size_t inputs,
+      ValueRange arguments,
+      llvm::function_ref<Value(ThreadBuilder &, ValueRange, ValueRange, Value)>
+          function);
+
+  /// A block for each of `rows`, of as many threads as suit `columns` that come
+  /// in groups of `group`.
   void
   launchRows(cpu::KernelBuilder &host, llvm::StringRef name, int64_t rows,
              int64_t columns, ValueRange arguments,
-             llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body);
+             llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
+             int64_t group = 1);
 
-  /// Every element of `result`, of f32, becomes 0.
+  /// Every element of `result` becomes 0.
   void launchZeros(cpu::KernelBuilder &host, Value result);
 
   /// result[i] = sum over p ascending of partials[p, i], where `result` has as
@@ -61,6 +89,10 @@ private:
   mlir::ModuleOp module;
   std::string arch;
 };
+
+/// Adjacent elements of the rows of `matrix` that a thread takes at a time: as
+/// many as 16 bytes hold, if all rows are made of such groups, else one.
+int64_t groupOf(Value matrix);
 
 /// Lowers one kind of op to launches.
 template <typename OpT>

@@ -16,20 +16,44 @@ using namespace pst::cuda;
 static constexpr int64_t kRows = 64;
 
 namespace {
+/// A row that a block works on, as groups of adjacent columns.
+struct RowGroups {
+  RowGroups(Value matrix, Value row)
+      : row(row), size(groupOf(matrix)),
+        count(cast<MemRefType>(matrix.getType()).getDimSize(1) / size) {}
+  SmallVector<Value> load(ThreadBuilder &b, Value matrix, Value group) const {
+    return b.loadAdjacent(matrix, {row, b.muli(group, size)}, size);
+  }
+  SmallVector<Value> loadVector(ThreadBuilder &b, Value vector,
+                                Value group) const {
+    return b.loadAdjacent(vector, b.muli(group, size), size);
+  }
+  void store(ThreadBuilder &b, ValueRange values, Value matrix,
+             Value group) const {
+    b.storeAdjacent(values, matrix, {row, b.muli(group, size)});
+  }
+  Value row;
+  int64_t size, count;
+};
+
 /// Mean and 1 / sqrt(variance + epsilon) of a row, in two passes by its block.
 struct RowStatistics {
-  RowStatistics(ThreadBuilder &b, Value input, Value row, int64_t columns,
+  RowStatistics(ThreadBuilder &b, Value input, const RowGroups &groups,
                 double epsilon) {
-    Value count = b.f32(double(columns));
-    mean =
-        b.divf(b.sumOverBlock(columns,
-                              [&](Value j) { return b.load(input, {row, j}); }),
-               count);
-    Value squares = b.sumOverBlock(columns, [&](Value j) {
-      Value x = b.subf(b.load(input, {row, j}), mean);
-      return b.mulf(x, x);
+    Value columns = b.f32(double(groups.count * groups.size));
+    mean = b.divf(
+        b.sumGroupsOverBlock(groups.count,
+                             [&](Value g) { return groups.load(b, input, g); }),
+        columns);
+    Value squares = b.sumGroupsOverBlock(groups.count, [&](Value g) {
+      SmallVector<Value> terms = groups.load(b, input, g);
+      for (Value &term : terms) {
+        Value x = b.subf(term, mean);
+        term = b.mulf(x, x);
+      }
+      return terms;
     });
-    Value variance = b.addf(b.divf(squares, count), b.f32(epsilon));
+    Value variance = b.addf(b.divf(squares, columns), b.f32(epsilon));
     rstd = b.divf(b.f32(1.0), b.sqrt(variance));
   }
   RowStatistics(Value mean, Value rstd) : mean(mean), rstd(rstd) {}
@@ -56,14 +80,18 @@ struct LayerNormPattern : KernelPattern<nn::LayerNormOp> {
           context.launchRows(
               host, name, rows, columns, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
-                Value input = values[0];
-                RowStatistics statistics(b, input, row, columns, epsilon);
-                b.strided(columns, [&](Value j) {
-                  Value y = statistics.normalised(b, b.load(input, {row, j}));
-                  b.store(b.fma(y, b.load(values[1], j), b.load(values[2], j)),
-                          values[3], {row, j});
+                RowGroups groups(values[0], row);
+                RowStatistics statistics(b, values[0], groups, epsilon);
+                b.strided(groups.count, [&](Value g) {
+                  SmallVector<Value> x = groups.load(b, values[0], g),
+                                     scale = groups.loadVector(b, values[1], g),
+                                     shift = groups.loadVector(b, values[2], g);
+                  for (auto [y, scale, shift] : llvm::zip(x, scale, shift))
+                    y = b.fma(statistics.normalised(b, y), scale, shift);
+                  groups.store(b, x, values[3], g);
                 });
-              });
+              },
+              groupOf(op.getInput()));
         });
     return success();
   }
@@ -95,8 +123,9 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
               host, name, rows, columns,
               {input, scale, gradient, arguments[3], statistics},
               [&](ThreadBuilder &b, ValueRange values, Value row) {
-                emitRow(b, op, values, row, columns);
-              });
+                emitRow(b, op, values, row);
+              },
+              groupOf(op.getInput()));
           context.launchElements(
               host, name + "_columns", chunks * columns,
               {input, gradient, statistics, scales, shifts},
@@ -112,26 +141,41 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
 
 private:
   static void emitRow(ThreadBuilder &b, nn::LayerNormBackwardOp op,
-                      ValueRange values, Value row, int64_t columns) {
+                      ValueRange values, Value row) {
     Value input = values[0], scale = values[1], gradient = values[2];
-    RowStatistics statistics(b, input, row, columns,
+    RowGroups groups(input, row);
+    RowStatistics statistics(b, input, groups,
                              op.getEpsilon().convertToDouble());
-    auto normalised = [&](Value j) {
-      return statistics.normalised(b, b.load(input, {row, j}));
+    auto normalised = [&](Value g) {
+      SmallVector<Value> y = groups.load(b, input, g);
+      for (Value &element : y)
+        element = statistics.normalised(b, element);
+      return y;
     };
-    auto scaled = [&](Value j) {
-      return b.mulf(b.load(gradient, {row, j}), b.load(scale, j));
+    auto scaled = [&](Value g) {
+      SmallVector<Value> d = groups.load(b, gradient, g);
+      for (auto [element, factor] :
+           llvm::zip(d, groups.loadVector(b, scale, g)))
+        element = b.mulf(element, factor);
+      return d;
     };
-    Value count = b.f32(double(columns));
-    Value meanD = b.divf(b.sumOverBlock(columns, scaled), count);
-    Value meanDY = b.divf(
-        b.sumOverBlock(
-            columns, [&](Value j) { return b.mulf(scaled(j), normalised(j)); }),
-        count);
-    b.strided(columns, [&](Value j) {
-      Value centred = b.subf(scaled(j), meanD);
-      centred = b.subf(centred, b.mulf(normalised(j), meanDY));
-      b.store(b.mulf(centred, statistics.rstd), values[3], {row, j});
+    Value columns = b.f32(double(groups.count * groups.size));
+    Value meanD = b.divf(b.sumGroupsOverBlock(groups.count, scaled), columns);
+    Value products = b.sumGroupsOverBlock(groups.count, [&](Value g) {
+      SmallVector<Value> terms = scaled(g);
+      for (auto [term, y] : llvm::zip(terms, normalised(g)))
+        term = b.mulf(term, y);
+      return terms;
+    });
+    Value meanDY = b.divf(products, columns);
+    b.strided(groups.count, [&](Value g) {
+      SmallVector<Value> d = scaled(g);
+      for (auto [element, y] : llvm::zip(d, normalised(g))) {
+        Value centred = b.subf(element, meanD);
+        centred = b.subf(centred, b.mulf(y, meanDY));
+        element = b.mulf(centred, statistics.rstd);
+      }
+      groups.store(b, d, values[3], g);
     });
     b.onFirstThread([&] {
       b.store(statistics.mean, values[4], {row, b.index(0)});

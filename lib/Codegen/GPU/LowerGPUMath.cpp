@@ -5,9 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "pst/Codegen/GPUPasses.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -30,9 +33,42 @@ static StringRef intrinsicOf(Operation *op) {
       .Default([](Operation *) { return ""; });
 }
 
+/// Rounds pairs of f32 by one instruction each. LLVM would take one for each
+/// number, and would move selections behind it, where they are of 16 bits.
+static void lowerRounding(arith::TruncFOp op) {
+  auto type = dyn_cast<VectorType>(op.getType());
+  if (!type || !type.getElementType().isBF16() || type.getRank() != 1 ||
+      type.getNumElements() % 2 != 0 ||
+      !getElementTypeOrSelf(op.getIn()).isF32())
+    return;
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  int64_t pairs = type.getNumElements() / 2;
+  auto words = VectorType::get(pairs, b.getI32Type());
+  auto place = [&](int64_t i) -> Value {
+    return LLVM::ConstantOp::create(b, b.getI64IntegerAttr(i));
+  };
+  auto element = [&](int64_t i) -> Value {
+    return LLVM::ExtractElementOp::create(b, op.getIn(), place(i));
+  };
+  Value result = LLVM::PoisonOp::create(b, words);
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    // The first operand becomes the upper half.
+    Value rounded = LLVM::CallIntrinsicOp::create(
+                        b, VectorType::get(2, type.getElementType()),
+                        b.getStringAttr("llvm.nvvm.ff2bf16x2.rn"),
+                        ValueRange{element(2 * pair + 1), element(2 * pair)})
+                        .getResult(0);
+    Value word = LLVM::BitcastOp::create(b, b.getI32Type(), rounded);
+    result = LLVM::InsertElementOp::create(b, result, word, place(pair));
+  }
+  op.replaceAllUsesWith(LLVM::BitcastOp::create(b, type, result).getResult());
+  op.erase();
+}
+
 namespace {
 struct LowerGPUMath : pst::impl::LowerGPUMathBase<LowerGPUMath> {
   void runOnOperation() override {
+    getOperation().walk([](arith::TruncFOp op) { lowerRounding(op); });
     getOperation().walk([](Operation *op) {
       StringRef name = intrinsicOf(op);
       if (name.empty())

@@ -19,6 +19,7 @@ ThreadBuilder::ThreadBuilder(Location loc, gpu::GPUFuncOp kernel,
                              int64_t threads)
     : KernelBuilder(loc, kernel->getParentOfType<ModuleOp>()), kernel(kernel),
       numThreads(threads) {
+  alignedVectors = true;
   setInsertionPointToEnd(&kernel.getBody().front());
   threadIndex = gpu::ThreadIdOp::create(*this, gpu::Dimension::x);
   blockIndex = gpu::BlockIdOp::create(*this, gpu::Dimension::x);
@@ -70,9 +71,18 @@ void ThreadBuilder::strided(Value begin, Value end,
 
 Value ThreadBuilder::sumOverBlock(int64_t count,
                                   function_ref<Value(Value)> element) {
-  Value sum = loop(threadIndex, index(count), numThreads, {f32(0.0)},
+  return sumGroupsOverBlock(
+      count, [&](Value i) -> SmallVector<Value> { return {element(i)}; });
+}
+
+Value ThreadBuilder::sumGroupsOverBlock(
+    int64_t groups, function_ref<SmallVector<Value>(Value)> terms) {
+  Value sum = loop(threadIndex, index(groups), numThreads, {f32(0.0)},
                    [&](Value i, ValueRange carried) -> SmallVector<Value> {
-                     return {addf(carried[0], element(i))};
+                     Value sum = carried[0];
+                     for (Value term : terms(i))
+                       sum = addf(sum, term);
+                     return {sum};
                    })[0];
   return blockSum(sum);
 }
@@ -176,59 +186,62 @@ Value ThreadBuilder::elementPointer(Value memref, ValueRange indices) {
       arith::IndexCastOp::create(*this, getI64Type(), place).getResult());
 }
 
-/// The type of `count` adjacent elements that can be moved as one, or null.
-static VectorType adjacentType(Value memref, int64_t count) {
+/// Bytes of the largest access.
+static constexpr int64_t kAccess = 16;
+
+/// Elements that an access moves at a time: of `count` adjacent ones all, as
+/// many as it can, or one.
+static int64_t elementsOfAccess(Value memref, int64_t count) {
   auto type = cast<MemRefType>(memref.getType());
   Type element = type.getElementType();
-  if (count == 1 || type.getShape().back() % count != 0 ||
+  if (type.getShape().back() % count != 0 || !llvm::isPowerOf2_64(count) ||
       !(element.isF32() || element.isBF16()))
-    return nullptr;
-  return VectorType::get(count, element);
-}
-
-static int64_t bytesOf(VectorType type) {
-  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+    return 1;
+  return std::min(count, kAccess * 8 / element.getIntOrFloatBitWidth());
 }
 
 SmallVector<Value> ThreadBuilder::loadAdjacent(Value memref, ValueRange indices,
                                                int64_t count) {
-  SmallVector<Value> values;
-  if (VectorType type = adjacentType(memref, count)) {
-    Value vector =
-        LLVM::LoadOp::create(*this, type, elementPointer(memref, indices),
-                             /*alignment=*/bytesOf(type));
-    for (int64_t i = 0; i < count; ++i) {
-      Value value = LLVM::ExtractElementOp::create(*this, vector, i64(i));
-      if (type.getElementType().isBF16())
-        value = arith::ExtFOp::create(*this, getF32Type(), value);
-      values.push_back(value);
+  int64_t size = elementsOfAccess(memref, count);
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  SmallVector<Value> values, place(indices);
+  for (int64_t i = 0; i < count; i += size) {
+    if (size == 1) {
+      values.push_back(load(memref, place));
+    } else {
+      Value vector = LLVM::LoadOp::create(
+          *this, lanesType(size, element), elementPointer(memref, place),
+          /*alignment=*/size * element.getIntOrFloatBitWidth() / 8);
+      if (element.isBF16())
+        vector = widen(vector);
+      for (int64_t lane = 0; lane < size; ++lane)
+        values.push_back(
+            LLVM::ExtractElementOp::create(*this, vector, i64(lane)));
     }
-    return values;
-  }
-  SmallVector<Value> place(indices);
-  for (int64_t i = 0; i < count; ++i) {
-    values.push_back(load(memref, place));
-    place.back() = addi(place.back(), 1);
+    place.back() = addi(place.back(), size);
   }
   return values;
 }
 
 void ThreadBuilder::storeAdjacent(ValueRange values, Value memref,
                                   ValueRange indices) {
-  if (VectorType type = adjacentType(memref, values.size())) {
-    auto wide = VectorType::get(type.getShape(), getF32Type());
-    Value vector = LLVM::PoisonOp::create(*this, wide);
-    for (auto [i, value] : llvm::enumerate(values))
-      vector = LLVM::InsertElementOp::create(*this, vector, value, i64(i));
-    if (type.getElementType().isBF16())
-      vector = arith::TruncFOp::create(*this, type, vector);
-    LLVM::StoreOp::create(*this, vector, elementPointer(memref, indices),
-                          bytesOf(type));
-    return;
-  }
+  int64_t size = elementsOfAccess(memref, values.size());
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
   SmallVector<Value> place(indices);
-  for (Value value : values) {
-    store(value, memref, place);
-    place.back() = addi(place.back(), 1);
+  for (; !values.empty(); values = values.drop_front(size)) {
+    if (size == 1) {
+      store(values[0], memref, place);
+    } else {
+      Value vector = LLVM::PoisonOp::create(*this, lanesType(size));
+      for (auto [lane, value] : llvm::enumerate(values.take_front(size)))
+        vector = LLVM::InsertElementOp::create(*this, vector, value, i64(lane));
+      if (element.isBF16())
+        vector =
+            arith::TruncFOp::create(*this, lanesType(size, element), vector);
+      LLVM::StoreOp::create(*this, vector, elementPointer(memref, place),
+                            /*alignment=*/size *
+                                element.getIntOrFloatBitWidth() / 8);
+    }
+    place.back() = addi(place.back(), size);
   }
 }

@@ -60,6 +60,11 @@ public:
   /// Sums `element(i)` over the thread's share of [0, count), then over the
   /// block: every thread has the sum. The order is fixed by the shape.
   Value sumOverBlock(int64_t count, llvm::function_ref<Value(Value)> element);
+  /// The same for groups of adjacent elements: `terms(i)` are those of group i,
+  /// in the order in which a thread adds them.
+  Value
+  sumGroupsOverBlock(int64_t groups,
+                     llvm::function_ref<llvm::SmallVector<Value>(Value)> terms);
   /// The sum, or the largest, of all threads' values (f32 or f64; for the
   /// largest i32 as well, unsigned), in every thread. All threads of the block
   /// must come by.
@@ -76,9 +81,10 @@ public:
   /// well; returns what was there.
   Value atomicAdd(Value value, Value memref, ValueRange indices);
 
-  /// `count` adjacent elements of a row, by one access where they are aligned
-  /// to their size (the innermost index is a multiple of `count`, and the rows'
-  /// length too). At most 16 bytes.
+  /// `count` adjacent elements of a row, by accesses of 16 bytes (or fewer, of
+  /// all of them) where they are aligned to their size: the innermost index is
+  /// a multiple of `count`, and the rows' length too, else one by one. Those of
+  /// bf16 are widened, and rounded, as `load` and `store` do.
   llvm::SmallVector<Value> loadAdjacent(Value memref, ValueRange indices,
                                         int64_t count);
   void storeAdjacent(ValueRange values, Value memref, ValueRange indices);

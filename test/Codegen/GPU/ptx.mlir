@@ -10,8 +10,10 @@
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
 // RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_90a -o %t.bf16.sm_90a.ptx
 // RUN: %ptxas sm_90a %t.bf16.sm_90a.ptx | FileCheck %s --check-prefix=BF16
+// RUN: FileCheck %s --check-prefix=MOVES --input-file=%t.bf16.sm_90a.ptx
 // RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_80 -o %t.bf16.sm_80.ptx
 // RUN: %ptxas sm_80 %t.bf16.sm_80.ptx | FileCheck %s --check-prefix=BF16
+// RUN: pst-compile %s --precision=bf16 --target=cuda --plan-only | FileCheck %s --check-prefix=PLAN
 
 // PTX: .target sm_90a
 
@@ -24,12 +26,29 @@
 // KERNELS-DAG: gelu_64x96: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: layer_norm_backward_64x64_{{[0-9a-f]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: lowrank_accumulate_64_pst_96x64_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-7][0-9])}} registers, 31744 bytes shared
-// KERNELS-DAG: masked_weight_pst_96x64_r8_r8_threshold: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: masked_weight_pst_96x64_r8_r8_threshold: {{[1-9]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: matmul_64x64_96x64t_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
 // KERNELS-DAG: topk_threshold_pst_96x64_r8_r8_all: {{[1-9]?[0-9]}} registers, {{[0-9]+}} bytes shared
 
+// PLAN: precision: bf16 saves {{[0-9.]+}} MiB of the {{[0-9.]+}} MiB that the arena takes in f32
+
+// A masked weight in bf16, 4 rows of 4 columns: each row is one access of 8 bytes.
+
+// MOVES-LABEL: .entry masked_weight_bf16_pst_96x64_bf16_r8_r8_threshold(
+// MOVES-COUNT-4: ld.global.v4.b16
+// MOVES-NOT: cvt.rn.bf16.f32
+// MOVES: cvt.rn.bf16x2.f32
+// MOVES-NOT: st.global.b16
+// MOVES: ret;
+
 // With activations and frozen weights of bf16.
 
+// BF16-DAG: add_64x64_bf16: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: dropout_64x64_bf16_{{[0-9a-f]+}}: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: gelu_backward_64x96_bf16: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: layer_norm_backward_64x64_bf16_{{[0-9a-f]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: masked_weight_bf16_pst_64x96_bf16_r8_r8_threshold: {{[1-9]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: masked_weight_bf16_pst_96x64_bf16_r8_r8_threshold: {{[1-9]?[0-9]}} registers, 0 bytes shared
 // BF16-DAG: lowrank_accumulate_bf16xbf16_64_pst_96x64_bf16_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
 // BF16-DAG: matmul_bf16_64x64_bf16_96x64_bf16t_bias_gelu: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
 
