@@ -15,7 +15,7 @@ import check_bundles
 import nn_reference as reference
 import numpy as np
 import pytest
-from conftest import WORDS
+from conftest import CONFIG, WORDS, bert_tensors, write_model
 
 import pst
 from pst import tensorfile
@@ -91,6 +91,23 @@ def test_a_run_has_the_losses_of_the_cpus(tmp_path, model, examples, method):
     theirs = _train(cpu, model, examples, tmp_path / "o.cpu", *sparsity)
     ours = _train(cuda, model, examples, tmp_path / "o.cuda", *sparsity, kernels=kernels)
     _close(ours, theirs)
+
+
+def test_a_bf16_run_on_tensor_cores_has_about_the_losses(tmp_path, examples):
+    """sm_90a: products by wgmma over tensor maps; bf16 rounds activations by up to 2^-9 at every op."""
+    config = CONFIG | {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 96, "num_hidden_layers": 1}
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = write_model(tmp_path / "wide", config, bert_tensors(config))
+    cpu, _, _ = _bundles(tmp_path, model)
+    kernels, cuda = tmp_path / "bf16.so", tmp_path / "bf16"
+    options = {"target": "cuda", "gpu_arch": "sm_90a", "precision": "bf16", "frozen_type": "bf16"}
+    options |= {"batch_size": ROWS, "sequence_length": LENGTH, "bundle": str(cuda), "emulation": str(kernels)}
+    pst._pst.compile_model(str(model), options)
+    assert "map#" in (cuda / "manifest.json").read_text()
+    theirs = _train(cpu, model, examples, tmp_path / "o.cpu", "--sparsity", 0.5)
+    ours = _train(cuda, model, examples, tmp_path / "o.cuda", "--sparsity", 0.5, kernels=kernels)
+    for one, other in zip(ours[:2], theirs[:2]):  # before masks differ
+        assert one["loss"] == pytest.approx(other["loss"], abs=2e-2), (one, other)
 
 
 def test_checkpoints_evaluation_and_export(tmp_path, model, examples):
