@@ -75,6 +75,16 @@ std::string sourceLine(const std::string &text, const std::string &file,
   throw nb::python_error();
 }
 
+pst::TaskKind taskOf(const std::string &name) {
+  if (name == "lm")
+    return pst::TaskKind::predictTokens;
+  if (name == "classification")
+    return pst::TaskKind::classify;
+  throw nb::value_error(
+      ("the task must be 'classification' or 'lm', but is '" + name + "'")
+          .c_str());
+}
+
 /// Reads the options that are there; refuses an unknown one.
 pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
                                  std::string &bundle, std::string &emulation) {
@@ -101,6 +111,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       options.model.batch = integer();
     else if (name == "sequence_length")
       options.model.length = integer();
+    else if (name == "task")
+      options.model.task = taskOf(nb::cast<std::string>(value));
     else if (name == "num_labels")
       options.model.numLabels = integer();
     else if (name == "regression")

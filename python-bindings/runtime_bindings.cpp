@@ -517,6 +517,7 @@ void bindModel(nb::module_ &module) {
       .def_prop_ro("batch_size", &Model::batchSize)
       .def_prop_ro("num_labels", &Model::numLabels)
       .def_prop_ro("is_regression", &Model::isRegression)
+      .def_prop_ro("predicts_tokens", &Model::predictsTokens)
       .def_prop_ro("sparsity", &Model::sparsity)
       .def("select", &Model::select, "sparsity"_a,
            nb::call_guard<nb::gil_scoped_release>())

@@ -22,8 +22,10 @@
 using namespace mlir;
 namespace cl = llvm::cl;
 
-static cl::opt<std::string> input(cl::Positional, cl::Required,
-                                  cl::desc("<model directory or .mlir file>"));
+static cl::opt<std::string>
+    input(cl::Positional, cl::Required,
+          cl::desc("<model directory, .mlir file, or for a plan "
+                   "config.json>"));
 static cl::opt<std::string> output("o", cl::init("-"),
                                    cl::desc("bundle, or file of --emit"),
                                    cl::value_desc("path"));
@@ -43,6 +45,13 @@ static cl::opt<int64_t> batch("batch-size", cl::init(32));
 static cl::opt<int64_t> length("sequence-length", cl::init(128));
 static cl::opt<int64_t> labels("num-labels", cl::init(0),
                                cl::desc("0: what the config says"));
+static cl::opt<pst::TaskKind>
+    task("task", cl::init(pst::TaskKind::automatic),
+         cl::desc("what the model is made to do (default: as the config says)"),
+         cl::values(clEnumValN(pst::TaskKind::classify, "classification",
+                               "classes of texts, or a number"),
+                    clEnumValN(pst::TaskKind::predictTokens, "lm",
+                               "predict the next token")));
 static cl::opt<bool> regression("regression", cl::init(false));
 static cl::opt<double> dropout("dropout", cl::init(-1.0),
                                cl::desc("negative: what the config says"));
@@ -104,7 +113,8 @@ static std::string formatSaving(const pst::MemoryPlan &narrow,
 
 static OwningOpRef<ModuleOp> load(MLIRContext &context,
                                   const pst::CompilerOptions &options) {
-  if (llvm::sys::fs::is_directory(input)) {
+  if (llvm::sys::fs::is_directory(input) ||
+      StringRef(input).ends_with(".json")) {
     FailureOr<OwningOpRef<ModuleOp>> module =
         pst::importModel(context, input, options.model);
     return succeeded(module) ? std::move(*module) : nullptr;
@@ -150,6 +160,7 @@ int main(int argc, char **argv) {
   if (labels > 0)
     options.model.numLabels = labels;
   options.model.regression = regression;
+  options.model.task = task;
   if (dropout >= 0)
     options.model.dropout = dropout;
   options.training = !inference;

@@ -51,6 +51,8 @@ static FailureOr<pst::Parameter> describe(ParameterOp op) {
   case InitializerKind::File:
     parameter.initializer.kind = Initializer::Kind::file;
     parameter.source = op.getInitializer().getSource();
+    parameter.sourceColumns = op.getInitializer().getSourceColumns();
+    parameter.column = op.getInitializer().getColumn();
     break;
   case InitializerKind::Zeros:
     parameter.initializer.kind = Initializer::Kind::zeros;

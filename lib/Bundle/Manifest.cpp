@@ -229,6 +229,8 @@ Parameter readParameter(const Json &json, const std::string &where) {
     parameter.initializer.value = init.number("value");
   init.finish();
   parameter.source = reader.string("source");
+  parameter.sourceColumns = reader.integer("source_columns");
+  parameter.column = reader.integer("column");
   parameter.offset = reader.integer("offset");
   parameter.decay = reader.boolean("decay");
   reader.finish();
@@ -392,6 +394,8 @@ std::string Manifest::toJson() const {
                                   {"type", spell(p.type)},
                                   {"initializer", init},
                                   {"source", p.source},
+                                  {"source_columns", p.sourceColumns},
+                                  {"column", p.column},
                                   {"offset", p.offset},
                                   {"decay", p.decay}});
   }

@@ -51,6 +51,14 @@ void verifyParameters(const Manifest &manifest) {
         parameter.source.empty())
       fail(where, "\"source\" must be given if, and only if, the initializer "
                   "is \"file\"");
+    if (parameter.sourceColumns &&
+        (parameter.type.shape.empty() ||
+         parameter.column + parameter.type.shape.back() >
+             parameter.sourceColumns))
+      fail(where, "columns from " + std::to_string(parameter.column) +
+                      " of a tensor of " +
+                      std::to_string(parameter.sourceColumns) +
+                      " cannot hold those of " + spell(parameter.type));
     if (parameter.role == Role::frozen) {
       if (parameter.initializer.kind != Initializer::Kind::file)
         fail(where, "a frozen parameter must come from a file");

@@ -1,12 +1,14 @@
-//===- Bert.cpp - BERT, for sentences ------------------------------------===//
+//===- Bert.cpp - BERT and RoBERTa, for sentences -------------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-// The graph of transformers' BertForSequenceClassification (Devlin et al.
-// 2019): post-norm blocks, and a pooler on the first token.
+// The graphs of transformers' BertForSequenceClassification (Devlin et al.
+// 2019) and RobertaForSequenceClassification (Liu et al. 2019): post-norm
+// blocks, and a pooler on the first token. RoBERTa numbers positions after the
+// id of its padding, and its head has another name for the pooler.
 
 #include "ModelBuilder.h"
 
@@ -20,12 +22,13 @@ struct BertConfig {
   double hiddenDropout, attentionDropout, classifierDropout, epsilon;
   nn::ActivationKind activation;
 
-  explicit BertConfig(ModelBuilder &m);
+  /// `firstPosition` rows of the table of positions are of no token.
+  BertConfig(ModelBuilder &m, int64_t firstPosition);
 };
 
 } // namespace
 
-BertConfig::BertConfig(ModelBuilder &m) {
+BertConfig::BertConfig(ModelBuilder &m, int64_t firstPosition) {
   ConfigFile &config = m.config;
   vocabulary = config.integer("vocab_size", 1, kMaxSize);
   hidden = config.integer("hidden_size", 1, kMaxSize);
@@ -59,19 +62,22 @@ BertConfig::BertConfig(ModelBuilder &m) {
         << "\"num_attention_heads\" is " << heads
         << ", which does not divide \"hidden_size\" " << hidden
         << " (layer encoder.layer.0.attention)";
-  if (m.options.length > positions)
+  if (m.options.length > positions - firstPosition)
     config.error("max_position_embeddings")
         << "\"max_position_embeddings\" is " << positions
+        << (firstPosition ? " (the first " + std::to_string(firstPosition) +
+                                " of no token)"
+                          : "")
         << ", too few for the length " << m.options.length
         << " that is asked for";
 }
 
 /// One block of the encoder; x is tokens x hidden.
-static Value buildLayer(ModelBuilder &m, const BertConfig &config, int64_t i,
-                        Value x) {
+static Value buildLayer(ModelBuilder &m, const BertConfig &config,
+                        StringRef prefix, int64_t i, Value x) {
   constexpr auto sparse = ModelBuilder::Layer::sparse;
   std::string part = "encoder.layer." + std::to_string(i);
-  std::string name = "bert." + part;
+  std::string name = prefix.str() + part;
 
   m.enter(part + ".attention");
   Value query =
@@ -95,27 +101,36 @@ static Value buildLayer(ModelBuilder &m, const BertConfig &config, int64_t i,
   return m.layerNorm(y, name + ".output.LayerNorm", config.epsilon);
 }
 
-static void buildBert(ModelBuilder &m, bool isClassifier) {
-  using Layer = ModelBuilder::Layer;
-  BertConfig config(m);
-  if (m.failed())
-    return;
-  m.setPrefix("bert.");
-  auto [ids, mask, types] = m.begin(/*hasTokenTypes=*/true);
+/// The encoder's output, tokens x hidden. Its tensors begin with `prefix`; the
+/// positions with row `firstPosition` of their table.
+static Value buildEncoder(ModelBuilder &m, const BertConfig &config,
+                          StringRef prefix, int64_t firstPosition) {
+  m.setPrefix(prefix);
+  ModelBuilder::Inputs inputs = m.begin(/*hasTokenTypes=*/true);
 
   m.enter("embeddings");
-  const std::string embeddings = "bert.embeddings.";
-  Value x = m.embedding(ids, embeddings + "word_embeddings", config.vocabulary,
-                        config.hidden);
-  x = m.add(x, m.embedding(types, embeddings + "token_type_embeddings",
-                           config.types, config.hidden));
-  x = m.addPositions(x, embeddings + "position_embeddings", config.positions);
+  const std::string embeddings = (prefix + "embeddings.").str();
+  Value x = m.embedding(inputs.ids, embeddings + "word_embeddings",
+                        config.vocabulary, config.hidden);
+  x = m.add(x,
+            m.embedding(inputs.tokenTypes, embeddings + "token_type_embeddings",
+                        config.types, config.hidden));
+  x = m.addPositions(x, embeddings + "position_embeddings", config.positions,
+                     firstPosition);
   x = m.layerNorm(x, embeddings + "LayerNorm", config.epsilon);
   x = m.dropout(x, config.hiddenDropout);
 
   for (int64_t i = 0; i < config.layers; ++i)
-    x = buildLayer(m, config, i, x);
+    x = buildLayer(m, config, prefix, i, x);
+  return x;
+}
 
+static void buildBert(ModelBuilder &m, bool isClassifier) {
+  using Layer = ModelBuilder::Layer;
+  BertConfig config(m, /*firstPosition=*/0);
+  if (m.failed())
+    return;
+  Value x = buildEncoder(m, config, "bert.", /*firstPosition=*/0);
   m.enter("pooler");
   x = m.selectToken(x, 0);
   bool newPooler = m.startsAnew("bert.pooler.dense", config.hidden);
@@ -129,6 +144,32 @@ static void buildBert(ModelBuilder &m, bool isClassifier) {
   m.finish(
       m.linear(x, "classifier", m.task.numLabels, Layer::trained, newHead));
 }
+
+static void buildRoberta(ModelBuilder &m, bool isClassifier) {
+  using Layer = ModelBuilder::Layer;
+  int64_t first = m.config.integer("pad_token_id", 0, kMaxSize, 1) + 1;
+  BertConfig config(m, first);
+  if (m.failed())
+    return;
+  Value x = buildEncoder(m, config, "roberta.", first);
+  m.enter("classifier");
+  bool newHead = !isClassifier ||
+                 m.startsAnew("classifier.dense", config.hidden) ||
+                 m.startsAnew("classifier.out_proj", m.task.numLabels);
+  x = m.dropout(m.selectToken(x, 0), config.classifierDropout);
+  x = m.linear(x, "classifier.dense", config.hidden, Layer::trained, newHead);
+  x = m.activation(x, nn::ActivationKind::Tanh);
+  x = m.dropout(x, config.classifierDropout);
+  m.finish(m.linear(x, "classifier.out_proj", m.task.numLabels, Layer::trained,
+                    newHead));
+}
+
+static constexpr StringRef kRobertaCheckpoints[] = {
+    "RobertaForSequenceClassification", "RobertaModel", "RobertaForMaskedLM"};
+
+const ModelFamily pst::kRobertaFamily = {"roberta",
+                                         "RobertaForSequenceClassification",
+                                         kRobertaCheckpoints, buildRoberta};
 
 static constexpr StringRef kCheckpoints[] = {
     "BertForSequenceClassification", "BertModel", "BertForMaskedLM",

@@ -16,7 +16,9 @@ using namespace mlir;
 using namespace pst;
 
 /// A new family of models is one file and one line here.
-static const ModelFamily *const kFamilies[] = {&kBertFamily};
+static const ModelFamily *const kFamilies[] = {
+    &kBertFamily, &kRobertaFamily, &kGpt2Family, &kGpt2ClassifierFamily,
+    &kPlugFamily};
 
 static LogicalResult checkOptions(MLIRContext &context,
                                   const ImportOptions &options) {
@@ -55,9 +57,30 @@ static void complainUnknown(ConfigFile &config, StringRef key, StringRef found,
   llvm::interleaveComma(known, error);
 }
 
+/// Whether a family makes what the options ask for of a checkpoint.
+static bool isMeant(const ModelFamily &family, const ImportOptions &options,
+                    StringRef checkpoint) {
+  switch (options.task) {
+  case TaskKind::classify:
+    return !family.predictsTokens;
+  case TaskKind::predictTokens:
+    return family.predictsTokens;
+  case TaskKind::automatic:
+    break;
+  }
+  if (options.numLabels || options.regression)
+    return !family.predictsTokens;
+  // A checkpoint of a class that can be made is to become that one again.
+  for (const ModelFamily *other : kFamilies)
+    if (other->architecture == checkpoint)
+      return other == &family;
+  return true;
+}
+
 /// The family by "model_type", else by "architectures"; null after an error.
 /// `checkpoint` is the class that wrote the files, or empty.
 static const ModelFamily *findFamily(ConfigFile &config,
+                                     const ImportOptions &options,
                                      std::string &checkpoint) {
   std::string type = config.string("model_type", "");
   checkpoint = config.firstString("architectures");
@@ -65,14 +88,33 @@ static const ModelFamily *findFamily(ConfigFile &config,
     return nullptr;
   bool byType = config.has("model_type") || !config.has("architectures");
   SmallVector<StringRef> types, checkpoints;
+  bool known = false;
   for (const ModelFamily *family : kFamilies) {
-    types.push_back(family->modelType);
+    if (!llvm::is_contained(types, family->modelType))
+      types.push_back(family->modelType);
     if (byType && type != family->modelType)
       continue;
-    llvm::append_range(checkpoints, family->checkpoints);
-    if (llvm::is_contained(family->checkpoints, checkpoint) ||
-        (byType && checkpoint.empty()))
+    for (StringRef name : family->checkpoints)
+      if (!llvm::is_contained(checkpoints, name))
+        checkpoints.push_back(name);
+    if (!llvm::is_contained(family->checkpoints, checkpoint) &&
+        !(byType && checkpoint.empty()))
+      continue;
+    known = true;
+    if (isMeant(*family, options, checkpoint))
       return family;
+  }
+  if (known) {
+    InFlightDiagnostic error =
+        config.error(byType ? "model_type" : "architectures")
+        << "a model of type \"" << (byType ? type : checkpoint)
+        << "\" cannot be imported to predict tokens; those that can are: ";
+    SmallVector<StringRef> able;
+    for (const ModelFamily *family : kFamilies)
+      if (family->predictsTokens)
+        able.push_back(family->modelType);
+    llvm::interleaveComma(able, error);
+    return nullptr;
   }
   if (!checkpoints.empty())
     complainUnknown(config, "architectures", checkpoint, "", checkpoints);
@@ -119,19 +161,29 @@ pst::importModel(MLIRContext &context, StringRef directory,
   if (failed(checkOptions(context, options)))
     return failure();
   std::filesystem::path folder = directory.str();
-  std::unique_ptr<ConfigFile> config =
-      ConfigFile::read(context, (folder / "config.json").string());
+  std::error_code code;
+  bool isFile = std::filesystem::is_regular_file(folder, code);
+  if (isFile && !options.allowMissingWeights)
+    return emitFileError(context, directory,
+                         "is no model directory; from a config.json alone a "
+                         "model can only be planned (--plan-only)");
+  std::unique_ptr<ConfigFile> config = ConfigFile::read(
+      context, isFile ? directory.str() : (folder / "config.json").string());
   if (!config)
     return failure();
   std::string checkpoint;
-  const ModelFamily *family = findFamily(*config, checkpoint);
+  const ModelFamily *family = findFamily(*config, options, checkpoint);
   if (!family)
     return failure();
   if (config->has("quantization_config"))
     config->error("quantization_config")
         << "\"quantization_config\" says that the weights are quantized; only "
            "F32, F16 and BF16 weights can be imported";
-  Task task = readTask(*config, options);
+  Task task;
+  if (family->predictsTokens)
+    task.predictsTokens = true;
+  else
+    task = readTask(*config, options);
   std::unique_ptr<WeightFiles> weights =
       WeightFiles::open(context, directory, options.allowMissingWeights);
   if (!weights)

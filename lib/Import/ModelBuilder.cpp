@@ -40,24 +40,28 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
       {"input_ids", tokens}, {"attention_mask", tokens}};
   if (hasTokenTypes)
     arguments.emplace_back("token_type_ids", tokens);
-  arguments.emplace_back(
-      "labels",
-      RankedTensorType::get({batch}, task.regression ? b.getF32Type() : i32));
+  Type label = task.regression ? b.getF32Type() : i32;
+  arguments.emplace_back("labels", task.predictsTokens
+                                       ? tokens
+                                       : RankedTensorType::get({batch}, label));
   arguments.emplace_back("loss_scale", b.getF32Type());
   arguments.emplace_back("seed", b.getI64Type());
 
   b.setLoc(NameLoc::get(b.getStringAttr("forward")));
+  SmallVector<std::pair<StringRef, Type>> results = {{"loss", f32({})}};
+  if (!task.predictsTokens)
+    results.emplace_back("logits", f32({batch, task.numLabels}));
   auto type =
       b.getFunctionType(llvm::to_vector(llvm::make_second_range(arguments)),
-                        {f32({}), f32({batch, task.numLabels})});
+                        llvm::to_vector(llvm::make_second_range(results)));
   forward = func::FuncOp::create(b, "forward", type);
   Block *body = forward.addEntryBlock();
   for (auto [i, argument] : llvm::enumerate(arguments)) {
     forward.setArgAttr(i, "pst.name", b.getStringAttr(argument.first));
     body->getArgument(i).setLoc(NameLoc::get(b.getStringAttr(argument.first)));
   }
-  forward.setResultAttr(0, "pst.name", b.getStringAttr("loss"));
-  forward.setResultAttr(1, "pst.name", b.getStringAttr("logits"));
+  for (auto [i, result] : llvm::enumerate(results))
+    forward.setResultAttr(i, "pst.name", b.getStringAttr(result.first));
   b.setInsertionPointToEnd(body);
 
   mask = body->getArgument(1);
@@ -65,7 +69,7 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   lossScale = body->getArgument(arguments.size() - 2);
   seed = body->getArgument(arguments.size() - 1);
   return {body->getArgument(0), mask,
-          hasTokenTypes ? body->getArgument(2) : Value()};
+          hasTokenTypes ? body->getArgument(2) : Value(), labels};
 }
 
 void ModelBuilder::finish(Value logits) {
@@ -79,6 +83,13 @@ void ModelBuilder::finish(Value logits) {
   func::ReturnOp::create(b, ValueRange{loss, logits});
 }
 
+void ModelBuilder::finishTokens(Value hidden, Value table) {
+  enter("loss");
+  Value loss = nn::LinearCrossEntropyOp::create(b, f32({}), hidden, table,
+                                                labels, lossScale);
+  func::ReturnOp::create(b, loss);
+}
+
 void ModelBuilder::enter(StringRef part) {
   b.setLoc(NameLoc::get(b.getStringAttr(part)));
 }
@@ -88,13 +99,20 @@ void ModelBuilder::enter(StringRef part) {
 //===----------------------------------------------------------------------===//
 
 Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
-                              Layer layer, bool fresh) {
+                              Layer layer, bool fresh, Columns columns) {
   bool isMatrix = shape.size() == 2;
+  SmallVector<int64_t> stored(shape);
+  std::string ownName = name.str();
+  if (!columns.name.empty()) {
+    stored.back() = columns.all;
+    ownName += ":" + columns.name.str();
+  }
   auto initializer = [&](InitializerKind kind, StringRef source, double value) {
-    return InitializerAttr::get(b.getContext(), kind, source, APFloat(value));
+    return InitializerAttr::get(b.getContext(), kind, source, APFloat(value),
+                                columns.first, columns.all);
   };
   InitializerAttr first =
-      !fresh ? initializer(InitializerKind::File, weights.resolve(name, shape),
+      !fresh ? initializer(InitializerKind::File, weights.resolve(name, stored),
                            0.0)
       : isMatrix ? initializer(InitializerKind::Normal, "", initializerRange)
                  : initializer(InitializerKind::Zeros, "", 0.0);
@@ -103,7 +121,7 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(forward);
     parameter = ParameterOp::create(
-        b, name,
+        b, ownName,
         layer == Layer::trained ? ParameterRole::Trainable
                                 : ParameterRole::Frozen,
         first, f32(shape), /*offset=*/IntegerAttr(), /*decay=*/isMatrix);
@@ -141,6 +159,26 @@ Value ModelBuilder::linear(Value x, StringRef name, int64_t outputs,
   return nn::LinearOp::create(b, f32({tokens, outputs}), x, weight, bias);
 }
 
+Value ModelBuilder::project(Value x, StringRef name, int64_t outputs,
+                            Layer layer, bool fresh) {
+  Value weight =
+      parameter((name + ".weight").str(), {outputs, columns(x)}, layer, fresh);
+  int64_t tokens = cast<RankedTensorType>(x.getType()).getDimSize(0);
+  return nn::LinearOp::create(b, f32({tokens, outputs}), x, weight,
+                              /*bias=*/Value());
+}
+
+Value ModelBuilder::conv1d(Value x, StringRef name, int64_t outputs,
+                           Columns part) {
+  Value weight = parameter((name + ".weight").str(), {columns(x), outputs},
+                           Layer::sparse, /*fresh=*/false, part);
+  Value bias = parameter((name + ".bias").str(), {outputs}, Layer::frozen,
+                         /*fresh=*/false, part);
+  int64_t tokens = cast<RankedTensorType>(x.getType()).getDimSize(0);
+  return nn::LinearOp::create(b, f32({tokens, outputs}), x, weight, bias,
+                              /*transposed=*/true);
+}
+
 Value ModelBuilder::layerNorm(Value x, StringRef name, double epsilon) {
   Value scale = parameter((name + ".weight").str(), {columns(x)});
   Value shift = parameter((name + ".bias").str(), {columns(x)});
@@ -148,23 +186,34 @@ Value ModelBuilder::layerNorm(Value x, StringRef name, double epsilon) {
 }
 
 Value ModelBuilder::embedding(Value ids, StringRef name, int64_t rows,
-                              int64_t columns) {
+                              int64_t columns, Value *shared) {
   Value table = parameter((name + ".weight").str(), {rows, columns});
-  int64_t tokens = cast<RankedTensorType>(ids.getType()).getNumElements();
-  return nn::EmbeddingOp::create(b, f32({tokens, columns}), ids, table);
+  if (shared)
+    *shared = table;
+  return lookUp(ids, table);
 }
 
-Value ModelBuilder::addPositions(Value x, StringRef name, int64_t rows) {
-  Value table = parameter((name + ".weight").str(), {rows, columns(x)});
-  return nn::AddPositionsOp::create(b, x, table, options.length);
+Value ModelBuilder::lookUp(Value ids, Value table) {
+  int64_t tokens = cast<RankedTensorType>(ids.getType()).getNumElements();
+  return nn::EmbeddingOp::create(b, f32({tokens, columns(table)}), ids, table);
+}
+
+Value ModelBuilder::addPositions(Value x, Value table, int64_t first) {
+  return nn::AddPositionsOp::create(b, x, table, options.length, first);
+}
+
+Value ModelBuilder::addPositions(Value x, StringRef name, int64_t rows,
+                                 int64_t first) {
+  return addPositions(
+      x, parameter((name + ".weight").str(), {rows, columns(x)}), first);
 }
 
 Value ModelBuilder::attention(Value query, Value key, Value value,
-                              int64_t heads, double dropout) {
+                              int64_t heads, double dropout, bool causal) {
   bool drops = dropout != 0.0;
   return nn::AttentionOp::create(
       b, query.getType(), query, key, value, mask, drops ? seed : Value(),
-      b.getI64IntegerAttr(heads),
+      b.getI64IntegerAttr(heads), causal ? b.getUnitAttr() : UnitAttr(),
       drops ? b.getF64FloatAttr(dropout) : FloatAttr(),
       drops ? b.getI64IntegerAttr(nextSite++) : IntegerAttr());
 }
@@ -183,7 +232,13 @@ Value ModelBuilder::add(Value x, Value y) { return nn::AddOp::create(b, x, y); }
 
 Value ModelBuilder::selectToken(Value x, int64_t index) {
   return nn::SelectTokenOp::create(b, f32({options.batch, columns(x)}), x,
-                                   index);
+                                   /*mask=*/Value(),
+                                   b.getI64IntegerAttr(index));
+}
+
+Value ModelBuilder::selectLastToken(Value x) {
+  return nn::SelectTokenOp::create(b, f32({options.batch, columns(x)}), x, mask,
+                                   /*index=*/IntegerAttr());
 }
 
 nn::ActivationKind pst::readActivation(ConfigFile &config, StringRef key,

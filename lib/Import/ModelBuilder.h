@@ -21,15 +21,23 @@
 
 namespace pst {
 
-/// What the classifier predicts.
+/// What the model predicts.
 struct Task {
   int64_t numLabels = 2;
   bool regression = false;
+  bool predictsTokens = false; ///< A language model: no classifier.
 };
 
 /// A number that config.json may give; more than any model has, and small
 /// enough that no product of two overflows.
 inline constexpr int64_t kMaxSize = int64_t(1) << 24;
+
+/// The columns of a stored tensor that a parameter is: those from `first` on,
+/// of `all`. Without a name, the parameter is the whole tensor.
+struct Columns {
+  llvm::StringRef name;
+  int64_t first = 0, all = 0;
+};
 
 class ModelBuilder {
 public:
@@ -54,13 +62,17 @@ public:
   //===--------------------------------------------------------------------===//
 
   struct Inputs {
-    /// B x L of i32; without token types, the last is null.
-    mlir::Value ids, mask, tokenTypes;
+    /// B x L of i32; without token types, those are null. Labels as in
+    /// importModel.
+    mlir::Value ids, mask, tokenTypes, labels;
   };
   /// Begins `@forward`.
   Inputs begin(bool hasTokenTypes);
   /// Ends it: the loss of the logits (B x C) and the labels.
   void finish(mlir::Value logits);
+  /// Ends it: the loss of the next tokens, by the scores of the hidden states
+  /// with the rows of `table` (vocabulary x features).
+  void finishTokens(mlir::Value hidden, mlir::Value table);
   /// The ops that follow, and their parameters, belong to this part of the
   /// model ("encoder.layer.3.attention").
   void enter(llvm::StringRef part);
@@ -78,7 +90,8 @@ public:
   /// Declares a parameter and loads it. The files must have the tensor, unless
   /// it is `trained`, or `fresh`: trained and random, whatever the files have.
   mlir::Value parameter(llvm::StringRef name, llvm::ArrayRef<int64_t> shape,
-                        Layer layer = Layer::frozen, bool fresh = false);
+                        Layer layer = Layer::frozen, bool fresh = false,
+                        Columns columns = {});
 
   /// Whether a head, of weight NAME.weight with `rows` rows, must start anew:
   /// the files lack it, or were made for another number of labels than the
@@ -92,18 +105,34 @@ public:
   /// X W^T + b, over NAME.weight (outputs x inputs) and NAME.bias.
   mlir::Value linear(mlir::Value x, llvm::StringRef name, int64_t outputs,
                      Layer layer = Layer::frozen, bool fresh = false);
+  /// X W^T, over NAME.weight alone.
+  mlir::Value project(mlir::Value x, llvm::StringRef name, int64_t outputs,
+                      Layer layer, bool fresh);
+  /// X W + b, to be sparsified, over NAME.weight as transformers' Conv1D stores
+  /// it (inputs x outputs) and NAME.bias, or columns of both.
+  mlir::Value conv1d(mlir::Value x, llvm::StringRef name, int64_t outputs,
+                     Columns columns = {});
   mlir::Value layerNorm(mlir::Value x, llvm::StringRef name, double epsilon);
+  /// `shared`, if given, is set to the table.
   mlir::Value embedding(mlir::Value ids, llvm::StringRef name, int64_t rows,
-                        int64_t columns);
-  mlir::Value addPositions(mlir::Value x, llvm::StringRef name, int64_t rows);
+                        int64_t columns, mlir::Value *shared = nullptr);
+  /// The row of `table` of each token.
+  mlir::Value lookUp(mlir::Value ids, mlir::Value table);
+  /// The same over a table that is there already.
+  mlir::Value addPositions(mlir::Value x, mlir::Value table, int64_t first = 0);
+  /// Positions count from row `first` of the table on.
+  mlir::Value addPositions(mlir::Value x, llvm::StringRef name, int64_t rows,
+                           int64_t first = 0);
   mlir::Value attention(mlir::Value query, mlir::Value key, mlir::Value value,
-                        int64_t heads, double dropout);
+                        int64_t heads, double dropout, bool causal = false);
   mlir::Value activation(mlir::Value x, nn::ActivationKind kind);
   /// The operand itself if the probability is 0.
   mlir::Value dropout(mlir::Value x, double probability);
   mlir::Value add(mlir::Value x, mlir::Value y);
   /// The token `index` of each sequence.
   mlir::Value selectToken(mlir::Value x, int64_t index);
+  /// The last token of each sequence that is no padding.
+  mlir::Value selectLastToken(mlir::Value x);
 
 private:
   static int64_t columns(mlir::Value x) {
@@ -135,9 +164,12 @@ struct ModelFamily {
   /// Builds `@forward`; returns with the builder `failed()` after an error.
   /// `isClassifier` says that the files' classifier, if any, is of this kind.
   void (*build)(ModelBuilder &builder, bool isClassifier);
+  /// Whether it is a language model.
+  bool predictsTokens = false;
 };
 
-extern const ModelFamily kBertFamily;
+extern const ModelFamily kBertFamily, kRobertaFamily, kGpt2Family,
+    kGpt2ClassifierFamily, kPlugFamily;
 
 } // namespace pst
 

@@ -150,7 +150,7 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
       auto masked = MaskedMatmulOp::create(
           builder, loc, linear.getType(), linear.getInput(),
           criterion.getSymName(), factors, threshold, cut, linear.getBias(),
-          /*transposed=*/false);
+          linear.getTransposed());
       linear.replaceAllUsesWith(masked.getResult());
       linear.erase();
     }

@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "fine-tune a model and save it as a sparse one")
     _model_argument(train)
-    train.add_argument("--train_file", required=True, metavar="FILE", help="training data: .tsv, .csv or .jsonl")
+    train.add_argument("--train_file", required=True, metavar="FILE", help="training data: .tsv, .csv or .jsonl; texts for lm")
     train.add_argument("--validation_file", metavar="FILE", help="evaluation data")
     train.add_argument("--test_file", metavar="FILE", help="data to predict at the end (labels are not needed)")
     add_arguments(train, GROUPS)
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         evaluate,
         {},
-        only=_READING + ("per_device_eval_batch_size", "num_threads", "cache", "max_eval_samples"),
+        only=_READING + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "cache", "max_eval_samples"),
     )
 
     export = command("export", _export, "write a checkpoint of a run as a model that transformers loads")
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         compile_,
         {},
-        only="method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude frozen_type precision bf16 dropout "
+        only="task block_size method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude frozen_type precision bf16 dropout "
         "recompute products max_seq_length per_device_train_batch_size cache".split(),
     )
 
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
     prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
     prepare.add_argument("--output_dir", required=True, metavar="DIR", help="folder of train.safetensors and so on")
-    add_arguments(prepare, {}, only=_READING + ("pad_to_max_length",))
+    add_arguments(prepare, {}, only=_READING + ("task", "block_size", "pad_to_max_length"))
 
     sentences = command("sentences", _sentences, "write the project's own data set (train.tsv, dev.tsv)")
     sentences.add_argument("--output_dir", required=True, metavar="DIR", help="where to write")
@@ -115,10 +115,13 @@ def _train(args) -> int:
     from dataclasses import asdict
 
     from . import _pst
-    from .trainer import Trainer
+    from .language import predicts_tokens
+    from .trainer import Trainer, read_config
 
     options = _options(args)
     _set_threads(options.num_threads)
+    if args.test_file and predicts_tokens(options.task, read_config(args.model_name_or_path)):
+        raise UsageError("--test_file is for models that classify: a language model has nothing to predict of it")
     trainer = Trainer(args.model_name_or_path, args.train_file, args.validation_file, **asdict(options))
     peers = trainer.peers
     if peers.leads:
@@ -182,12 +185,15 @@ def _read(path, options, need_labels=True):
 def _eval(args) -> int:
     from . import _pst
     from .data import Labels, Tokenizer
+    from .language import predicts_tokens
     from .trainer import dataset, read_config, truncation_warning
 
     options = _options(args)
     options.check()
     _set_threads(options.num_threads)
     config = read_config(args.model_name_or_path)
+    if predicts_tokens(options.task, config):
+        return _eval_language(args, options, config)
     labels = Labels.of_config(config)
     examples = _read(args.validation_file, options)
     for warning in examples.warnings:
@@ -202,6 +208,7 @@ def _eval(args) -> int:
             "training": False,
             "batch_size": options.per_device_eval_batch_size or 32,
             "sequence_length": length,
+            "task": "classification",
             "num_labels": labels.count,
             "regression": labels.regression,
             "method": "dense",
@@ -226,10 +233,45 @@ def _eval(args) -> int:
     return 0
 
 
+def _eval_language(args, options, config) -> int:
+    from . import _pst
+    from .data import Tokenizer
+    from .language import Blocks, Texts, block_length, end_of_text
+
+    if args.predictions:
+        raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
+    length = block_length(options.block_size, config)
+    texts = Texts.of(args.validation_file, text_column=options.text_column, limit=options.max_eval_samples)
+    blocks = Blocks.of(texts, Tokenizer(args.model_name_or_path), length, end_of_text(config))
+    program = _pst.compile_model(
+        args.model_name_or_path,
+        {
+            "training": False,
+            "batch_size": options.per_device_eval_batch_size or 8,
+            "sequence_length": length,
+            "task": "lm",
+            "method": "dense",
+            "cache": options.cache,
+        },
+    )
+    model = _pst.Model(program, args.model_name_or_path, 0)
+    evaluation = _pst.evaluate(model, _pst.Dataset.of(blocks.arrays(), blocks.path), 0.0)
+    summary = {
+        "tokens": len(blocks.tokens),
+        "loss": evaluation["loss"],
+        **evaluation["metrics"],
+        "seconds": evaluation["seconds"],
+    }
+    if args.output_file:
+        _write_json(args.output_file, summary)
+    _print_pairs(summary)
+    return 0
+
+
 def _export(args) -> int:
     from . import _pst
     from .data import Labels
-    from .trainer import RUN_FILE, label_config
+    from .trainer import RUN_FILE, label_config, read_config
 
     checkpoint = os.path.normpath(args.checkpoint)
     if not os.path.isdir(checkpoint):
@@ -254,9 +296,9 @@ def _export(args) -> int:
     program = _pst.Program.load(bundle) if bundle else _pst.compile_model(model_dir, settings)
     model = _pst.Model(program, model_dir, seed)
     state = model.load_checkpoint(checkpoint)
-    labels = Labels(names or [], regression=names is None)
+    labels = None if model.predicts_tokens else Labels(names or [], regression=names is None)
     result = _pst.export_model(
-        model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(label_config(labels))
+        model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(label_config(labels, read_config(model_dir)))
     )
     _print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
     return 0
@@ -286,13 +328,17 @@ def _inspect(args) -> int:
 def _compile(args) -> int:
     from . import _pst
     from .data import Labels
+    from .language import block_length, predicts_tokens
     from .trainer import compiler_options, read_config
 
     options = _options(args)
     options.check()
-    read_config(args.model_name_or_path)
-    labels = Labels([] if args.regression else [str(i) for i in range(args.num_labels)], args.regression)
-    settings = compiler_options(options, labels, options.max_seq_length, True)
+    config = read_config(args.model_name_or_path)
+    if predicts_tokens(options.task, config):
+        settings = compiler_options(options, None, block_length(options.block_size, config), True)
+    else:
+        labels = Labels([] if args.regression else [str(i) for i in range(args.num_labels)], args.regression)
+        settings = compiler_options(options, labels, options.max_seq_length, True)
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
     print(program.memory_plan().rstrip())
     _print_pairs({"bundle": args.bundle})
@@ -302,11 +348,14 @@ def _compile(args) -> int:
 def _prepare(args) -> int:
     from . import tensorfile
     from .data import Labels, Tokenizer
+    from .language import predicts_tokens
     from .trainer import read_config, sequence_length, truncation_warning
 
     options = _options(args)
     options.check()
     config = read_config(args.model_name_or_path)
+    if predicts_tokens(options.task, config):
+        return _prepare_language(args, options, config)
     tokenizer = Tokenizer(args.model_name_or_path)
     files = [("train", args.train_file), ("validation", args.validation_file)]
     read = [(name, _read(path, options)) for name, path in files if path]
@@ -320,6 +369,26 @@ def _prepare(args) -> int:
             print("warning: " + truncation_warning(examples, tokens, options.max_seq_length), file=sys.stderr)
         path = os.path.join(args.output_dir, name + ".safetensors")
         tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
+        summary[name] = path
+    _print_pairs(summary)
+    return 0
+
+
+def _prepare_language(args, options, config) -> int:
+    from . import tensorfile
+    from .data import Tokenizer
+    from .language import Blocks, Texts, block_length, end_of_text
+
+    tokenizer = Tokenizer(args.model_name_or_path)
+    length = block_length(options.block_size, config)
+    os.makedirs(args.output_dir, exist_ok=True)
+    summary: dict = {"block_size": length}
+    for name, file in (("train", args.train_file), ("validation", args.validation_file)):
+        if not file:
+            continue
+        blocks = Blocks.of(Texts.of(file, text_column=options.text_column), tokenizer, length, end_of_text(config))
+        path = os.path.join(args.output_dir, name + ".safetensors")
+        tensorfile.write(path, blocks.arrays())
         summary[name] = path
     _print_pairs(summary)
     return 0

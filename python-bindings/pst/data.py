@@ -138,7 +138,7 @@ def read_examples(
     keeps the first rows only.
     """
     path = os.fspath(path)
-    text = _read_text(path)
+    text = read_text(path)
     known = find_task(task) if task else None
     extension = os.path.splitext(path)[1].lower()
     if extension in (".jsonl", ".json", ".ndjson"):
@@ -179,7 +179,8 @@ def read_examples(
     return examples
 
 
-def _read_text(path: str) -> str:
+def read_text(path: str) -> str:
+    """A file of UTF-8, with or without its mark. Raises DataError with the position of what is wrong."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -469,7 +470,8 @@ def names_in(config: dict | None) -> list[str]:
 
 
 class Tokenizer:
-    """A model directory's tokenizer: `tokenizer.json`, else `vocab.txt`."""
+    """A model directory's tokenizer: `tokenizer.json`, else `vocab.txt` (BERT's
+    words), else `vocab.json` and `merges.txt` (GPT-2's bytes)."""
 
     def __init__(self, directory):
         import tokenizers
@@ -477,6 +479,7 @@ class Tokenizer:
         self.directory = os.fspath(directory)
         fast = os.path.join(self.directory, "tokenizer.json")
         vocabulary = os.path.join(self.directory, "vocab.txt")
+        pairs = os.path.join(self.directory, "vocab.json"), os.path.join(self.directory, "merges.txt")
         try:
             if os.path.exists(fast):
                 self._impl = tokenizers.Tokenizer.from_file(fast)
@@ -488,8 +491,13 @@ class Tokenizer:
                     strip_accents=settings.get("strip_accents"),
                     handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
                 )
+            elif all(map(os.path.exists, pairs)):
+                vocabulary = pairs[0]
+                self._impl = _byte_level(*pairs)
             else:
-                raise DataError(f"{self.directory}: no tokenizer: expected tokenizer.json or vocab.txt")
+                raise DataError(
+                    f"{self.directory}: no tokenizer: expected tokenizer.json, vocab.txt, or vocab.json and merges.txt"
+                )
         except DataError:
             raise
         except Exception as error:  # the library raises bare Exception
@@ -511,15 +519,37 @@ class Tokenizer:
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings],
             sum(bool(encoding.overflowing) for encoding in encodings),
-            self._padding(),
+            self.padding,
         )
 
-    def _padding(self) -> int:
-        for token in ("[PAD]", "<pad>"):
+    def encode_pieces(self, texts: list[str], path: str) -> list[list[int]]:
+        """Token ids of each text, whole, and without special tokens."""
+        self._impl.no_truncation()
+        try:
+            return [encoding.ids for encoding in self._impl.encode_batch(texts, add_special_tokens=False)]
+        except Exception as error:
+            raise DataError(f"{path}: cannot be tokenized: {error}") from None
+
+    @property
+    def padding(self) -> int:
+        """The id of padding; where the vocabulary has none, that of the end of a
+        text, as GPT-2's users have it, else 0. It is masked in any case."""
+        for token in ("[PAD]", "<pad>", "<|endoftext|>"):
             found = self._impl.token_to_id(token)
             if found is not None:
                 return found
         return 0
+
+
+def _byte_level(vocabulary, merges):
+    """GPT-2's tokenizer; RoBERTa's, which frames texts, if the vocabulary has its frame."""
+    import tokenizers
+
+    impl = tokenizers.ByteLevelBPETokenizer(vocabulary, merges)
+    begin, end = impl.token_to_id("<s>"), impl.token_to_id("</s>")
+    if begin is not None and end is not None:
+        impl.post_processor = tokenizers.processors.RobertaProcessing(("</s>", end), ("<s>", begin), add_prefix_space=False)
+    return impl
 
 
 @dataclass

@@ -35,11 +35,17 @@ class Options:
     report_to: str = _option("tensorboard", "'tensorboard' or 'none'", choices=("tensorboard", "none"))
 
     # Data.
+    task: str = _option(
+        "",
+        "classification, or lm: predict the next token (default: as the class that config.json names)",
+        choices=("", "classification", "lm"),
+    )
     task_name: str = _option("", "a GLUE task, which says columns, labels and metric: sst2, cola, rte, stsb, ...")
     text_column: str = _option("", "column of the text (default: found by its name)")
     text_pair_column: str = _option("", "column of the second text of a pair")
     label_column: str = _option("", "column of the label")
     max_seq_length: int = _option(128, "tokens of an example at most; longer ones are cut")
+    block_size: int = _option(0, "of a language model: tokens of a block (0: as the model has positions, 1024 at most)")
     pad_to_max_length: bool = _option(False, "compute at --max_seq_length even if all examples are shorter")
     max_train_samples: int = _option(0, "use the first so many training examples only (0: all)")
     max_eval_samples: int = _option(0, "use the first so many evaluation examples only (0: all)")
@@ -150,12 +156,15 @@ class Options:
                 raise ValueError(f"--{name} must be at least 1, but is {value}")
         if self.max_seq_length < 3:
             raise ValueError(f"--max_seq_length must be at least 3 (two special tokens and a word), but is {self.max_seq_length}")
-        for name in ("max_train_samples", "max_eval_samples", "per_device_eval_batch_size", "eval_steps", "save_steps"):
+        for name in ("block_size", "max_train_samples", "max_eval_samples", "per_device_eval_batch_size", "eval_steps", "save_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must not be negative, but is {getattr(self, name)}")
+        if self.block_size == 1:
+            raise ValueError("--block_size must be at least 2: a token is predicted from those before it")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be in [0, 1), but is {self.dropout}")
         for name, allowed in (
+            ("task", ("", "classification", "lm")),
             ("method", METHODS),
             ("frozen_type", ("f32", "bf16")),
             ("precision", ("f32", "bf16")),
@@ -213,7 +222,7 @@ def _whole(text: str) -> int:
 
 GROUPS = {
     "output_dir": "output",
-    "task_name": "data",
+    "task": "data",
     "method": "method",
     "per_device_train_batch_size": "training",
     "logging_steps": "evaluation and checkpoints",

@@ -18,6 +18,7 @@ from . import _pst
 from .compiled import parse_type
 from .data import DataError, Encoded, Examples, Labels, Tokenizer, find_task, read_examples
 from .distributed import Peers
+from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
 from .report import Reporter
 from .tensorboard import remove_events
@@ -61,14 +62,18 @@ def sequence_length(encoded: list[Encoded], options: Options) -> int:
     return min(options.max_seq_length, max(e.longest for e in encoded))
 
 
-def compiler_options(options: Options, labels: Labels, length: int, training: bool) -> dict:
-    """What `_pst.compile_model` is told."""
+def compiler_options(options: Options, labels: Labels | None, length: int, training: bool) -> dict:
+    """What `_pst.compile_model` is told; without labels, a language model."""
+    predicted = {"task": "lm"} if labels is None else {
+        "task": "classification",
+        "num_labels": labels.count,
+        "regression": labels.regression,
+    }  # fmt: skip
     settings = {
+        **predicted,
         "training": training,
         "batch_size": options.per_device_train_batch_size,
         "sequence_length": length,
-        "num_labels": labels.count,
-        "regression": labels.regression,
         "method": options.method,
         "recompute": options.recompute,
         "products": options.products,
@@ -122,8 +127,15 @@ def metric_name(options: Options) -> str:
     return _METRICS.get(name, name)
 
 
-def label_config(labels: Labels) -> dict:
-    """What config.json says about the labels."""
+def label_config(labels: Labels | None, config: dict | None = None) -> dict:
+    """What the trained model's config.json says about the labels; `config` is
+    that of before."""
+    if labels is None:
+        return {}
+    config = config or {}
+    if config.get("model_type") == "gpt2" and config.get("pad_token_id") is None:
+        # transformers finds the last token of a text by the padding after it.
+        return {**label_config(labels), "pad_token_id": end_of_text(config)}
     if labels.regression:
         return {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "problem_type": "regression"}
     return {
@@ -150,7 +162,8 @@ class Trainer:
 
     `model` is a Hugging Face model directory; `train` and `eval` are files
     (TSV, CSV, JSON lines), `pst.Examples`, or lists of (text, label) or
-    (text, text, label). `options` are those of `pst train`, see `pst.Options`.
+    (text, text, label); of a language model text files or lists of texts.
+    `options` are those of `pst train`, see `pst.Options`.
 
     The program is compiled in the constructor, which raises DataError,
     CompileError, ValueError, or pst.Error.
@@ -171,16 +184,25 @@ class Trainer:
             raise ValueError("Trainer needs training data: train=...")
         if not self.options.output_dir:
             raise ValueError("Trainer needs a directory for checkpoints and logs: output_dir=...")
-        train = self._examples(train, "the training data", self.options.max_train_samples)
-        evaluation = None if eval is None else self._examples(eval, "the evaluation data", self.options.max_eval_samples)
-
-        self.labels = Labels.of(train, self.config, self.options.task_name or None)
-        train_labels = self.labels.encode(train)
-        eval_labels = None if evaluation is None else self.labels.encode(evaluation)
-
         self.tokenizer = Tokenizer(self.model_dir)
-        encoded = [self._encode(e) for e in (train, evaluation) if e is not None]
-        self.length = sequence_length(encoded, self.options)
+        # What to call it, and its limit; for a language model `labels` is None.
+        sources = [(train, "the training data", self.options.max_train_samples)]
+        if eval is not None:
+            sources.append((eval, "the evaluation data", self.options.max_eval_samples))
+        self.labels = None
+        if predicts_tokens(self.options.task, self.config):
+            self.length = block_length(self.options.block_size, self.config)
+            sets = [lambda source=source: self._blocks(*source) for source in sources]
+        else:
+            examples = [self._examples(*source) for source in sources]
+            self.labels = Labels.of(examples[0], self.config, self.options.task_name or None)
+            labels = [self.labels.encode(e) for e in examples]
+            encoded = [self._encode(e) for e in examples]
+            self.length = sequence_length(encoded, self.options)
+            sets = [
+                lambda given=given: dataset(given[0], self.length, given[1], given[2].path)
+                for given in zip(encoded, labels, examples)
+            ]
 
         if self.options.bundle:
             program = _pst.Program.load(self.options.bundle)
@@ -190,13 +212,15 @@ class Trainer:
             program = self._compile(settings)
         self.program = program
         self.model = _pst.Model(program, self.model_dir, self.options.seed)
-        if self.model.num_labels != self.labels.count:
+        if self.model.predicts_tokens != (self.labels is None):
+            raise DataError(f"{self.options.bundle}: the bundle was compiled for another --task")
+        if self.labels is not None and self.model.num_labels != self.labels.count:
             raise DataError(
-                f"{train.path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"
+                f"{examples[0].path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"
             )
-        self._train = dataset(encoded[0], self.length, train_labels, train.path)
-        self._eval = None if evaluation is None else dataset(encoded[1], self.length, eval_labels, evaluation.path)
-        self._runtime_options = runtime_options(self.options, evaluation is not None, metric_name(self.options))
+        # Only now is the length sure: a bundle has its own.
+        self._train, self._eval = [make() for make in sets] + ([] if eval is not None else [None])
+        self._runtime_options = runtime_options(self.options, eval is not None, metric_name(self.options))
         if not self.options.num_threads:
             self._runtime_options.num_threads = self.peers.default_threads()
         # Options out of range are found now, not after the first minute.
@@ -213,6 +237,13 @@ class Trainer:
         if self.options.cache and not others:
             self.peers.wait()
         return program
+
+    def _blocks(self, source, what: str, limit: int) -> "_pst.Dataset":
+        """Blocks of a source, as data of the program's length."""
+        column = self.options.text_column
+        texts = Texts.of(source, text_column=column, limit=limit, description=what)
+        blocks = Blocks.of(texts, self.tokenizer, self.length, end_of_text(self.config))
+        return _pst.Dataset.of(blocks.arrays(), blocks.path)
 
     def _examples(self, source, what: str, limit: int) -> Examples:
         if isinstance(source, Examples):
@@ -303,27 +334,33 @@ class Trainer:
             "model": os.path.abspath(self.model_dir),
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",
             "compiler_options": compiler_options(self.options, self.labels, self.length, True),
-            "labels": None if self.labels.regression else self.labels.names,
+            "labels": None if self.labels is None or self.labels.regression else self.labels.names,
             "options": asdict(self.options),
         }
         with open(path + ".tmp", "w", encoding="utf-8") as file:
             json.dump(content, file, indent=2)
         os.replace(path + ".tmp", path)
 
+    def _prepare(self, data) -> "_pst.Dataset":
+        if self.labels is None:
+            return self._blocks(data, "the data", 0)
+        examples = self._examples(data, "the data", 0)
+        labels = None if examples.labels is None else self.labels.encode(examples)
+        return dataset(self._encode(examples), self.length, labels, examples.path)
+
     def evaluate(self, data=None, sparsity: float | None = None) -> dict:
         """Loss and metrics on the evaluation data, or on `data`.
 
         Returns examples, loss, metrics, sparsity, seconds and logits
-        (float32[examples, labels]).
+        (float32[examples, labels]; without columns for a language model, whose
+        examples are blocks, and whose loss is the mean over tokens).
         """
         if data is None:
             if self._eval is None:
                 raise ValueError("there are no evaluation data: Trainer(..., eval=...) or evaluate(data)")
             prepared = self._eval
         else:
-            examples = self._examples(data, "the data", 0)
-            labels = None if examples.labels is None else self.labels.encode(examples)
-            prepared = dataset(self._encode(examples), self.length, labels, examples.path)
+            prepared = self._prepare(data)
         return _pst.evaluate(self.model, prepared, self.sparsity if sparsity is None else sparsity)
 
     def save(self, directory=None) -> dict:
@@ -333,7 +370,7 @@ class Trainer:
         (elements, pruned, zeros of each), zero_share, sparsity.
         """
         directory = os.fspath(directory) if directory is not None else os.path.join(self.options.output_dir, "model")
-        return _pst.export_model(self.model, self.sparsity, directory, True, json.dumps(label_config(self.labels)))
+        return _pst.export_model(self.model, self.sparsity, directory, True, json.dumps(label_config(self.labels, self.config)))
 
 
 def truncation_warning(examples: Examples, encoded: Encoded, limit: int) -> str:

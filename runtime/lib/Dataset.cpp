@@ -119,6 +119,18 @@ const DataArray *Dataset::find(std::string_view name) const {
   return nullptr;
 }
 
+int64_t Dataset::countTargets(std::span<const int64_t> rows) const {
+  const DataArray *labels = find("labels");
+  if (!labels || labels->type.shape.size() != 2)
+    return static_cast<int64_t>(rows.size());
+  const int32_t *values = static_cast<const int32_t *>(labels->data);
+  int64_t length = labels->type.shape[1], count = 0;
+  for (int64_t row : rows)
+    for (int64_t t = 1; t < length; ++t)
+      count += values[row * length + t] != kNoExample;
+  return count;
+}
+
 std::string Dataset::digest() const {
   uint64_t digest = 0;
   for (const DataArray &array : arrays)
@@ -140,11 +152,11 @@ public:
       : data(data), array(array), width(exampleType(array.type).numElements()) {
   }
 
-  /// Ids must lie in [0, size).
-  void ids(int64_t size, const std::string &what) const {
+  /// Ids must lie in [0, size), or be `other`.
+  void ids(int64_t size, const std::string &what, int32_t other = 0) const {
     const int32_t *values = static_cast<const int32_t *>(array.data);
     for (int64_t i = 0, e = array.type.numElements(); i < e; ++i)
-      if (values[i] < 0 || values[i] >= size)
+      if ((values[i] < 0 || values[i] >= size) && values[i] != other)
         fail(i, std::to_string(values[i]), what);
   }
 
@@ -229,6 +241,12 @@ void Dataset::check(const Manifest &manifest, std::string_view entry,
     ValueCheck values(*this, *array);
     if (input.type.element == ElementType::f32) {
       values.finite();
+    } else if (input.name == "labels" && input.type.shape.size() == 2) {
+      if (int64_t size = configNumber(manifest, "vocab_size"))
+        values.ids(size,
+                   "the vocabulary has " + std::to_string(size) +
+                       " entries, and -100 is no label",
+                   kNoExample);
     } else if (input.name == "labels") {
       if (int64_t width = logitsWidth(manifest))
         values.ids(width, "the model has " + std::to_string(width) +

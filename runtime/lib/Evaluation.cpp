@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -34,7 +35,8 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
 
   Evaluation result;
   result.numExamples = data.size();
-  result.numLabels = model.numLabels();
+  bool predictsTokens = model.predictsTokens();
+  result.numLabels = predictsTokens ? 0 : model.numLabels();
   result.sparsity = sparsity;
   Batch batch(model.program().entryPoint("forward"));
   std::vector<int64_t> rows(batch.capacity());
@@ -52,7 +54,8 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
     int64_t count = std::min(batch.capacity(), data.size() - begin);
     std::iota(rows.begin(), rows.end(), begin);
     batch.gather(data, {rows.data(), static_cast<size_t>(count)});
-    own[turn * width] = model.forward(batch, 1.0f, logits.data());
+    own[turn * width] =
+        model.forward(batch, 1.0f, predictsTokens ? nullptr : logits.data());
     std::copy(logits.begin(), logits.end(), own.begin() + turn * width + 1);
   }
   std::vector<double> all = peers.gather(own);
@@ -75,9 +78,18 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
                 ": its parameters have diverged; lower the learning rate");
 
   const DataArray *labels = data.find("labels");
-  result.loss = labels ? lossSum / static_cast<double>(data.size())
+  rows.resize(data.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  int64_t targets = data.countTargets(rows);
+  if (targets == 0)
+    throw Error(data.description() +
+                ": there is nothing to predict: every label is -100, or every "
+                "example has one token only");
+  result.loss = labels ? lossSum / static_cast<double>(targets)
                        : std::numeric_limits<double>::quiet_NaN();
-  if (labels && model.isRegression())
+  if (labels && predictsTokens)
+    result.metrics["perplexity"] = std::exp(result.loss);
+  else if (labels && model.isRegression())
     result.metrics = regressionMetrics(
         result.logits, {static_cast<const float *>(labels->data),
                         static_cast<size_t>(data.size())});

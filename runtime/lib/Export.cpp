@@ -37,13 +37,19 @@ double ExportResult::zeroShare() const {
 
 namespace {
 
-/// A tensor of the exported file, and where its values come from: the kernels
-/// (layer), a parameter, or the source file as it is.
-struct OutputTensor {
-  TensorSpec spec;
+/// What a tensor of the exported file is made of, or its columns from `column`
+/// on: the kernels write it (layer), or it is a parameter's values.
+struct OutputPart {
+  const Parameter *parameter = nullptr;
   const SparseLayer *layer = nullptr;
   const void *data = nullptr;
-  bool narrow = false; ///< `data` is bf16, what is written f32.
+};
+
+/// A tensor of the exported file: of one part, of several side by side, or
+/// (without any) as the source file has it.
+struct OutputTensor {
+  TensorSpec spec;
+  std::vector<OutputPart> parts;
   const TensorView *source = nullptr;
 };
 
@@ -75,6 +81,42 @@ DType exportedType(const Parameter &parameter) {
   }
 }
 
+/// Whether the head of a language model is its embedding: then a copy of it in
+/// the source file is not exported, for it would be that of before.
+bool sharesEmbedding(const Model &model) {
+  Json config = Json::parse(model.manifest().config, nullptr, false);
+  return model.predictsTokens() &&
+         (!config.is_object() || config.value("tie_word_embeddings", true));
+}
+
+/// A parameter's values as f32, or as they are where they are whole numbers.
+void writeValues(const OutputPart &part, void *target) {
+  const TensorType &type = part.parameter->type;
+  if (type.element == ElementType::bf16)
+    convertToF32({part.parameter->name, DType::BF16, type.shape,
+                  static_cast<const std::byte *>(part.data), type.numBytes()},
+                 static_cast<float *>(target));
+  else
+    std::memcpy(target, part.data, type.numBytes());
+}
+
+/// The parts of a tensor, which lie one after the other, side by side.
+void interleave(const OutputTensor &tensor, std::byte *data) {
+  int64_t size = byteSize(tensor.spec.dtype),
+          columns = tensor.spec.shape.back();
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < tensor.spec.shape.size(); ++i)
+    rows *= tensor.spec.shape[i];
+  std::vector<std::byte> parts(data, data + rows * columns * size);
+  const std::byte *from = parts.data();
+  for (const OutputPart &part : tensor.parts) {
+    int64_t bytes = part.parameter->type.shape.back() * size;
+    for (int64_t row = 0; row < rows; ++row, from += bytes)
+      std::memcpy(data + (row * columns + part.parameter->column) * size, from,
+                  bytes);
+  }
+}
+
 std::vector<OutputTensor> collect(const Model &model) {
   const Manifest &manifest = model.manifest();
   std::map<std::string_view, const SparseLayer *> layers;
@@ -82,28 +124,50 @@ std::vector<OutputTensor> collect(const Model &model) {
     layers[layer.weight] = &layer;
 
   std::vector<OutputTensor> tensors;
-  std::set<std::string_view> taken; // sources, and names written
+  std::map<std::string, size_t> split; // tensors of several parts, by name
+  std::set<std::string> taken;         // sources, and names written
   for (const Parameter &parameter : manifest.parameters) {
     if (parameter.role == Role::state || isFactor(parameter))
       continue;
-    OutputTensor tensor;
-    tensor.spec = {parameter.name, exportedType(parameter),
-                   parameter.type.shape};
+    OutputPart part{&parameter};
     auto layer = layers.find(parameter.name);
-    tensor.narrow = parameter.type.element == ElementType::bf16;
     if (layer != layers.end())
-      tensor.layer = layer->second;
+      part.layer = layer->second;
     else
-      tensor.data = model.parameters().data(parameter);
-    taken.insert(parameter.name);
+      part.data = model.parameters().data(parameter);
+    std::string name = parameter.tensorName();
+    taken.insert(name);
     if (!parameter.source.empty())
       taken.insert(parameter.source);
+    if (parameter.sourceColumns && split.contains(name)) {
+      tensors[split[name]].parts.push_back(part);
+      continue;
+    }
+    OutputTensor tensor;
+    tensor.spec = {name, exportedType(parameter), parameter.type.shape};
+    tensor.parts.push_back(part);
+    if (parameter.sourceColumns) {
+      tensor.spec.shape.back() = parameter.sourceColumns;
+      split[name] = tensors.size();
+    }
     tensors.push_back(std::move(tensor));
   }
+  for (const auto &[name, index] : split) {
+    int64_t columns = 0;
+    for (const OutputPart &part : tensors[index].parts)
+      columns += part.parameter->type.shape.back();
+    if (columns != tensors[index].spec.shape.back())
+      throw Error("tensor \"" + name + "\" has " +
+                  std::to_string(tensors[index].spec.shape.back()) +
+                  " columns, of which the program knows " +
+                  std::to_string(columns) + ": it cannot be exported");
+  }
+  if (sharesEmbedding(model))
+    taken.insert("lm_head.weight");
   // What the program does not use goes over as it is, under its own name.
   if (const auto &files = model.parameters().files())
     for (const auto &[name, view] : files->tensors()) {
-      if (taken.contains(name))
+      if (taken.contains(std::string(name)))
         continue;
       OutputTensor tensor;
       tensor.spec = {name,
@@ -134,31 +198,36 @@ void writeWeights(Model &model, double sparsity, const fs::path &file) {
     forgetPages(store.space("arena"), bytes);
   std::map<std::string, void *> targets;
   for (const OutputTensor &tensor : tensors) {
-    void *target = writer.data(tensor.spec.name);
-    if (tensor.layer) {
-      targets[tensor.spec.name] = target;
-      continue;
+    auto *target = static_cast<std::byte *>(writer.data(tensor.spec.name));
+    if (const TensorView *source = tensor.source) {
+      int64_t bytes = source->numElements() * byteSize(tensor.spec.dtype);
+      if (isFloatingPoint(source->dtype))
+        convertToF32(*source, reinterpret_cast<float *>(target));
+      else
+        std::memcpy(target, source->data, bytes);
+      forgetPages(target, bytes);
+      forgetPages(source->data, source->numBytes);
     }
-    int64_t bytes = byteSize(tensor.spec.dtype);
-    for (int64_t size : tensor.spec.shape)
-      bytes *= size;
-    const void *source = tensor.source ? tensor.source->data : tensor.data;
-    if (tensor.source && isFloatingPoint(tensor.source->dtype))
-      convertToF32(*tensor.source, static_cast<float *>(target));
-    else if (tensor.narrow)
-      convertToF32({tensor.spec.name, DType::BF16, tensor.spec.shape,
-                    static_cast<const std::byte *>(tensor.data), bytes / 2},
-                   static_cast<float *>(target));
-    else
-      std::memcpy(target, source, bytes);
-    forgetPages(target, bytes);
-    if (tensor.source)
-      forgetPages(source, tensor.source->numBytes);
+    for (const OutputPart &part : tensor.parts) {
+      int64_t bytes = part.parameter->type.numElements() *
+                      byteSize(exportedType(*part.parameter));
+      if (part.layer) {
+        targets[part.parameter->name] = target;
+      } else {
+        writeValues(part, target);
+        forgetPages(target, bytes);
+      }
+      target += bytes;
+    }
   }
   if (!targets.empty()) {
     model.select(sparsity);
     model.materialize(targets);
   }
+  for (const OutputTensor &tensor : tensors)
+    if (tensor.parts.size() > 1)
+      interleave(tensor,
+                 static_cast<std::byte *>(writer.data(tensor.spec.name)));
   writer.commit();
 }
 
@@ -191,7 +260,7 @@ std::string makeConfig(const Model &model, const std::string &updates) {
     config["architectures"] = {manifest.architecture};
   config["torch_dtype"] = "float32";
   config.erase("dtype");
-  if (model.program().has("forward"))
+  if (model.program().has("forward") && !model.predictsTokens())
     describeLabels(config, model);
   if (!updates.empty()) {
     Json changes = Json::parse(updates, nullptr, false);
@@ -261,19 +330,24 @@ ExportResult inspect(const fs::path &path, const Manifest &manifest,
   result.numTensors = static_cast<int64_t>(file.tensors().size());
   result.numBytes = static_cast<int64_t>(fs::file_size(path));
   for (const SparseLayer &entry : manifest.sparseLayers) {
-    const TensorView *tensor = file.find(entry.weight);
+    const Parameter *weight = manifest.findParameter(entry.weight);
+    const TensorView *tensor = file.find(weight->tensorName());
     if (!tensor || tensor->dtype != DType::F32)
-      throw Error(path.string() + ": tensor \"" + entry.weight +
+      throw Error(path.string() + ": tensor \"" + weight->tensorName() +
                   "\" was not written");
-    const float *values = reinterpret_cast<const float *>(tensor->data);
+    const float *values =
+        reinterpret_cast<const float *>(tensor->data) + weight->column;
+    int64_t stride = tensor->shape.back();
     ExportedLayer layer{entry.weight, entry.rows * entry.columns, 0, 0};
     layer.numPruned =
         static_cast<int64_t>(static_cast<double>(layer.numElements) * sparsity);
-    layer.numZeros = std::count(values, values + layer.numElements, 0.0f);
-    int64_t bad = findNonFinite(values, layer.numElements);
-    if (bad >= 0)
-      throw Error(path.string() + ": layer \"" + entry.weight + "\" holds " +
-                  std::to_string(values[bad]) + ": training has diverged");
+    for (int64_t i = 0; i < entry.rows; ++i, values += stride) {
+      layer.numZeros += std::count(values, values + entry.columns, 0.0f);
+      int64_t bad = findNonFinite(values, entry.columns);
+      if (bad >= 0)
+        throw Error(path.string() + ": layer \"" + entry.weight + "\" holds " +
+                    std::to_string(values[bad]) + ": training has diverged");
+    }
     // An element that is kept may be 0 by itself, so that there may be more.
     if (layer.numZeros < layer.numPruned)
       throw Error(path.string() + ": layer \"" + entry.weight + "\" has " +

@@ -66,12 +66,21 @@ int64_t Model::numLabels() const {
   throw Error("the entry point \"forward\" has no output \"logits\"");
 }
 
-bool Model::isRegression() const {
-  const char *entry = forwardCall ? "forward" : "forward_backward";
-  for (const Argument &argument : program().entryPoint(entry).arguments)
+/// The type of the labels of any program.
+static const TensorType &labelsOf(const Program &program) {
+  const char *entry = program.has("forward") ? "forward" : "forward_backward";
+  for (const Argument &argument : program.entryPoint(entry).arguments)
     if (argument.kind == Argument::Kind::input && argument.name == "labels")
-      return argument.type.element == ElementType::f32;
+      return argument.type;
   throw Error("the program has no input \"labels\"");
+}
+
+bool Model::isRegression() const {
+  return labelsOf(program()).element == ElementType::f32;
+}
+
+bool Model::predictsTokens() const {
+  return labelsOf(program()).shape.size() == 2;
 }
 
 void Model::select(double sparsity) {
@@ -149,7 +158,8 @@ float Model::forward(const Batch &batch, float lossScale, float *logits) {
   bindBatch(call, batch);
   bindScalar(call, "loss_scale", kF32, &lossScale);
   bindScalar(call, "loss", kF32, &loss);
-  call.bind("logits", logits);
+  if (logits)
+    call.bind("logits", logits);
   call();
   return loss;
 }

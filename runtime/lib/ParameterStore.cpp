@@ -84,6 +84,31 @@ ParameterStore::~ParameterStore() {
     ::munmap(mapping.base, mapping.bytes);
 }
 
+/// The shape of the tensor that the parameter is, or is columns of.
+static std::vector<int64_t> sourceShape(const Parameter &parameter) {
+  std::vector<int64_t> shape = parameter.type.shape;
+  if (parameter.sourceColumns)
+    shape.back() = parameter.sourceColumns;
+  return shape;
+}
+
+/// The columns of its tensor that a parameter is, in memory of their own.
+static std::unique_ptr<std::byte[]> gatherColumns(const Parameter &parameter,
+                                                  TensorView &tensor) {
+  int64_t size = byteSize(tensor.dtype);
+  int64_t bytes = parameter.type.shape.back() * size;
+  int64_t rows = parameter.type.numElements() / parameter.type.shape.back();
+  auto columns = std::make_unique<std::byte[]>(rows * bytes);
+  const std::byte *from = tensor.data + parameter.column * size;
+  for (int64_t row = 0; row < rows; ++row)
+    std::memcpy(columns.get() + row * bytes,
+                from + row * parameter.sourceColumns * size, bytes);
+  tensor.shape = parameter.type.shape;
+  tensor.data = columns.get();
+  tensor.numBytes = rows * bytes;
+  return columns;
+}
+
 const TensorView &ParameterStore::sourceOf(const Parameter &parameter) const {
   if (!modelFiles)
     throw Error("the program reads \"" + parameter.source +
@@ -94,13 +119,14 @@ const TensorView &ParameterStore::sourceOf(const Parameter &parameter) const {
   if (!tensor)
     throw Error(where + " is missing: the program was compiled for another "
                         "model");
+  std::vector<int64_t> shape = sourceShape(parameter);
   std::vector<DType> accepted = sourceTypes(parameter.type.element);
   bool known = std::find(accepted.begin(), accepted.end(), tensor->dtype) !=
                accepted.end();
-  if (!known || tensor->shape != parameter.type.shape)
+  if (!known || tensor->shape != shape)
     throw Error(where + " is " + describe(tensor->dtype, tensor->shape) +
                 ", but the program was compiled for " +
-                describe(accepted.front(), parameter.type.shape));
+                describe(accepted.front(), shape));
   return *tensor;
 }
 
@@ -118,10 +144,13 @@ static void checkFinite(const Parameter &parameter, const void *data,
     at = findNonFinite(values, count);
     value = at < 0 ? 0 : std::bit_cast<float>(uint32_t(values[at]) << 16);
   }
+  if (at >= 0 && parameter.sourceColumns)
+    at = at / parameter.type.shape.back() * parameter.sourceColumns +
+         at % parameter.type.shape.back() + parameter.column;
   if (at >= 0)
     throw Error(files.path().string() + ": tensor \"" + parameter.source +
                 "\" holds " + std::to_string(value) + " at " +
-                indexText(parameter.type.shape, at) +
+                indexText(sourceShape(parameter), at) +
                 ": the file is damaged, or its training diverged");
 }
 
@@ -131,7 +160,12 @@ static uint64_t tensorDigest(const Parameter &parameter, const void *data) {
 }
 
 void ParameterStore::mapFrozen(const Parameter &parameter) {
-  const TensorView &tensor = sourceOf(parameter);
+  const TensorView &source = sourceOf(parameter);
+  TensorView tensor = source;
+  if (parameter.sourceColumns) {
+    converted.push_back(gatherColumns(parameter, tensor));
+    forgetPages(source.data, source.numBytes);
+  }
   const void *data = tensor.data;
   bool inPlace = tensor.dtype == sourceTypes(parameter.type.element).front();
   bool aligned =
@@ -149,14 +183,17 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
     if (parameter.type.element == ElementType::bf16 && !inPlace)
       ++rounded;
     data = copy;
-    forgetPages(tensor.data, tensor.numBytes);
+    if (parameter.sourceColumns)
+      converted.erase(converted.end() - 2); // the columns as they were
+    else
+      forgetPages(tensor.data, tensor.numBytes);
   }
   checkFinite(parameter, data, *modelFiles);
   digestBits += tensorDigest(parameter, data);
   if (remote)
     remote->addFrozen(parameter, data);
   // Rows of an embedding that no example uses need not stay in memory.
-  if (data == tensor.data)
+  if (data == source.data)
     forgetPages(data, parameter.type.numBytes());
   frozen[parameter.name] = data;
 }
@@ -201,12 +238,16 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
     return;
   }
   case Initializer::Kind::file: {
-    const TensorView &tensor = sourceOf(parameter);
+    const TensorView &source = sourceOf(parameter);
+    TensorView tensor = source;
+    std::unique_ptr<std::byte[]> columns;
+    if (parameter.sourceColumns)
+      columns = gatherColumns(parameter, tensor);
     if (element == ElementType::f32)
       convertToF32(tensor, static_cast<float *>(target));
     else
       std::memcpy(target, tensor.data, tensor.numBytes);
-    forgetPages(tensor.data, tensor.numBytes);
+    forgetPages(source.data, source.numBytes);
     checkFinite(parameter, target, *modelFiles);
     digestBits += tensorDigest(parameter, target);
     return;

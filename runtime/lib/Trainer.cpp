@@ -262,7 +262,11 @@ void Trainer::trainStep(Clock &clock) {
   int64_t perStep = accumulation * perBatch;
   int64_t begin = position * perStep;
   int64_t end = std::min(begin + perStep, plan.numExamples);
-  float lossScale = static_cast<float>(1.0 / static_cast<double>(end - begin));
+  // The mean is over what is predicted: examples, or tokens.
+  int64_t targets = trainData.countTargets(
+      {order.data() + begin, static_cast<size_t>(end - begin)});
+  float lossScale =
+      targets ? static_cast<float>(1.0 / static_cast<double>(targets)) : 0.0f;
   int64_t microBatch = state.step * accumulation * plan.numRanks + peers.rank();
   double loss = 0, tokens = 0;
   for (int64_t from = begin + peers.rank() * plan.batchSize; from < end;

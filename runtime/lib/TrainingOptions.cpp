@@ -79,15 +79,17 @@ static void checkRanges(const TrainingOptions &o) {
 
 /// A metric that `evaluate` gives for this kind of model.
 static std::string checkMetric(const std::string &metric, const Model &model) {
-  bool regression = model.isRegression();
+  bool regression = model.isRegression(), tokens = model.predictsTokens();
   if (metric.empty())
-    return regression ? "pearson" : "accuracy";
+    return tokens ? "perplexity" : regression ? "pearson" : "accuracy";
   std::vector<std::string> choices{"loss"};
-  if (regression)
+  if (tokens)
+    choices.push_back("perplexity");
+  else if (regression)
     choices.insert(choices.end(), {"pearson", "spearman", "mse"});
   else
     choices.insert(choices.end(), {"accuracy", "matthews"});
-  if (!regression && model.numLabels() == 2)
+  if (!tokens && !regression && model.numLabels() == 2)
     choices.push_back("f1");
   std::string list;
   for (const std::string &choice : choices) {
@@ -138,7 +140,8 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
   plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
   plan.metric = checkMetric(options.metricForBestModel, model);
-  plan.greaterIsBetter = plan.metric != "loss" && plan.metric != "mse";
+  plan.greaterIsBetter = plan.metric != "loss" && plan.metric != "mse" &&
+                         plan.metric != "perplexity";
   return plan;
 }
 

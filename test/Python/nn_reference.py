@@ -127,7 +127,7 @@ def layer_norm(x, scale, shift, epsilon):
     return centred / (centred.square().mean(1, keepdim=True) + epsilon).sqrt() * scale + shift
 
 
-def attention(query, key, value, mask, heads, keep=None, probability=0.0):
+def attention(query, key, value, mask, heads, keep=None, probability=0.0, causal=False):
     """`keep` is batch x heads x length x length, of bool, for a dropout."""
     batch, length = mask.shape
 
@@ -136,11 +136,12 @@ def attention(query, key, value, mask, heads, keep=None, probability=0.0):
 
     scores = split(query) @ split(key).transpose(2, 3) / (query.shape[1] / heads) ** 0.5
     padding = torch.tensor(mask == 0)[:, None, None, :]
+    later = torch.ones(length, length).triu(1).bool() if causal else torch.zeros(length, length).bool()
     # Adding f32's lowest value rounds a score away: rows of padding alone are
     # uniform, but their gradient is that of a softmax.
-    probabilities = torch.softmax(scores.masked_fill(padding, -torch.inf), 3)
-    uniform = torch.softmax(scores - scores.detach(), 3)
-    probabilities = torch.where(padding.all(3, keepdim=True), uniform, probabilities)
+    probabilities = torch.softmax(scores.masked_fill(padding | later, -torch.inf), 3)
+    uniform = torch.softmax((scores - scores.detach()).masked_fill(later, -torch.inf), 3)
+    probabilities = torch.where((padding | later).all(3, keepdim=True), uniform, probabilities)
     if keep is not None:
         probabilities = probabilities * torch.tensor(keep) / (1 - probability)
     return (probabilities @ split(value)).transpose(1, 2).reshape(query.shape)

@@ -35,8 +35,6 @@ for _family in FAMILIES:
 
 # Asks for the CPU's order of additions; ours is below.
 del test_activation_column_sum  # noqa: F821
-# No kernel for GPUs.
-del test_loss_linear_cross_entropy  # noqa: F821
 # The GPU's threads have no vectors, and do not ask for the threshold before.
 del test_selection_every_width_of_vectors_selects_the_same, test_selection_what_was_before_never_changes_the_result  # noqa: F821
 # About forms that only the CPU has.

@@ -23,9 +23,10 @@ SHAPES = [
 ]
 
 
-def program(batch, length, heads, width, probability):
+def program(batch, length, heads, width, probability, causal=False):
     x, m = f"tensor<{batch * length}x{heads * width}xf32>", f"tensor<{batch}x{length}xi32>"
     dropout = "" if probability is None else f"dropout %seed probability {probability:e} site {SITE}"
+    dropout = ("causal " if causal else "") + dropout
     return f"""
     func.func @forward(%q: {x}, %k: {x}, %v: {x}, %mask: {m}, %seed: i64) -> {x} {{
       %y = nn.attention %q, %k, %v, %mask heads {heads} {dropout} : {x}, {m}
@@ -49,16 +50,17 @@ def arguments(batch, length, heads, width):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("probability", [None, 0.1])
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("cpu", reference.cpus())
-def test_attention_and_backward(shape, probability, cpu):
+def test_attention_and_backward(shape, probability, causal, cpu):
     batch, length, heads, _ = shape
     q, k, v, mask, g = arguments(*shape)
     keep = None
     if probability is not None:
         keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
     inputs = reference.double(q, k, v)
-    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0)
-    compiled = reference.pst.compile(program(*shape, probability), cpu=cpu)
+    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0, causal)
+    compiled = reference.pst.compile(program(*shape, probability, causal), cpu=cpu)
     (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
     reference.close(y, exact, 2e-6)
     results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
@@ -81,6 +83,34 @@ def test_padding_has_no_say():
     _, dk, dv = compiled.function("backward")(q, k, v, mask, g, SEED)
     assert (dk[padding] == 0).all() and (dv[padding] == 0).all()
     assert (dk[~padding] != 0).all() and (dv[~padding] != 0).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 37, 3, 17), (1, 70, 2, 8)])
+def test_later_tokens_have_no_say(shape):
+    """Under `causal` a token's result, and the gradients of earlier ones, do not depend on later tokens: no bit does."""
+    batch, length, heads, width = shape
+    q, k, v, mask, g = (a.reshape(batch, length, -1) for a in arguments(*shape))
+    mask[:] = 1
+    compiled = reference.pst.compile(program(*shape, None, causal=True))
+
+    def run():
+        flat = [a.reshape(batch * length, -1) for a in (q, k, v)]
+        y = compiled.function("forward")(*flat, mask.reshape(batch, length), SEED)
+        gradients = compiled.function("backward")(
+            *flat, mask.reshape(batch, length), g.reshape(batch * length, -1), SEED
+        )
+        return [a.reshape(batch, length, -1) for a in (y, *gradients)]
+
+    cut = length // 2
+    g[:, cut:] = 0  # so that what comes later has no gradient to give back
+    before = run()
+    for array in (q, k, v):
+        array[:, cut:] = -3 * array[:, cut:] + 1
+    for which, (one, other) in enumerate(zip(before, run())):
+        np.testing.assert_array_equal(one[:, :cut], other[:, :cut])
+        # The first query sees one key, however it scores.
+        assert (one[:, which == 1 : cut] != 0).all()
+    assert all((a[:, cut:] == 0).all() for a in before[1:])
 
 
 def test_large_scores():

@@ -47,16 +47,18 @@ def test_embedding_and_backward(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_add_positions_and_position_sum(shape):
+@pytest.mark.parametrize("first", [0, 2])
+def test_add_positions_and_position_sum(shape, first):
     batch, length, _, columns = shape
     rows = length + 3
+    begin = f"first {first}" if first else ""
     _, x, t, _ = types(batch, length, rows, columns)
     input, table = reference.random(batch * length, columns), reference.random(rows, columns, seed=1)
     g = reference.random(batch * length, columns, seed=2)
     y, dtable = reference.run(
         f"""func.func @main(%x: {x}, %t: {t}, %g: {x}) -> ({x}, {t}) {{
-          %y = nn.add_positions %x, %t length {length} : {x}, {t}
-          %d = nn.position_sum %g length {length} : {x} -> {t}
+          %y = nn.add_positions %x, %t {begin} length {length} : {x}, {t}
+          %d = nn.position_sum %g {begin} length {length} : {x} -> {t}
           return %y, %d : {x}, {t}
         }}""",
         input,
@@ -64,10 +66,10 @@ def test_add_positions_and_position_sum(shape):
         g,
     )
     inputs = reference.double(input, table)
-    exact = reference.add_positions(*inputs, length)
+    exact = reference.add_positions(inputs[0], inputs[1][first:], length)
     reference.close(y, exact, 2e-7)
     reference.close(dtable, reference.gradients(exact, inputs, g)[1], 2e-7, size=np.full(dtable.shape, 10.0))
-    assert (dtable[length:] == 0).all()
+    assert (dtable[:first] == 0).all() and (dtable[first + length :] == 0).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -90,3 +92,30 @@ def test_select_token_and_backward(shape, last):
     exact = reference.select_token(exact, batch, index)
     np.testing.assert_array_equal(y, exact.detach().numpy().astype(np.float32))
     np.testing.assert_array_equal(dx, reference.gradients(exact, inputs, g)[0].numpy().astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_select_the_last_token(shape):
+    """By a mask with padding at the end, at the front, in between, and of padding alone."""
+    batch, length, _, columns = shape
+    _, x, _, selected = types(*shape)
+    m = f"tensor<{batch}x{length}xi32>"
+    input, g = reference.random(batch * length, columns), reference.random(batch, columns, seed=1)
+    mask = np.random.default_rng(3).integers(0, 2, (batch, length), dtype=np.int32)
+    mask[-1] = 0
+    y, dx = reference.run(
+        f"""func.func @main(%x: {x}, %m: {m}, %g: {selected}) -> ({selected}, {x}) {{
+          %y = nn.select_token %x last(%m : {m}) : {x} -> {selected}
+          %d = nn.select_token_backward %g last(%m : {m}) : {selected} -> {x}
+          return %y, %d : {selected}, {x}
+        }}""",
+        input,
+        mask,
+        g,
+    )
+    last = [max(np.flatnonzero(row), default=0) for row in mask]
+    rows = np.arange(batch) * length + last
+    np.testing.assert_array_equal(y, input[rows])
+    expected = np.zeros_like(input)
+    expected[rows] = g
+    np.testing.assert_array_equal(dx, expected)

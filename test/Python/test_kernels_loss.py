@@ -113,3 +113,27 @@ def test_linear_cross_entropy(tokens, classes, features, with_weight):
         size = np.full(ours.shape, max(np.abs(expected.detach().numpy()).max(), 1e-3))
         reference.close(ours, expected, 3e-6, size=size)
     assert (gradients[0][np.setdiff1d(np.arange(tokens), examples)] == 0).all()
+
+
+@pytest.mark.parametrize("sequences, length, classes, features", [(1, 1, 3, 2), (3, 7, 11, 5), (2, 65, 270_001, 2)])
+def test_linear_cross_entropy_of_the_next_tokens(sequences, length, classes, features):
+    """Labels of B x L: each row has the label of the next token, the last of a sequence none. The same bits."""
+    tokens = sequences * length
+    x, w = reference.random(tokens, features), reference.random(classes, features, seed=1)
+    labels = np.random.default_rng(4).integers(0, classes, (sequences, length), dtype=np.int32)
+    labels[0, length // 2] = -100
+    shifted = np.full((sequences, length), -100, np.int32)
+    shifted[:, :-1] = labels[:, 1:]
+    results = []
+    for given in (labels, shifted.reshape(-1)):
+        xt, wt, s = f"tensor<{tokens}x{features}xf32>", f"tensor<{classes}x{features}xf32>", "tensor<f32>"
+        lt = f"tensor<{'x'.join(map(str, given.shape))}xi32>"
+        text = f"""func.func @main(%x: {xt}, %w: {wt}, %labels: {lt}, %scale: f32, %g: {s}) -> ({s}, {xt}) {{
+          %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : {xt}, {wt}, {lt}
+          %dx = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %g : {xt}, {wt}, {lt}
+          return %loss, %dx : {s}, {xt}
+        }}"""
+        results.append(reference.run(text, x, w, given, 0.5, np.array(1.0, np.float32)))
+    for one, other in zip(*results):
+        assert one.tobytes() == other.tobytes()
+    assert (results[0][0] != 0) == (length > 1)

@@ -45,16 +45,20 @@ def random(rng, *shape):
 
 @pytest.mark.parametrize("m,n,k", SHAPES)
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_linear(m, n, k, with_bias):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_linear(m, n, k, with_bias, transposed):
     rng = np.random.default_rng(m + n + k)
     x, w, bias = random(rng, m, k), random(rng, n, k), random(rng, n)
     given = f" bias(%b : tensor<{n}xf32>)" if with_bias else ""
+    stored = f"tensor<{n}x{k}xf32>"
+    if transposed:
+        w, given, stored = np.ascontiguousarray(w.T), " transposed" + given, f"tensor<{k}x{n}xf32>"
     text = f"""
-func.func @f(%x: tensor<{m}x{k}xf32>, %w: tensor<{n}x{k}xf32>, %b: tensor<{n}xf32>) -> tensor<{m}x{n}xf32> {{
-  %y = nn.linear %x, %w{given} : tensor<{m}x{k}xf32>, tensor<{n}x{k}xf32> -> tensor<{m}x{n}xf32>
+func.func @f(%x: tensor<{m}x{k}xf32>, %w: {stored}, %b: tensor<{n}xf32>) -> tensor<{m}x{n}xf32> {{
+  %y = nn.linear %x, %w{given} : tensor<{m}x{k}xf32>, {stored} -> tensor<{m}x{n}xf32>
   return %y : tensor<{m}x{n}xf32>
 }}"""
-    check(product(m, n, k, text, x, w, bias), x, w.T, bias if with_bias else 0.0)
+    check(product(m, n, k, text, x, w, bias), x, w if transposed else w.T, bias if with_bias else 0.0)
 
 
 @pytest.mark.parametrize("m,n,k", SHAPES)

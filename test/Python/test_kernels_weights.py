@@ -202,15 +202,15 @@ def test_epilogues(rows, columns, tokens, form, transposed):
     weight = rng.standard_normal((rows, columns)).astype(np.float32)
     given, out = (rows, columns) if transposed else (columns, rows)
     x, residual = (rng.standard_normal((tokens, size)).astype(np.float32) for size in (given, out))
-    bias = rng.standard_normal(rows).astype(np.float32)
+    bias = rng.standard_normal(out).astype(np.float32)
     xt, wt, yt = f"tensor<{tokens}x{given}xf32>", f"tensor<{rows}x{columns}xf32>", f"tensor<{tokens}x{out}xf32>"
-    use, bias_type = (" transposed", "") if transposed else ("", f" bias tensor<{rows}xf32>")
+    use, bias_type = " transposed" if transposed else "", f" bias tensor<{out}xf32>"
     for kind, expected in (("relu", lambda y: np.maximum(y, 0)), ("tanh", np.tanh), (None, lambda y: y)):
         activation = f"%a = nn.activation {kind} %s : {yt}" if kind else ""
         function = compiled(
             f"""{CRITERIA["map"].text("c")}
-func.func @f(%x: {xt}, %w: {wt}, %b: tensor<{rows}xf32>, %r: {yt}, %tau: tensor<f32>, %cut: tensor<i64>) -> {yt} {{
-  %y = pst.masked_matmul %x, @c(%w){use} threshold(%tau, %cut){"" if transposed else " bias(%b)"} : {xt}, ({wt}){bias_type} -> {yt}
+func.func @f(%x: {xt}, %w: {wt}, %b: tensor<{out}xf32>, %r: {yt}, %tau: tensor<f32>, %cut: tensor<i64>) -> {yt} {{
+  %y = pst.masked_matmul %x, @c(%w){use} threshold(%tau, %cut) bias(%b) : {xt}, ({wt}){bias_type} -> {yt}
   %s = nn.add %y, %r : {yt}
   {activation}
   return {"%a" if kind else "%s"} : {yt}
@@ -220,7 +220,7 @@ func.func @f(%x: {xt}, %w: {wt}, %b: tensor<{rows}xf32>, %r: {yt}, %tau: tensor<
         )
         (y,) = both_threads(function, x, weight, bias, residual, np.array(0.7, np.float32), np.array(0))
         masked = np.where(np.abs(weight) > 0.7, weight, 0).astype(np.float64)
-        total = residual + (x @ masked if transposed else x @ masked.T + bias)
+        total = residual + x @ (masked if transposed else masked.T) + bias
         close(y, expected(total), 3e-6, str(kind), total)
 
 

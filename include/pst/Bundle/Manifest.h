@@ -56,7 +56,7 @@ struct TensorType {
 enum class Role { frozen, trainable, state };
 
 /// How a parameter gets its first value.
-///  - file:   tensor `source` of the model files;
+///  - file:   tensor `source` of the model files, or some columns of it;
 ///  - zeros;
 ///  - normal: independent normal values of mean 0 and `stddev`;
 ///  - constant: every element is `value` (converted to the element type).
@@ -68,7 +68,8 @@ struct Initializer {
 
 struct Parameter {
   /// Unique in the bundle. A parameter that is a tensor of the model has that
-  /// tensor's canonical Hugging Face name; a factor appends ".pst_U" and so on.
+  /// tensor's canonical Hugging Face name; one that is some columns of it
+  /// appends ":query" and the like; a factor appends ".pst_U" and so on.
   std::string name;
   Role role = Role::frozen;
   TensorType type;
@@ -76,11 +77,17 @@ struct Parameter {
   /// The tensor's name in the model files (it may lack a prefix such as
   /// "bert."); empty unless the initializer is `file`.
   std::string source;
+  /// If that tensor has more columns (of a vector: elements) than the
+  /// parameter: how many, and the parameter's first; else 0.
+  int64_t sourceColumns = 0, column = 0;
   /// Bytes into the role's space; 0 for frozen parameters.
   int64_t offset = 0;
   /// Whether AdamW's weight decay applies (decayed parameters come first in
   /// the space).
   bool decay = false;
+
+  /// The canonical name of the tensor that the parameter is, or is columns of.
+  std::string tensorName() const { return name.substr(0, name.find(':')); }
 };
 
 /// A linear layer whose weight is masked, or merged from factors.

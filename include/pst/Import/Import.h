@@ -16,7 +16,12 @@
 
 namespace pst {
 
+/// What a model is made to do. `automatic`: as the class that config.json
+/// names, or to classify if labels or regression are asked for.
+enum class TaskKind { automatic, classify, predictTokens };
+
 struct ImportOptions {
+  TaskKind task = TaskKind::automatic;
   /// Sequences of a batch, and tokens of a sequence.
   int64_t batch = 32, length = 128;
   /// Labels of the classifier; without it what config.json says ("id2label",
@@ -33,7 +38,8 @@ struct ImportOptions {
 };
 
 /// Builds the module of a Hugging Face directory: config.json, and
-/// model.safetensors or its shards, of which the headers only are read.
+/// model.safetensors or its shards, of which the headers only are read. With
+/// `allowMissingWeights`, `directory` may also be a config.json.
 ///
 /// The module has one `pst.parameter` for each tensor, by its canonical name:
 /// frozen, but for the classifier (and a pooler that the files lack), which is
@@ -44,6 +50,11 @@ struct ImportOptions {
 ///              labels: tensor<Bxi32> (xf32 for regression),
 ///              loss_scale: f32, seed: i64)
 ///         -> (loss: tensor<f32>, logits: tensor<BxCxf32>)
+///
+/// token_type_ids are absent in models that have none. A language model's
+/// labels are the tokens themselves (tensor<BxLxi32>, -100 where nothing is to
+/// be predicted; each is predicted from those before it), and it has no logits.
+/// A parameter that is some columns of a stored tensor is called NAME:PART.
 ///
 /// Arguments and results bear their names as `pst.name`. Each op's location is
 /// the part of the model it belongs to ("encoder.layer.3.attention"). The

@@ -11,6 +11,7 @@
 #include "pst/Dialect/NN/NNOps.h"
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 using namespace mlir;
 using namespace pst;
@@ -65,12 +66,44 @@ AttentionHead::AttentionHead(KernelBuilder &b, const AttentionShape &shape,
   });
 }
 
-void AttentionHead::forBlocks(KernelBuilder &b,
-                              function_ref<void(Value, int64_t)> body) const {
+void AttentionHead::forBlocks(
+    KernelBuilder &b, function_ref<void(const QueryBlock &)> body) const {
   int64_t rows = shape.blockRows(), whole = shape.length / rows * rows;
-  b.loop(0, whole, rows, [&](Value begin) { body(begin, rows); });
+  auto emit = [&](Value begin, int64_t rows) {
+    body({begin, rows, shape.causal ? b.addi(begin, rows) : Value()});
+  };
+  b.loop(0, whole, rows, [&](Value begin) { emit(begin, rows); });
   if (whole != shape.length)
-    body(b.index(whole), shape.length - whole);
+    emit(b.index(whole), shape.length - whole);
+}
+
+Value AttentionHead::scoresEnd(KernelBuilder &b, const QueryBlock &block,
+                               const Panels &keys) const {
+  int64_t lanes = shape.lanes, width = keys.width();
+  Value all = b.index((shape.length + lanes - 1) / lanes * lanes);
+  if (!shape.causal)
+    return all;
+  // Whole panels, as the product has made them.
+  Value panels = b.divi(b.addi(block.keys, width - 1), width);
+  return b.mini(b.muli(panels, width), all);
+}
+
+Value AttentionHead::excludeLater(KernelBuilder &b, const QueryBlock &block,
+                                  const ResultVector &place,
+                                  Value scores) const {
+  int64_t lanes = place.lanes;
+  SmallVector<int32_t> numbers(lanes);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  auto type = cast<VectorType>(b.lanesType(lanes, b.getI32Type()));
+  Value lane = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(type, ArrayRef(numbers)));
+  Value query = b.addi(block.begin, place.row);
+  Value before = arith::IndexCastOp::create(b, b.getI32Type(),
+                                            b.subi(query, place.column));
+  Value lowest = b.f32(-std::numeric_limits<double>::infinity(), lanes);
+  return b.select(
+      b.cmpi(arith::CmpIPredicate::sle, lane, b.splat(before, lanes)), scores,
+      lowest);
 }
 
 Value AttentionHead::probabilityIndex(KernelBuilder &b, Value i,
@@ -80,13 +113,13 @@ Value AttentionHead::probabilityIndex(KernelBuilder &b, Value i,
 }
 
 void AttentionHead::emitExponentials(
-    KernelBuilder &b, Window query, int64_t rows, const Panels &keys,
+    KernelBuilder &b, Window query, const QueryBlock &block, const Panels &keys,
     Value scores, Value sums,
     function_ref<Value(Value, Value, Value)> store) const {
   int64_t lanes = shape.lanes;
   double scale = 1.0 / std::sqrt(double(shape.width));
   emitProduct(
-      b, rows, keys,
+      b, block.rows, keys,
       [&](Value i, Value k) {
         return b.load(query.buffer,
                       {b.addi(query.row, i), b.addi(query.column, k)});
@@ -95,18 +128,20 @@ void AttentionHead::emitExponentials(
       [&](const ResultVector &place, Value sum) {
         Value score =
             b.fma(sum, b.f32(scale, lanes), b.load(bias, place.column, lanes));
+        if (shape.causal)
+          score = excludeLater(b, block, place, score);
         b.store(score, scores, {place.row, place.column});
-      });
-  // Vectors that hold a key; the padding of the last one has probability 0.
-  int64_t padded = (shape.length + lanes - 1) / lanes * lanes;
-  b.loop(0, rows, 1, [&](Value i) {
+      },
+      {/*rows=*/nullptr, block.keys, /*depth=*/nullptr});
+  Value end = scoresEnd(b, block, keys);
+  b.loop(0, block.rows, 1, [&](Value i) {
     Value largest = b.maxLanes(
-        b.loop(b.index(0), b.index(padded), lanes,
+        b.loop(b.index(0), end, lanes,
                {b.f32(std::numeric_limits<float>::lowest(), lanes)},
                [&](Value j, ValueRange carried) -> SmallVector<Value> {
                  return {b.maxf(b.load(scores, {i, j}, lanes), carried[0])};
                })[0]);
-    Value sum = b.loop(b.index(0), b.index(padded), lanes, {b.f32(0.0, lanes)},
+    Value sum = b.loop(b.index(0), end, lanes, {b.f32(0.0, lanes)},
                        [&](Value j, ValueRange carried) -> SmallVector<Value> {
                          Value e = expNonPositive(
                              b, b.subf(b.load(scores, {i, j}, lanes),
@@ -121,7 +156,7 @@ void AttentionHead::emitExponentials(
 namespace {
 /// for heads of sequences in parallel:
 ///   K^T, V into panels
-///   for blocks of query rows:
+///   for blocks of query rows, with the keys they see:
 ///     E = exponentials of Q K^T, zero where dropped
 ///     result = E V / (row sums * (1 - probability))
 struct AttentionPattern : KernelPattern<nn::AttentionOp> {
@@ -133,7 +168,8 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
       return failure();
     std::string name = "attention_" + shapeName(op.getMask()) + "x" +
                        std::to_string(shape.columns()) + "_heads" +
-                       std::to_string(shape.heads);
+                       std::to_string(shape.heads) +
+                       (shape.causal ? "_causal" : "");
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
                               op.getMask()};
     if (op.getSeed()) {
@@ -171,26 +207,27 @@ private:
     values.pack(b, head.window(arguments[2]));
     Value scores = b.stackBuffer({shape.blockRows(), keys.paddedColumns()});
     Value sums = b.stackBuffer({shape.blockRows()});
-    head.forBlocks(b, [&](Value begin, int64_t rows) {
-      Window query = head.window(b, arguments[0], begin);
+    head.forBlocks(b, [&](const QueryBlock &block) {
+      Window query = head.window(b, arguments[0], block.begin);
       head.emitExponentials(
-          b, query, rows, keys, scores, sums, [&](Value i, Value j, Value e) {
+          b, query, block, keys, scores, sums, [&](Value i, Value j, Value e) {
             if (!dropout)
               return e;
-            Value index = head.probabilityIndex(b, b.addi(begin, i), j);
+            Value index = head.probabilityIndex(b, b.addi(block.begin, i), j);
             return b.select(dropout->kept(b, index, lanes), e,
                             b.f32(0.0, lanes));
           });
-      Window result = head.window(b, arguments.back(), begin);
+      Window result = head.window(b, arguments.back(), block.begin);
       emitProduct(
-          b, rows, values,
+          b, block.rows, values,
           [&](Value i, Value k) { return b.load(scores, {i, k}); },
           /*initial=*/nullptr,
           [&](const ResultVector &place, Value sum) {
             Value factor = b.divf(b.f32(dropout ? dropout->scale() : 1.0),
                                   b.load(sums, place.row));
             storeColumns(b, b.mulf(sum, b.splat(factor, lanes)), result, place);
-          });
+          },
+          {/*rows=*/nullptr, /*columns=*/nullptr, block.keys});
     });
   }
 };

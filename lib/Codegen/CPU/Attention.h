@@ -15,6 +15,7 @@ namespace pst::cpu {
 
 struct AttentionShape {
   int64_t batch, length, heads, width; ///< `width` columns for each head.
+  bool causal;
   int64_t lanes;
 
   int64_t columns() const { return heads * width; }
@@ -27,6 +28,15 @@ struct AttentionShape {
   /// a thread is sure to have.
   llvm::LogicalResult checkScratch(mlir::Operation *op, int64_t matrices,
                                    int64_t blocks) const;
+};
+
+/// Query rows whose probabilities are computed together: `begin` and those
+/// after it. If the attention is causal, they see the keys before `keys`; else
+/// that is null, and they see all.
+struct QueryBlock {
+  Value begin;
+  int64_t rows;
+  Value keys;
 };
 
 /// Emits the task of one head of one sequence.
@@ -43,16 +53,20 @@ public:
     return {buffer, b.addi(row, begin), column};
   }
 
-  /// body(begin, rows) for each block of query rows.
+  /// body(block) for each block of query rows, in ascending order.
   void forBlocks(KernelBuilder &b,
-                 llvm::function_ref<void(Value, int64_t)> body) const;
+                 llvm::function_ref<void(const QueryBlock &)> body) const;
+  /// The end of the vectors of scores that hold a key of the block; their
+  /// last lanes may hold none, and have probability 0.
+  Value scoresEnd(KernelBuilder &b, const QueryBlock &block,
+                  const Panels &keys) const;
 
   /// Probabilities of a block of query rows, not yet divided by their sum:
   ///   scores[i, j] = e^(s_ij - max_j s_ij), sums[i] = their sum over j,
   /// where s = Q K^T / sqrt(width), and `keys` holds K^T. `store` is given
   /// each vector (row, column, exponentials) and says what goes to `scores`.
   void
-  emitExponentials(KernelBuilder &b, Window query, int64_t rows,
+  emitExponentials(KernelBuilder &b, Window query, const QueryBlock &block,
                    const Panels &keys, Value scores, Value sums,
                    llvm::function_ref<Value(Value, Value, Value)> store) const;
 
@@ -60,6 +74,11 @@ public:
   Value probabilityIndex(KernelBuilder &b, Value i, Value j) const;
 
 private:
+  /// The scores that begin at `place` of the block, -inf where the key comes
+  /// after the query.
+  Value excludeLater(KernelBuilder &b, const QueryBlock &block,
+                     const ResultVector &place, Value scores) const;
+
   AttentionShape shape;
   Value task, row, column;
   Value bias; ///< What the mask adds to the scores; -inf in padding lanes.
@@ -70,8 +89,8 @@ template <typename OpT> AttentionShape attentionShape(OpT op, int64_t lanes) {
   auto mask = llvm::cast<mlir::RankedTensorType>(op.getMask().getType());
   auto query = llvm::cast<mlir::RankedTensorType>(op.getQuery().getType());
   int64_t heads = op.getHeads();
-  return {mask.getDimSize(0), mask.getDimSize(1), heads,
-          query.getDimSize(1) / heads, lanes};
+  return {mask.getDimSize(0),          mask.getDimSize(1), heads,
+          query.getDimSize(1) / heads, op.getCausal(),     lanes};
 }
 
 void populateAttentionBackwardKernels(mlir::RewritePatternSet &,

@@ -42,31 +42,36 @@ public:
     keys.pack(b, head.window(key));
     if (severalBlocks())
       for (Value result : {keyGradient, valueGradient})
-        clear(head.window(result));
-    head.forBlocks(b,
-                   [&](Value begin, int64_t rows) { emitBlock(begin, rows); });
+        clear(head.window(result), shape.length, shape.width);
+    // The rows of dK and dV are rounded up to a tile: what lies behind the
+    // keys that a block sees must add nothing.
+    if (shape.causal)
+      for (Value block : {probabilities, scoreGradients})
+        clear({block, b.index(0), b.index(0)}, shape.blockRows(),
+              keysT.paddedColumns());
+    head.forBlocks(b, [&](const QueryBlock &block) { emitBlock(block); });
   }
 
 private:
   bool severalBlocks() const { return shape.blockRows() < shape.length; }
 
-  void clear(Window window) {
-    b.loop(0, shape.length, 1, [&](Value i) {
-      b.vectorLoop(shape.width, lanes, [&](Value j, int64_t width) {
+  void clear(Window window, int64_t rows, int64_t columns) {
+    b.loop(0, rows, 1, [&](Value i) {
+      b.vectorLoop(columns, lanes, [&](Value j, int64_t width) {
         b.store(b.f32(0.0, width), window.buffer,
                 {b.addi(window.row, i), b.addi(window.column, j)});
       });
     });
   }
 
-  void emitBlock(Value begin, int64_t rows) {
-    Window queryBlock = head.window(b, query, begin);
-    Window gradientBlock = head.window(b, gradient, begin);
-    head.emitExponentials(b, queryBlock, rows, keysT, probabilities, sums,
+  void emitBlock(const QueryBlock &block) {
+    Window queryBlock = head.window(b, query, block.begin);
+    Window gradientBlock = head.window(b, gradient, block.begin);
+    head.emitExponentials(b, queryBlock, block, keysT, probabilities, sums,
                           [](Value, Value, Value e) { return e; });
     // dD = gradient V^T
     emitProduct(
-        b, rows, valuesT,
+        b, block.rows, valuesT,
         [&](Value i, Value k) {
           return b.load(
               gradientBlock.buffer,
@@ -75,19 +80,21 @@ private:
         /*initial=*/nullptr,
         [&](const ResultVector &place, Value sum) {
           b.store(sum, scoreGradients, {place.row, place.column});
-        });
-    b.loop(0, rows, 1, [&](Value i) { emitRow(begin, i); });
+        },
+        {/*rows=*/nullptr, block.keys, /*depth=*/nullptr});
+    b.loop(0, block.rows, 1, [&](Value i) { emitRow(block, i); });
     // dQ = dS K (dS is scaled already)
-    Window queryGradientBlock = head.window(b, queryGradient, begin);
+    Window queryGradientBlock = head.window(b, queryGradient, block.begin);
     emitProduct(
-        b, rows, keys,
+        b, block.rows, keys,
         [&](Value i, Value k) { return b.load(scoreGradients, {i, k}); },
         /*initial=*/nullptr,
         [&](const ResultVector &place, Value sum) {
           storeColumns(b, sum, queryGradientBlock, place);
-        });
-    addTransposed(scoreGradients, queryBlock, rows, head.window(keyGradient));
-    addTransposed(probabilities, gradientBlock, rows,
+        },
+        {/*rows=*/nullptr, /*columns=*/nullptr, block.keys});
+    addTransposed(scoreGradients, queryBlock, block, head.window(keyGradient));
+    addTransposed(probabilities, gradientBlock, block,
                   head.window(valueGradient));
   }
 
@@ -95,31 +102,30 @@ private:
   ///   P = e / sum, dP = dD under the dropout, r = rowsum(dP * P)
   ///   dS = P (dP - r) / sqrt(width) over dD, D = dropout(P) over e
   /// Between the passes, the sign of P tells that it is dropped.
-  void emitRow(Value begin, Value i) {
-    int64_t padded = (shape.length + lanes - 1) / lanes * lanes;
+  void emitRow(const QueryBlock &block, Value i) {
+    Value end = head.scoresEnd(b, block, keysT);
     auto all = [&](Value scalar) { return b.splat(scalar, lanes); };
     Value zero = b.f32(0.0, lanes);
     Value scale = b.f32(dropout ? dropout->scale() : 1.0, lanes);
     Value reciprocal = all(b.divf(b.f32(1.0), b.load(sums, i)));
-    Value product =
-        b.loop(b.index(0), b.index(padded), lanes, {zero},
-               [&](Value j, ValueRange carried) -> SmallVector<Value> {
-                 Value p =
-                     b.mulf(b.load(probabilities, {i, j}, lanes), reciprocal);
-                 Value d = b.load(scoreGradients, {i, j}, lanes);
-                 Value marked = p;
-                 if (dropout) {
-                   Value index = head.probabilityIndex(b, b.addi(begin, i), j);
-                   Value kept = dropout->kept(b, index, lanes);
-                   d = b.select(kept, b.mulf(d, scale), zero);
-                   marked = b.select(kept, p, b.subf(zero, p));
-                 }
-                 b.store(marked, probabilities, {i, j});
-                 return {b.fma(d, p, carried[0])};
-               })[0];
+    Value product = b.loop(
+        b.index(0), end, lanes, {zero},
+        [&](Value j, ValueRange carried) -> SmallVector<Value> {
+          Value p = b.mulf(b.load(probabilities, {i, j}, lanes), reciprocal);
+          Value d = b.load(scoreGradients, {i, j}, lanes);
+          Value marked = p;
+          if (dropout) {
+            Value index = head.probabilityIndex(b, b.addi(block.begin, i), j);
+            Value kept = dropout->kept(b, index, lanes);
+            d = b.select(kept, b.mulf(d, scale), zero);
+            marked = b.select(kept, p, b.subf(zero, p));
+          }
+          b.store(marked, probabilities, {i, j});
+          return {b.fma(d, p, carried[0])};
+        })[0];
     Value rowSum = all(b.sumLanes(product));
     Value factor = b.f32(1.0 / std::sqrt(double(shape.width)), lanes);
-    b.loop(0, padded, lanes, [&](Value j) {
+    b.loop(b.index(0), end, lanes, [&](Value j) {
       Value marked = b.load(probabilities, {i, j}, lanes);
       Value d = b.load(scoreGradients, {i, j}, lanes);
       Value p = marked;
@@ -134,10 +140,11 @@ private:
     });
   }
 
-  /// result += block^T rows, where `block` is rows x length and `window` the
+  /// result += scores^T rows, where `scores` is rows x length and `window` the
   /// rows of query or gradient that belong to it.
-  void addTransposed(Value block, Window window, int64_t rows, Window result) {
-    Panels panels = blockRows.withDepth(rows);
+  void addTransposed(Value scores, Window window, const QueryBlock &block,
+                     Window result) {
+    Panels panels = blockRows.withDepth(block.rows);
     panels.pack(b, window);
     auto initial = [&](const ResultVector &place) {
       return loadColumns(b, result, place);
@@ -145,11 +152,13 @@ private:
     auto finish = [&](const ResultVector &place, Value sum) {
       storeColumns(b, sum, result, place);
     };
-    auto lhs = [&](Value i, Value k) { return b.load(block, {k, i}); };
+    auto lhs = [&](Value i, Value k) { return b.load(scores, {k, i}); };
+    ProductExtent extent{block.keys, /*columns=*/nullptr, /*depth=*/nullptr};
     if (severalBlocks())
-      emitProduct(b, shape.length, panels, lhs, initial, finish);
+      emitProduct(b, shape.length, panels, lhs, initial, finish, extent);
     else
-      emitProduct(b, shape.length, panels, lhs, /*initial=*/nullptr, finish);
+      emitProduct(b, shape.length, panels, lhs, /*initial=*/nullptr, finish,
+                  extent);
   }
 
   KernelBuilder &b;
@@ -175,7 +184,8 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
       return failure();
     std::string name = "attention_backward_" + shapeName(op.getMask()) + "x" +
                        std::to_string(shape.columns()) + "_heads" +
-                       std::to_string(shape.heads);
+                       std::to_string(shape.heads) +
+                       (shape.causal ? "_causal" : "");
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
                               op.getMask(), op.getGradient()};
     if (op.getSeed()) {

@@ -31,14 +31,9 @@ static void multiplyBuffer(MaskedMatmulOp op) {
   Value weight =
       MaskedWeightOp::create(builder, loc, type, op.getCriterion(),
                              op.getFactors(), op.getThreshold(), op.getCut());
-  Value result;
-  if (op.getTransposed())
-    result =
-        nn::MatmulOp::create(builder, loc, op.getType(), op.getInput(), weight);
-  else
-    result = nn::LinearOp::create(builder, loc, op.getType(), op.getInput(),
-                                  weight, op.getBias());
-  op.replaceAllUsesWith(result);
+  auto result = nn::LinearOp::create(builder, loc, op.getType(), op.getInput(),
+                                     weight, op.getBias(), op.getTransposed());
+  op.replaceAllUsesWith(result.getResult());
   op.erase();
 }
 

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Embedding.h"
 #include "KernelContext.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -49,6 +50,29 @@ static Value tableRow(KernelBuilder &b, Value flatIndices, Value token,
   index = arith::MaxSIOp::create(b, index, b.i32(0));
   index = arith::MinSIOp::create(b, index, b.i32(rows - 1));
   return arith::IndexCastOp::create(b, b.getIndexType(), index);
+}
+
+std::string pst::cpu::firstName(int64_t first) {
+  return first ? "_first" + std::to_string(first) : "";
+}
+
+std::string pst::cpu::selectionName(std::optional<int64_t> index) {
+  return index ? "_index" + std::to_string(*index) : "_last";
+}
+
+Value pst::cpu::selectedToken(KernelBuilder &b, std::optional<int64_t> index,
+                              Value mask, Value row, int64_t length) {
+  Value first = b.muli(row, length);
+  if (index)
+    return b.addi(first, *index);
+  Value last = b.loop(b.index(0), b.index(length), 1, {b.index(0)},
+                      [&](Value t, ValueRange carried) -> SmallVector<Value> {
+                        Value isToken =
+                            b.cmpi(arith::CmpIPredicate::ne,
+                                   b.load(mask, {row, t}), b.i32(0));
+                        return {b.select(isToken, t, carried[0])};
+                      })[0];
+  return b.addi(first, last);
 }
 
 namespace {
@@ -119,20 +143,22 @@ struct EmbeddingBackwardPattern : KernelPattern<nn::EmbeddingBackwardOp> {
   }
 };
 
-/// result[t] = input[t] + table[t % length]
+/// result[t] = input[t] + table[first + t % length]
 struct AddPositionsPattern : KernelPattern<nn::AddPositionsOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::AddPositionsOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "add_positions_" + shapeName(op.getInput()) + "_" +
                        shapeName(op.getTable()) + "_length" +
-                       std::to_string(op.getLength());
+                       std::to_string(op.getLength()) +
+                       firstName(op.getFirst());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getTable()}, /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
           forElements(b, arguments[2], context.lanes(),
                       [&](Value row, Value j, int64_t lanes) {
-                        Value position = b.remi(row, op.getLength());
+                        Value position =
+                            b.addi(b.remi(row, op.getLength()), op.getFirst());
                         b.store(
                             b.addf(b.load(arguments[0], {row, j}, lanes),
                                    b.load(arguments[1], {position, j}, lanes)),
@@ -143,28 +169,31 @@ struct AddPositionsPattern : KernelPattern<nn::AddPositionsOp> {
   }
 };
 
-/// result[p] = sum over b ascending of input[b * length + p]; 0 from `length`
+/// result[first + p] = sum over b ascending of input[b * length + p]; else 0
 struct PositionSumPattern : KernelPattern<nn::PositionSumOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::PositionSumOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "position_sum_" + shapeName(op.getInput()) + "_" +
                        shapeName(op.getResult()) + "_length" +
-                       std::to_string(op.getLength());
+                       std::to_string(op.getLength()) +
+                       firstName(op.getFirst());
     int64_t length = op.getLength();
     context.replaceByLaunch(
         rewriter, op, name, op.getInput(), /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
           Value input = arguments[0], result = arguments[1];
-          // Rows from `length` on start, and so end, behind the input.
           forElements(
               b, result, context.lanes(),
               [&](Value row, Value j, int64_t lanes) {
-                Value isPosition =
-                    b.cmpi(arith::CmpIPredicate::ult, row, b.index(length));
-                Value end = b.select(isPosition, b.index(rowsOf(input)), row);
+                Value position = b.subi(row, b.index(op.getFirst()));
+                // Unsigned: rows before the first are none either.
+                Value isPosition = b.cmpi(arith::CmpIPredicate::ult, position,
+                                          b.index(length));
+                Value begin = b.select(isPosition, position, b.index(0));
+                Value end = b.select(isPosition, b.index(rowsOf(input)), begin);
                 Value sum = b.loop(
-                    row, end, length, {b.f32(0.0, lanes)},
+                    begin, end, length, {b.f32(0.0, lanes)},
                     [&](Value token, ValueRange carried) -> SmallVector<Value> {
                       return {
                           b.addf(carried[0], b.load(input, {token, j}, lanes))};
@@ -182,18 +211,17 @@ struct SelectTokenPattern : KernelPattern<nn::SelectTokenOp> {
   LogicalResult matchAndRewrite(nn::SelectTokenOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "select_token_" + shapeName(op.getInput()) + "_" +
-                       shapeName(op.getResult()) + "_index" +
-                       std::to_string(op.getIndex());
+                       shapeName(op.getResult()) + selectionName(op.getIndex());
     int64_t length = rowsOf(op.getInput()) / rowsOf(op.getResult());
     context.replaceByLaunch(
-        rewriter, op, name, op.getInput(), /*workspaces=*/{},
+        rewriter, op, name, op->getOperands(), /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
-          forElements(b, arguments[1], context.lanes(),
+          forElements(b, arguments.back(), context.lanes(),
                       [&](Value row, Value j, int64_t lanes) {
-                        Value token =
-                            b.addi(b.muli(row, length), op.getIndex());
+                        Value token = selectedToken(b, op.getIndex(),
+                                                    arguments[1], row, length);
                         b.store(b.load(arguments[0], {token, j}, lanes),
-                                arguments[1], {row, j});
+                                arguments.back(), {row, j});
                       });
         });
     return success();
@@ -206,19 +234,19 @@ struct SelectTokenBackwardPattern : KernelPattern<nn::SelectTokenBackwardOp> {
   LogicalResult matchAndRewrite(nn::SelectTokenBackwardOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "select_token_backward_" + shapeName(op.getGradient()) +
-                       "_" + shapeName(op.getResult()) + "_index" +
-                       std::to_string(op.getIndex());
+                       "_" + shapeName(op.getResult()) +
+                       selectionName(op.getIndex());
     int64_t length = rowsOf(op.getResult()) / rowsOf(op.getGradient());
     context.replaceByLaunch(
-        rewriter, op, name, op.getGradient(), /*workspaces=*/{},
+        rewriter, op, name, op->getOperands(), /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
-          clear(b, arguments[1], context.lanes());
+          clear(b, arguments.back(), context.lanes());
           forElements(b, arguments[0], context.lanes(),
                       [&](Value row, Value j, int64_t lanes) {
-                        Value token =
-                            b.addi(b.muli(row, length), op.getIndex());
+                        Value token = selectedToken(b, op.getIndex(),
+                                                    arguments[1], row, length);
                         b.store(b.load(arguments[0], {row, j}, lanes),
-                                arguments[1], {token, j});
+                                arguments.back(), {token, j});
                       });
         });
     return success();

@@ -89,8 +89,20 @@ void RowSoftmax::storeZeros(KernelBuilder &b, Value row, int64_t classes,
   });
 }
 
+Value pst::cpu::labelOf(KernelBuilder &b, Value labels, Value row) {
+  auto type = cast<MemRefType>(labels.getType());
+  if (type.getRank() == 1)
+    return b.load(labels, row);
+  // The next token; the last one of a sequence has none.
+  int64_t length = type.getDimSize(1);
+  Value next = b.addi(b.remi(row, length), 1), last = b.index(length - 1);
+  Value found = b.load(labels, {b.divi(row, length), b.mini(next, last)});
+  return b.select(b.cmpi(arith::CmpIPredicate::sle, next, last), found,
+                  b.i32(-1));
+}
+
 RowLabel::RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes) {
-  Value value = b.load(labels, row);
+  Value value = labelOf(b, labels, row);
   isExample = b.cmpi(arith::CmpIPredicate::ult, value, b.i32(classes));
   label = arith::IndexCastOp::create(b, b.getIndexType(), value);
 }

@@ -37,6 +37,10 @@ private:
   Value maximum, sum;
 };
 
+/// The label of a row, an i32: an element of a vector or, of B x L tokens, the
+/// one after the row's (-1 after the last of a sequence).
+Value labelOf(KernelBuilder &b, Value labels, Value row);
+
 /// The label of a row, an index, and whether it is one of the classes.
 struct RowLabel {
   RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes);

@@ -27,12 +27,12 @@ static int64_t dim(Value value, unsigned i) {
 }
 
 namespace {
-/// Y = X W^T + bias
+/// Y = X W^T + bias, or Y = X W + bias
 struct LinearPattern : KernelPattern<nn::LinearOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::LinearOp op,
                                 PatternRewriter &rewriter) const override {
-    GemmBlocking blocking(dim(op.getInput(), 0), dim(op.getWeight(), 0),
+    GemmBlocking blocking(dim(op.getResult(), 0), dim(op.getResult(), 1),
                           dim(op.getInput(), 1), context.getTarget());
     SmallVector<Value> inputs{op.getInput(), op.getWeight()};
     if (op.getBias())
@@ -40,13 +40,14 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
     context.replaceByLaunch(
         rewriter, op,
         "linear_" + shapeName(op.getInput()) + "_" + shapeName(op.getWeight()) +
+            (op.getTransposed() ? "_transposed" : "") +
             (op.getBias() ? "_bias" : ""),
         inputs, workspaceType(blocking, rewriter),
         [&](KernelBuilder &b, ValueRange arguments) {
           emitGemm(b, blocking,
                    {MatrixReader::of(arguments[0]),
                     MatrixReader::of(arguments[1]), /*transposeA=*/false,
-                    /*transposeB=*/true},
+                    /*transposeB=*/!op.getTransposed()},
                    Epilogue{op.getBias() ? arguments[2] : Value(), {}, {}},
                    arguments[arguments.size() - 2], arguments.back());
         });
@@ -79,9 +80,10 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
   }
 };
 
-/// Y = X (M * W')^T + bias, or Y = X (M * W'), in the op's form: dense by
-/// dense, where the packing evaluates each element of the weight once; sparse
-/// by dense, where the compressing does; or one of the two, by the sparsity.
+/// Y = X (M * W')^T + bias, or Y = X (M * W') + bias, in the op's form: dense
+/// by dense, where the packing evaluates each element of the weight once;
+/// sparse by dense, where the compressing does; or one of the two, by the
+/// sparsity.
 class MaskedProduct {
 public:
   MaskedProduct(MaskedMatmulOp op, KernelContext &context)

@@ -51,15 +51,35 @@ Panels::Panels(KernelBuilder &b, int64_t depth, int64_t columns, int64_t lanes)
   buffer = b.stackBuffer({paddedColumns() * depth});
 }
 
-/// body(panel, valid columns of it) for every panel: a loop over those that
-/// are full, then the last one if it is not.
+/// body(first) for 0, step, ... below `whole` (a multiple of the step), then
+/// `rest(whole)` if there is one; those that begin at `end` (null: none) or
+/// later are left out.
+static void forSteps(KernelBuilder &b, int64_t whole, int64_t step, Value end,
+                     function_ref<void(Value)> body,
+                     function_ref<void(Value)> rest) {
+  Value last = b.index(whole);
+  if (whole)
+    b.loop(b.index(0), end ? b.mini(end, last) : last, step, body);
+  if (!rest)
+    return;
+  if (end)
+    b.ifThen(b.cmpi(arith::CmpIPredicate::slt, last, end), [&] { rest(last); });
+  else
+    rest(last);
+}
+
+/// body(panel, valid columns of it) for every panel that begins before column
+/// `end` (null: all): a loop over those that are full, then the last one if it
+/// is not.
 static void forPanels(KernelBuilder &b, const Panels &panels,
-                      function_ref<void(Value, int64_t)> body) {
-  int64_t full = panels.columns / panels.width();
-  if (full)
-    b.loop(0, full, 1, [&](Value panel) { body(panel, panels.width()); });
-  if (int64_t rest = panels.columns - full * panels.width())
-    body(b.index(full), rest);
+                      function_ref<void(Value, int64_t)> body,
+                      Value end = nullptr) {
+  int64_t width = panels.width(), whole = panels.columns / width * width;
+  int64_t valid = panels.columns - whole;
+  auto full = [&](Value column) { body(b.divi(column, width), width); };
+  auto rest = [&](Value column) { body(b.divi(column, width), valid); };
+  forSteps(b, whole, width, end, full,
+           valid ? function_ref<void(Value)>(rest) : nullptr);
 }
 
 /// The flat index of element (k, 0) of a panel.
@@ -162,7 +182,8 @@ void pst::cpu::emitProduct(
     KernelBuilder &b, int64_t rows, const Panels &rhs,
     function_ref<Value(Value, Value)> lhs,
     function_ref<Value(const ResultVector &)> initial,
-    function_ref<void(const ResultVector &, Value)> finish) {
+    function_ref<void(const ResultVector &, Value)> finish,
+    const ProductExtent &extent) {
   int64_t lanes = rhs.lanes;
   auto tile = [&](Value row, int64_t count, Value panel, int64_t valid) {
     Value column = b.muli(panel, rhs.width());
@@ -178,30 +199,33 @@ void pst::cpu::emitProduct(
                                                   : b.f32(0.0, lanes));
       }
     }
-    sums = b.loop(b.index(0), b.index(rhs.depth), 1, sums,
-                  [&](Value k, ValueRange carried) {
-                    Value place = rowOfPanel(b, rhs, panel, k);
-                    SmallVector<Value> vectors, next;
-                    for (int64_t v = 0; v < rhs.vectors; ++v)
-                      vectors.push_back(
-                          b.load(rhs.buffer, b.addi(place, v * lanes), lanes));
-                    for (int64_t i = 0; i < count; ++i) {
-                      Value element = b.splat(lhs(rowIndices[i], k), lanes);
-                      for (int64_t v = 0; v < rhs.vectors; ++v)
-                        next.push_back(b.fma(element, vectors[v],
-                                             carried[i * rhs.vectors + v]));
-                    }
-                    return next;
-                  });
+    Value depth = extent.depth ? extent.depth : b.index(rhs.depth);
+    sums = b.loop(b.index(0), depth, 1, sums, [&](Value k, ValueRange carried) {
+      Value place = rowOfPanel(b, rhs, panel, k);
+      SmallVector<Value> vectors, next;
+      for (int64_t v = 0; v < rhs.vectors; ++v)
+        vectors.push_back(b.load(rhs.buffer, b.addi(place, v * lanes), lanes));
+      for (int64_t i = 0; i < count; ++i) {
+        Value element = b.splat(lhs(rowIndices[i], k), lanes);
+        for (int64_t v = 0; v < rhs.vectors; ++v)
+          next.push_back(
+              b.fma(element, vectors[v], carried[i * rhs.vectors + v]));
+      }
+      return next;
+    });
     for (auto [place, sum] : llvm::zip_equal(places, sums))
       if (place.valid > 0)
         finish(place, sum);
   };
   int64_t size = std::min(tileRows(rows, lanes), rows);
   int64_t whole = rows / size * size;
-  forPanels(b, rhs, [&](Value panel, int64_t valid) {
-    b.loop(0, whole, size, [&](Value row) { tile(row, size, panel, valid); });
-    if (whole != rows)
-      tile(b.index(whole), rows - whole, panel, valid);
-  });
+  forPanels(
+      b, rhs,
+      [&](Value panel, int64_t valid) {
+        auto full = [&](Value row) { tile(row, size, panel, valid); };
+        auto rest = [&](Value row) { tile(row, rows - whole, panel, valid); };
+        forSteps(b, whole, size, extent.rows, full,
+                 whole != rows ? function_ref<void(Value)>(rest) : nullptr);
+      },
+      extent.columns);
 }

@@ -56,6 +56,12 @@ struct ResultVector {
   int64_t lanes, valid;
 };
 
+/// How far a product goes: its first rows, columns and terms of each sum, as
+/// indices; null for all of them. Rows and columns are rounded up to tiles.
+struct ProductExtent {
+  Value rows, columns, depth;
+};
+
 /// for panels: for tiles of rows: for k: tile += lhs(row, k) * panel[k]
 ///
 /// for `rows` rows. The sum starts from `initial`, or zero without one, and
@@ -63,7 +69,8 @@ struct ResultVector {
 void emitProduct(KernelBuilder &b, int64_t rows, const Panels &rhs,
                  llvm::function_ref<Value(Value, Value)> lhs,
                  llvm::function_ref<Value(const ResultVector &)> initial,
-                 llvm::function_ref<void(const ResultVector &, Value)> finish);
+                 llvm::function_ref<void(const ResultVector &, Value)> finish,
+                 const ProductExtent &extent = {});
 
 /// The valid lanes of a window's row; the others are zero.
 Value loadColumns(KernelBuilder &b, Window window, const ResultVector &place);

@@ -91,12 +91,27 @@ Value AttentionBlock::dot(Value left, Value i, Value right, Value j) {
       })[0];
 }
 
-Value AttentionBlock::score(Value queries, Value keys, Value i, Value firstKey,
-                            Value j) {
+Value AttentionBlock::keysEnd() {
+  Value end = b.index(shape.length);
+  return shape.causal ? b.mini(b.addi(first, shape.tile()), end) : end;
+}
+
+Value AttentionBlock::queriesBegin() {
+  return shape.causal ? first : b.index(0);
+}
+
+Value AttentionBlock::score(Value queries, Value keys, Value firstQuery,
+                            Value i, Value firstKey, Value j) {
   Value sum = dot(queries, i, keys, j), key = b.addi(firstKey, j);
   Value excluded = b.f32(-std::numeric_limits<double>::infinity());
+  Value isSeen = isBelow(b, key, shape.length);
+  if (shape.causal) {
+    // Rows behind the sequence's end see its last key, lest they see none.
+    Value query = b.mini(b.addi(firstQuery, i), b.index(shape.length - 1));
+    isSeen = b.cmpi(arith::CmpIPredicate::sle, key, query);
+  }
   return b.choose(
-      isBelow(b, key, shape.length),
+      isSeen,
       [&] {
         Value isToken = b.cmpi(arith::CmpIPredicate::ne,
                                b.load(mask, {batch, key}), b.i32(0));
@@ -166,7 +181,7 @@ Value AttentionBlock::probabilityIndex(Value i, Value j) {
 
 namespace {
 /// for tiles of queries of heads of sequences, a block:
-///   for tiles of keys:
+///   for tiles of keys (if causal, up to the queries' own):
 ///     S = Q K^T, masked
 ///     rows: maximum and sum, corrected as the maximum grows;
 ///       S = e^(S - maximum), zero where dropped
@@ -182,7 +197,8 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
     std::string name = "attention" + elementsName(op.getQuery()) + "_" +
                        shapeName(op.getMask()) + "x" +
                        std::to_string(shape.heads * shape.width) + "_heads" +
-                       std::to_string(shape.heads);
+                       std::to_string(shape.heads) +
+                       (shape.causal ? "_causal" : "");
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
                               op.getMask()};
     if (op.getSeed()) {
@@ -222,27 +238,28 @@ private:
     SmallVector<Value> initial{b.f32(std::numeric_limits<float>::lowest()),
                                b.f32(0.0)};
     initial.append(block.elements(), b.f32(0.0));
-    SmallVector<Value> state = b.loop(
-        b.index(0), b.index(shape.length), shape.tile(), initial,
-        [&](Value key, ValueRange carried) -> SmallVector<Value> {
-          block.load(values[1], key, keys);
-          block.load(values[2], key, others);
-          b.barrier();
-          block.forScores([&](Value i, Value j) {
-            b.store(block.score(queries, keys, i, key, j), scores, {i, j});
-          });
-          b.barrier();
-          SmallVector<Value> next =
-              emitRow(block, scores, factors, key, carried, dropout);
-          b.barrier();
-          block.forElements([&](int64_t e, Value i, Value c) {
-            Value sum = b.mulf(carried[2 + e], b.load(factors, i));
-            next.push_back(block.accumulate(scores, /*transposed=*/false,
-                                            others, i, c, sum));
-          });
-          b.barrier();
-          return next;
-        });
+    SmallVector<Value> state =
+        b.loop(b.index(0), block.keysEnd(), shape.tile(), initial,
+               [&](Value key, ValueRange carried) -> SmallVector<Value> {
+                 block.load(values[1], key, keys);
+                 block.load(values[2], key, others);
+                 b.barrier();
+                 block.forScores([&](Value i, Value j) {
+                   b.store(block.score(queries, keys, block.first, i, key, j),
+                           scores, {i, j});
+                 });
+                 b.barrier();
+                 SmallVector<Value> next =
+                     emitRow(block, scores, factors, key, carried, dropout);
+                 b.barrier();
+                 block.forElements([&](int64_t e, Value i, Value c) {
+                   Value sum = b.mulf(carried[2 + e], b.load(factors, i));
+                   next.push_back(block.accumulate(scores, /*transposed=*/false,
+                                                   others, i, c, sum));
+                 });
+                 b.barrier();
+                 return next;
+               });
     Value scale = b.f32(dropout ? dropout->scale() : 1.0);
     b.store(b.divf(scale, state[1]), factors, block.scoreRow());
     b.barrier();

@@ -16,6 +16,7 @@ namespace pst::cuda {
 
 struct AttentionShape {
   int64_t batch, length, heads, width; ///< `width` columns for each head.
+  bool causal;
   /// Queries, and keys, that a block handles at a time.
   int64_t tile() const;
   int64_t tiles() const { return (length + tile() - 1) / tile(); }
@@ -31,7 +32,7 @@ template <typename OpT> AttentionShape attentionShape(OpT op) {
   auto query = llvm::cast<mlir::RankedTensorType>(op.getQuery().getType());
   int64_t heads = op.getHeads();
   return {mask.getDimSize(0), mask.getDimSize(1), heads,
-          query.getDimSize(1) / heads};
+          query.getDimSize(1) / heads, op.getCausal()};
 }
 
 /// Emits a block: one tile of queries, or of keys, of one head.
@@ -52,9 +53,15 @@ public:
   void load(Value matrix, Value first, Value shared);
   /// body(i, j) for the thread's elements of a tile of scores.
   void forScores(llvm::function_ref<void(Value, Value)> body);
-  /// The score of query `i` (of its tile) and key `firstKey` + `j` with the
-  /// padding mask; -inf behind the sequence's end.
-  Value score(Value queries, Value keys, Value i, Value firstKey, Value j);
+  /// The score of query `firstQuery` + `i` and key `firstKey` + `j` with the
+  /// padding mask; -inf behind the sequence's end and, if causal, where the key
+  /// comes after the query.
+  Value score(Value queries, Value keys, Value firstQuery, Value i,
+              Value firstKey, Value j);
+  /// Where the keys end that a tile of queries sees, and where the queries
+  /// begin that see a tile of keys.
+  Value keysEnd();
+  Value queriesBegin();
   /// sum over c ascending of left[i, c] * right[j, c]
   Value dot(Value left, Value i, Value right, Value j);
   /// The thread's elements of a tile x width matrix: their number, and

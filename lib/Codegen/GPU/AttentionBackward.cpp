@@ -57,11 +57,11 @@ struct BackwardBlock : AttentionBlock {
 };
 
 /// for tiles of queries of heads of sequences, a block:
-///   for tiles of keys: S = Q K^T, dP = dO V^T;
+///   for tiles of keys (those seen): S = Q K^T, dP = dO V^T;
 ///     rows: maximum, sum, and sum of dP e^(S - maximum)
 ///   for tiles of keys again: dS = P (dP - r) / sqrt(width); dQ += dS K
 /// for tiles of keys of heads of sequences, a block:
-///   for tiles of queries: D = dropout(P) and dS likewise;
+///   for tiles of queries that see them: D = dropout(P) and dS likewise;
 ///     dV += D^T dO, dK += dS^T Q
 struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
   using KernelPattern::KernelPattern;
@@ -73,7 +73,8 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
     std::string name = "attention_backward" + elementsName(op.getQuery()) +
                        "_" + shapeName(op.getMask()) + "x" +
                        std::to_string(shape.heads * shape.width) + "_heads" +
-                       std::to_string(shape.heads);
+                       std::to_string(shape.heads) +
+                       (shape.causal ? "_causal" : "");
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
                               op.getMask(), op.getGradient()};
     if (op.getSeed()) {
@@ -133,8 +134,8 @@ private:
     block.load(values[2], key, block.others);
     b.barrier();
     block.forScores([&](Value i, Value j) {
-      b.store(block.score(block.queries, block.keys, i, key, j), block.scores,
-              {i, j});
+      b.store(block.score(block.queries, block.keys, block.first, i, key, j),
+              block.scores, {i, j});
       b.store(block.gradientOf(i, block.first, j, key).gradient, block.products,
               {i, j});
     });
@@ -149,7 +150,7 @@ private:
     block.load(values[4], block.first, block.gradients);
     Value i = block.scoreRow();
     SmallVector<Value> sums = b.loop(
-        b.index(0), b.index(block.shape.length), block.shape.tile(),
+        b.index(0), block.keysEnd(), block.shape.tile(),
         {b.f32(std::numeric_limits<float>::lowest()), b.f32(0.0), b.f32(0.0)},
         [&](Value key, ValueRange carried) -> SmallVector<Value> {
           emitScores(block, values, key);
@@ -193,7 +194,7 @@ private:
     ThreadBuilder &b = block.b;
     Value i = block.scoreRow();
     SmallVector<Value> sums = b.loop(
-        b.index(0), b.index(block.shape.length), block.shape.tile(),
+        b.index(0), block.keysEnd(), block.shape.tile(),
         SmallVector<Value>(block.elements(), b.f32(0.0)),
         [&](Value key, ValueRange carried) {
           emitScores(block, values, key);
@@ -226,8 +227,8 @@ private:
     block.load(values[2], block.first, block.others);
     int64_t elements = block.elements();
     SmallVector<Value> sums =
-        b.loop(b.index(0), b.index(block.shape.length), block.shape.tile(),
-               SmallVector<Value>(2 * elements, b.f32(0.0)),
+        b.loop(block.queriesBegin(), b.index(block.shape.length),
+               block.shape.tile(), SmallVector<Value>(2 * elements, b.f32(0.0)),
                [&](Value query, ValueRange carried) {
                  block.load(values[0], query, block.queries);
                  block.load(values[4], query, block.gradients);
@@ -268,7 +269,8 @@ private:
           },
           zero);
     };
-    Value score = block.score(block.queries, block.keys, i, block.first, j);
+    Value score =
+        block.score(block.queries, block.keys, firstQuery, i, block.first, j);
     Value e = block.exponential(score, statistic(Maximum));
     Value p = b.mulf(e, statistic(Reciprocal));
     auto [d, kept] = block.gradientOf(i, firstQuery, j, block.first);

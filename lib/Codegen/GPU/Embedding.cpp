@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../CPU/Embedding.h"
 #include "KernelContext.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -118,43 +119,47 @@ private:
   }
 };
 
-/// for each element: result[t, j] = input[t, j] + table[t % length, j]
+/// for each element: result[t, j] = input[t, j] + table[first + t % length, j]
 struct AddPositionsPattern : KernelPattern<nn::AddPositionsOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::AddPositionsOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "add_positions_" + shapeName(op.getInput()) + "_" +
                        shapeName(op.getTable()) + "_length" +
-                       std::to_string(op.getLength());
+                       std::to_string(op.getLength()) +
+                       cpu::firstName(op.getFirst());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getTable()}, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launchMatrix(host, name, arguments[2], arguments,
-                               [&](ThreadBuilder &b, ValueRange values,
-                                   Value row, Value j, int64_t size) {
-                                 Value position = b.remi(row, op.getLength());
-                                 SmallVector<Value> sums =
-                                     b.loadAdjacent(values[0], {row, j}, size);
-                                 SmallVector<Value> terms = b.loadAdjacent(
-                                     values[1], {position, j}, size);
-                                 for (auto [sum, term] : llvm::zip(sums, terms))
-                                   sum = b.addf(sum, term);
-                                 b.storeAdjacent(sums, values[2], {row, j});
-                               });
+          context.launchMatrix(
+              host, name, arguments[2], arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
+                  int64_t size) {
+                Value position =
+                    b.addi(b.remi(row, op.getLength()), op.getFirst());
+                SmallVector<Value> sums =
+                    b.loadAdjacent(values[0], {row, j}, size);
+                SmallVector<Value> terms =
+                    b.loadAdjacent(values[1], {position, j}, size);
+                for (auto [sum, term] : llvm::zip(sums, terms))
+                  sum = b.addf(sum, term);
+                b.storeAdjacent(sums, values[2], {row, j});
+              });
         });
     return success();
   }
 };
 
 /// for each element: result[p, j] = sum over b ascending of
-/// input[b * length + p, j]; 0 from `length` on
+/// input[b * length + p - first, j]; else 0
 struct PositionSumPattern : KernelPattern<nn::PositionSumOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::PositionSumOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "position_sum_" + shapeName(op.getInput()) + "_" +
                        shapeName(op.getResult()) + "_length" +
-                       std::to_string(op.getLength());
+                       std::to_string(op.getLength()) +
+                       cpu::firstName(op.getFirst());
     int64_t length = op.getLength(), tokens = rowsOf(op.getInput());
     context.replaceByLaunch(
         rewriter, op, name, op.getInput(), /*workspaces=*/{},
@@ -163,13 +168,15 @@ struct PositionSumPattern : KernelPattern<nn::PositionSumOp> {
               host, name, arguments[1], arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
                   int64_t size) {
-                // Rows from `length` on start, and so end, behind the input.
-                Value isPosition =
-                    b.cmpi(arith::CmpIPredicate::ult, row, b.index(length));
-                Value end = b.select(isPosition, b.index(tokens), row);
+                Value position = b.subi(row, b.index(op.getFirst()));
+                // Unsigned: rows before the first are none either.
+                Value isPosition = b.cmpi(arith::CmpIPredicate::ult, position,
+                                          b.index(length));
+                Value begin = b.select(isPosition, position, b.index(0));
+                Value end = b.select(isPosition, b.index(tokens), begin);
                 SmallVector<Value> zeros(size, b.f32(0.0));
                 SmallVector<Value> sums =
-                    b.loop(row, end, length, zeros,
+                    b.loop(begin, end, length, zeros,
                            [&](Value token, ValueRange carried) {
                              SmallVector<Value> next(carried);
                              SmallVector<Value> terms =
@@ -191,19 +198,20 @@ struct SelectTokenPattern : KernelPattern<nn::SelectTokenOp> {
   LogicalResult matchAndRewrite(nn::SelectTokenOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "select_token_" + shapeName(op.getInput()) + "_" +
-                       shapeName(op.getResult()) + "_index" +
-                       std::to_string(op.getIndex());
+                       shapeName(op.getResult()) +
+                       cpu::selectionName(op.getIndex());
     int64_t length = rowsOf(op.getInput()) / rowsOf(op.getResult());
     context.replaceByLaunch(
-        rewriter, op, name, op.getInput(), /*workspaces=*/{},
+        rewriter, op, name, op->getOperands(), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           context.launchMatrix(
-              host, name, arguments[1], arguments,
+              host, name, arguments.back(), arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
                   int64_t size) {
-                Value token = b.addi(b.muli(row, length), op.getIndex());
+                Value token = cpu::selectedToken(b, op.getIndex(), values[1],
+                                                 row, length);
                 b.storeAdjacent(b.loadAdjacent(values[0], {token, j}, size),
-                                values[1], {row, j});
+                                values.back(), {row, j});
               });
         });
     return success();
@@ -216,20 +224,21 @@ struct SelectTokenBackwardPattern : KernelPattern<nn::SelectTokenBackwardOp> {
   LogicalResult matchAndRewrite(nn::SelectTokenBackwardOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "select_token_backward_" + shapeName(op.getGradient()) +
-                       "_" + shapeName(op.getResult()) + "_index" +
-                       std::to_string(op.getIndex());
+                       "_" + shapeName(op.getResult()) +
+                       cpu::selectionName(op.getIndex());
     int64_t length = rowsOf(op.getResult()) / rowsOf(op.getGradient());
     context.replaceByLaunch(
-        rewriter, op, name, op.getGradient(), /*workspaces=*/{},
+        rewriter, op, name, op->getOperands(), /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launchZeros(host, arguments[1]);
+          context.launchZeros(host, arguments.back());
           context.launchMatrix(
               host, name, arguments[0], arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
                   int64_t size) {
-                Value token = b.addi(b.muli(row, length), op.getIndex());
+                Value token = cpu::selectedToken(b, op.getIndex(), values[1],
+                                                 row, length);
                 b.storeAdjacent(b.loadAdjacent(values[0], {row, j}, size),
-                                values[1], {token, j});
+                                values.back(), {token, j});
               });
         });
     return success();

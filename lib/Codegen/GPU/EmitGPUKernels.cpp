@@ -37,6 +37,7 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     cuda::populateEmbeddingKernels(patterns, context);
     cuda::populateHostValueKernels(patterns, context);
     cuda::populateLayerNormKernels(patterns, context);
+    cuda::populateLinearCrossEntropyKernels(patterns, context);
     cuda::populateLossKernels(patterns, context);
     cuda::populateLowRankAccumulateKernels(patterns, context);
     cuda::populateMaskedWeightKernels(patterns, context);

@@ -113,6 +113,8 @@ void populateElementwiseKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateEmbeddingKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateHostValueKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLayerNormKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateLinearCrossEntropyKernels(mlir::RewritePatternSet &,
+                                       KernelContext &);
 void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,
                                       KernelContext &);

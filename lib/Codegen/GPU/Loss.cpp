@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../CPU/Loss.h"
 #include "../CPU/VectorMath.h"
-#include "KernelContext.h"
+#include "Loss.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <limits>
 
@@ -18,9 +19,7 @@ static Value extend(ThreadBuilder &b, Value value) {
   return arith::ExtFOp::create(b, b.getF64Type(), value);
 }
 
-/// One block: loss = scale * sum of element(b, values, row) over the rows, in
-/// f64. `values` begin with scale and loss.
-static void launchScaledSum(
+void pst::cuda::launchScaledSum(
     KernelContext &context, cpu::KernelBuilder &host, StringRef name,
     int64_t rows, ValueRange arguments,
     function_ref<Value(ThreadBuilder &, ValueRange, Value)> element) {
@@ -40,38 +39,52 @@ static void launchScaledSum(
       });
 }
 
+RowSoftmax::RowSoftmax(ThreadBuilder &b, Value logits, Value row,
+                       int64_t classes)
+    : logits(logits), row(row), classes(classes) {
+  Value lowest = b.f32(std::numeric_limits<float>::lowest());
+  maximum =
+      b.blockMax(b.loop(b.thread(), b.index(classes), b.threads(), {lowest},
+                        [&](Value c, ValueRange carried) -> SmallVector<Value> {
+                          return {b.maxf(b.load(logits, {row, c}), carried[0])};
+                        })[0]);
+  sum = b.sumOverBlock(classes, [&](Value c) { return exponential(b, c); });
+}
+
+Value RowSoftmax::exponential(ThreadBuilder &b, Value c) const {
+  return cpu::expNonPositive(b, b.subf(b.load(logits, {row, c}), maximum));
+}
+
+RowLabel::RowLabel(ThreadBuilder &b, Value labels, Value row, int64_t classes) {
+  Value found = cpu::labelOf(b, labels, row);
+  isExample = b.cmpi(arith::CmpIPredicate::ult, found, b.i32(classes));
+  label = arith::IndexCastOp::create(b, b.getIndexType(),
+                                     b.select(isExample, found, b.i32(0)));
+}
+
+void pst::cuda::storeRowLoss(ThreadBuilder &b, const RowSoftmax &softmax,
+                             const RowLabel &label, Value losses, Value at) {
+  Value own = b.load(softmax.logits, {softmax.row, label.label});
+  Value loss =
+      b.addf(b.subf(softmax.maximum, own), cpu::logPositive(b, softmax.sum));
+  b.onFirstThread([&] {
+    b.store(b.select(label.isExample, loss, b.f32(0.0)), losses, at);
+  });
+}
+
+void pst::cuda::storeRowGradient(ThreadBuilder &b, const RowSoftmax &softmax,
+                                 const RowLabel &label, Value factor,
+                                 Value result) {
+  b.strided(softmax.classes, [&](Value c) {
+    Value p = b.divf(softmax.exponential(b, c), softmax.sum);
+    Value isLabel = b.cmpi(arith::CmpIPredicate::eq, c, label.label);
+    p = b.select(isLabel, b.subf(p, b.f32(1.0)), p);
+    b.store(b.select(label.isExample, b.mulf(p, factor), b.f32(0.0)), result,
+            {softmax.row, c});
+  });
+}
+
 namespace {
-/// A row of logits, reduced by its block: its largest element and the sum of
-/// e^(logit - maximum).
-struct RowSoftmax {
-  RowSoftmax(ThreadBuilder &b, Value logits, Value row, int64_t classes)
-      : logits(logits), row(row) {
-    Value lowest = b.f32(std::numeric_limits<float>::lowest());
-    maximum = b.blockMax(
-        b.loop(b.thread(), b.index(classes), b.threads(), {lowest},
-               [&](Value c, ValueRange carried) -> SmallVector<Value> {
-                 return {b.maxf(b.load(logits, {row, c}), carried[0])};
-               })[0]);
-    sum = b.sumOverBlock(classes, [&](Value c) { return exponential(b, c); });
-  }
-  Value exponential(ThreadBuilder &b, Value c) const {
-    return cpu::expNonPositive(b, b.subf(b.load(logits, {row, c}), maximum));
-  }
-  Value logits, row, maximum, sum;
-};
-
-/// The label of a row as an index, 0 if it is none of the classes, and whether
-/// it is one.
-struct RowLabel {
-  RowLabel(ThreadBuilder &b, Value labels, Value row, int64_t classes) {
-    Value found = b.load(labels, row);
-    isExample = b.cmpi(arith::CmpIPredicate::ult, found, b.i32(classes));
-    label = arith::IndexCastOp::create(b, b.getIndexType(),
-                                       b.select(isExample, found, b.i32(0)));
-  }
-  Value label, isExample;
-};
-
 /// for each row, a block: losses[row] = log(sum e^logits) - logits[label]
 /// one block: result = scale * sum of losses
 struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
@@ -91,13 +104,7 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
               [&](ThreadBuilder &b, ValueRange values, Value row) {
                 RowLabel label(b, values[1], row, classes);
                 RowSoftmax softmax(b, values[0], row, classes);
-                Value own = b.load(values[0], {row, label.label});
-                Value loss = b.addf(b.subf(softmax.maximum, own),
-                                    cpu::logPositive(b, softmax.sum));
-                b.onFirstThread([&] {
-                  b.store(b.select(label.isExample, loss, b.f32(0.0)),
-                          values[2], row);
-                });
+                storeRowLoss(b, softmax, label, values[2], row);
               });
           launchScaledSum(context, host, name + "_sum", rows,
                           {arguments[2], arguments[3], losses},
@@ -128,15 +135,7 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
                 Value factor = b.mulf(b.load(values[3], {}), values[2]);
                 RowLabel label(b, values[1], row, classes);
                 RowSoftmax softmax(b, values[0], row, classes);
-                b.strided(classes, [&](Value c) {
-                  Value p = b.divf(softmax.exponential(b, c), softmax.sum);
-                  Value isLabel =
-                      b.cmpi(arith::CmpIPredicate::eq, c, label.label);
-                  p = b.select(isLabel, b.subf(p, b.f32(1.0)), p);
-                  b.store(
-                      b.select(label.isExample, b.mulf(p, factor), b.f32(0.0)),
-                      values[4], {row, c});
-                });
+                storeRowGradient(b, softmax, label, factor, values[4]);
               });
         });
     return success();

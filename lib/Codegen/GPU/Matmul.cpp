@@ -19,7 +19,7 @@ static int64_t dim(Value value, unsigned i) {
 }
 
 namespace {
-/// Y = X W^T + bias
+/// Y = X W^T + bias, or Y = X W + bias
 struct LinearPattern : KernelPattern<nn::LinearOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::LinearOp op,
@@ -30,12 +30,13 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
     std::string name = "linear" + elementsName(op.getResult()) + "_" +
                        shapeName(op.getInput()) + "_" +
                        shapeName(op.getWeight()) +
+                       (op.getTransposed() ? "_transposed" : "") +
                        (op.getBias() ? "_bias" : "");
     context.replaceByLaunch(
         rewriter, op, name, inputs, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           launchGemm(context, host, name, {arguments[0]},
-                     {arguments[1], /*transposed=*/true},
+                     {arguments[1], /*transposed=*/!op.getTransposed()},
                      {op.getBias() ? arguments[2] : Value()}, arguments.back());
         });
     return success();

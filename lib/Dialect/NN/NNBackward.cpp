@@ -29,23 +29,25 @@ void AddPositionsOp::buildBackward(OpBuilder &builder,
   if (needed[0])
     operandGradients[0] = resultGradients[0];
   if (needed[1])
-    operandGradients[1] =
-        PositionSumOp::create(builder, getLoc(), getTable().getType(),
-                              resultGradients[0], getLengthAttr());
+    operandGradients[1] = PositionSumOp::create(
+        builder, getLoc(), getTable().getType(), resultGradients[0],
+        getLengthAttr(), getFirstAttr());
 }
 
 void LinearOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
                              const llvm::BitVector &needed,
                              SmallVectorImpl<Value> &operandGradients) {
   Value dy = resultGradients[0];
-  if (needed[0]) // dX = dY W
+  if (needed[0]) // dX = dY W, or dY W^T
     operandGradients[0] = MatmulOp::create(
         builder, getLoc(), getInput().getType(), dy, getWeight(),
-        /*transpose_lhs=*/false, /*transpose_rhs=*/false);
-  if (needed[1]) // dW = dY^T X
-    operandGradients[1] = MatmulOp::create(
-        builder, getLoc(), getWeight().getType(), dy, getInput(),
-        /*transpose_lhs=*/true, /*transpose_rhs=*/false);
+        /*transpose_lhs=*/false, /*transpose_rhs=*/getTransposed());
+  if (needed[1]) // dW = dY^T X, or X^T dY
+    operandGradients[1] =
+        MatmulOp::create(builder, getLoc(), getWeight().getType(),
+                         getTransposed() ? Value(getInput()) : dy,
+                         getTransposed() ? dy : Value(getInput()),
+                         /*transpose_lhs=*/true, /*transpose_rhs=*/false);
   if (getBias() && needed[2])
     operandGradients[2] =
         ColumnSumOp::create(builder, getLoc(), getBias().getType(), dy);
@@ -92,7 +94,7 @@ void AttentionOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
   auto backward = AttentionBackwardOp::create(
       builder, getLoc(), TypeRange{type, type, type}, getQuery(), getKey(),
       getValue(), getMask(), resultGradients[0], getSeed(), getHeadsAttr(),
-      getProbabilityAttr(), getSiteAttr());
+      getCausalAttr(), getProbabilityAttr(), getSiteAttr());
   llvm::copy(backward.getResults(), operandGradients.begin());
 }
 
@@ -100,9 +102,9 @@ void SelectTokenOp::buildBackward(OpBuilder &builder,
                                   ValueRange resultGradients,
                                   const llvm::BitVector &,
                                   SmallVectorImpl<Value> &operandGradients) {
-  operandGradients[0] =
-      SelectTokenBackwardOp::create(builder, getLoc(), getInput().getType(),
-                                    resultGradients[0], getIndexAttr());
+  operandGradients[0] = SelectTokenBackwardOp::create(
+      builder, getLoc(), getInput().getType(), resultGradients[0], getMask(),
+      getIndexAttr());
 }
 
 void CrossEntropyOp::buildBackward(OpBuilder &builder,

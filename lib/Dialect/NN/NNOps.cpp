@@ -33,17 +33,22 @@ static LogicalResult verifyShape(Operation *op, StringRef what, Value value,
 
 /// Checks that `length` divides the rows of `tokens` and fits the table, which
 /// the message calls `what`.
-static LogicalResult verifyPositions(Operation *op, int64_t length,
-                                     Value tokens, StringRef what,
-                                     Value table) {
+static LogicalResult verifyPositions(Operation *op, int64_t first,
+                                     int64_t length, Value tokens,
+                                     StringRef what, Value table) {
   int64_t rows = typeOf(tokens).getDimSize(0);
   if (length <= 0 || rows % length != 0) // (C1)
     return op->emitOpError("length must be positive and divide the ")
            << rows << " tokens, but got " << length;
-  if (length > typeOf(table).getDimSize(0)) // (C1)
-    return op->emitOpError("length must be at most the ")
-           << typeOf(table).getDimSize(0) << " rows of the " << what
-           << ", but got " << length;
+  if (first < 0) // (C1)
+    return op->emitOpError("first must not be negative, but got ") << first;
+  if (first + length > typeOf(table).getDimSize(0)) { // (C1)
+    InFlightDiagnostic error =
+        op->emitOpError(first ? "first and length together must be at most the "
+                              : "length must be at most the ");
+    return error << typeOf(table).getDimSize(0) << " rows of the " << what
+                 << ", but got " << first + length;
+  }
   if (typeOf(tokens).getDimSize(1) != typeOf(table).getDimSize(1)) // (C2)
     return op->emitOpError("must have a ")
            << what << " of " << typeOf(tokens).getDimSize(1)
@@ -88,7 +93,8 @@ static LogicalResult verifyAttention(Operation *op, Value query, Value mask,
 }
 
 static LogicalResult verifySelectToken(Operation *op, Value tokens, Value rows,
-                                       int64_t index) {
+                                       Value mask,
+                                       std::optional<int64_t> index) {
   RankedTensorType all = typeOf(tokens), some = typeOf(rows);
   if (all.getDimSize(1) != some.getDimSize(1) || some.getDimSize(0) == 0 ||
       all.getDimSize(0) % some.getDimSize(0) != 0 ||
@@ -98,9 +104,14 @@ static LogicalResult verifySelectToken(Operation *op, Value tokens, Value rows,
            << all.getElementType() << " and a number that divides "
            << all.getDimSize(0) << ", but got " << some;
   int64_t length = all.getDimSize(0) / some.getDimSize(0);
-  if (index < 0 || index >= length) // (C2)
+  if (!mask == !index) // (C3)
+    return op->emitOpError("must have either an index or a mask");
+  if (mask)
+    return verifyShape(op, "a mask", mask,
+                       {some.getDimSize(0), length}); // (C3)
+  if (*index < 0 || *index >= length)                 // (C2)
     return op->emitOpError("index must be in [0, ")
-           << length << "), the tokens of a sequence, but got " << index;
+           << length << "), the tokens of a sequence, but got " << *index;
   return success();
 }
 
@@ -130,16 +141,20 @@ LogicalResult EmbeddingBackwardOp::verify() {
 }
 
 LogicalResult AddPositionsOp::verify() {
-  return verifyPositions(*this, getLength(), getInput(), "table", getTable());
+  return verifyPositions(*this, getFirst(), getLength(), getInput(), "table",
+                         getTable());
 }
 
 LogicalResult PositionSumOp::verify() {
-  return verifyPositions(*this, getLength(), getInput(), "result", getResult());
+  return verifyPositions(*this, getFirst(), getLength(), getInput(), "result",
+                         getResult());
 }
 
 LogicalResult LinearOp::verify() {
   int64_t n = typeOf(getWeight()).getDimSize(0);
   int64_t m = typeOf(getWeight()).getDimSize(1);
+  if (getTransposed())
+    std::swap(n, m);
   int64_t tokens = typeOf(getInput()).getDimSize(0);
   if (failed(verifyShape(*this, "an input", getInput(), {tokens, m})) ||
       failed(verifyShape(*this, "a result", getResult(), {tokens, n})))
@@ -202,11 +217,13 @@ LogicalResult AttentionBackwardOp::verify() {
 }
 
 LogicalResult SelectTokenOp::verify() {
-  return verifySelectToken(*this, getInput(), getResult(), getIndex());
+  return verifySelectToken(*this, getInput(), getResult(), getMask(),
+                           getIndex());
 }
 
 LogicalResult SelectTokenBackwardOp::verify() {
-  return verifySelectToken(*this, getResult(), getGradient(), getIndex());
+  return verifySelectToken(*this, getResult(), getGradient(), getMask(),
+                           getIndex());
 }
 
 LogicalResult CrossEntropyOp::verify() {
@@ -217,14 +234,11 @@ static LogicalResult verifyVocabulary(Operation *op, Value input, Value weight,
                                       Value labels) {
   auto x = cast<RankedTensorType>(input.getType());
   auto w = cast<RankedTensorType>(weight.getType());
-  int64_t count = cast<RankedTensorType>(labels.getType()).getDimSize(0);
+  int64_t count = cast<RankedTensorType>(labels.getType()).getNumElements();
   if (count != x.getDimSize(0)) // (C1)
     return op->emitOpError("must have ")
            << x.getDimSize(0) << " labels, one for each row of the input, but "
            << "got " << count;
-  if (!cast<RankedTensorType>(labels.getType()).getElementType().isInteger(32))
-    return op->emitOpError("must have labels of type i32, but got ")
-           << labels.getType();
   if (w.getDimSize(1) != x.getDimSize(1)) // (C2)
     return op->emitOpError("must have a weight of ")
            << x.getDimSize(1) << " columns, as the input has, but got " << w;

@@ -34,8 +34,15 @@ void PSTDialect::initialize() {
 }
 
 //===----------------------------------------------------------------------===//
-// InitializerAttr: <file "name"> | <zeros> | <normal 0.02> | <constant 1.0>
+// InitializerAttr: <file "name"> | <file "name" columns 8 of 24> | <zeros>
+//                | <normal 0.02> | <constant 1.0>
 //===----------------------------------------------------------------------===//
+
+InitializerAttr InitializerAttr::get(MLIRContext *context, InitializerKind kind,
+                                     StringRef source, APFloat value,
+                                     int64_t column, int64_t sourceColumns) {
+  return Base::get(context, kind, source, value, column, sourceColumns);
+}
 
 Attribute InitializerAttr::parse(AsmParser &parser, Type) {
   SMLoc loc = parser.getCurrentLocation();
@@ -51,7 +58,12 @@ Attribute InitializerAttr::parse(AsmParser &parser, Type) {
   }
   std::string source;
   double value = 0.0;
-  if (*kind == InitializerKind::File && parser.parseString(&source))
+  int64_t column = 0, sourceColumns = 0;
+  if (*kind == InitializerKind::File &&
+      (parser.parseString(&source) ||
+       (succeeded(parser.parseOptionalKeyword("columns")) &&
+        (parser.parseInteger(column) || parser.parseKeyword("of") ||
+         parser.parseInteger(sourceColumns)))))
     return {};
   if ((*kind == InitializerKind::Normal ||
        *kind == InitializerKind::Constant) &&
@@ -60,7 +72,7 @@ Attribute InitializerAttr::parse(AsmParser &parser, Type) {
   if (parser.parseGreater())
     return {};
   return InitializerAttr::get(parser.getContext(), *kind, source,
-                              APFloat(value));
+                              APFloat(value), column, sourceColumns);
 }
 
 void InitializerAttr::print(AsmPrinter &printer) const {
@@ -68,6 +80,8 @@ void InitializerAttr::print(AsmPrinter &printer) const {
   if (getKind() == InitializerKind::File) {
     printer << " ";
     printer.printString(getSource());
+    if (isPart())
+      printer << " columns " << getColumn() << " of " << getSourceColumns();
   }
   if (getKind() == InitializerKind::Normal ||
       getKind() == InitializerKind::Constant) {

@@ -38,6 +38,13 @@ LogicalResult ParameterOp::verify() {
       !(value >= 0.0 && std::isfinite(value)))
     return emitOpError("must have a standard deviation from 0, but got ")
            << value;
+  InitializerAttr init = getInitializer();
+  if (init.isPart() && // (C4)
+      (type.getRank() == 0 || init.getColumn() < 0 ||
+       init.getColumn() + type.getShape().back() > init.getSourceColumns()))
+    return emitOpError("takes columns from ")
+           << init.getColumn() << " of a tensor of " << init.getSourceColumns()
+           << ", but they must hold those of " << type;
   return success();
 }
 
@@ -379,8 +386,6 @@ LogicalResult TopKThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
 }
 
 LogicalResult MaskedMatmulOp::verify() {
-  if (getBias() && getTransposed()) // (C4)
-    return emitOpError("has a bias, but is transposed");
   if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
     return emitOpError("must have a threshold and a cut, or neither");
   if (static_cast<bool>(getSparsity()) !=
@@ -408,8 +413,8 @@ LogicalResult MaskedMatmulOp::verifySymbolUses(SymbolTableCollection &table) {
   int64_t out = getTransposed() ? columns : rows;
   if (failed(verifyShape(*this, "an input", getInput(), {tokens, in})) ||
       failed(verifyShape(*this, "a result", getResult(), {tokens, out})))
-    return failure();                                                // (C2)
-  return getBias() ? verifyShape(*this, "a bias", getBias(), {rows}) // (C4)
+    return failure();                                               // (C2)
+  return getBias() ? verifyShape(*this, "a bias", getBias(), {out}) // (C4)
                    : success();
 }
 

@@ -1,7 +1,8 @@
 // RUN: pst-opt %s --pst-emit-gpu-kernels --verify-diagnostics
 
-func.func @loss(%x: tensor<4x3xf32>, %w: tensor<5x3xf32>, %labels: tensor<4xi32>, %scale: f32) -> tensor<f32> {
-  // expected-error @below {{'nn.linear_cross_entropy' op has no kernel for GPUs}}
-  %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : tensor<4x3xf32>, tensor<5x3xf32>, tensor<4xi32>
-  return %loss : tensor<f32>
+func.func @wide_heads(%q: tensor<2x4096xf32>, %mask: tensor<1x2xi32>) -> tensor<2x4096xf32> {
+  // expected-error @below {{'nn.attention' op has heads of 4096 columns, which do not fit the 49152 bytes of a block's shared memory; use more heads}}
+  // expected-error @below {{'nn.attention' op has no kernel for GPUs}}
+  %y = nn.attention %q, %q, %q, %mask heads 1 : tensor<2x4096xf32>, tensor<1x2xi32>
+  return %y : tensor<2x4096xf32>
 }

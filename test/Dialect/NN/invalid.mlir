@@ -283,6 +283,46 @@ func.func @select_token_c2(%x: tensor<10x3xf32>) {
 
 // -----
 
+func.func @select_token_c3_both(%x: tensor<10x3xf32>, %m: tensor<2x5xi32>) {
+  // expected-error@+1 {{'nn.select_token' op must have either an index or a mask}}
+  %y = nn.select_token %x index 1 last(%m : tensor<2x5xi32>) : tensor<10x3xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @select_token_c3_mask(%x: tensor<10x3xf32>, %m: tensor<2x4xi32>) {
+  // expected-error@+1 {{'nn.select_token' op must have a mask of type 'tensor<2x5xi32>', but got 'tensor<2x4xi32>'}}
+  %y = nn.select_token %x last(%m : tensor<2x4xi32>) : tensor<10x3xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @add_positions_c1_first(%x: tensor<8x3xf32>, %t: tensor<6x3xf32>) {
+  // expected-error@+1 {{'nn.add_positions' op first and length together must be at most the 6 rows of the table, but got 7}}
+  %y = nn.add_positions %x, %t first 3 length 4 : tensor<8x3xf32>, tensor<6x3xf32>
+  return
+}
+
+// -----
+
+func.func @linear_c1_transposed(%x: tensor<4x3xf32>, %w: tensor<5x3xf32>) {
+  // expected-error@+1 {{'nn.linear' op must have an input of type 'tensor<4x5xf32>', but got 'tensor<4x3xf32>'}}
+  %y = nn.linear %x, %w transposed : tensor<4x3xf32>, tensor<5x3xf32> -> tensor<4x3xf32>
+  return
+}
+
+// -----
+
+func.func @linear_cross_entropy_c1_tokens(%x: tensor<10x3xf32>, %w: tensor<7x3xf32>, %l: tensor<2x4xi32>, %s: f32) {
+  // expected-error@+1 {{'nn.linear_cross_entropy' op must have 10 labels, one for each row of the input, but got 8}}
+  %y = nn.linear_cross_entropy %x, %w, %l, %s : tensor<10x3xf32>, tensor<7x3xf32>, tensor<2x4xi32>
+  return
+}
+
+// -----
+
 func.func @select_token_backward_c1(%g: tensor<3x3xf32>) {
   // expected-error@+1 {{'nn.select_token_backward' op must take one row for each sequence of 'tensor<10x3xf32>', of 3 columns of 'f32' and a number that divides 10, but got 'tensor<3x3xf32>'}}
   %y = nn.select_token_backward %g index 0 : tensor<3x3xf32> -> tensor<10x3xf32>
@@ -390,7 +430,7 @@ func.func @linear_cross_entropy_c1(%x: tensor<2x3xf32>, %w: tensor<7x3xf32>, %l:
 // -----
 
 func.func @linear_cross_entropy_c1_type(%x: tensor<2x3xf32>, %w: tensor<7x3xf32>, %l: tensor<2xf32>, %s: f32) {
-  // expected-error@+1 {{'nn.linear_cross_entropy' op must have labels of type i32, but got 'tensor<2xf32>'}}
+  // expected-error@+1 {{'nn.linear_cross_entropy' op operand #2 must be tensor of rank 1 or 2 and static shape of 32-bit signless integer values, but got 'tensor<2xf32>'}}
   %loss = nn.linear_cross_entropy %x, %w, %l, %s : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xf32>
   return
 }

@@ -66,6 +66,10 @@ func.func @normalisation_and_attention(%q: tensor<10x6xf32>, %mask: tensor<2x5xi
   %a = nn.attention %q, %q, %n, %mask heads 3 : tensor<10x6xf32>, tensor<2x5xi32>
   // CHECK: nn.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} heads 2 dropout %{{.*}} probability 5.000000e-01 site 7 : tensor<10x6xf32>, tensor<2x5xi32>
   %b = nn.attention %q, %q, %n, %mask heads 2 dropout %seed probability 0.5 site 7 : tensor<10x6xf32>, tensor<2x5xi32>
+  // CHECK: nn.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} heads 2 causal dropout %{{.*}} probability 5.000000e-01 site 7 : tensor<10x6xf32>, tensor<2x5xi32>
+  %c = nn.attention %q, %q, %n, %mask heads 2 causal dropout %seed probability 0.5 site 7 : tensor<10x6xf32>, tensor<2x5xi32>
+  // CHECK: nn.attention_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} heads 3 causal : tensor<10x6xf32>, tensor<2x5xi32>
+  %dc:3 = nn.attention_backward %q, %q, %n, %mask, %a heads 3 causal : tensor<10x6xf32>, tensor<2x5xi32>
   // CHECK: nn.attention_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} heads 3 : tensor<10x6xf32>, tensor<2x5xi32>
   %da:3 = nn.attention_backward %q, %q, %n, %mask, %a heads 3 : tensor<10x6xf32>, tensor<2x5xi32>
   // CHECK: nn.attention_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} heads 2 dropout %{{.*}} probability 5.000000e-01 site 7 : tensor<10x6xf32>, tensor<2x5xi32>

@@ -254,7 +254,7 @@ pst.criterion @dense(%w: dense) {
 }
 
 func.func @masked_matmul_c4_transposed(%x: tensor<5x4xf32>, %w: tensor<4x3xf32>, %b: tensor<4xf32>) {
-  // expected-error@+1 {{'pst.masked_matmul' op has a bias, but is transposed}}
+  // expected-error@+1 {{'pst.masked_matmul' op must have a bias of type 'tensor<3xf32>', but got 'tensor<4xf32>'}}
   %y = pst.masked_matmul %x, @dense(%w) transposed bias(%b) : tensor<5x4xf32>, (tensor<4x3xf32>) bias tensor<4xf32> -> tensor<5x3xf32>
   return
 }

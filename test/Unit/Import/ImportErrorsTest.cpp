@@ -81,12 +81,19 @@ TEST(ImportErrors, ModelTypeIsUnknown) {
   model.write();
   expectError(model, "config.json:19:3: error: \"model_type\" is \"llama\" "
                      "(architecture LlamaForCausalLM), which is not known; "
-                     "known are: bert");
+                     "known are: bert, roberta, gpt2, plugNLG");
   model.config["architectures"] = nullptr;
   model.write();
   expectError(model, "config.json:17:3: error: \"model_type\" is \"llama\", "
-                     "which is not known; known are: bert");
+                     "which is not known; known are: bert, roberta, "
+                     "gpt2, plugNLG");
 }
+
+/// Checkpoints of the other families, which are known without a type.
+static const std::string kOthers =
+    ", RobertaForSequenceClassification, RobertaModel, RobertaForMaskedLM, "
+    "GPT2LMHeadModel, GPT2ForSequenceClassification, GPT2Model, "
+    "GPT2DoubleHeadsModel, PlugNLG";
 
 TEST(ImportErrors, ArchitectureIsOfNoFamily) {
   TinyBert model;
@@ -97,7 +104,8 @@ TEST(ImportErrors, ArchitectureIsOfNoFamily) {
                      "which is not known; known are: "
                      "BertForSequenceClassification, BertModel, "
                      "BertForMaskedLM, BertForPreTraining, "
-                     "BertForNextSentencePrediction");
+                     "BertForNextSentencePrediction" +
+                         kOthers);
 }
 
 TEST(ImportErrors, ModelTypeIsMissing) {
@@ -106,7 +114,7 @@ TEST(ImportErrors, ModelTypeIsMissing) {
   model.config.erase("architectures");
   model.write();
   expectError(model, "config.json:1:1: error: \"model_type\" is missing; known "
-                     "are: bert");
+                     "are: bert, roberta, gpt2, plugNLG");
 }
 
 TEST(ImportErrors, ArchitectureIsUnknown) {
@@ -121,7 +129,7 @@ TEST(ImportErrors, ArchitectureIsUnknown) {
   expectError(model, message);
   model.config.erase("model_type");
   model.write();
-  expectError(model, message);
+  expectError(model, message + kOthers);
   model.config["architectures"] = "BertModel";
   model.write();
   expectError(model, "config.json:2:3: error: \"architectures\" must be a list "

@@ -76,9 +76,11 @@ def NN_AttentionOp : NN_DifferentiableOp<"attention",
         P = softmax(Q K^T / sqrt(d) + (0 where mask[b, j] != 0, -3.4e38 elsewhere))
         result = dropout(P) V
 
-    Softmax is over j. If a seed is given, P is dropped out as in `nn.dropout`,
+    Softmax is over j; with `causal` over j <= i only, and P is 0 elsewhere. If
+    a seed is given, P is dropped out as in `nn.dropout`,
     with the element index `((b * heads + h) * L + i) * L + j`. P is never
-    stored for more than a few rows of one head at a time.
+    stored for more than a few rows of one head at a time, and what `causal`
+    excludes is not computed.
 
     Constraints:
     - (C1) The query's rows are B*L, where the mask is B x L.
@@ -88,16 +90,18 @@ def NN_AttentionOp : NN_DifferentiableOp<"attention",
     Example:
     ```mlir
     %y = nn.attention %q, %k, %v, %mask heads 12 : tensor<64x384xf32>, tensor<2x32xi32>
+    %c = nn.attention %q, %k, %v, %mask heads 12 causal : tensor<64x384xf32>, tensor<2x32xi32>
     %z = nn.attention %q, %k, %v, %mask heads 12 dropout %seed probability 1.000000e-01 site 7 : tensor<64x384xf32>, tensor<2x32xi32>
     ```
   }];
   let arguments = (ins NN_Matrix:$query, NN_Matrix:$key, NN_Matrix:$value,
                        NN_Indices:$mask, Optional<I64>:$seed,
-                       I64Attr:$heads, OptionalAttr<F64Attr>:$probability,
+                       I64Attr:$heads, UnitAttr:$causal,
+                       OptionalAttr<F64Attr>:$probability,
                        OptionalAttr<I64Attr>:$site);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $query `,` $key `,` $value `,` $mask `heads` $heads
+    $query `,` $key `,` $value `,` $mask `heads` $heads (`causal` $causal^)?
     (`dropout` $seed^ `probability` $probability `site` $site)? attr-dict `:`
     type($query) `,` type($mask)
   }];
@@ -129,13 +133,13 @@ def NN_AttentionBackwardOp : NN_Op<"attention_backward",
   let arguments = (ins NN_Matrix:$query, NN_Matrix:$key, NN_Matrix:$value,
                        NN_Indices:$mask, NN_Matrix:$gradient,
                        Optional<I64>:$seed, I64Attr:$heads,
-                       OptionalAttr<F64Attr>:$probability,
+                       UnitAttr:$causal, OptionalAttr<F64Attr>:$probability,
                        OptionalAttr<I64Attr>:$site);
   let results = (outs NN_Matrix:$queryGradient, NN_Matrix:$keyGradient,
                       NN_Matrix:$valueGradient);
   let assemblyFormat = [{
     $query `,` $key `,` $value `,` $mask `,` $gradient `heads` $heads
-    (`dropout` $seed^ `probability` $probability `site` $site)? attr-dict `:`
+    (`causal` $causal^)? (`dropout` $seed^ `probability` $probability `site` $site)? attr-dict `:`
     type($query) `,` type($mask)
   }];
   let hasVerifier = 1;

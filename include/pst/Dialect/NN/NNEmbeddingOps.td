@@ -59,10 +59,12 @@ def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
     [AllTypesMatch<["input", "result"]>]> {
   let summary = "Adds a row of a table to each token, by its position";
   let description = [{
-    `result[t] = input[t] + table[t % length]`.
+    `result[t] = input[t] + table[first + t % length]`; `first` is 0 if it is
+    not given.
 
     Constraints:
-    - (C1) `length` divides the number of tokens and is at most the table's rows.
+    - (C1) `length` divides the number of tokens, `first` is not negative, and
+      both together are at most the table's rows.
     - (C2) Input and table have the same number of columns.
 
     Example:
@@ -71,10 +73,11 @@ def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
     %y = nn.add_positions %x, %table length 2 : tensor<4x1xf32>, tensor<3x1xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Weight:$table, I64Attr:$length);
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$table, I64Attr:$length,
+                       DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $input `,` $table `length` $length attr-dict `:` type($input) `,` type($table)
+    $input `,` $table (`first` $first^)? `length` $length attr-dict `:` type($input) `,` type($table)
   }];
   let hasVerifier = 1;
 }
@@ -82,11 +85,12 @@ def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
 def NN_PositionSumOp : NN_Op<"position_sum"> {
   let summary = "Sums the tokens of each position";
   let description = [{
-    The backward of `nn.add_positions`: row p of the result is the sum of the
-    rows t with `t % length = p`, in ascending t; rows from `length` on are zero.
+    The backward of `nn.add_positions`: row `first + p` of the result is the sum
+    of the rows t with `t % length = p`, in ascending t; other rows are zero.
 
     Constraints:
-    - (C1) `length` divides the number of tokens and is at most the result's rows.
+    - (C1) `length` divides the number of tokens, `first` is not negative, and
+      both together are at most the result's rows.
     - (C2) Input and result have the same number of columns.
 
     Example:
@@ -94,10 +98,11 @@ def NN_PositionSumOp : NN_Op<"position_sum"> {
     %d = nn.position_sum %g length 2 : tensor<4x1xf32> -> tensor<3x1xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, I64Attr:$length);
+  let arguments = (ins NN_Matrix:$input, I64Attr:$length,
+                       DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs NN_WeightGradient:$result);
   let assemblyFormat = [{
-    $input `length` $length attr-dict `:` type($input) `->` type($result)
+    $input (`first` $first^)? `length` $length attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
 }

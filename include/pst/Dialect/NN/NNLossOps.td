@@ -14,22 +14,26 @@ def NN_SelectTokenOp : NN_DifferentiableOp<"select_token"> {
   let summary = "Takes one token of each sequence";
   let description = [{
     `result[b] = input[b * L + index]`, where L = rows / B: BERT's [CLS] is
-    token 0.
+    token 0. With a mask (B x L), the index is that of the last token whose mask
+    is not 0 (0 if there is none).
 
     Constraints:
     - (C1) The result's rows divide the input's; the columns and the element
       type are the same.
     - (C2) `0 <= index < L`.
+    - (C3) There is an index or a mask, which is B x L.
 
     Example:
     ```mlir
     %cls = nn.select_token %x index 0 : tensor<64x8xf32> -> tensor<2x8xf32>
+    %last = nn.select_token %x last(%mask : tensor<2x32xi32>) : tensor<64x8xf32> -> tensor<2x8xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, I64Attr:$index);
+  let arguments = (ins NN_Matrix:$input, Optional<NN_Indices>:$mask,
+                       OptionalAttr<I64Attr>:$index);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $input `index` $index attr-dict `:` type($input) `->` type($result)
+    $input (`index` $index^)? (`last` `(` $mask^ `:` type($mask) `)`)? attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
 }
@@ -37,22 +41,25 @@ def NN_SelectTokenOp : NN_DifferentiableOp<"select_token"> {
 def NN_SelectTokenBackwardOp : NN_Op<"select_token_backward"> {
   let summary = "Puts the gradient of a token back into its sequence";
   let description = [{
-    `result[b * L + index] = gradient[b]`, all other rows zero.
+    `result[b * L + index] = gradient[b]`, all other rows zero; the index as in
+    `nn.select_token`.
 
     Constraints:
     - (C1) The gradient's rows divide the result's; the columns and the element
       type are the same.
     - (C2) `0 <= index < L`.
+    - (C3) There is an index or a mask, which is B x L.
 
     Example:
     ```mlir
     %d = nn.select_token_backward %g index 0 : tensor<2x8xf32> -> tensor<64x8xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$gradient, I64Attr:$index);
+  let arguments = (ins NN_Matrix:$gradient, Optional<NN_Indices>:$mask,
+                       OptionalAttr<I64Attr>:$index);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $gradient `index` $index attr-dict `:` type($gradient) `->` type($result)
+    $gradient (`index` $index^)? (`last` `(` $mask^ `:` type($mask) `)`)? attr-dict `:` type($gradient) `->` type($result)
   }];
   let hasVerifier = 1;
 }
@@ -104,14 +111,23 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
   let hasVerifier = 1;
 }
 
+def NN_TokenLabels
+    : RankedTensorOf<[I32], [HasStaticShapePred, HasAnyRankOfPred<[1, 2]>],
+                     "tensor of rank 1 or 2 and static shape">;
+
 def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy"> {
   let summary = "Cross-entropy of the logits of a vocabulary";
   let description = [{
     `nn.cross_entropy` of the logits `X W^T`, which exist for a part of the
     tokens at a time only: tokens x vocabulary floats are never stored.
 
+    Labels of B x L are the tokens of B sequences: each row is to predict the
+    next one, so that row `b * L + t` has the label `labels[b, t + 1]`, and the
+    last row of a sequence is no example.
+
     Constraints:
-    - (C1) There are as many labels, of type i32, as the input has rows.
+    - (C1) There are as many labels, of type i32, as the input has rows: a
+      vector, or B x L.
     - (C2) The weight (vocabulary x features) has as many columns as the input.
 
     Example:
@@ -120,7 +136,7 @@ def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy"> {
     %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : tensor<1x1xf32>, tensor<2x1xf32>, tensor<1xi32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_Labels:$labels,
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_TokenLabels:$labels,
                        F32:$scale);
   let results = (outs NN_Scalar:$loss);
   let assemblyFormat = [{
@@ -135,10 +151,12 @@ def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
   let description = [{
     With `D = gradient * scale * (softmax(X W^T) - onehot(labels))`, rows that
     are no example zero: `D W` and, if it is asked for, `D^T X`. D is computed
-    again, for a part of the tokens at a time.
+    again, for a part of the tokens at a time. Labels of B x L are those of the
+    next tokens, as in `nn.linear_cross_entropy`.
 
     Constraints:
-    - (C1) There are as many labels, of type i32, as the input has rows.
+    - (C1) There are as many labels, of type i32, as the input has rows: a
+      vector, or B x L.
     - (C2) The weight (vocabulary x features) has as many columns as the input;
       its gradient has its type, so one of bf16, which is only read, has none.
 
@@ -148,7 +166,7 @@ def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
     %dy, %dw = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32> weight tensor<7x3xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_Labels:$labels,
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_TokenLabels:$labels,
                        F32:$scale, NN_Scalar:$gradient);
   let results = (outs NN_Matrix:$inputGradient,
                       Optional<NN_WeightGradient>:$weightGradient);

@@ -13,21 +13,26 @@ include "pst/Dialect/NN/NNBase.td"
 def NN_LinearOp : NN_DifferentiableOp<"linear"> {
   let summary = "Y = X W^T + bias";
   let description = [{
+    With `transposed`, `Y = X W + bias`: some models store the transpose.
+
     Constraints:
-    - (C1) X is tokens x m, W n x m, the result tokens x n.
+    - (C1) X is tokens x m, W n x m (m x n if transposed), the result
+      tokens x n.
     - (C2) The bias has n elements.
 
     Example:
     ```mlir
     // x = [[1.0, 2.0]], w = [[1.0, 1.0]], bias = [0.5]: [[3.5]]
     %y = nn.linear %x, %w bias(%b : tensor<1xf32>) : tensor<1x2xf32>, tensor<1x2xf32> -> tensor<1x1xf32>
+    %z = nn.linear %x, %v transposed bias(%b : tensor<1xf32>) : tensor<1x2xf32>, tensor<2x1xf32> -> tensor<1x1xf32>
     ```
   }];
   let arguments = (ins NN_Matrix:$input, NN_Weight:$weight,
-                       Optional<NN_Vector>:$bias);
+                       Optional<NN_Vector>:$bias, UnitAttr:$transposed);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $input `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict `:`
+    $input `,` $weight (`transposed` $transposed^)?
+    (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict `:`
     type($input) `,` type($weight) `->` type($result)
   }];
   let hasVerifier = 1;

@@ -64,14 +64,27 @@ def PST_InitializerAttr : AttrDef<PST_Dialect, "Initializer"> {
   let summary = "How a parameter gets its first value";
   let description = [{
     `#pst.init<file "tensor.name">` takes the tensor of that name from the
-    model files; `#pst.init<zeros>`; `#pst.init<normal 2.0e-02>` draws
+    model files, and `#pst.init<file "tensor.name" columns 8 of 24>` the columns
+    (of a vector: the elements) of a tensor of 24 from the 8th on, as many as
+    the parameter has; `#pst.init<zeros>`; `#pst.init<normal 2.0e-02>` draws
     independent normal values of mean 0 and that standard deviation;
     `#pst.init<constant 1.0>`.
   }];
   let parameters = (ins "InitializerKind":$kind,
                         StringRefParameter<"tensor of the model files">:$source,
-                        APFloatParameter<"">:$value);
+                        APFloatParameter<"">:$value,
+                        "int64_t":$column, "int64_t":$sourceColumns);
+  let builders = [AttrBuilder<(ins "InitializerKind":$kind,
+                                   "llvm::StringRef":$source,
+                                   "llvm::APFloat":$value,
+                                   CArg<"int64_t", "0">:$column,
+                                   CArg<"int64_t", "0">:$sourceColumns)>];
+  let skipDefaultBuilders = 1;
   let hasCustomAssemblyFormat = 1;
+  let extraClassDeclaration = [{
+    /// Whether the parameter is some columns of its tensor only.
+    bool isPart() const { return getSourceColumns() != 0; }
+  }];
 }
 
 #endif // PST_DIALECT_PST_PSTATTRIBUTES_TD

@@ -41,6 +41,7 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
     - (C1) A `trainable` parameter has elements of type f32.
     - (C2) The initializer `file` names a tensor.
     - (C3) The standard deviation of `normal` is not negative.
+    - (C4) The columns of a tensor that a parameter takes lie within it.
 
     Example:
     ```mlir
@@ -263,7 +264,7 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
   let description = [{
     With W' the weights of the criterion and M the mask of the threshold (all
     ones without one): `Y = X (M * W')^T + bias`, or with `transposed`
-    `Y = X (M * W')`. Its backward is the straight-through estimator of
+    `Y = X (M * W') + bias`. Its backward is the straight-through estimator of
     `pst.lowrank_accumulate` and the other form of itself.
 
     Constraints:
@@ -272,7 +273,7 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C2) The input has m columns (n if transposed), the result n (m).
     - (C3) A threshold, with its cut, is given only to a criterion that yields
       a score.
-    - (C4) The bias has n elements; there is none if transposed.
+    - (C4) The bias has as many elements as the result has columns.
     - (C5) `adaptive` needs the sparsity, and only it takes one.
     - (C6) The activation is a kind of `nn.activation`.
 

@@ -52,6 +52,9 @@ public:
   int64_t numLabels() const;
   /// Whether labels are f32.
   bool isRegression() const;
+  /// Whether it is a language model: labels are i32[B,L], the tokens that are
+  /// to be predicted, and `forward` gives a loss but no logits.
+  bool predictsTokens() const;
 
   /// Sets the thresholds at which `int(rows*columns*sparsity)` elements of each
   /// layer are pruned. Does nothing if they stand already, or if the method has
@@ -67,7 +70,7 @@ public:
   /// norm of the gradient before clipping.
   float apply(const ApplyOptions &options);
   /// Evaluation: returns `lossScale * sum of the batch's losses`; `logits` has
-  /// room for batchSize() x numLabels().
+  /// room for batchSize() x numLabels(), and is null for a language model.
   float forward(const Batch &batch, float lossScale, float *logits);
   /// Writes the masked, merged weight of each sparse layer, f32 rows x columns,
   /// to `targets[weight name]`; every layer must be named.

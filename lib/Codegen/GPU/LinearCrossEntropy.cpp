@@ -1,0 +1,220 @@
+//===- LinearCrossEntropy.cpp - Loss over a vocabulary --------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// for chunks of tokens, a few launches each:
+//   part = X(chunk)                                     (a copy, for a product
+//   logits = part W^T                                   begins at a buffer)
+//   forward: losses(chunk) = log(sum e^logits) - logits[label], a block a row
+//   backward: logits = factor * (softmax - onehot), in place
+//             part = logits W, copied to dX(chunk);  dW += logits^T X(chunk)
+// forward, at the end: result = scale * sum of losses
+//
+// A chunk's logits fill a fixed room, however many tokens there are. The copies
+// are 1 / vocabulary of the products. Kernels are shared by all chunks of a
+// size: where a chunk begins is an argument.
+
+#include "Gemm.h"
+#include "Loss.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include <algorithm>
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+/// f32 elements of a chunk's logits: 128 MiB.
+static constexpr int64_t kLogits = 1 << 25;
+
+namespace {
+/// The sizes of the chunks, and what both directions launch.
+struct VocabularyStream {
+  VocabularyStream(KernelContext &context, Value input, Value weight)
+      : context(context) {
+    auto x = cast<ShapedType>(input.getType());
+    tokens = x.getDimSize(0);
+    features = x.getDimSize(1);
+    element = x.getElementType();
+    classes = cast<ShapedType>(weight.getType()).getDimSize(0);
+    int64_t largest =
+        std::min(tokens, std::max<int64_t>(kLogits / classes, 64));
+    chunk = llvm::divideCeil(tokens, llvm::divideCeil(tokens, largest));
+    suffix = "_" + shapeName(input) + "_" + shapeName(weight);
+  }
+
+  /// Logits and part of a whole chunk, and of the last one if it is shorter.
+  SmallVector<RankedTensorType> workspaces(Builder &builder) const {
+    SmallVector<RankedTensorType> types;
+    for (int64_t rows : {chunk, tokens % chunk}) {
+      if (!rows)
+        continue;
+      types.push_back(
+          RankedTensorType::get({rows, classes}, builder.getF32Type()));
+      types.push_back(RankedTensorType::get({rows, features}, element));
+    }
+    return types;
+  }
+
+  struct Chunk {
+    int64_t rows;
+    Value first; ///< Its first token, an i64.
+    Value logits, part;
+    std::string suffix; ///< Of the names of its kernels.
+  };
+  /// body(chunk) for each chunk; `workspaces` are their buffers.
+  void forChunks(cpu::KernelBuilder &host, ValueRange workspaces,
+                 function_ref<void(const Chunk &)> body) const {
+    for (int64_t first = 0; first < tokens; first += chunk) {
+      int64_t rows = std::min(chunk, tokens - first);
+      ValueRange buffers = workspaces.drop_front(rows == chunk ? 0 : 2);
+      body({rows, host.i64(first), buffers[0], buffers[1],
+            "_rows" + std::to_string(rows) + suffix});
+    }
+  }
+
+  /// part = rows of `matrix`, or with `back` the rows = part.
+  void launchCopy(cpu::KernelBuilder &host, const Chunk &chunk, Value matrix,
+                  bool back) const {
+    context.launchElements(
+        host, (back ? "store_chunk" : "load_chunk") + chunk.suffix,
+        chunk.rows * features, {matrix, chunk.part, chunk.first},
+        [&](ThreadBuilder &b, ValueRange values, Value i) {
+          Value row = b.divi(i, features), column = b.remi(i, features);
+          Value from = b.addi(toIndex(b, values[2]), row);
+          if (back)
+            b.store(b.load(values[1], {row, column}), values[0],
+                    {from, column});
+          else
+            b.store(b.load(values[0], {from, column}), values[1],
+                    {row, column});
+        });
+  }
+
+  /// logits = X(chunk) W^T
+  void launchLogits(cpu::KernelBuilder &host, const Chunk &chunk, Value input,
+                    Value weight) const {
+    launchCopy(host, chunk, input, /*back=*/false);
+    launchGemm(context, host, "vocabulary_logits" + chunk.suffix, {chunk.part},
+               {weight, /*transposed=*/true}, GemmEpilogue(), chunk.logits);
+  }
+
+  static Value toIndex(ThreadBuilder &b, Value i64) {
+    return arith::IndexCastOp::create(b, b.getIndexType(), i64);
+  }
+
+  KernelContext &context;
+  int64_t tokens, features, classes, chunk;
+  Type element; ///< Of activations.
+  std::string suffix;
+};
+
+struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::LinearCrossEntropyOp op,
+                                PatternRewriter &rewriter) const override {
+    VocabularyStream stream(context, op.getInput(), op.getWeight());
+    SmallVector<RankedTensorType> workspaces{
+        RankedTensorType::get({stream.tokens}, rewriter.getF32Type())};
+    llvm::append_range(workspaces, stream.workspaces(rewriter));
+    std::string name = "linear_cross_entropy" + stream.suffix;
+    context.replaceByLaunch(
+        rewriter, op, name,
+        {op.getInput(), op.getWeight(), op.getLabels(), op.getScale()},
+        workspaces, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          Value losses = arguments[5];
+          stream.forChunks(
+              host, arguments.drop_front(6),
+              [&](const VocabularyStream::Chunk &chunk) {
+                stream.launchLogits(host, chunk, arguments[0], arguments[1]);
+                launchLosses(stream, host, chunk, arguments[2], losses);
+              });
+          launchScaledSum(context, host, name + "_sum", stream.tokens,
+                          {arguments[3], arguments[4], losses},
+                          [&](ThreadBuilder &b, ValueRange values, Value row) {
+                            return b.load(values[2], row);
+                          });
+        });
+    return success();
+  }
+
+private:
+  void launchLosses(const VocabularyStream &stream, cpu::KernelBuilder &host,
+                    const VocabularyStream::Chunk &chunk, Value labels,
+                    Value losses) const {
+    context.launchRows(
+        host, "vocabulary_losses" + chunk.suffix, chunk.rows, stream.classes,
+        {chunk.logits, labels, losses, chunk.first},
+        [&](ThreadBuilder &b, ValueRange values, Value row) {
+          Value token = b.addi(VocabularyStream::toIndex(b, values[3]), row);
+          RowLabel label(b, values[1], token, stream.classes);
+          RowSoftmax softmax(b, values[0], row, stream.classes);
+          storeRowLoss(b, softmax, label, values[2], token);
+        });
+  }
+};
+
+struct LinearCrossEntropyBackwardPattern
+    : KernelPattern<nn::LinearCrossEntropyBackwardOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(nn::LinearCrossEntropyBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    VocabularyStream stream(context, op.getInput(), op.getWeight());
+    bool wantsWeight = !!op.getWeightGradient();
+    context.replaceByLaunch(
+        rewriter, op,
+        "linear_cross_entropy_backward" + stream.suffix +
+            (wantsWeight ? "_weight" : ""),
+        {op.getInput(), op.getWeight(), op.getLabels(), op.getScale(),
+         op.getGradient()},
+        stream.workspaces(rewriter),
+        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          Value input = arguments[0], weight = arguments[1];
+          if (wantsWeight)
+            context.launchZeros(host, arguments[6]);
+          stream.forChunks(
+              host, arguments.drop_front(wantsWeight ? 7 : 6),
+              [&](const VocabularyStream::Chunk &chunk) {
+                stream.launchLogits(host, chunk, input, weight);
+                launchGradients(stream, host, chunk, arguments);
+                if (wantsWeight) {
+                  GemmEpilogue add;
+                  add.addend = arguments[6];
+                  launchGemm(context, host, "vocabulary_weight" + chunk.suffix,
+                             {chunk.logits, /*transposed=*/true}, {chunk.part},
+                             add, arguments[6]);
+                }
+                launchGemm(context, host, "vocabulary_input" + chunk.suffix,
+                           {chunk.logits}, {weight}, GemmEpilogue(),
+                           chunk.part);
+                stream.launchCopy(host, chunk, arguments[5], /*back=*/true);
+              });
+        });
+    return success();
+  }
+
+private:
+  void launchGradients(const VocabularyStream &stream, cpu::KernelBuilder &host,
+                       const VocabularyStream::Chunk &chunk,
+                       ValueRange arguments) const {
+    context.launchRows(
+        host, "vocabulary_gradients" + chunk.suffix, chunk.rows, stream.classes,
+        {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first},
+        [&](ThreadBuilder &b, ValueRange values, Value row) {
+          Value factor = b.mulf(b.load(values[3], {}), values[2]);
+          Value token = b.addi(VocabularyStream::toIndex(b, values[4]), row);
+          RowLabel label(b, values[1], token, stream.classes);
+          RowSoftmax softmax(b, values[0], row, stream.classes);
+          storeRowGradient(b, softmax, label, factor, values[0]);
+        });
+  }
+};
+} // namespace
+
+void pst::cuda::populateLinearCrossEntropyKernels(RewritePatternSet &patterns,
+                                                  KernelContext &context) {
+  patterns.add<LinearCrossEntropyPattern, LinearCrossEntropyBackwardPattern>(
+      patterns.getContext(), context);
+}

@@ -1,0 +1,50 @@
+//===- Loss.h - What losses over classes share ------------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_CODEGEN_GPU_LOSS_H
+#define PST_LIB_CODEGEN_GPU_LOSS_H
+
+#include "KernelContext.h"
+
+namespace pst::cuda {
+
+/// One block: loss = scale * sum of element(b, values, row) over the rows, in
+/// f64. `values` begin with scale and loss.
+void launchScaledSum(
+    KernelContext &context, cpu::KernelBuilder &host, llvm::StringRef name,
+    int64_t rows, ValueRange arguments,
+    llvm::function_ref<Value(ThreadBuilder &, ValueRange, Value)> element);
+
+/// A row of logits, reduced by its block: its largest element and the sum of
+/// e^(logit - maximum).
+struct RowSoftmax {
+  RowSoftmax(ThreadBuilder &b, Value logits, Value row, int64_t classes);
+  Value exponential(ThreadBuilder &b, Value c) const;
+
+  Value logits, row;
+  int64_t classes;
+  Value maximum, sum;
+};
+
+/// The label of a row as an index, 0 if it is none of the classes, and whether
+/// it is one. Labels are a vector, or those of the next tokens.
+struct RowLabel {
+  RowLabel(ThreadBuilder &b, Value labels, Value row, int64_t classes);
+  Value label, isExample;
+};
+
+/// losses[at] = log(sum e^logits) - logits[label], 0 if the row is no example
+void storeRowLoss(ThreadBuilder &b, const RowSoftmax &softmax,
+                  const RowLabel &label, Value losses, Value at);
+/// result[row, c] = factor * (softmax[c] - [c = label]), 0 if the row is no
+/// example; the result may be the logits.
+void storeRowGradient(ThreadBuilder &b, const RowSoftmax &softmax,
+                      const RowLabel &label, Value factor, Value result);
+
+} // namespace pst::cuda
+
+#endif // PST_LIB_CODEGEN_GPU_LOSS_H

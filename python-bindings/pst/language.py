@@ -1,0 +1,123 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Texts for language models: files or lists of texts become blocks of tokens.
+
+As Hugging Face's run_clm does it, texts are put one after the other and cut
+into blocks of `length` tokens; but the last block, which may be shorter, is
+kept (padded, and its padding is no label)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from .data import DataError, Tokenizer, read_examples, read_text
+
+# As torch's and transformers' losses: a label that is none.
+NO_LABEL = -100
+
+
+@dataclass
+class Texts:
+    """Texts of one source. `documents` are apart from each other: an end of
+    text goes between them; the lines of a plain file are one document."""
+
+    path: str
+    documents: list[list[str]]  # each in pieces that are tokenized alone
+
+    @staticmethod
+    def of(source, *, text_column: str | None = None, limit: int = 0, description: str = "the data") -> "Texts":
+        """A file (.txt or any other: one text; .jsonl, .json, .csv, .tsv: a text
+        in each row) or a list of strings. `limit` keeps the first rows, or
+        lines. Raises DataError."""
+        if not isinstance(source, (str, os.PathLike)):
+            documents = list(source)
+            for number, text in enumerate(documents, 1):
+                if not isinstance(text, str):
+                    raise DataError(f"{description}:{number}: expected a text, found {type(text).__name__}")
+            if not documents:
+                raise DataError(f"{description}: no texts")
+            return Texts(description, [[text] for text in documents[: limit or None]])
+        path = os.fspath(source)
+        if os.path.splitext(path)[1].lower() in (".jsonl", ".json", ".ndjson", ".csv", ".tsv"):
+            rows = read_examples(path, text_column=text_column or None, need_labels=False, limit=limit or None)
+            return Texts(path, [[text] for text in rows.texts])
+        if text_column:
+            raise DataError(f"{path}: --text_column names a column, but the file is read as one text; "
+                            "columns are those of .jsonl, .csv and .tsv")  # fmt: skip
+        text = read_text(path)
+        lines = text.splitlines(keepends=True)[: limit or None]
+        if not text.strip():
+            raise DataError(f"{path}: no text: the file is empty")
+        return Texts(path, [lines])
+
+
+@dataclass
+class Blocks:
+    """Tokens of a source, cut into blocks of `length`; the last may be shorter."""
+
+    tokens: np.ndarray  # int32, all of them
+    length: int
+    padding: int
+    path: str
+
+    @staticmethod
+    def of(texts: Texts, tokenizer: Tokenizer, length: int, end_of_text: int | None) -> "Blocks":
+        """Raises DataError if there are fewer than two tokens."""
+        pieces: list = []
+        for document in texts.documents:
+            pieces += tokenizer.encode_pieces(document, texts.path)
+            if end_of_text is not None and len(texts.documents) > 1:
+                pieces.append([end_of_text])
+        tokens = np.concatenate([np.asarray(piece, np.int32) for piece in pieces] or [np.zeros(0, np.int32)])
+        if len(tokens) < 2:
+            raise DataError(f"{texts.path}: has {len(tokens)} tokens: a language model learns from two at least")
+        return Blocks(tokens, length, tokenizer.padding, texts.path)
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.tokens), self.length)
+        # One token alone is predicted from nothing.
+        return full + (rest > 1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`input_ids`, `attention_mask`, `labels`: int32[blocks, length]. The
+        labels are the tokens themselves; the program compares each with what it
+        predicts from those before."""
+        count = len(self) * self.length
+        ids = np.full(count, self.padding, np.int32)
+        mask = np.zeros(count, np.int32)
+        labels = np.full(count, NO_LABEL, np.int32)
+        used = min(count, len(self.tokens))
+        ids[:used] = labels[:used] = self.tokens[:used]
+        mask[:used] = 1
+        shape = (len(self), self.length)
+        return {name: array.reshape(shape) for name, array in
+                (("input_ids", ids), ("attention_mask", mask), ("labels", labels))}  # fmt: skip
+
+
+def predicts_tokens(task: str, config: dict) -> bool:
+    """Whether a model is to be trained as a language model: as `task` says, or
+    if that is empty, as the class that config.json names."""
+    if task:
+        return task == "lm"
+    architectures = config.get("architectures") or [""]
+    return isinstance(architectures[0], str) and architectures[0].endswith("LMHeadModel")
+
+
+def block_length(wanted: int, config: dict) -> int:
+    """Tokens of a block: those wanted (0: 1024), and no more than the model has
+    positions. Raises DataError for more than those."""
+    positions = config.get("n_positions") or config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return wanted or 1024
+    if wanted > positions:
+        raise DataError(f"--block_size is {wanted}, but the model has {positions} positions")
+    return wanted or min(positions, 1024)
+
+
+def end_of_text(config: dict) -> int | None:
+    """The token that ends a text, if config.json names one."""
+    token = config.get("eos_token_id")
+    return token if isinstance(token, int) else None

@@ -1,0 +1,45 @@
+// A language model's own kernels: causal attention, and the loss over a
+// vocabulary, whose logits exist for a chunk of tokens at a time. Assembled for
+// both architectures without spills, with these registers and shared memory.
+
+// REQUIRES: pst-compile, ptxas
+// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.sm_90a.ptx
+// RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s
+// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
+// RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s
+
+// CHECK-DAG: attention_2x32x64_heads2_causal: {{[1-5][0-9]}} registers, 17024 bytes shared
+// CHECK-DAG: attention_backward_2x32x64_heads2_causal_keys: {{[1-7][0-9]}} registers, 25344 bytes shared
+// CHECK-DAG: attention_backward_2x32x64_heads2_causal_queries: {{[1-8][0-9]}} registers, 25344 bytes shared
+// CHECK-DAG: linear_cross_entropy_64x64_1031x64_sum: {{[1-3]?[0-9]}} registers, 32 bytes shared
+// CHECK-DAG: load_chunk_rows64_64x64_1031x64: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// CHECK-DAG: matmul_64x64_64x96_bias: {{[1-8][0-9]}} registers, 8704 bytes shared
+// CHECK-DAG: store_chunk_rows64_64x64_1031x64: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// CHECK-DAG: vocabulary_gradients_rows64_64x64_1031x64: {{[1-3][0-9]}} registers, 32 bytes shared
+// CHECK-DAG: vocabulary_input_rows64_64x64_1031x64: {{[1-8][0-9]}} registers, 8704 bytes shared
+// CHECK-DAG: vocabulary_logits_rows64_64x64_1031x64: {{[1-5][0-9]}} registers, 8704 bytes shared
+// CHECK-DAG: vocabulary_losses_rows64_64x64_1031x64: {{[1-3][0-9]}} registers, 32 bytes shared
+// CHECK-DAG: vocabulary_weight_rows64_64x64_1031x64: {{[1-5][0-9]}} registers, 8704 bytes shared
+
+pst.parameter @words trainable init<normal 1.0> : tensor<1031x64xf32>
+pst.parameter @down frozen init<file "down"> {pst.sparsify} : tensor<64x96xf32>
+pst.parameter @down.bias trainable init<zeros> : tensor<96xf32>
+pst.parameter @up frozen init<file "up"> : tensor<64x96xf32>
+
+func.func @forward(%input_ids: tensor<2x32xi32> {pst.name = "input_ids"},
+                   %attention_mask: tensor<2x32xi32> {pst.name = "attention_mask"},
+                   %labels: tensor<2x32xi32> {pst.name = "labels"},
+                   %loss_scale: f32 {pst.name = "loss_scale"},
+                   %seed: i64 {pst.name = "seed"})
+    -> (tensor<f32> {pst.name = "loss"}) {
+  %words = pst.load @words : tensor<1031x64xf32>
+  %down = pst.load @down : tensor<64x96xf32>
+  %bias = pst.load @down.bias : tensor<96xf32>
+  %up = pst.load @up : tensor<64x96xf32>
+  %e = nn.embedding %input_ids, %words : tensor<2x32xi32>, tensor<1031x64xf32> -> tensor<64x64xf32>
+  %a = nn.attention %e, %e, %e, %attention_mask heads 2 causal : tensor<64x64xf32>, tensor<2x32xi32>
+  %h = nn.linear %a, %down transposed bias(%bias : tensor<96xf32>) : tensor<64x64xf32>, tensor<64x96xf32> -> tensor<64x96xf32>
+  %y = nn.linear %h, %up : tensor<64x96xf32>, tensor<64x96xf32> -> tensor<64x64xf32>
+  %loss = nn.linear_cross_entropy %y, %words, %labels, %loss_scale : tensor<64x64xf32>, tensor<1031x64xf32>, tensor<2x32xi32>
+  return %loss : tensor<f32>
+}
