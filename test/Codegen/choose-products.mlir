@@ -26,7 +26,7 @@ func.func @layer(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32
   %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) bias(%bias) : tensor<256x64xf32>, (tensor<96x64xf32>) bias tensor<96xf32> -> tensor<256x96xf32>
   // AUTO: pst.masked_matmul {{.*}} transposed threshold({{.*}}) as adaptive
   // COMPRESSED: pst.masked_matmul {{.*}} transposed threshold({{.*}}) as compressed
-  // BUFFER: nn.matmul %{{.*}}, %{{.*}} : tensor<256x96xf32>, tensor<96x64xf32> -> tensor<256x64xf32>
+  // BUFFER: nn.linear %{{.*}}, %{{.*}} transposed : tensor<256x96xf32>, tensor<96x64xf32> -> tensor<256x64xf32>
   %dx = pst.masked_matmul %y, @map(%w) transposed threshold(%tau, %cut) : tensor<256x96xf32>, (tensor<96x64xf32>) -> tensor<256x64xf32>
   // CHECK: pst.masked_matmul %{{.*}}, @map(%{{.*}}) :
   %all = pst.masked_matmul %x, @map(%w) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
