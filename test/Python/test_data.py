@@ -308,7 +308,7 @@ def test_tokens_equal_those_of_transformers(tmp_path):
 
 
 def test_a_directory_without_or_with_a_broken_tokenizer(tmp_path):
-    with pytest.raises(DataError, match="no tokenizer: expected tokenizer.json or vocab.txt"):
+    with pytest.raises(DataError, match="no tokenizer: expected tokenizer.json, vocab.txt, or vocab.json and merges.txt"):
         Tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(DataError, match="tokenizer.json: not a tokenizer: "):
