@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Attention.h"
 #include "../CPU/VectorMath.h"
+#include "AttentionMMA.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <cmath>
 #include <limits>
@@ -180,6 +180,14 @@ Value AttentionBlock::probabilityIndex(Value i, Value j) {
 }
 
 namespace {
+struct ForwardBlock : AttentionBlock {
+  ForwardBlock(ThreadBuilder &b, const AttentionShape &shape, ValueRange values,
+               const std::optional<cpu::DropoutMask> &dropout)
+      : AttentionBlock(b, shape, values[3]), dropout(dropout) {}
+
+  const std::optional<cpu::DropoutMask> &dropout;
+};
+
 /// for tiles of queries of heads of sequences, a block:
 ///   for tiles of keys (if causal, up to the queries' own):
 ///     S = Q K^T, masked
@@ -210,26 +218,29 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
     context.replaceByLaunch(
         rewriter, op, name, inputs, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          context.launch(host, name, shape.blocks(), AttentionShape::kThreads,
-                         arguments, [&](ThreadBuilder &b, ValueRange values) {
-                           std::optional<cpu::DropoutMask> dropout;
-                           if (op.getSeed())
-                             dropout.emplace(
-                                 b, values[4], values[5],
-                                 op.getProbability()->convertToDouble(),
-                                 shape.batch * shape.heads * shape.length *
-                                     shape.length);
-                           emitBlock(b, shape, values, dropout);
-                         });
+          if (AttentionMMA::suits(shape, elementType(op.getQuery())))
+            return context.launch(
+                host, name, AttentionMMA::blocks(shape), AttentionMMA::kThreads,
+                arguments,
+                emitBlock<AttentionMMA>(
+                    op, shape, [](AttentionMMA &block, ValueRange values) {
+                      block.forward(values.back());
+                    }));
+          context.launch(
+              host, name, shape.blocks(), AttentionShape::kThreads, arguments,
+              emitBlock<ForwardBlock>(
+                  op, shape, [](ForwardBlock &block, ValueRange values) {
+                    emitForward(block, values);
+                  }));
         });
     return success();
   }
 
 private:
-  static void emitBlock(ThreadBuilder &b, const AttentionShape &shape,
-                        ValueRange values,
-                        const std::optional<cpu::DropoutMask> &dropout) {
-    AttentionBlock block(b, shape, values[3]);
+  static void emitForward(ForwardBlock &block, ValueRange values) {
+    ThreadBuilder &b = block.b;
+    const AttentionShape &shape = block.shape;
+    const std::optional<cpu::DropoutMask> &dropout = block.dropout;
     Value queries = block.matrixBuffer(), keys = block.matrixBuffer(),
           others = block.matrixBuffer(), scores = block.scoreBuffer();
     Value factors = b.sharedBuffer({shape.tile()}); // of each row of O

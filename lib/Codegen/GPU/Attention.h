@@ -27,12 +27,39 @@ struct AttentionShape {
   llvm::LogicalResult check(mlir::Operation *op) const;
 };
 
+/// The element type of a tensor.
+inline mlir::Type elementType(Value tensor) {
+  return mlir::getElementTypeOrSelf(tensor.getType());
+}
+
 template <typename OpT> AttentionShape attentionShape(OpT op) {
   auto mask = llvm::cast<mlir::RankedTensorType>(op.getMask().getType());
   auto query = llvm::cast<mlir::RankedTensorType>(op.getQuery().getType());
   int64_t heads = op.getHeads();
   return {mask.getDimSize(0), mask.getDimSize(1), heads,
           query.getDimSize(1) / heads, op.getCausal()};
+}
+
+/// What the gradients' first kernel leaves for the second one of each row of
+/// probabilities: its maximum score, the reciprocal of its sum, and
+/// rowsum(dP * P).
+enum RowStatistic { Maximum, Reciprocal, Product, RowStatistics };
+
+/// The body of a kernel that runs `emit` on a Block, made of the kernel's
+/// arguments: an op's operands, then, if it drops out, the site.
+template <typename Block, typename OpT, typename EmitT>
+auto emitBlock(OpT op, const AttentionShape &shape, EmitT emit) {
+  return [op, &shape, emit](ThreadBuilder &b, ValueRange values) mutable {
+    std::optional<cpu::DropoutMask> dropout;
+    if (op.getSeed()) {
+      unsigned seed = op->getNumOperands() - 1;
+      dropout.emplace(b, values[seed], values[seed + 1],
+                      op.getProbability()->convertToDouble(),
+                      shape.batch * shape.heads * shape.length * shape.length);
+    }
+    Block block(b, shape, values, dropout);
+    emit(block, values);
+  };
 }
 
 /// Emits a block: one tile of queries, or of keys, of one head.

@@ -6,18 +6,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "../CPU/VectorMath.h"
-#include "Attention.h"
+#include "AttentionMMA.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <limits>
 
 using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
-
-/// What the first kernel leaves for the second one of each row of
-/// probabilities: its maximum score, the reciprocal of its sum, and
-/// rowsum(dP * P).
-enum RowStatistic { Maximum, Reciprocal, Product, RowStatistics };
 
 namespace {
 /// What both kernels of an op share: their tiles in shared memory, and what
@@ -83,17 +78,6 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
       inputs.push_back(
           arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr()));
     }
-    auto withBlock = [&](auto emit) {
-      return [&, emit](ThreadBuilder &b, ValueRange values) {
-        std::optional<cpu::DropoutMask> dropout;
-        if (op.getSeed())
-          dropout.emplace(
-              b, values[5], values[6], op.getProbability()->convertToDouble(),
-              shape.batch * shape.heads * shape.length * shape.length);
-        BackwardBlock block(b, shape, values, dropout);
-        emit(block, values);
-      };
-    };
     context.replaceByLaunch(
         rewriter, op, name, inputs,
         RankedTensorType::get(
@@ -108,20 +92,40 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
             return operands;
           };
           ValueRange results = arguments.slice(inputs.size(), 3);
-          context.launch(host, name + "_queries", shape.blocks(),
-                         AttentionShape::kThreads, with(results[0]),
-                         withBlock([](BackwardBlock &block, ValueRange values) {
-                           Value statistics = values.end()[-2];
-                           SmallVector<Value> row =
-                               emitStatistics(block, values, statistics);
-                           emitQueryGradient(block, values, row);
-                         }));
-          context.launch(host, name + "_keys", shape.blocks(),
-                         AttentionShape::kThreads,
-                         with({results[1], results[2]}),
-                         withBlock([](BackwardBlock &block, ValueRange values) {
-                           emitKeyGradients(block, values);
-                         }));
+          if (AttentionMMA::suits(shape, elementType(op.getQuery()))) {
+            context.launch(
+                host, name + "_queries", AttentionMMA::blocks(shape),
+                AttentionMMA::kThreads, with(results[0]),
+                emitBlock<AttentionMMA>(
+                    op, shape, [](AttentionMMA &block, ValueRange values) {
+                      block.queryGradients(values.end()[-2], values.back());
+                    }));
+            context.launch(
+                host, name + "_keys", AttentionMMA::blocks(shape),
+                AttentionMMA::kThreads, with({results[1], results[2]}),
+                emitBlock<AttentionMMA>(
+                    op, shape, [](AttentionMMA &block, ValueRange values) {
+                      block.keyGradients(values.end()[-3], values.end()[-2],
+                                         values.back());
+                    }));
+            return;
+          }
+          context.launch(
+              host, name + "_queries", shape.blocks(), AttentionShape::kThreads,
+              with(results[0]),
+              emitBlock<BackwardBlock>(
+                  op, shape, [](BackwardBlock &block, ValueRange values) {
+                    SmallVector<Value> row =
+                        emitStatistics(block, values, values.end()[-2]);
+                    emitQueryGradient(block, values, row);
+                  }));
+          context.launch(
+              host, name + "_keys", shape.blocks(), AttentionShape::kThreads,
+              with({results[1], results[2]}),
+              emitBlock<BackwardBlock>(
+                  op, shape, [](BackwardBlock &block, ValueRange values) {
+                    emitKeyGradients(block, values);
+                  }));
         });
     return success();
   }
