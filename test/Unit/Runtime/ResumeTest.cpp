@@ -134,11 +134,13 @@ TEST_F(ResumeTest, SurvivesSIGKILLAtAnyMoment) {
   auto bytes = readAll(whole / "checkpoint-17");
   std::mt19937 engine(std::random_device{}());
   int kills = 0;
-  for (int round = 0; round < 2; ++round) {
+  // As many rounds as it takes to be killed some times: a fast machine often
+  // comes to the end.
+  for (int round = 0; round < 2 || kills < 4; ++round) {
     fs::remove_all(run);
-    // A step with its checkpoint takes some ten milliseconds; on a busy machine
-    // it may take any time, so that more is granted after each kill.
-    double microseconds = 50000;
+    // A step with its checkpoint takes milliseconds; on a busy machine it may
+    // take any time, so that more is granted after each kill.
+    double microseconds = 20000;
     for (bool finished = false; !finished; microseconds *= 1.15) {
       pid_t child = ::fork();
       ASSERT_GE(child, 0);
@@ -168,7 +170,6 @@ TEST_F(ResumeTest, SurvivesSIGKILLAtAnyMoment) {
     expectNoLeftovers(run);
     EXPECT_EQ(listCheckpoints(run).size(), 2u);
   }
-  EXPECT_GE(kills, 4);
   RecordProperty("kills", kills);
 }
 
