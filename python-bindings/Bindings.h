@@ -14,6 +14,10 @@
 
 #include <memory>
 
+namespace pst::runtime {
+struct TrainerState;
+} // namespace pst::runtime
+
 namespace pst::python {
 
 /// `pst._pst.Program`: a program as Python holds it, compiled in this process
@@ -22,8 +26,14 @@ struct PyProgram {
   std::shared_ptr<const runtime::Program> program;
 };
 
-/// Programs, models, data sets, training, evaluation, export.
+/// Programs, models, data sets.
 void bindRuntime(nanobind::module_ &module);
+
+/// Training, evaluation, export. Needs Model and Dataset bound.
+void bindTraining(nanobind::module_ &module);
+
+/// The state of a checkpoint, its fields in snake case.
+nanobind::dict stateToDict(const runtime::TrainerState &state);
 
 /// `compile_model`, `compile_text` and `CompileError`. Needs PyProgram bound.
 void bindCompiler(nanobind::module_ &module);

@@ -9,5 +9,6 @@
 
 NB_MODULE(_pst, module) {
   pst::python::bindRuntime(module);
+  pst::python::bindTraining(module);
   pst::python::bindCompiler(module);
 }

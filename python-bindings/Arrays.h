@@ -1,0 +1,60 @@
+//===- Arrays.h - Arrays of Python, used in place ---------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_PYTHON_ARRAYS_H
+#define PST_PYTHON_ARRAYS_H
+
+#include "pst/Bundle/Manifest.h"
+#include "pst/Runtime/Error.h"
+
+#include <nanobind/ndarray.h>
+
+#include <string>
+
+namespace pst::python {
+
+using InputArray = nanobind::ndarray<nanobind::ro>;
+using OutputArray = nanobind::ndarray<>;
+
+nanobind::dlpack::dtype dlpackType(ElementType type);
+
+/// "f32", "i64", "bool".
+std::string spell(nanobind::dlpack::dtype type);
+/// "[2, 3]"
+std::string spell(const std::vector<int64_t> &shape);
+
+/// Checks that an array may be used in place as `type`. Throws Error naming
+/// `what`.
+template <typename Array>
+void checkArray(const Array &array, const TensorType &type,
+                const std::string &what) {
+  if (array.device_type() != nanobind::device::cpu::value)
+    throw runtime::Error(
+        what + " is not in the memory of the CPU; move it there first");
+  if (array.dtype() != dlpackType(type.element))
+    throw runtime::Error(what + " must have elements of type " +
+                         std::string(name(type.element)) + ", but has " +
+                         spell(array.dtype()));
+  std::vector<int64_t> shape(array.ndim());
+  for (size_t i = 0; i < shape.size(); ++i)
+    shape[i] = static_cast<int64_t>(array.shape(i));
+  if (shape != type.shape)
+    throw runtime::Error(what + " must have the shape " + spell(type.shape) +
+                         ", but has " + spell(shape));
+  int64_t stride = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    if (shape[i] > 1 && array.stride(i) != stride)
+      throw runtime::Error(what +
+                           " must be contiguous in row-major order; pass a "
+                           "contiguous copy");
+    stride *= shape[i];
+  }
+}
+
+} // namespace pst::python
+
+#endif // PST_PYTHON_ARRAYS_H

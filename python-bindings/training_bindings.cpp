@@ -1,0 +1,311 @@
+//===- training_bindings.cpp - Training as Python sees it -----------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Thin, as runtime_bindings.cpp. Records become dictionaries whose keys are the
+// fields' names in snake case.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Bindings.h"
+
+#include "pst/Runtime/Export.h"
+#include "pst/Runtime/Trainer.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace pst;
+using namespace pst::runtime;
+
+namespace {
+
+nb::dict toDict(const Metrics &metrics) {
+  nb::dict dict;
+  for (const auto &[name, value] : metrics)
+    dict[name.c_str()] = value;
+  return dict;
+}
+
+nb::dict toDict(const StepRecord &record) {
+  nb::dict dict;
+  dict["step"] = record.step;
+  dict["total_steps"] = record.totalSteps;
+  dict["epoch"] = record.epoch;
+  dict["loss"] = record.loss;
+  dict["learning_rate"] = record.learningRate;
+  dict["sparsity"] = record.sparsity;
+  dict["grad_norm"] = record.gradNorm;
+  dict["seconds_per_step"] = record.secondsPerStep;
+  dict["tokens_per_second"] = record.tokensPerSecond;
+  dict["memory_bytes"] = record.memoryBytes;
+  dict["seconds_left"] = record.secondsLeft;
+  return dict;
+}
+
+nb::dict toDict(const EvaluationRecord &record) {
+  nb::dict dict;
+  dict["step"] = record.step;
+  dict["epoch"] = record.epoch;
+  dict["sparsity"] = record.sparsity;
+  dict["loss"] = record.loss;
+  dict["metrics"] = toDict(record.metrics);
+  dict["examples"] = record.numExamples;
+  dict["seconds"] = record.seconds;
+  dict["eligible"] = record.eligible;
+  dict["best"] = record.best;
+  return dict;
+}
+
+nb::dict toDict(const TrainingResult &result) {
+  nb::dict dict;
+  dict["step"] = result.step;
+  dict["total_steps"] = result.totalSteps;
+  dict["stopped"] = result.stopped;
+  dict["seconds"] = result.seconds;
+  dict["seconds_per_step"] = result.secondsPerStep;
+  dict["sparsity"] = result.sparsity;
+  nb::list history;
+  for (const EvaluationRecord &record : result.history)
+    history.append(toDict(record));
+  dict["history"] = history;
+  dict["best"] =
+      result.best ? nb::object(toDict(*result.best)) : nb::object(nb::none());
+  dict["best_checkpoint"] = result.bestCheckpoint.string();
+  return dict;
+}
+
+nb::dict toDict(const TrainingPlan &plan) {
+  nb::dict dict;
+  dict["examples"] = plan.numExamples;
+  dict["batch_size"] = plan.batchSize;
+  dict["ranks"] = plan.numRanks;
+  dict["steps_per_epoch"] = plan.stepsPerEpoch;
+  dict["total_steps"] = plan.totalSteps;
+  dict["warmup_steps"] = plan.warmupSteps;
+  dict["sparsity"] = plan.sparsity.finalSparsity;
+  dict["metric"] = plan.metric;
+  dict["greater_is_better"] = plan.greaterIsBetter;
+  return dict;
+}
+
+} // namespace
+
+nb::dict pst::python::stateToDict(const TrainerState &state) {
+  nb::dict dict;
+  dict["step"] = state.step;
+  dict["total_steps"] = state.totalSteps;
+  dict["epoch"] = state.epoch;
+  dict["sparsity"] = state.sparsity;
+  dict["options"] = nb::cast(state.options);
+  nb::list history;
+  for (const EvaluationRecord &record : state.history)
+    history.append(toDict(record));
+  dict["history"] = history;
+  return dict;
+}
+
+namespace {
+
+/// A function of C++ that calls `callable` (none: no function) with the
+/// interpreter's lock held. What Python raises passes through the caller.
+template <typename Result, typename Argument>
+std::function<Result(Argument)> wrap(const nb::object &callable) {
+  if (callable.is_none())
+    return nullptr;
+  return [function = nb::handle(callable)](Argument argument) -> Result {
+    nb::gil_scoped_acquire acquire;
+    if constexpr (std::is_same_v<std::decay_t<Argument>, std::filesystem::path>)
+      function(argument.string());
+    else if constexpr (std::is_same_v<std::decay_t<Argument>, std::string>)
+      function(argument);
+    else
+      function(toDict(argument));
+  };
+}
+
+/// The processes of a run as a Python object has them: `rank`, `count`,
+/// `sum(array)` in place, and `gather(list) -> list` (see Peers.h). The caller
+/// keeps the object alive.
+Peers makePeers(const nb::object &object) {
+  if (object.is_none())
+    return {};
+  nb::handle peers = object;
+  auto sum = [peers](std::span<float> values) {
+    nb::gil_scoped_acquire acquire;
+    // The array is of this call alone; an owner keeps nanobind from copying.
+    nb::capsule owner(values.data(), [](void *) noexcept {});
+    peers.attr("sum")(nb::ndarray<nb::numpy, float, nb::ndim<1>>(
+        values.data(), {values.size()}, owner));
+  };
+  auto gather = [peers](std::span<const double> values) {
+    nb::gil_scoped_acquire acquire;
+    std::vector<double> own(values.begin(), values.end());
+    return nb::cast<std::vector<double>>(peers.attr("gather")(own));
+  };
+  return Peers(nb::cast<int>(peers.attr("rank")),
+               nb::cast<int>(peers.attr("count")), sum, gather);
+}
+
+nb::dict train(Model &model, const TrainingOptions &options,
+               const Dataset &trainData, const Dataset *evalData,
+               nb::object onStep, nb::object onLog, nb::object onEvaluate,
+               nb::object onSave, nb::object onMessage, nb::object shouldStop,
+               nb::object peers) {
+  // The caller's references keep the callables alive over the call.
+  TrainingCallbacks callbacks;
+  callbacks.onStep = wrap<void, const StepRecord &>(onStep);
+  callbacks.onLog = wrap<void, const StepRecord &>(onLog);
+  callbacks.onEvaluate = wrap<void, const EvaluationRecord &>(onEvaluate);
+  callbacks.onSave = wrap<void, const std::filesystem::path &>(onSave);
+  callbacks.onMessage = wrap<void, const std::string &>(onMessage);
+  if (!shouldStop.is_none())
+    callbacks.shouldStop = [function = nb::handle(shouldStop)] {
+      nb::gil_scoped_acquire acquire;
+      return nb::cast<bool>(function());
+    };
+  Peers ranks = makePeers(peers);
+  TrainingResult result;
+  {
+    nb::gil_scoped_release release;
+    std::optional<Dataset> evaluation;
+    if (evalData)
+      evaluation = *evalData;
+    Trainer trainer(model, options, trainData, std::move(evaluation),
+                    std::move(callbacks), std::move(ranks));
+    result = trainer.train();
+  }
+  return toDict(result);
+}
+
+nb::dict evaluateModel(Model &model, const Dataset &data, double sparsity) {
+  Evaluation evaluation;
+  {
+    nb::gil_scoped_release release;
+    evaluation = evaluate(model, data, sparsity);
+  }
+  auto *logits = new std::vector<float>(std::move(evaluation.logits));
+  nb::capsule owner(logits, [](void *pointer) noexcept {
+    delete static_cast<std::vector<float> *>(pointer);
+  });
+  nb::dict dict;
+  dict["examples"] = evaluation.numExamples;
+  dict["loss"] = evaluation.loss;
+  dict["metrics"] = toDict(evaluation.metrics);
+  dict["sparsity"] = evaluation.sparsity;
+  dict["seconds"] = evaluation.seconds;
+  dict["logits"] = nb::ndarray<nb::numpy, float, nb::ndim<2>>(
+      logits->data(),
+      {size_t(evaluation.numExamples), size_t(evaluation.numLabels)}, owner);
+  return dict;
+}
+
+nb::dict exportTo(Model &model, double sparsity, const ExportOptions &options) {
+  ExportResult result;
+  {
+    nb::gil_scoped_release release;
+    result = exportModel(model, sparsity, options);
+  }
+  nb::list layers;
+  for (const ExportedLayer &layer : result.layers) {
+    nb::dict dict;
+    dict["weight"] = layer.weight;
+    dict["elements"] = layer.numElements;
+    dict["pruned"] = layer.numPruned;
+    dict["zeros"] = layer.numZeros;
+    layers.append(dict);
+  }
+  nb::dict dict;
+  dict["layers"] = layers;
+  dict["sparsity"] = result.sparsity;
+  dict["zero_share"] = result.zeroShare();
+  dict["tensors"] = result.numTensors;
+  dict["bytes"] = result.numBytes;
+  return dict;
+}
+
+void bindOptions(nb::module_ &module) {
+  nb::enum_<Interval>(module, "Interval")
+      .value("no", Interval::no)
+      .value("epoch", Interval::epoch)
+      .value("steps", Interval::steps);
+
+  using Options = TrainingOptions;
+  nb::class_<Options>(module, "TrainingOptions")
+      .def(nb::init<>())
+      .def_rw("output_dir", &Options::outputDir)
+      .def_rw("overwrite_output_dir", &Options::overwriteOutputDir)
+      .def_rw("resume_from_checkpoint", &Options::resumeFromCheckpoint)
+      .def_rw("learning_rate", &Options::learningRate)
+      .def_rw("num_train_epochs", &Options::numTrainEpochs)
+      .def_rw("max_steps", &Options::maxSteps)
+      .def_rw("warmup_steps", &Options::warmupSteps)
+      .def_rw("warmup_ratio", &Options::warmupRatio)
+      .def_rw("adam_beta1", &Options::adamBeta1)
+      .def_rw("adam_beta2", &Options::adamBeta2)
+      .def_rw("adam_epsilon", &Options::adamEpsilon)
+      .def_rw("weight_decay", &Options::weightDecay)
+      .def_rw("max_grad_norm", &Options::maxGradNorm)
+      .def_rw("gradient_accumulation_steps",
+              &Options::gradientAccumulationSteps)
+      .def_rw("seed", &Options::seed)
+      .def_rw("sparsity", &Options::sparsity, nb::arg().none())
+      .def_rw("initial_sparsity", &Options::initialSparsity)
+      .def_rw("initial_warmup", &Options::initialWarmup)
+      .def_rw("final_warmup", &Options::finalWarmup)
+      .def_rw("logging_steps", &Options::loggingSteps)
+      .def_rw("eval_strategy", &Options::evalStrategy)
+      .def_rw("eval_steps", &Options::evalSteps)
+      .def_rw("save_strategy", &Options::saveStrategy)
+      .def_rw("save_steps", &Options::saveSteps)
+      .def_rw("save_total_limit", &Options::saveTotalLimit)
+      .def_rw("metric_for_best_model", &Options::metricForBestModel)
+      .def_rw("load_best_model_at_end", &Options::loadBestModelAtEnd)
+      .def_rw("num_threads", &Options::numThreads);
+}
+
+} // namespace
+
+void pst::python::bindTraining(nb::module_ &module) {
+  bindOptions(module);
+  module.def(
+      "plan",
+      [](const TrainingOptions &options, const Model &model,
+         int64_t numExamples, int numRanks) {
+        return toDict(makePlan(options, model, numExamples, numRanks));
+      },
+      "options"_a, "model"_a, "num_examples"_a, "num_ranks"_a = 1);
+  module.def(
+      "train", &train, "model"_a, "options"_a, "train"_a,
+      "eval"_a.none() = nb::none(), "on_step"_a.none() = nb::none(),
+      "on_log"_a.none() = nb::none(), "on_evaluate"_a.none() = nb::none(),
+      "on_save"_a.none() = nb::none(), "on_message"_a.none() = nb::none(),
+      "should_stop"_a.none() = nb::none(), "peers"_a.none() = nb::none());
+  module.def("evaluate", &evaluateModel, "model"_a, "data"_a, "sparsity"_a);
+  module.def(
+      "export_model",
+      [](Model &model, double sparsity, const std::filesystem::path &outputDir,
+         bool overwrite, const std::string &configUpdates) {
+        return exportTo(model, sparsity, {outputDir, overwrite, configUpdates});
+      },
+      "model"_a, "sparsity"_a, "output_dir"_a, "overwrite"_a = false,
+      "config_updates"_a = "");
+  module.def("list_checkpoints", &listCheckpoints, "output_dir"_a);
+  module.def(
+      "read_trainer_state",
+      [](const std::filesystem::path &checkpoint, const Model &model) {
+        return python::stateToDict(readTrainerState(checkpoint, model));
+      },
+      "checkpoint"_a, "model"_a);
+}
