@@ -24,8 +24,8 @@
 
 #include "Gemm.h"
 #include "IndexCode.h"
-#include "MMALayout.h"
-#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "WarpBuilder.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include <numeric>
 
 using namespace mlir;
@@ -34,11 +34,8 @@ using namespace pst::cuda;
 static constexpr int64_t kStages = 3;
 /// Tiles of rows that blocks which run together share.
 static constexpr int64_t kBand = 8;
-static constexpr unsigned kGlobalSpace = 1;
 /// Of all of shared memory's banks.
 static constexpr int64_t kBanksBytes = 128;
-/// Accumulators that a lane has of 16 x 8.
-static constexpr int64_t kSums = 4;
 
 namespace {
 /// An operand on its way to shared memory.
@@ -82,11 +79,6 @@ private:
 };
 } // namespace
 
-static Value advance(ThreadBuilder &b, Value pointer, Type unit, Value offset) {
-  Value bits = arith::IndexCastOp::create(b, b.getI64Type(), offset);
-  return LLVM::GEPOp::create(b, pointer.getType(), unit, pointer, bits);
-}
-
 /// All stages of both operands, from the first of the banks on.
 static Value stagesBuffer(ThreadBuilder &b, int64_t bytes) {
   Value buffer = b.sharedBuffer(bytes, b.getI8Type());
@@ -101,9 +93,7 @@ static Value stagesBuffer(ThreadBuilder &b, int64_t bytes) {
 static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
                            bool isLeft, Value first) {
   Operand operand;
-  operand.source = LLVM::AddrSpaceCastOp::create(
-      b, LLVM::LLVMPointerType::get(b.getContext(), kGlobalSpace),
-      b.pointer(matrix));
+  operand.source = globalPointer(b, matrix);
   operand.tile.depthIsInner =
       isLeft ? !plan.leftTransposed : plan.rightTransposed;
   operand.tile.extent = isLeft ? plan.tileM : plan.tileN;
@@ -145,19 +135,19 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   for (int64_t step = 0; step < kStages - 1; ++step) {
     if (step < steps)
       copyStep(b.index(step));
-    NVVM::CpAsyncCommitGroupOp::create(b);
+    commitCopies(b);
   }
-  SmallVector<Value> zeros(rowsOfMma() * columnsOfMma() * kSums, b.f32(0.0));
+  SmallVector<Value> zeros(rowsOfMma() * columnsOfMma() * kMmaSums, b.f32(0.0));
   sums = b.loop(b.index(0), b.index(steps), 1, zeros,
                 [&](Value step, ValueRange carried) {
-                  NVVM::CpAsyncWaitGroupOp::create(b, kStages - 2);
+                  awaitCopies(b, /*pending=*/kStages - 2);
                   b.barrier();
                   Value ahead = b.addi(step, kStages - 1);
                   b.ifThen(
                       b.cmpi(arith::CmpIPredicate::slt, ahead, b.index(steps)),
                       [&] { copyStep(ahead); });
                   // Groups are counted, also where there is nothing to copy.
-                  NVVM::CpAsyncCommitGroupOp::create(b);
+                  commitCopies(b);
                   return multiplyStage(b, step, carried);
                 });
 }
@@ -214,37 +204,25 @@ void MMATile::copy(ThreadBuilder &b, Value source, Value from, Value inside,
     from = b.select(inside, from, b.index(0));
     read = b.select(inside, b.i32(bytes), b.i32(0));
   }
-  NVVM::CpAsyncOp::create(b, target, advance(b, source, element, from), bytes,
-                          bytes == kChunkBytes
-                              ? NVVM::LoadCacheModifierKind::CG
-                              : NVVM::LoadCacheModifierKind::CA,
-                          read);
+  copyAsync(b, target, advance(b, source, element, from), bytes, read);
 }
 
 /// Four registers of each 16 rows of op(A), or columns of op(B), of the warp.
 SmallVector<Value> MMATile::loadFragments(ThreadBuilder &b,
                                           const Operand &operand, bool isLeft,
                                           Value stage, int64_t k) {
-  MLIRContext *context = b.getContext();
   const MmaTile &tile = operand.tile;
   int64_t count = (isLeft ? grid.rows() : grid.columns()) / kMmaRows;
   Code first(b, isLeft ? warpRow : warpColumn), lane(b, b.lane());
-  Type registers = LLVM::LLVMStructType::getLiteral(
-      context, SmallVector<Type>(4, b.getI32Type()));
   SmallVector<Value> fragments;
   for (int64_t i = 0; i < count; ++i) {
     Place<Code> place =
-        fragmentChunk(tile, isLeft, lane, first + i * kMmaRows, k);
+        fragmentChunk(tile.depthIsInner, isLeft, lane, first + i * kMmaRows, k);
     Value from = advance(b, operand.shared, b.getI8Type(),
                          b.addi(b.muli(stage, tile.bytes()),
                                 tile.offset(place.row, place.column)));
-    Value loaded = NVVM::LdMatrixOp::create(
-        b, registers, from, /*num=*/4,
-        tile.depthIsInner ? NVVM::MMALayout::row : NVVM::MMALayout::col,
-        NVVM::LdStMatrixShapeAttr::get(context, 8, 8),
-        NVVM::LdStMatrixEltType::B16);
-    for (int64_t r = 0; r < 4; ++r)
-      fragments.push_back(LLVM::ExtractValueOp::create(b, loaded, r));
+    llvm::append_range(
+        fragments, loadMatrices(b, from, /*transposed=*/!tile.depthIsInner));
   }
   return fragments;
 }
@@ -253,27 +231,18 @@ SmallVector<Value> MMATile::loadFragments(ThreadBuilder &b,
 SmallVector<Value> MMATile::multiplyStage(ThreadBuilder &b, Value step,
                                           ValueRange carried) {
   Value stage = pipelineStage(Code(b, step), kStages);
-  Type result = LLVM::LLVMStructType::getLiteral(
-      b.getContext(), SmallVector<Type>(kSums, b.getF32Type()));
   SmallVector<Value> next(carried);
   for (int64_t k = 0; k < MmaTile::kDepth / kMmaDepth; ++k) {
     SmallVector<Value> lefts = loadFragments(b, lhs, /*isLeft=*/true, stage, k);
     SmallVector<Value> rights =
         loadFragments(b, rhs, /*isLeft=*/false, stage, k);
     for (int64_t i = 0; i < rowsOfMma(); ++i)
-      for (int64_t j = 0; j < columnsOfMma(); ++j) {
-        auto part = MutableArrayRef(next).slice(
-            (i * columnsOfMma() + j) * kSums, kSums);
-        Value mma = NVVM::MmaOp::create(
-            b, result, ArrayRef(lefts).slice(4 * i, 4),
-            ArrayRef(rights).slice(2 * j, 2), ValueRange(part),
-            {kMmaRows, kMmaColumns, kMmaDepth}, /*b1Op=*/std::nullopt,
-            /*intOverflow=*/std::nullopt,
-            std::array{NVVM::MMATypes::bf16, NVVM::MMATypes::bf16},
-            std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
-        for (int64_t e = 0; e < kSums; ++e)
-          part[e] = LLVM::ExtractValueOp::create(b, mma, e);
-      }
+      for (int64_t j = 0; j < columnsOfMma(); ++j)
+        multiply(b,
+                 MutableArrayRef(next).slice(
+                     (i * columnsOfMma() + j) * kMmaSums, kMmaSums),
+                 ArrayRef(lefts).slice(4 * i, 4),
+                 ArrayRef(rights).slice(2 * j, 2));
   }
   return next;
 }
@@ -281,12 +250,12 @@ SmallVector<Value> MMATile::multiplyStage(ThreadBuilder &b, Value step,
 void MMATile::forGroups(ThreadBuilder &b, GroupBody body) const {
   for (int64_t i = 0; i < rowsOfMma(); ++i)
     for (int64_t j = 0; j < columnsOfMma(); ++j)
-      for (int64_t e = 0; e < kSums; e += groupSize()) {
+      for (int64_t e = 0; e < kMmaSums; e += groupSize()) {
         Place<Code> place = accumulatorPlace(Code(b, b.lane()), e);
         Value row = b.addi(warpRow, place.row + i * kMmaRows);
         Value column = b.addi(warpColumn, place.column + j * kMmaColumns);
         body(row, column,
-             ArrayRef(sums).slice((i * columnsOfMma() + j) * kSums + e,
+             ArrayRef(sums).slice((i * columnsOfMma() + j) * kMmaSums + e,
                                   groupSize()));
       }
 }

@@ -54,20 +54,21 @@ struct MmaTile {
   }
 };
 
-/// The row and chunk of a tile whose address a lane gives to ldmatrix.x4 for
-/// its share of op(A)'s 16 x 16 elements from row `first`, or of op(B)'s from
-/// column `first`, at the `step`-th 16 of k. Lanes 8 j to 8 j + 7 name the rows
-/// of the matrix that becomes register j. Of A, registers 0 and 1 are rows 0 to
-/// 7 and 8 to 15, then come the next 8 of k; of B, registers 0 and 1 are k 0 to
-/// 7 and 8 to 15, for 8 columns, then come the next 8 columns. ldmatrix
-/// transposes if the depth is not inside.
+/// The row and chunk of a matrix in shared memory (its rows those of op(A) or
+/// columns of op(B) if the depth is inside, else k) whose address a lane gives
+/// to ldmatrix.x4 for its share of op(A)'s 16 x 16 elements from row `first`,
+/// or of op(B)'s from column `first`, at the `step`-th 16 of k. Lanes 8 j to 8
+/// j + 7 name the rows of the matrix that becomes register j. Of A, registers 0
+/// and 1 are rows 0 to 7 and 8 to 15, then come the next 8 of k; of B,
+/// registers 0 and 1 are k 0 to 7 and 8 to 15, for 8 columns, then come the
+/// next 8 columns. ldmatrix transposes if the depth is not inside.
 template <typename Int>
-constexpr Place<Int> fragmentChunk(const MmaTile &tile, bool isLeft, Int lane,
+constexpr Place<Int> fragmentChunk(bool depthIsInner, bool isLeft, Int lane,
                                    Int first, int64_t step) {
   Int fast = lane / kChunk % int64_t(2), slow = lane / (2 * kChunk);
   Int extentHalf = isLeft ? fast : slow, depthHalf = isLeft ? slow : fast;
   Int within = lane % kChunk;
-  if (tile.depthIsInner)
+  if (depthIsInner)
     return {first + (extentHalf * kChunk + within),
             depthHalf + step * (kMmaDepth / kChunk)};
   return {depthHalf * kChunk + within + step * kMmaDepth,

@@ -12,8 +12,7 @@
 #ifndef PST_LIB_CODEGEN_GPU_WARPMATRIX_H
 #define PST_LIB_CODEGEN_GPU_WARPMATRIX_H
 
-#include "MMALayout.h"
-#include "ThreadBuilder.h"
+#include "WarpBuilder.h"
 
 namespace pst::cuda {
 
@@ -50,8 +49,9 @@ public:
                                  int64_t step) const;
 
 private:
-  llvm::SmallVector<Value> fragments(ThreadBuilder &b, Value row, Value chunk,
-                                     bool transposed) const;
+  llvm::SmallVector<Value> fragments(ThreadBuilder &b, bool depthIsInner,
+                                     bool isLeft, Value first,
+                                     int64_t step) const;
   Value place(ThreadBuilder &b, Value row, Value chunk) const;
 
   Value buffer; ///< Pointer to the first element.
@@ -61,7 +61,7 @@ private:
 /// columns, two adjacent elements of row lane / 4, then of the row 8 below.
 class WarpSums {
 public:
-  static constexpr int64_t kEach = 4;
+  static constexpr int64_t kEach = kMmaSums;
 
   /// Zeros.
   WarpSums(ThreadBuilder &b, int64_t blocks);
@@ -87,11 +87,6 @@ public:
   static Value overRow(ThreadBuilder &b, Value value,
                        llvm::function_ref<Value(Value, Value)> combine);
 };
-
-/// Copies issued since the last call become a group.
-void commitCopies(ThreadBuilder &b);
-/// Waits until all of this thread's groups but the last `pending` are done.
-void awaitCopies(ThreadBuilder &b, int64_t pending);
 
 } // namespace pst::cuda
 

@@ -75,7 +75,7 @@ TEST_P(MmaTileTest, MatricesAreFragments) {
                 lane, i % 2, /*trans=*/!tile.depthIsInner);
             int64_t giver = pst::emulator::laneOfRow(i / 2, row);
             Place<int64_t> chunk =
-                fragmentChunk(tile, isLeft, giver, first, step);
+                fragmentChunk(tile.depthIsInner, isLeft, giver, first, step);
             Element found =
                 elements.at(tile.offset(chunk.row, chunk.column) + 2 * column);
             Element wanted;
@@ -100,8 +100,8 @@ TEST_P(MmaTileTest, EightRowsLieInDifferentBanks) {
           std::set<int64_t> banks;
           for (int64_t row = 0; row < 8; ++row) {
             Place<int64_t> chunk = fragmentChunk(
-                tile, isLeft, pst::emulator::laneOfRow(matrix, row), first,
-                step);
+                tile.depthIsInner, isLeft,
+                pst::emulator::laneOfRow(matrix, row), first, step);
             banks.insert(tile.offset(chunk.row, chunk.column) % 128 / 16);
           }
           ASSERT_EQ(banks.size(), 8u);

@@ -1,0 +1,75 @@
+//===- WarpBuilder.cpp - The tensor cores as warps see them ---------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "WarpBuilder.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+using namespace mlir;
+using namespace pst::cuda;
+
+static constexpr unsigned kGlobalSpace = 1;
+
+Value pst::cuda::globalPointer(ThreadBuilder &b, Value buffer) {
+  return LLVM::AddrSpaceCastOp::create(
+      b, LLVM::LLVMPointerType::get(b.getContext(), kGlobalSpace),
+      b.pointer(buffer));
+}
+
+Value pst::cuda::advance(ThreadBuilder &b, Value pointer, Type element,
+                         Value offset) {
+  Value bits = arith::IndexCastOp::create(b, b.getI64Type(), offset);
+  return LLVM::GEPOp::create(b, pointer.getType(), element, pointer, bits);
+}
+
+void pst::cuda::copyAsync(ThreadBuilder &b, Value target, Value source,
+                          int64_t bytes, Value read) {
+  // Whole chunks go round the first-level cache.
+  NVVM::CpAsyncOp::create(b, target, source, bytes,
+                          bytes == kChunkBytes
+                              ? NVVM::LoadCacheModifierKind::CG
+                              : NVVM::LoadCacheModifierKind::CA,
+                          read);
+}
+
+void pst::cuda::commitCopies(ThreadBuilder &b) {
+  NVVM::CpAsyncCommitGroupOp::create(b);
+}
+
+void pst::cuda::awaitCopies(ThreadBuilder &b, int64_t pending) {
+  NVVM::CpAsyncWaitGroupOp::create(b, pending);
+}
+
+/// Four values of one type, as an instruction returns them.
+static Type fourOf(ThreadBuilder &b, Type type) {
+  return LLVM::LLVMStructType::getLiteral(b.getContext(),
+                                          SmallVector<Type>(4, type));
+}
+
+SmallVector<Value> pst::cuda::loadMatrices(ThreadBuilder &b, Value row,
+                                           bool transposed) {
+  Value loaded = NVVM::LdMatrixOp::create(
+      b, fourOf(b, b.getI32Type()), row, /*num=*/4,
+      transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row,
+      NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8),
+      NVVM::LdStMatrixEltType::B16);
+  SmallVector<Value> registers;
+  for (int64_t r = 0; r < 4; ++r)
+    registers.push_back(LLVM::ExtractValueOp::create(b, loaded, r));
+  return registers;
+}
+
+void pst::cuda::multiply(ThreadBuilder &b, MutableArrayRef<Value> sums,
+                         ValueRange left, ValueRange right) {
+  Value product = NVVM::MmaOp::create(
+      b, fourOf(b, b.getF32Type()), left, right, ValueRange(sums),
+      {kMmaRows, kMmaColumns, kMmaDepth}, /*b1Op=*/std::nullopt,
+      /*intOverflow=*/std::nullopt,
+      std::array{NVVM::MMATypes::bf16, NVVM::MMATypes::bf16},
+      std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  for (int64_t e = 0; e < kMmaSums; ++e)
+    sums[e] = LLVM::ExtractValueOp::create(b, product, e);
+}
