@@ -51,10 +51,13 @@ void verifyParameters(const Manifest &manifest) {
         parameter.source.empty())
       fail(where, "\"source\" must be given if, and only if, the initializer "
                   "is \"file\"");
+    if (parameter.column && !parameter.sourceColumns)
+      fail(where, "begins at column " + std::to_string(parameter.column) +
+                      " of a tensor of which \"source_columns\" says nothing");
     if (parameter.sourceColumns &&
-        (parameter.type.shape.empty() ||
-         parameter.column + parameter.type.shape.back() >
-             parameter.sourceColumns))
+        (parameter.type.shape.empty() || parameter.column < 0 ||
+         parameter.column >
+             parameter.sourceColumns - parameter.type.shape.back()))
       fail(where, "columns from " + std::to_string(parameter.column) +
                       " of a tensor of " +
                       std::to_string(parameter.sourceColumns) +

@@ -153,14 +153,22 @@ std::vector<OutputTensor> collect(const Model &model) {
     tensors.push_back(std::move(tensor));
   }
   for (const auto &[name, index] : split) {
+    OutputTensor &tensor = tensors[index];
+    std::sort(tensor.parts.begin(), tensor.parts.end(), [](auto &a, auto &b) {
+      return a.parameter->column < b.parameter->column;
+    });
     int64_t columns = 0;
-    for (const OutputPart &part : tensors[index].parts)
+    for (const OutputPart &part : tensor.parts) {
+      if (part.parameter->column != columns)
+        break;
       columns += part.parameter->type.shape.back();
-    if (columns != tensors[index].spec.shape.back())
+    }
+    if (columns != tensor.spec.shape.back())
       throw Error("tensor \"" + name + "\" has " +
-                  std::to_string(tensors[index].spec.shape.back()) +
-                  " columns, of which the program knows " +
-                  std::to_string(columns) + ": it cannot be exported");
+                  std::to_string(tensor.spec.shape.back()) +
+                  " columns, of which the program knows those before " +
+                  std::to_string(columns) + ", each once: it cannot be " +
+                  "exported");
   }
   if (sharesEmbedding(model))
     taken.insert("lm_head.weight");

@@ -136,6 +136,54 @@ TEST_F(ExportTest, WritesConfigAndTokenizer) {
   EXPECT_EQ(readBytes(options.outputDir / "vocab.txt"), "a\nb\n");
 }
 
+// As GPT-2's query, key and value: what was read apart is one tensor again.
+TEST_F(ExportTest, PutsColumnsSideBySide) {
+  constexpr int kRows = 5, kAll = 9;
+  std::vector<float> wide(kRows * kAll);
+  for (int i = 0; i < kRows * kAll; ++i)
+    wide[i] = static_cast<float>(i);
+  SafeTensorsFile source(directory / "model" / "model.safetensors");
+  std::vector<TensorData> tensors{
+      {{"wide", DType::F32, {kRows, kAll}}, wide.data()}};
+  for (const auto &[name, view] : source.tensors())
+    tensors.push_back({{name, view.dtype, view.shape}, view.data});
+  fs::create_directories(directory / "wide");
+  writeSafeTensors(directory / "wide" / "model.safetensors", tensors);
+  auto program = makeProgram();
+  auto write = [&](std::vector<std::pair<int, int>> parts) {
+    Manifest manifest = makeManifest();
+    std::map<std::string, EntryFunction> functions;
+    for (const auto &[name, entry] : manifest.entryPoints)
+      functions[name] = program->function(name);
+    for (auto [first, count] : parts) {
+      Parameter part;
+      part.name = "tiny.wide:from" + std::to_string(first) +
+                  std::string(manifest.parameters.size(), '\'');
+      part.type = {ElementType::f32, {kRows, count}};
+      part.initializer.kind = Initializer::Kind::file;
+      part.source = "wide";
+      part.sourceColumns = kAll;
+      part.column = first;
+      manifest.parameters.push_back(part);
+    }
+    Model parted(Program::create(manifest, functions),
+                 std::make_shared<const ModelFiles>(directory / "wide"), 7);
+    options.overwrite = true;
+    exportModel(parted, 0.5, options);
+    SafeTensorsFile file(options.outputDir / "model.safetensors");
+    EXPECT_EQ(file.find("wide"), nullptr);
+    EXPECT_EQ(file.find("tiny.wide")->shape,
+              (std::vector<int64_t>{kRows, kAll}));
+    return floats(file, "tiny.wide");
+  };
+  EXPECT_EQ(write({{0, 2}, {2, 4}, {6, 3}}), wide);
+  EXPECT_EQ(write({{6, 3}, {0, 2}, {2, 4}}), wide); // in any order
+  EXPECT_ERROR(write({{0, 2}, {6, 3}}),
+               "tensor \"tiny.wide\" has 9 columns, of which the program knows "
+               "those before 2, each once: it cannot be exported");
+  EXPECT_ERROR(write({{0, 3}, {0, 3}, {6, 3}}), "knows those before 3");
+}
+
 // transformers would otherwise make a head of two classes.
 TEST_F(ExportTest, DescribesTheLabels) {
   auto labels = [&](Model &of) {

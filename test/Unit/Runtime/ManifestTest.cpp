@@ -59,6 +59,35 @@ TEST(Manifest, LayersWithoutScoreHaveNoThreshold) {
   EXPECT_NO_THROW(Manifest::fromJson(manifest.toJson()).verify());
 }
 
+TEST(Manifest, AParameterMayBeSomeColumnsOfATensor) {
+  // The seven rows of six elements lie in rows of twenty, from the ninth on.
+  Manifest manifest = makeManifest();
+  Parameter &weight = manifest.parameters[1];
+  ASSERT_EQ(weight.type.shape, (std::vector<int64_t>{kHidden, kWidth}));
+  weight.sourceColumns = 20;
+  weight.column = 8;
+  Manifest copy = Manifest::fromJson(manifest.toJson());
+  EXPECT_EQ(copy.parameters[1].sourceColumns, 20);
+  EXPECT_EQ(copy.parameters[1].column, 8);
+  EXPECT_EQ(copy.parameters[1].tensorName(), weight.name);
+  copy.parameters[1].name += ":query";
+  EXPECT_EQ(copy.parameters[1].tensorName(), weight.name);
+  weight.column = 20 - kWidth;
+  EXPECT_NO_THROW(manifest.verify());
+  // One further, and as far as a number goes.
+  for (int64_t column : {int64_t(20 - kWidth + 1), int64_t(-1), INT64_MAX}) {
+    weight.column = column;
+    EXPECT_ERROR(manifest.verify(),
+                 "parameter \"tiny.dense.weight\": columns from " +
+                     std::to_string(column) +
+                     " of a tensor of 20 cannot hold those of f32[7,6]");
+  }
+  weight.sourceColumns = 0;
+  weight.column = 8;
+  EXPECT_ERROR(manifest.verify(), "begins at column 8 of a tensor of which "
+                                  "\"source_columns\" says nothing");
+}
+
 TEST(Manifest, FingerprintKnowsModelsButNotPlaces) {
   Manifest manifest = makeManifest();
   auto changed = [&](auto change) {

@@ -181,6 +181,92 @@ TEST_F(ParameterStoreTest, KeepsFrozenWeightsInBrainFloat) {
   EXPECT_ERROR(make(program), "holds inf at [0, 0]");
 }
 
+// As GPT-2's query, key and value, which are one tensor of its file.
+TEST_F(ParameterStoreTest, TakesColumnsOfATensor) {
+  constexpr int kRows = 5, kAll = 9, kFirst = 2, kOurs = 4;
+  Manifest manifest = makeManifest();
+  auto columns = [&](const char *name, Role role, ElementType element,
+                     std::vector<int64_t> shape) {
+    Parameter parameter;
+    parameter.name = name;
+    parameter.role = role;
+    parameter.type = {element, std::move(shape)};
+    parameter.initializer.kind = Initializer::Kind::file;
+    parameter.source = parameter.type.shape.size() == 2 ? "wide" : "bias";
+    parameter.sourceColumns = kAll;
+    parameter.column = kFirst;
+    if (role == Role::trainable) {
+      parameter.offset = manifest.spaces["trainable"];
+      for (const char *space :
+           {"trainable", "gradient", "moment1", "moment2"})
+        manifest.spaces[space] += parameter.type.numBytes();
+    }
+    manifest.parameters.push_back(parameter);
+  };
+  columns("wide:frozen", Role::frozen, ElementType::f32, {kRows, kOurs});
+  columns("wide:narrow", Role::frozen, ElementType::bf16, {kRows, kOurs});
+  columns("wide:trained", Role::trainable, ElementType::f32, {kRows, kOurs});
+  columns("bias:frozen", Role::frozen, ElementType::f32, {kOurs});
+  std::map<std::string, EntryFunction> none;
+  for (const auto &[name, entry] : manifest.entryPoints)
+    none[name] = [](void *const *) {};
+  auto program = Program::create(manifest, none);
+
+  // As f32 and as bf16 in the file: whole numbers are the same in both.
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    Tensors tensors(directory.path());
+    auto add = [&](const char *name, std::vector<int64_t> shape, int count) {
+      std::vector<float> values;
+      for (int i = 0; i < count; ++i)
+        values.push_back(static_cast<float>(i + 1));
+      std::vector<std::byte> bytes(count * byteSize(dtype));
+      if (dtype == DType::F32)
+        std::memcpy(bytes.data(), values.data(), bytes.size());
+      else
+        convertToBF16({name, DType::F32, shape,
+                       reinterpret_cast<const std::byte *>(values.data()),
+                       count * 4},
+                      reinterpret_cast<uint16_t *>(bytes.data()));
+      tensors.all[name] = {{name, dtype, std::move(shape)}, bytes};
+    };
+    add("wide", {kRows, kAll}, kRows * kAll);
+    add("bias", {kAll}, kAll);
+    tensors.write(directory.path());
+    ParameterStore store = make(program);
+    auto *frozen = static_cast<const float *>(store.data("wide:frozen"));
+    auto *narrow = static_cast<const uint16_t *>(store.data("wide:narrow"));
+    auto *trained = static_cast<const float *>(store.data("wide:trained"));
+    auto *bias = static_cast<const float *>(store.data("bias:frozen"));
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kOurs; ++j) {
+        int at = i * kOurs + j;
+        float wanted = static_cast<float>(i * kAll + kFirst + j + 1);
+        uint32_t wide = uint32_t(narrow[at]) << 16;
+        float widened;
+        std::memcpy(&widened, &wide, 4);
+        EXPECT_TRUE(frozen[at] == wanted && widened == wanted &&
+                    trained[at] == wanted)
+            << i << ", " << j;
+        EXPECT_EQ(bias[j], static_cast<float>(kFirst + j + 1));
+      }
+    if (dtype != DType::F32)
+      continue;
+    // What is no number is named by its place in the file; that beside the
+    // columns is nobody's.
+    Tensors good = tensors;
+    tensors.floats("wide")[3 * kAll + kFirst - 1] = NAN;
+    tensors.write(directory.path());
+    make(program);
+    tensors.floats("wide")[3 * kAll + kFirst + 1] = NAN;
+    tensors.write(directory.path());
+    EXPECT_ERROR(make(program), "tensor \"wide\" holds nan at [3, 3]");
+    good.all.at("wide").first.shape = {kAll, kRows};
+    good.write(directory.path());
+    EXPECT_ERROR(make(program), "tensor \"wide\" is F32[9, 5], but the program "
+                                "was compiled for F32[5, 9]");
+  }
+}
+
 TEST_F(ParameterStoreTest, RefusesFilesThatDoNotFit) {
   Tensors good(directory.path());
   Tensors bad = good;
