@@ -47,13 +47,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         evaluate,
         {},
-        only=_READING + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "cache", "max_eval_samples"),
+        only=_READING + _MACHINE + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),
     )
 
     export = command("export", _export, "write a checkpoint of a run as a model that transformers loads")
     export.add_argument("checkpoint", metavar="CHECKPOINT", help="a directory checkpoint-N, or a run's output directory")
     export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of the model")
     export.add_argument("--overwrite_output_dir", action="store_true", help="replace the directory if it exists")
+    export.add_argument("--target", choices=("cpu", "cuda"), help="where to compute the weights (default: where the run trained)")
 
     inspect = command("inspect", _inspect, "print the sparsity of each layer, and draw masks")
     inspect.add_argument("model", metavar="DIR", help="a model directory")
@@ -69,8 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         compile_,
         {},
-        only="task block_size method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude frozen_type precision bf16 dropout "
-        "recompute products max_seq_length per_device_train_batch_size cache".split(),
+        only=_MACHINE
+        + tuple(
+            "task block_size method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude dropout "
+            "recompute products max_seq_length per_device_train_batch_size".split()
+        ),
     )
 
     prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
@@ -93,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 _READING = ("task_name", "text_column", "text_pair_column", "label_column", "max_seq_length", "skip_bad_rows")
+_MACHINE = ("frozen_type", "precision", "bf16", "target", "gpu_arch", "cache")
 
 
 def _model_argument(parser) -> None:
@@ -186,7 +191,7 @@ def _eval(args) -> int:
     from . import _pst
     from .data import Labels, Tokenizer
     from .language import predicts_tokens
-    from .trainer import dataset, read_config, truncation_warning
+    from .trainer import dataset, machine_options, read_config, truncation_warning
 
     options = _options(args)
     options.check()
@@ -212,7 +217,7 @@ def _eval(args) -> int:
             "num_labels": labels.count,
             "regression": labels.regression,
             "method": "dense",
-            "cache": options.cache,
+            **machine_options(options),
         },
     )
     model = _pst.Model(program, args.model_name_or_path, 0)
@@ -237,6 +242,7 @@ def _eval_language(args, options, config) -> int:
     from . import _pst
     from .data import Tokenizer
     from .language import Blocks, Texts, block_length, end_of_text
+    from .trainer import machine_options
 
     if args.predictions:
         raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
@@ -251,7 +257,7 @@ def _eval_language(args, options, config) -> int:
             "sequence_length": length,
             "task": "lm",
             "method": "dense",
-            "cache": options.cache,
+            **machine_options(options),
         },
     )
     model = _pst.Model(program, args.model_name_or_path, 0)
@@ -293,6 +299,12 @@ def _export(args) -> int:
         raise UsageError(f"{path}: not found: {args.checkpoint} is no checkpoint of 'pst train'") from None
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes") from None
+    if args.target and bundle:
+        raise UsageError(f"--target is the compiler's, but the run trained with the bundle {bundle}, which has its own")
+    if args.target:
+        settings["target"] = args.target
+    if args.target == "cpu":
+        settings["precision"] = "f32"
     program = _pst.Program.load(bundle) if bundle else _pst.compile_model(model_dir, settings)
     model = _pst.Model(program, model_dir, seed)
     state = model.load_checkpoint(checkpoint)

@@ -115,6 +115,8 @@ class Options:
 
     # Machine.
     num_threads: int = _option(0, "threads (0: one for each core)")
+    target: str = _option("cpu", "where the program runs: cpu, or cuda, an NVIDIA GPU", choices=("cpu", "cuda"))
+    gpu_arch: str = _option("sm_90a", "the GPU's architecture: sm_90a, or sm_80 for other ones", choices=("sm_90a", "sm_80"))
     cache: bool = _option(True, "take the compiled program from the cache on disk, and keep it there")
     bundle: str = _option("", "train with this bundle of 'pst compile' instead of compiling")
 
@@ -168,6 +170,8 @@ class Options:
             ("method", METHODS),
             ("frozen_type", ("f32", "bf16")),
             ("precision", ("f32", "bf16")),
+            ("target", ("cpu", "cuda")),
+            ("gpu_arch", ("sm_90a", "sm_80")),
             ("recompute", ("none", "cheap", "all")),
             ("products", ("auto", "packed", "buffer", "compressed")),
             ("eval_strategy", _INTERVALS),
@@ -175,6 +179,8 @@ class Options:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"--{name} must be one of {', '.join(allowed)}, but is '{getattr(self, name)}'")
+        if self.precision == "bf16" and self.target == "cpu" and not self.bundle:
+            raise ValueError("--precision bf16 is for GPUs, and CPUs compute in f32: add --target cuda, or leave it out")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise ValueError(f"--sparsity must be in [0, 1), but is {self.sparsity}")
         if self.sparsity and self.method in ("dense", "lora"):

@@ -62,6 +62,13 @@ def sequence_length(encoded: list[Encoded], options: Options) -> int:
     return min(options.max_seq_length, max(e.longest for e in encoded))
 
 
+def machine_options(options: Options) -> dict:
+    """The part of the compiler's options that says where and how a program
+    computes, whatever it is."""
+    names = ("frozen_type", "precision", "target", "gpu_arch", "cache")
+    return {name: getattr(options, name) for name in names}
+
+
 def compiler_options(options: Options, labels: Labels | None, length: int, training: bool) -> dict:
     """What `_pst.compile_model` is told; without labels, a language model."""
     predicted = {"task": "lm"} if labels is None else {
@@ -77,9 +84,7 @@ def compiler_options(options: Options, labels: Labels | None, length: int, train
         "method": options.method,
         "recompute": options.recompute,
         "products": options.products,
-        "frozen_type": options.frozen_type,
-        "precision": options.precision,
-        "cache": options.cache,
+        **machine_options(options),
     }
     if options.method in ("pst", "lora"):
         settings["weight_rank"] = options.weight_rank
