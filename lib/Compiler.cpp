@@ -37,9 +37,12 @@ static void protectArguments(ModuleOp module) {
 /// Runs the stages after `from` up to `to`.
 static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
                                CompilerOptions options) {
-  if (options.precision == "bf16" && options.target == "cpu")
-    return module.emitError("kernels for CPUs compute in f32: the precision "
-                            "bf16 is for the targets 'cuda' and 'emulated'");
+  if (!llvm::is_contained({"f32", "tf32", "bf16"}, options.precision))
+    return module.emitError("there is no precision '")
+           << options.precision << "': f32, tf32 and bf16 are known";
+  if (options.precision != "f32" && options.target == "cpu")
+    return module.emitError("kernels for CPUs compute in f32: the precision ")
+           << options.precision << " is for the targets 'cuda' and 'emulated'";
   if (options.vectorWidth == 0) {
     auto machine =
         createTargetMachine(options.triple, options.cpu, module.getLoc());

@@ -212,7 +212,8 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   }
   case Stage::Autodiff:
     // First, so that gradients have the types of what they are gradients of.
-    passes.addPass(createMixedPrecision({options.precision}));
+    if (options.precision == "bf16")
+      passes.addPass(createMixedPrecision({options.precision}));
     passes.addPass(createAutodiff(AutodiffOptions{!options.training}));
     passes.addPass(createCSEPass());
     passes.addPass(createCanonicalizerPass());
@@ -226,7 +227,8 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     if (options.target != "cpu") {
       passes.addPass(createNarrowFrozen({options.frozenType}));
       passes.addPass(createFuseEpilogues());
-      passes.addPass(createEmitGPUKernels({options.gpuArch}));
+      passes.addPass(createEmitGPUKernels(
+          {options.gpuArch, /*tf32=*/options.precision == "tf32"}));
       break;
     }
     passes.addPass(createChooseProducts({options.products}));

@@ -74,7 +74,8 @@ static cl::opt<std::string> frozenType(
     cl::desc("frozen matrices in memory: f32, or bf16 (half of it)"));
 static cl::opt<std::string> precision(
     "precision", cl::init("f32"),
-    cl::desc("activations and their gradients: f32, or bf16 (not on CPUs)"));
+    cl::desc("activations and their gradients: f32, or bf16; or tf32: f32, "
+             "but rounded where they are multiplied (both not on CPUs)"));
 static cl::opt<bool> profile("profile", cl::init(false),
                              cl::desc("measure the time of each kernel; "
                                       "pst-bench step --profile prints it"));

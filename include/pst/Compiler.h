@@ -62,8 +62,9 @@ struct CompilerOptions {
   // bf16.
   std::string frozenType = "f32";
 
-  // Element type of activations and of their gradients (-pst-mixed-precision):
-  // f32, or bf16, for targets other than cpu.
+  // f32; for targets other than cpu also tf32: the operands of products of f32
+  // are rounded to it (-pst-emit-gpu-kernels); or bf16: the element type of
+  // activations and of their gradients (-pst-mixed-precision).
   std::string precision = "f32";
 
   // Whether the program measures its kernels (-pst-profile-launches).

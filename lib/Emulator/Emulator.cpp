@@ -42,10 +42,11 @@ void pst_emulate_load_matrices(const char *row, int32_t trans,
                                uint32_t *registers) {
   Machine::get().warpUnits().loadMatrices(row, trans != 0, registers);
 }
-void pst_emulate_mma(const uint32_t *a, const uint32_t *b,
-                     float *accumulators) {
-  Machine::get().warpUnits().multiply(a, b, accumulators);
+void pst_emulate_mma(const uint32_t *a, const uint32_t *b, float *accumulators,
+                     int32_t isTF32) {
+  Machine::get().warpUnits().multiply(a, b, accumulators, isTF32 != 0);
 }
+uint32_t pst_emulate_round_tf32(float value) { return roundToTF32(value); }
 void pst_emulate_mbarrier_init(char *barrier, int32_t count) {
   units().initBarrier(barrier, count);
 }
@@ -95,6 +96,7 @@ std::vector<std::pair<std::string_view, void *>> pst::emulatorSymbols() {
   PST_ADD(pst_emulate_copy_wait);
   PST_ADD(pst_emulate_load_matrices);
   PST_ADD(pst_emulate_mma);
+  PST_ADD(pst_emulate_round_tf32);
   PST_ADD(pst_emulate_mbarrier_init);
   PST_ADD(pst_emulate_mbarrier_fence);
   PST_ADD(pst_emulate_mbarrier_arrive);

@@ -7,7 +7,8 @@
 
 // Written from the tables of the PTX ISA (8.7), not from what the kernels'
 // generator does: "Matrix Fragments for mma.m16n8k16 with floating point type",
-// and "ldmatrix". A register has 32 bits: two elements.
+// "Matrix Fragments for mma.m16n8k8" and "ldmatrix". A register has 32 bits:
+// two elements, or one of tf32.
 
 #ifndef PST_LIB_EMULATOR_WARPMODEL_H
 #define PST_LIB_EMULATOR_WARPMODEL_H
@@ -37,6 +38,21 @@ constexpr FragmentPlace fragmentOfA(int64_t lane, int64_t i) {
 /// 8 for i >= 2; column = groupID.
 constexpr FragmentPlace fragmentOfB(int64_t lane, int64_t i) {
   return {threadInGroup(lane) * 2 + (i & 1) + (i >= 2 ? 8 : 0), groupOf(lane)};
+}
+
+/// The same for tf32, A of 16 x 8, i in [0, 4): row = groupID for a0 and a2,
+/// groupID + 8 for a1 and a3; column = threadID_in_group for a0 and a1, + 4 for
+/// a2 and a3.
+constexpr FragmentPlace fragmentOfWordsA(int64_t lane, int64_t i) {
+  bool upper = i == 0 || i == 2;
+  return {upper ? groupOf(lane) : groupOf(lane) + 8,
+          threadInGroup(lane) + (i >= 2 ? 4 : 0)};
+}
+
+/// B of 8 x 8, i in {0, 1}: row = threadID_in_group, + 4 for b1; column =
+/// groupID.
+constexpr FragmentPlace fragmentOfWordsB(int64_t lane, int64_t i) {
+  return {threadInGroup(lane) + (i == 1 ? 4 : 0), groupOf(lane)};
 }
 
 /// Of c_i in C and D (16 x 8), i in [0, 4): row = groupID, + 8 for i >= 2;

@@ -14,6 +14,9 @@
 
 using namespace pst::emulator;
 
+/// Bits of an f32's mantissa that tf32 does not have.
+static constexpr uint32_t kBeyondTF32 = 0x1fff;
+
 void WarpUnits::start(int64_t threads, bool eager) {
   this->eager = eager;
   issuers.assign(threads, Issuer());
@@ -36,7 +39,8 @@ void WarpUnits::copy(char *target, const char *source, int64_t size,
   if (bytes < 0 || bytes > size)
     fail("cp.async is to read " + std::to_string(bytes) + " of " +
          std::to_string(size) + " bytes");
-  if (!isAligned(target, size) || !isAligned(source, size))
+  // Frozen weights lie here where their file has them; a GPU's copy does not.
+  if (!isAligned(target, size) || !isAligned(source, 4))
     fail("cp.async of " + std::to_string(size) +
          " bytes at an address that is no multiple of them");
   machine.checkShared(target, size);
@@ -84,6 +88,13 @@ void WarpUnits::loadMatrices(const char *row, bool trans, uint32_t *registers) {
                    });
 }
 
+uint32_t pst::emulator::roundToTF32(float value) {
+  auto bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000)
+    return 0x7fffffff; // any NaN
+  return (bits + 0x1000) & ~kBeyondTF32;
+}
+
 namespace {
 /// Which lane has an element, and as which of its elements.
 struct Holder {
@@ -92,20 +103,31 @@ struct Holder {
 struct Holders {
   Holder a[16][16], b[16][8];
 
-  Holders() {
+  explicit Holders(bool isTF32) {
     for (int64_t lane = 0; lane < kWarp; ++lane) {
-      for (int64_t i = 0; i < 8; ++i) {
-        FragmentPlace place = fragmentOfA(lane, i);
-        a[place.row][place.column] = {lane, i};
+      for (int64_t i = 0; i < (isTF32 ? 4 : 8); ++i) {
+        auto [row, k] =
+            isTF32 ? fragmentOfWordsA(lane, i) : fragmentOfA(lane, i);
+        a[row][k] = {lane, i};
       }
-      for (int64_t i = 0; i < 4; ++i) {
-        FragmentPlace place = fragmentOfB(lane, i);
-        b[place.row][place.column] = {lane, i};
+      for (int64_t i = 0; i < (isTF32 ? 2 : 4); ++i) {
+        auto [k, column] =
+            isTF32 ? fragmentOfWordsB(lane, i) : fragmentOfB(lane, i);
+        b[k][column] = {lane, i};
       }
     }
   }
 };
 } // namespace
+
+/// A register that holds tf32.
+static float word(const LaneWords &words, int64_t firstWord, int64_t i) {
+  auto bits = uint32_t(words[firstWord + i / 2] >> (i % 2 * 32));
+  float value = std::bit_cast<float>(bits);
+  if (value == value && (bits & kBeyondTF32))
+    fail("mma.sync multiplies an f32 that was not rounded to tf32");
+  return value;
+}
 
 /// The `i`-th element of 16 bits, of a register of two; words hold two
 /// registers each.
@@ -115,25 +137,27 @@ static float element(const LaneWords &words, int64_t firstWord, int64_t i) {
 }
 
 void WarpUnits::multiply(const uint32_t *a, const uint32_t *b,
-                         float *accumulators) {
-  static const Holders holders;
+                         float *accumulators, bool isTF32) {
+  static const Holders ofBF16(/*isTF32=*/false), ofTF32(/*isTF32=*/true);
+  const Holders &holders = isTF32 ? ofTF32 : ofBF16;
+  auto *read = isTF32 ? word : element;
   auto pack = [](const uint32_t *registers) {
     return uint64_t(registers[1]) << 32 | registers[0];
   };
   int64_t lane = machine.thread() % kWarp;
-  machine.exchange(
-      {pack(a), pack(a + 2), pack(b)}, "an mma.sync",
-      [&](const LaneWords *lanes) {
-        for (int64_t i = 0; i < 4; ++i) {
-          FragmentPlace place = fragmentOfC(lane, i);
-          double sum = accumulators[i];
-          for (int64_t k = 0; k < 16; ++k) {
-            const Holder &left = holders.a[place.row][k];
-            const Holder &right = holders.b[k][place.column];
-            sum += double(element(lanes[left.lane], 0, left.element)) *
-                   element(lanes[right.lane], 2, right.element);
-          }
-          accumulators[i] = float(sum);
-        }
-      });
+  machine.exchange({pack(a), pack(a + 2), pack(b)}, "an mma.sync",
+                   [&](const LaneWords *lanes) {
+                     for (int64_t i = 0; i < 4; ++i) {
+                       FragmentPlace place = fragmentOfC(lane, i);
+                       double sum = accumulators[i];
+                       for (int64_t k = 0; k < (isTF32 ? 8 : 16); ++k) {
+                         const Holder &left = holders.a[place.row][k];
+                         const Holder &right = holders.b[k][place.column];
+                         sum +=
+                             double(read(lanes[left.lane], 0, left.element)) *
+                             read(lanes[right.lane], 2, right.element);
+                       }
+                       accumulators[i] = float(sum);
+                     }
+                   });
 }

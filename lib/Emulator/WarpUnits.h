@@ -20,6 +20,10 @@ namespace pst::emulator {
 
 class Machine;
 
+/// cvt.rna.tf32.f32: to nearest, ties away from zero; the other 13 bits are
+/// zeros.
+uint32_t roundToTF32(float value);
+
 class WarpUnits {
 public:
   explicit WarpUnits(Machine &machine) : machine(machine) {}
@@ -40,9 +44,11 @@ public:
   /// lane gives, `registers` its four.
   void loadMatrices(const char *row, bool trans, uint32_t *registers);
 
-  /// mma.sync.m16n8k16.f32.bf16, by all lanes: accumulators += A B, for the
-  /// lane's 4 registers of A, 2 of B and 4 accumulators.
-  void multiply(const uint32_t *a, const uint32_t *b, float *accumulators);
+  /// mma.sync.m16n8k16.f32.bf16, or m16n8k8.f32.tf32, by all lanes:
+  /// accumulators += A B, for the lane's 4 registers of A, 2 of B and 4
+  /// accumulators. Elements of tf32 must have been rounded to it.
+  void multiply(const uint32_t *a, const uint32_t *b, float *accumulators,
+                bool isTF32);
 
 private:
   struct Copy {

@@ -69,7 +69,10 @@ class Options:
         "f32", "frozen matrices in memory: f32, or bf16, which takes half of it", choices=("f32", "bf16")
     )
     precision: str = _option(
-        "f32", "activations and their gradients: f32, or bf16, for GPUs (CPUs compute in f32)", choices=("f32", "bf16")
+        "f32",
+        "activations and their gradients: f32, or for GPUs (CPUs compute in f32) bf16, or tf32: f32, but rounded where they "
+        "are multiplied",
+        choices=("f32", "tf32", "bf16"),
     )
     bf16: bool = _option(False, "the same as --precision bf16")
     dropout: float | None = _option(None, "dropout probability of hidden states and attention (default: the model's)")
@@ -169,7 +172,7 @@ class Options:
             ("task", ("", "classification", "lm")),
             ("method", METHODS),
             ("frozen_type", ("f32", "bf16")),
-            ("precision", ("f32", "bf16")),
+            ("precision", ("f32", "tf32", "bf16")),
             ("target", ("cpu", "cuda")),
             ("gpu_arch", ("sm_90a", "sm_80")),
             ("recompute", ("none", "cheap", "all")),

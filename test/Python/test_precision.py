@@ -98,6 +98,22 @@ def test_other_methods(small, method):
     assert losses[1] == pytest.approx(losses[0], rel=8 * EPSILON)
 
 
+def test_tf32_rounds_what_is_multiplied(small):
+    """The loss is near that of f32, and not the same; thresholds have the bits that the CPU finds."""
+    losses, states = [], []
+    for more in ({}, {"target": "emulated", "precision": "tf32"}):
+        _, model = build(small, BATCH, LENGTH, **PST, **more)
+        randomise(model, 3)
+        model.select(0.6)
+        names = [layer[kind] for layer in json.loads(model.manifest)["sparse_layers"] for kind in ("threshold", "cut")]
+        states.append([np.array(model.parameter(name)).tobytes() for name in names])
+        data = _pst.Dataset.of(random_batch(np.random.default_rng(5), BATCH, LENGTH, 3))
+        losses.append(model.forward_backward(data, list(range(BATCH)), 1 / BATCH, 0))
+    assert states[0] == states[1]
+    assert losses[1] == pytest.approx(losses[0], rel=8 * 2.0**-11)
+    assert losses[0] != losses[1]
+
+
 def test_activations_take_half(small):
     plans = [
         json.loads(build(small, BATCH, LENGTH, target="emulated", precision=kind, **PST)[0].manifest)["memory"]
@@ -108,10 +124,11 @@ def test_activations_take_half(small):
 
 
 def test_a_cpu_refuses(small):
-    with pytest.raises(CompileError, match="kernels for CPUs compute in f32: the precision bf16 is for the targets"):
-        build(small, BATCH, LENGTH, precision="bf16")
+    for kind in ("bf16", "tf32"):
+        with pytest.raises(CompileError, match=f"kernels for CPUs compute in f32: the precision {kind} is for the targets"):
+            build(small, BATCH, LENGTH, precision=kind)
 
 
 def test_an_unknown_type_is_refused(small):
-    with pytest.raises(CompileError, match="activations cannot be 'f16': f32 and bf16 are known"):
+    with pytest.raises(CompileError, match="there is no precision 'f16': f32, tf32 and bf16 are known"):
         build(small, BATCH, LENGTH, precision="f16")

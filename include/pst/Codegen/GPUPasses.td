@@ -36,7 +36,9 @@ def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"arch", "arch", "std::string", "\"sm_90a\"",
-           "The GPUs that the kernels are for: sm_80 and newer, or sm_90a alone">
+           "The GPUs that the kernels are for: sm_80 and newer, or sm_90a alone">,
+    Option<"tf32", "tf32", "bool", "false",
+           "Products of f32 round their operands to tf32, 10 bits of mantissa">
   ];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",

@@ -28,7 +28,7 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
   using EmitGPUKernelsBase::EmitGPUKernelsBase;
 
   void runOnOperation() override {
-    cuda::KernelContext context(getOperation(), arch);
+    cuda::KernelContext context(getOperation(), arch, tf32);
     RewritePatternSet patterns(&getContext());
     cuda::populateActivationKernels(patterns, context);
     cuda::populateAdamWKernels(patterns, context);

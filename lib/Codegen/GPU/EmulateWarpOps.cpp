@@ -51,12 +51,11 @@ static void replaceByWords(ImplicitLocOpBuilder &b, Operation *op,
   op->getResult(0).replaceAllUsesWith(result);
 }
 
-static bool isEmulated(NVVM::MmaOp op) {
+static bool isOf(NVVM::MmaOp op, int64_t k, NVVM::MMATypes type) {
   NVVM::MMAShapeAttr shape = op.getShape();
-  return shape.getM() == 16 && shape.getN() == 8 && shape.getK() == 16 &&
-         op.getMultiplicandAPtxType() == NVVM::MMATypes::bf16 &&
-         op.getMultiplicandBPtxType() == NVVM::MMATypes::bf16 &&
-         op.getOperandC().size() == 4;
+  return shape.getM() == 16 && shape.getN() == 8 && shape.getK() == k &&
+         op.getMultiplicandAPtxType() == type &&
+         op.getMultiplicandBPtxType() == type && op.getOperandC().size() == 4;
 }
 
 bool pst::cuda::emulateWarpOp(Operation *op) {
@@ -64,12 +63,18 @@ bool pst::cuda::emulateWarpOp(Operation *op) {
   auto constant = [&](int32_t value) -> Value {
     return LLVM::ConstantOp::create(b, b.getI32IntegerAttr(value));
   };
-  if (auto mma = dyn_cast<NVVM::MmaOp>(op); mma && isEmulated(mma)) {
+  auto mma = dyn_cast<NVVM::MmaOp>(op);
+  bool isTF32 = mma && isOf(mma, 8, NVVM::MMATypes::tf32);
+  if (isTF32 || (mma && isOf(mma, 16, NVVM::MMATypes::bf16))) {
     Value a = storeWords(b, op, mma.getOperandA());
     Value right = storeWords(b, op, mma.getOperandB());
     Value sums = storeWords(b, op, mma.getOperandC());
-    callEmulator(b, "pst_emulate_mma", {}, {a, right, sums});
+    callEmulator(b, "pst_emulate_mma", {}, {a, right, sums, constant(isTF32)});
     replaceByWords(b, op, sums);
+  } else if (auto convert = dyn_cast<NVVM::ConvertFloatToTF32Op>(op);
+             convert && convert.getRnd() == NVVM::FPRoundingMode::RNA) {
+    convert.replaceAllUsesWith(callEmulator(b, "pst_emulate_round_tf32",
+                                            b.getI32Type(), convert.getSrc()));
   } else if (auto load = dyn_cast<NVVM::LdMatrixOp>(op);
              load && load.getNum() == 4) {
     Value words = fourWords(op);

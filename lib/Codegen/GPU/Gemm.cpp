@@ -35,9 +35,11 @@ GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
 /// Parts of k that let tiles too few keep the GPU busy: a divisor of the steps
 /// of k, so that all are as long.
 static int64_t splitsFor(const GemmPlan &plan) {
-  if (plan.k % MmaTile::kDepth != 0)
+  int64_t depth =
+      MmaTile::kDepthBytes / (plan.leftType.getIntOrFloatBitWidth() / 8);
+  if (plan.k % depth != 0)
     return 1;
-  int64_t steps = plan.k / MmaTile::kDepth, best = 1;
+  int64_t steps = plan.k / depth, best = 1;
   for (int64_t splits = 2; splits * kFewestSteps <= steps; ++splits)
     if (steps % splits == 0 && plan.tiles() * best < kBusy)
       best = splits;
@@ -51,7 +53,9 @@ GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
     return planWgmma(shape, maxColumns);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
   ArrayRef<TileSize> sizes = kFMATiles;
-  if (shape.leftType.isBF16() && shape.rightType.isBF16()) {
+  bool rounds = context.multipliesTF32() && shape.leftType.isF32() &&
+                shape.rightType.isF32();
+  if (rounds || (shape.leftType.isBF16() && shape.rightType.isBF16())) {
     plan.method = GemmMethod::MMA;
     plan.threads = WarpGrid::kThreads;
     sizes = kMMATiles;

@@ -5,16 +5,18 @@
 //
 //===----------------------------------------------------------------------===//
 
-// Products of bf16 on the tensor cores of sm_80 and newer, for any shape. A
-// block of 2 x 2 warps computes a tile of 128 x 128, 128 x 64 or 64 x 64
-// elements, each warp a quarter of it, and copies run two steps ahead:
+// Products of bf16, or of f32 rounded to tf32, on the tensor cores of sm_80 and
+// newer, for any shape. A block of 2 x 2 warps computes a tile of 128 x 128,
+// 128 x 64 or 64 x 64 elements, each warp a quarter of it, and copies run two
+// steps ahead. With D = 32 of k (of tf32 16):
 //
-//   for s in {0, 1}: copy the s-th 32 of k to stage s; commit
-//   for s in [0, ceil(k / 32)):
+//   for s in {0, 1}: copy the s-th D of k to stage s; commit
+//   for s in [0, ceil(k / D)):
 //     wait for the copies of stage s % 3; barrier
-//     copy the (s + 2)-th 32 of k to stage (s + 2) % 3; commit
-//     for each 16 of the stage's k:
-//       ldmatrix: fragments of the warp's rows of op(A), columns of op(B)
+//     copy the (s + 2)-th D of k to stage (s + 2) % 3; commit
+//     for each D / 2 of the stage's k:
+//       fragments of the warp's rows of op(A), columns of op(B): by ldmatrix,
+//         or word by word where it cannot transpose; of f32 rounded
 //       for each 16 rows, each 8 columns: sums += fragment * fragment
 //
 // The barrier tells of both: every thread's part of stage s has arrived, and
@@ -48,7 +50,7 @@ struct Operand {
 
   int64_t rowLength() const { return tile.depthIsInner ? depth : extent; }
   /// Elements that a copy moves: as many as all rows are aligned to.
-  int64_t copied() const { return std::gcd(rowLength(), kChunk); }
+  int64_t copied() const { return std::gcd(rowLength(), tile.chunk()); }
 };
 
 class MMATile : public GemmTile {
@@ -62,8 +64,8 @@ public:
 private:
   void copyStage(ThreadBuilder &b, const Operand &operand, Value step,
                  int64_t steps);
-  static void copy(ThreadBuilder &b, Value source, Value from, Value inside,
-                   Value target, int64_t count);
+  static void copy(ThreadBuilder &b, const Operand &operand, Value from,
+                   Value inside, Value target);
   SmallVector<Value> loadFragments(ThreadBuilder &b, const Operand &operand,
                                    bool isLeft, Value stage, int64_t k);
   SmallVector<Value> multiplyStage(ThreadBuilder &b, Value step,
@@ -94,9 +96,9 @@ static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
                            bool isLeft, Value first) {
   Operand operand;
   operand.source = globalPointer(b, matrix);
-  operand.tile.depthIsInner =
-      isLeft ? !plan.leftTransposed : plan.rightTransposed;
-  operand.tile.extent = isLeft ? plan.tileM : plan.tileN;
+  operand.tile = {isLeft ? !plan.leftTransposed : plan.rightTransposed,
+                  isLeft ? plan.tileM : plan.tileN,
+                  plan.leftType.getIntOrFloatBitWidth() / 8};
   operand.extent = isLeft ? plan.m : plan.n;
   operand.depth = plan.k;
   operand.first = first;
@@ -126,8 +128,8 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   rhs.shared = advance(b, lhs.shared, b.getI8Type(), b.index(leftBytes));
 
   // Of the block; `step` counts from its first.
-  int64_t steps =
-      (plan.k + MmaTile::kDepth - 1) / MmaTile::kDepth / plan.splits;
+  int64_t depth = lhs.tile.depth();
+  int64_t steps = (plan.k + depth - 1) / depth / plan.splits;
   auto copyStep = [&](Value step) {
     copyStage(b, lhs, step, steps);
     copyStage(b, rhs, step, steps);
@@ -152,14 +154,14 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
                 });
 }
 
-/// The operand's `step`-th 32 of the block's k, of `steps`, to its stage.
+/// The operand's `step`-th part of the block's k, of `steps`, to its stage.
 void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
                         int64_t steps) {
   const MmaTile &tile = operand.tile;
   Value stage = b.muli(pipelineStage(Code(b, step), kStages), tile.bytes());
-  Value depth = b.muli(step, MmaTile::kDepth);
+  Value depth = b.muli(step, tile.depth());
   if (split)
-    depth = b.addi(depth, b.muli(split, steps * MmaTile::kDepth));
+    depth = b.addi(depth, b.muli(split, steps * tile.depth()));
   Value firstRow = tile.depthIsInner ? operand.first : depth;
   Value firstInner = tile.depthIsInner ? depth : operand.first;
   int64_t rows = tile.depthIsInner ? operand.extent : operand.depth;
@@ -170,41 +172,43 @@ void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
     Value chunk = b.addi(tile.offset(place.row, place.column), stage);
     Value isRow = isBelow(b, firstRow, place.row, rows, tile.rows());
     Value row = b.addi(firstRow, place.row);
-    for (int64_t piece = 0; piece < kChunk; piece += operand.copied()) {
-      Value inner = place.column * kChunk + piece;
+    for (int64_t piece = 0; piece < tile.chunk(); piece += operand.copied()) {
+      Value inner = place.column * tile.chunk() + piece;
       Value inside = allOf(b, isRow,
                            isBelow(b, firstInner, inner, operand.rowLength(),
-                                   tile.chunks() * kChunk));
+                                   tile.chunks() * tile.chunk()));
       Value from =
           b.addi(b.muli(row, operand.rowLength()), b.addi(firstInner, inner));
       Value target = advance(b, operand.shared, b.getI8Type(),
-                             b.addi(chunk, piece * kElementBytes));
-      copy(b, operand.source, from, inside, target, operand.copied());
+                             b.addi(chunk, piece * tile.elementBytes));
+      copy(b, operand, from, inside, target);
     }
   }
 }
 
-/// `count` elements from source[from], or zeros where they are not inside.
-void MMATile::copy(ThreadBuilder &b, Value source, Value from, Value inside,
-                   Value target, int64_t count) {
-  Type element = b.getI16Type();
-  if (count == 1) { // less than cp.async can
+/// As many elements as a copy moves from source[from], or zeros where they are
+/// not inside.
+void MMATile::copy(ThreadBuilder &b, const Operand &operand, Value from,
+                   Value inside, Value target) {
+  int64_t elementBytes = operand.tile.elementBytes;
+  int64_t bytes = operand.copied() * elementBytes;
+  Type element = b.getIntegerType(8 * elementBytes);
+  if (bytes == 2) { // less than cp.async can
     auto read = [&]() -> Value {
-      return LLVM::LoadOp::create(b, element, advance(b, source, element, from),
-                                  kElementBytes);
+      return LLVM::LoadOp::create(
+          b, element, advance(b, operand.source, element, from), bytes);
     };
     Value zero = arith::ConstantOp::create(b, b.getI16IntegerAttr(0));
     Value value = inside ? b.choose(inside, read, zero) : read();
-    LLVM::StoreOp::create(b, value, target, kElementBytes);
+    LLVM::StoreOp::create(b, value, target, bytes);
     return;
   }
-  int64_t bytes = count * kElementBytes;
   Value read;
   if (inside) {
     from = b.select(inside, from, b.index(0));
     read = b.select(inside, b.i32(bytes), b.i32(0));
   }
-  copyAsync(b, target, advance(b, source, element, from), bytes, read);
+  copyAsync(b, target, advance(b, operand.source, element, from), bytes, read);
 }
 
 /// Four registers of each 16 rows of op(A), or columns of op(B), of the warp.
@@ -215,15 +219,32 @@ SmallVector<Value> MMATile::loadFragments(ThreadBuilder &b,
   int64_t count = (isLeft ? grid.rows() : grid.columns()) / kMmaRows;
   Code first(b, isLeft ? warpRow : warpColumn), lane(b, b.lane());
   SmallVector<Value> fragments;
+  auto at = [&](Code row, Code chunk) -> Value {
+    return b.addi(b.muli(stage, tile.bytes()), tile.offset(row, chunk));
+  };
   for (int64_t i = 0; i < count; ++i) {
-    Place<Code> place =
-        fragmentChunk(tile.depthIsInner, isLeft, lane, first + i * kMmaRows, k);
-    Value from = advance(b, operand.shared, b.getI8Type(),
-                         b.addi(b.muli(stage, tile.bytes()),
-                                tile.offset(place.row, place.column)));
-    llvm::append_range(
-        fragments, loadMatrices(b, from, /*transposed=*/!tile.depthIsInner));
+    Code from = first + i * kMmaRows;
+    if (tile.hasMatrices()) {
+      Place<Code> place =
+          fragmentChunk(tile.depthIsInner, isLeft, lane, from, k);
+      Value row = advance(b, operand.shared, b.getI8Type(),
+                          at(place.row, place.column));
+      llvm::append_range(
+          fragments, loadMatrices(b, row, /*transposed=*/!tile.depthIsInner));
+      continue;
+    }
+    for (int64_t r = 0; r < 4; ++r) {
+      Place<Code> place = fragmentElement(isLeft, lane, from, k, r);
+      Value offset = b.addi(at(place.row, place.column / tile.chunk()),
+                            place.column % tile.chunk() * tile.elementBytes);
+      fragments.push_back(LLVM::LoadOp::create(
+          b, b.getI32Type(), advance(b, operand.shared, b.getI8Type(), offset),
+          tile.elementBytes));
+    }
   }
+  if (tile.elementBytes == kWordBytes)
+    for (Value &fragment : fragments)
+      fragment = roundToTF32(b, fragment);
   return fragments;
 }
 
@@ -232,7 +253,7 @@ SmallVector<Value> MMATile::multiplyStage(ThreadBuilder &b, Value step,
                                           ValueRange carried) {
   Value stage = pipelineStage(Code(b, step), kStages);
   SmallVector<Value> next(carried);
-  for (int64_t k = 0; k < MmaTile::kDepth / kMmaDepth; ++k) {
+  for (int64_t k = 0; k < lhs.tile.depth() / lhs.tile.mmaDepth(); ++k) {
     SmallVector<Value> lefts = loadFragments(b, lhs, /*isLeft=*/true, stage, k);
     SmallVector<Value> rights =
         loadFragments(b, rhs, /*isLeft=*/false, stage, k);
@@ -242,7 +263,7 @@ SmallVector<Value> MMATile::multiplyStage(ThreadBuilder &b, Value step,
                  MutableArrayRef(next).slice(
                      (i * columnsOfMma() + j) * kMmaSums, kMmaSums),
                  ArrayRef(lefts).slice(4 * i, 4),
-                 ArrayRef(rights).slice(2 * j, 2));
+                 ArrayRef(rights).slice(2 * j, 2), lhs.tile.mmaDepth());
   }
   return next;
 }

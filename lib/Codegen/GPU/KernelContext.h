@@ -22,11 +22,13 @@ using cpu::shapeName;
 class KernelContext : public cpu::KernelContext {
 public:
   /// Kernels work on scalars, and are for GPUs of `arch` (sm_80, sm_90a).
-  KernelContext(mlir::ModuleOp module, llvm::StringRef arch)
+  /// `tf32`: products of f32 may round their operands to tf32.
+  KernelContext(mlir::ModuleOp module, llvm::StringRef arch, bool tf32)
       : cpu::KernelContext(module, cpu::Target{/*vectorWidth=*/1}),
-        module(module), arch(arch) {}
+        module(module), arch(arch), tf32(tf32) {}
 
   llvm::StringRef getArch() const { return arch; }
+  bool multipliesTF32() const { return tf32; }
 
   /// Launches `blocks` blocks of `threads` threads of the kernel `name`, built
   /// by `body` the first time that the name is asked for. `arguments` are
@@ -88,6 +90,7 @@ public:
 private:
   mlir::ModuleOp module;
   std::string arch;
+  bool tf32;
 };
 
 /// Adjacent elements of the rows of `matrix` that a thread takes at a time: as

@@ -63,13 +63,20 @@ SmallVector<Value> pst::cuda::loadMatrices(ThreadBuilder &b, Value row,
 }
 
 void pst::cuda::multiply(ThreadBuilder &b, MutableArrayRef<Value> sums,
-                         ValueRange left, ValueRange right) {
+                         ValueRange left, ValueRange right, int64_t depth) {
+  NVVM::MMATypes type =
+      depth == kMmaDepth ? NVVM::MMATypes::bf16 : NVVM::MMATypes::tf32;
   Value product = NVVM::MmaOp::create(
       b, fourOf(b, b.getF32Type()), left, right, ValueRange(sums),
-      {kMmaRows, kMmaColumns, kMmaDepth}, /*b1Op=*/std::nullopt,
-      /*intOverflow=*/std::nullopt,
-      std::array{NVVM::MMATypes::bf16, NVVM::MMATypes::bf16},
+      {kMmaRows, kMmaColumns, depth}, /*b1Op=*/std::nullopt,
+      /*intOverflow=*/std::nullopt, std::array{type, type},
       std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
   for (int64_t e = 0; e < kMmaSums; ++e)
     sums[e] = LLVM::ExtractValueOp::create(b, product, e);
+}
+
+Value pst::cuda::roundToTF32(ThreadBuilder &b, Value bits) {
+  Value value = LLVM::BitcastOp::create(b, b.getF32Type(), bits);
+  return NVVM::ConvertFloatToTF32Op::create(b, b.getI32Type(), value,
+                                            NVVM::FPRoundingMode::RNA);
 }

@@ -38,9 +38,13 @@ void awaitCopies(ThreadBuilder &b, int64_t pending);
 /// each lane names one.
 llvm::SmallVector<Value> loadMatrices(ThreadBuilder &b, Value row,
                                       bool transposed);
-/// sums += left * right, of 16 x 8: four accumulators, four and two registers.
+/// sums += left * right, of 16 x 8: four accumulators, four and two registers,
+/// of 16 of k of bf16 or 8 of tf32.
 void multiply(ThreadBuilder &b, llvm::MutableArrayRef<Value> sums,
-              ValueRange left, ValueRange right);
+              ValueRange left, ValueRange right, int64_t depth = kMmaDepth);
+/// The bits of an f32, rounded to 10 of mantissa: to nearest, ties away from
+/// zero.
+Value roundToTF32(ThreadBuilder &b, Value bits);
 
 } // namespace pst::cuda
 

@@ -26,7 +26,8 @@ struct MmaTileTest : testing::TestWithParam<MmaTile> {};
 
 namespace pst::cuda {
 static void PrintTo(const MmaTile &tile, std::ostream *out) {
-  *out << (tile.depthIsInner ? "k inside, " : "k outside, ") << tile.extent;
+  *out << (tile.depthIsInner ? "k inside, " : "k outside, ") << tile.extent
+       << (tile.elementBytes == 4 ? ", tf32" : ", bf16");
 }
 } // namespace pst::cuda
 
@@ -42,11 +43,11 @@ std::map<int64_t, Element> copied(const MmaTile &tile) {
       Place<int64_t> place = copiedChunk(tile, thread, threads, part);
       int64_t offset = tile.offset(place.row, place.column);
       EXPECT_EQ(offset % 16, 0);
-      for (int64_t i = 0; i < 8; ++i) {
-        int64_t inner = place.column * 8 + i;
+      for (int64_t i = 0; i < 16 / tile.elementBytes; ++i) {
+        int64_t inner = place.column * (16 / tile.elementBytes) + i;
         Element element = tile.depthIsInner ? Element{place.row, inner}
                                             : Element{inner, place.row};
-        EXPECT_TRUE(at.emplace(offset + 2 * i, element).second);
+        EXPECT_TRUE(at.emplace(offset + tile.elementBytes * i, element).second);
       }
     }
   return at;
@@ -54,45 +55,87 @@ std::map<int64_t, Element> copied(const MmaTile &tile) {
 
 TEST_P(MmaTileTest, CopiesFillTheTile) {
   std::map<int64_t, Element> elements = copied(GetParam());
-  EXPECT_EQ(int64_t(elements.size()) * 2, GetParam().bytes());
-  EXPECT_EQ(elements.rbegin()->first + 2, GetParam().bytes());
+  int64_t each = GetParam().elementBytes;
+  EXPECT_EQ(int64_t(elements.size()) * each, GetParam().bytes());
+  EXPECT_EQ(elements.rbegin()->first + each, GetParam().bytes());
   std::set<Element> seen;
   for (auto &[offset, element] : elements)
     seen.insert(element);
   EXPECT_EQ(seen.size(), elements.size());
 }
 
-/// The lanes' registers after ldmatrix are the fragments of the tables.
-TEST_P(MmaTileTest, MatricesAreFragments) {
+/// What a lane has of op(A) or op(B) as the i-th of its elements, from row
+/// (column) `first` and the `step`-th part of k on.
+Element wanted(const MmaTile &tile, bool isLeft, int64_t lane, int64_t i,
+               int64_t first, int64_t step) {
+  bool isTF32 = tile.elementBytes == 4;
+  if (isLeft) {
+    auto place = isTF32 ? pst::emulator::fragmentOfWordsA(lane, i)
+                        : pst::emulator::fragmentOfA(lane, i);
+    return {first + place.row, step * (isTF32 ? 8 : 16) + place.column};
+  }
+  // Two instructions' worth, of 8 columns each.
+  int64_t each = isTF32 ? 2 : 4;
+  auto place = isTF32 ? pst::emulator::fragmentOfWordsB(lane, i % each)
+                      : pst::emulator::fragmentOfB(lane, i % each);
+  return {first + i / each * 8 + place.column,
+          step * (isTF32 ? 8 : 16) + place.row};
+}
+
+/// The lanes' registers after ldmatrix, or after reads of words, are the
+/// fragments of the tables.
+TEST_P(MmaTileTest, LanesReadFragments) {
   const MmaTile &tile = GetParam();
   std::map<int64_t, Element> elements = copied(tile);
+  int64_t perRegister = 4 / tile.elementBytes;
+  auto offsetOf = [&](bool isLeft, int64_t lane, int64_t i, int64_t first,
+                      int64_t step) {
+    if (!tile.hasMatrices()) {
+      Place<int64_t> place = fragmentElement(isLeft, lane, first, step, i);
+      return tile.offset(place.row, place.column / 4) + place.column % 4 * 4;
+    }
+    // Of the two halves of a register, a word is where the first is.
+    auto [row, column] =
+        pst::emulator::loadedElement(lane, perRegister == 2 ? i % 2 : 0,
+                                     /*trans=*/!tile.depthIsInner);
+    Place<int64_t> chunk = fragmentChunk(
+        tile.depthIsInner, isLeft,
+        pst::emulator::laneOfRow(i / perRegister, row), first, step);
+    return tile.offset(chunk.row, chunk.column) + 2 * column;
+  };
   for (bool isLeft : {true, false})
     for (int64_t first = 0; first < tile.extent; first += 16)
       for (int64_t step = 0; step < 2; ++step)
         for (int64_t lane = 0; lane < 32; ++lane)
-          for (int64_t i = 0; i < 8; ++i) { // register i / 2
-            auto [row, column] = pst::emulator::loadedElement(
-                lane, i % 2, /*trans=*/!tile.depthIsInner);
-            int64_t giver = pst::emulator::laneOfRow(i / 2, row);
-            Place<int64_t> chunk =
-                fragmentChunk(tile.depthIsInner, isLeft, giver, first, step);
-            Element found =
-                elements.at(tile.offset(chunk.row, chunk.column) + 2 * column);
-            Element wanted;
-            if (isLeft) {
-              auto place = pst::emulator::fragmentOfA(lane, i);
-              wanted = {first + place.row, 16 * step + place.column};
-            } else { // two instructions' worth, of 8 columns each
-              auto place = pst::emulator::fragmentOfB(lane, i % 4);
-              wanted = {first + 8 * (i / 4) + place.column,
-                        16 * step + place.row};
-            }
-            ASSERT_EQ(found, wanted);
+          for (int64_t i = 0; i < 4 * perRegister; ++i)
+            ASSERT_EQ(elements.at(offsetOf(isLeft, lane, i, first, step)),
+                      wanted(tile, isLeft, lane, i, first, step));
+}
+
+/// Words that a warp reads one by one.
+TEST_P(MmaTileTest, WordsLieInDifferentBanks) {
+  const MmaTile &tile = GetParam();
+  if (tile.hasMatrices())
+    return;
+  for (bool isLeft : {true, false})
+    for (int64_t first = 0; first < tile.extent; first += 16)
+      for (int64_t step = 0; step < 2; ++step)
+        for (int64_t number = 0; number < 4; ++number) {
+          std::set<int64_t> banks;
+          for (int64_t lane = 0; lane < 32; ++lane) {
+            Place<int64_t> place =
+                fragmentElement(isLeft, lane, first, step, number);
+            banks.insert(tile.offset(place.row, place.column / 4) % 128 / 4 +
+                         place.column % 4);
           }
+          ASSERT_EQ(banks.size(), 32u);
+        }
 }
 
 TEST_P(MmaTileTest, EightRowsLieInDifferentBanks) {
   const MmaTile &tile = GetParam();
+  if (!tile.hasMatrices())
+    return;
   for (bool isLeft : {true, false})
     for (int64_t first = 0; first < tile.extent; first += 16)
       for (int64_t step = 0; step < 2; ++step)
@@ -122,10 +165,12 @@ TEST_P(MmaTileTest, CopiesLieInDifferentBanks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiles, MmaTileTest,
-                         testing::Values(MmaTile{true, 64}, MmaTile{true, 128},
-                                         MmaTile{false, 64},
-                                         MmaTile{false, 128}));
+INSTANTIATE_TEST_SUITE_P(
+    Tiles, MmaTileTest,
+    testing::Values(MmaTile{true, 64, 2}, MmaTile{true, 128, 2},
+                    MmaTile{false, 64, 2}, MmaTile{false, 128, 2},
+                    MmaTile{true, 64, 4}, MmaTile{true, 128, 4},
+                    MmaTile{false, 64, 4}, MmaTile{false, 128, 4}));
 
 TEST(MMALayoutTest, AccumulatorsAreTheResult) {
   for (int64_t lane = 0; lane < 32; ++lane)
