@@ -36,7 +36,7 @@ struct GemmShape {
 
 /// The ways of multiplying; all sum in f32, in an order that the shape fixes.
 enum class GemmMethod {
-  FMA,   ///< Fused multiply-adds, in ascending k: any type, on any GPU.
+  FMA,   ///< Fused multiply-adds, in parts of ascending k: any type, any GPU.
   MMA,   ///< mma.sync: bf16, or f32 rounded to tf32, on any GPU.
   Wgmma, ///< TMA and wgmma: bf16, on sm_90a; wgmmaTakes says which shapes.
 };

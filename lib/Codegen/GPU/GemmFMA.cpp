@@ -15,6 +15,9 @@
 //     barrier
 //     for kk in [0, D): sums[r, c] += A[kk, i(r)] * B[kk, j(c)]
 //     barrier
+//
+// A sum of n terms, one after the other, may err by n roundings: long ones are
+// summed in parts, and then the parts.
 
 #include "Gemm.h"
 
@@ -26,6 +29,9 @@ static constexpr int64_t kPadding = 4;
 /// Rows, and columns, of a thread that lie together, and threads along each.
 static constexpr int64_t kGroup = 4;
 static constexpr int64_t kSide = 16;
+/// Terms that are summed one after the other at most, as sums of sums take
+/// registers; and those of a part of more, a multiple of any depth.
+static constexpr int64_t kLongest = 4096, kPart = 512;
 
 namespace {
 class FMATile : public GemmTile {
@@ -36,6 +42,9 @@ public:
   void forGroups(ThreadBuilder &b, GroupBody body) const override;
 
 private:
+  SmallVector<Value> sumOver(ThreadBuilder &b, Value begin, Value end,
+                             Value left, Value right, Value sharedA,
+                             Value sharedB) const;
   void load(ThreadBuilder &b, Value matrix, Value first, int64_t size,
             Value depth, bool depthIsInner, Value shared) const;
   Value offset(ThreadBuilder &b, Value group, int64_t i) const;
@@ -57,12 +66,36 @@ FMATile::FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   column = b.muli(tileOfN, plan.tileN);
   groupOfRows = b.divi(b.thread(), kSide);
   groupOfColumns = b.remi(b.thread(), kSide);
-  int64_t depth = depthOfTile(), unit = plan.tileM / kSide;
-  SmallVector<int64_t> size{depth, plan.tileM + kPadding};
+  SmallVector<int64_t> size{depthOfTile(), plan.tileM + kPadding};
   Value sharedA = b.sharedBuffer(size), sharedB = b.sharedBuffer(size);
+  auto sumPart = [&](Value begin, Value end) {
+    return sumOver(b, begin, end, left, right, sharedA, sharedB);
+  };
+  Value end = b.index(plan.k);
+  if (plan.k <= kLongest) {
+    sums = sumPart(b.index(0), end);
+    return;
+  }
+  int64_t unit = plan.tileM / kSide;
   SmallVector<Value> zeros(unit * unit, b.f32(0.0));
-  sums = b.loop(
-      b.index(0), b.index(plan.k), depth, zeros,
+  sums = b.loop(b.index(0), end, kPart, zeros,
+                [&](Value begin, ValueRange carried) {
+                  SmallVector<Value> totals =
+                      sumPart(begin, b.mini(b.addi(begin, kPart), end));
+                  for (auto [total, before] : llvm::zip(totals, carried))
+                    total = b.addf(before, total);
+                  return totals;
+                });
+}
+
+/// The tile's sums over k in [begin, end).
+SmallVector<Value> FMATile::sumOver(ThreadBuilder &b, Value begin, Value end,
+                                    Value left, Value right, Value sharedA,
+                                    Value sharedB) const {
+  int64_t depth = depthOfTile(), unit = plan.tileM / kSide;
+  SmallVector<Value> zeros(unit * unit, b.f32(0.0));
+  return b.loop(
+      begin, end, depth, zeros,
       [&](Value k, ValueRange carried) -> SmallVector<Value> {
         load(b, left, row, plan.m, k, /*depthIsInner=*/!plan.leftTransposed,
              sharedA);
