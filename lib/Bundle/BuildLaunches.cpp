@@ -11,6 +11,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/IR/Matchers.h"
+#include "pst/Codegen/GPUPasses.h"
 
 using namespace mlir;
 using namespace pst;
@@ -174,6 +175,12 @@ static FailureOr<Launch> launchOf(gpu::LaunchFuncOp op) {
       return failure();
     launch.sharedBytes = *bytes;
   }
+  if (auto name = op->getAttrOfType<StringAttr>(kOpAttribute))
+    launch.op = name.str();
+  if (auto flops = op->getAttrOfType<IntegerAttr>(kFlopsAttribute))
+    launch.flops = flops.getInt();
+  if (auto bytes = op->getAttrOfType<IntegerAttr>(kBytesAttribute))
+    launch.bytes = bytes.getInt();
   for (Value operand : op.getKernelOperands()) {
     FailureOr<LaunchArgument> argument = argumentOf(operand, op);
     if (failed(argument))

@@ -61,6 +61,12 @@ std::string Launch::toText() const {
     text += " cluster " + join(cluster, 'x');
   if (sharedBytes)
     text += " shared " + std::to_string(sharedBytes);
+  if (!op.empty())
+    text += " for " + op;
+  if (flops)
+    text += " flops " + std::to_string(flops);
+  if (bytes)
+    text += " bytes " + std::to_string(bytes);
   text += " :";
   for (const LaunchArgument &argument : arguments)
     text += " " + spell(argument);
@@ -93,6 +99,15 @@ public:
     if (result.empty())
       failAt("a word");
     rest.remove_prefix(std::min(end + 1, rest.size()));
+    return result;
+  }
+
+  /// What comes before the next space, which stays.
+  std::string_view upToSpace() {
+    std::string_view result = rest.substr(0, rest.find(' '));
+    if (result.empty())
+      failAt("a name");
+    rest.remove_prefix(result.size());
     return result;
   }
 
@@ -207,6 +222,12 @@ Launch Launch::fromText(std::string_view text, const std::string &where) {
       launch.cluster = scan.extent();
     if (scan.take(" shared "))
       launch.sharedBytes = scan.number();
+    if (scan.take(" for "))
+      launch.op = scan.upToSpace();
+    if (scan.take(" flops "))
+      launch.flops = scan.number();
+    if (scan.take(" bytes "))
+      launch.bytes = scan.number();
   }
   scan.expect(" :");
   while (!scan.done()) {

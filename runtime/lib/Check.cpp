@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Runtime/Check.h"
+#include "pst/Runtime/Bench.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Invocation.h"
 
@@ -98,7 +99,9 @@ CheckResult pst::runtime::checkBundle(const std::filesystem::path &directory,
     if (argument.kind == Argument::Kind::output)
       compare(file, argument, results[next++].data(), check);
   if (RemoteCall *remote = call.remoteCall(); remote && repetitions > 0) {
-    check.seconds = remote->measure(repetitions);
+    check.seconds = Samples(store.accelerator()->time(repetitions, [&](int) {
+                      remote->enqueue();
+                    })).median;
     check.launches = remote->measureLaunches(repetitions);
   }
   return check;

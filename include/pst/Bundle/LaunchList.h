@@ -68,6 +68,12 @@ struct Launch {
   Extent grid{1, 1, 1}, block{1, 1, 1}, cluster{1, 1, 1};
   int64_t sharedBytes = 0; ///< dynamic shared memory
   int64_t copyBytes = 0;
+  /// The op that begins with this launch: what the launches from here to that
+  /// of the next op do is `flops` of matrix products (two for each
+  /// multiply-add) and at least `bytes` of tensors, read or written. Empty: the
+  /// op of the launch before.
+  std::string op;
+  int64_t flops = 0, bytes = 0;
   std::vector<LaunchArgument> arguments;
   bool operator==(const Launch &) const = default;
 
@@ -75,6 +81,7 @@ struct Launch {
 
   /// One line of words (docs/BundleFormat.md, "Launches"):
   ///   gelu_2x3 grid 1x1x1 block 256x1x1 : #3+0 #7+512 4:3f800000
+  ///   mm grid 8x1x1 block 384x1x1 for nn.matmul flops 96 bytes 48 : #3+0 #4+0
   ///   copy bytes 4 : #3+0 #7+512
   std::string toText() const;
   /// Throws ManifestError, whose message begins with `where`.

@@ -57,7 +57,10 @@ void KernelContext::replaceByLaunchInto(
     arguments.push_back(bufferType(type));
   for (Value destination : destinations)
     arguments.push_back(bufferType(destination.getType()));
+  bool isKnown = symbols.lookup(name);
   func::FuncOp kernel = getOrCreateFunction(loc, name, arguments, body);
+  if (!isKnown)
+    made(kernel, op);
   auto launch = LaunchOp::create(
       rewriter, loc, TypeRange(ValueRange(destinations)), kernel.getSymName(),
       inputs, destinations, workspaces.size());

@@ -23,6 +23,7 @@ class KernelContext {
 public:
   KernelContext(mlir::ModuleOp module, Target target)
       : module(module), symbols(module), target(target) {}
+  virtual ~KernelContext() = default;
 
   const Target &getTarget() const { return target; }
   int64_t lanes() const { return target.vectorWidth; }
@@ -76,6 +77,10 @@ public:
       KernelBuilder &builder, llvm::StringRef name, int64_t count,
       mlir::ValueRange arguments,
       llvm::function_ref<void(KernelBuilder &, Value, mlir::ValueRange)> body);
+
+protected:
+  /// Called once for each kernel that an op is replaced by a launch of.
+  virtual void made(mlir::func::FuncOp kernel, mlir::Operation *op) {}
 
 private:
   mlir::ModuleOp module;

@@ -218,14 +218,16 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
     context.replaceByLaunch(
         rewriter, op, name, inputs, /*workspaces=*/{},
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          if (AttentionMMA::suits(shape, elementType(op.getQuery())))
-            return context.launch(
+          if (AttentionMMA::suits(shape, elementType(op.getQuery()))) {
+            context.launch(
                 host, name, AttentionMMA::blocks(shape), AttentionMMA::kThreads,
                 arguments,
                 emitBlock<AttentionMMA>(
                     op, shape, [](AttentionMMA &block, ValueRange values) {
                       block.forward(values.back());
                     }));
+            return;
+          }
           context.launch(
               host, name, shape.blocks(), AttentionShape::kThreads, arguments,
               emitBlock<ForwardBlock>(

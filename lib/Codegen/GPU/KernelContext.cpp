@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelContext.h"
+#include "CountWork.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/TypeUtilities.h"
 #include <algorithm>
@@ -28,11 +29,11 @@ static gpu::GPUModuleOp kernelModule(ModuleOp module) {
   return gpu::GPUModuleOp::create(builder, module.getLoc(), kModule);
 }
 
-void KernelContext::launch(cpu::KernelBuilder &host, StringRef name,
-                           int64_t blocks, int64_t threads,
-                           ValueRange arguments,
-                           function_ref<void(ThreadBuilder &, ValueRange)> body,
-                           int64_t sharedBytes) {
+gpu::LaunchFuncOp
+KernelContext::launch(cpu::KernelBuilder &host, StringRef name, int64_t blocks,
+                      int64_t threads, ValueRange arguments,
+                      function_ref<void(ThreadBuilder &, ValueRange)> body,
+                      int64_t sharedBytes) {
   Location loc = host.getLoc();
   gpu::GPUModuleOp kernels = kernelModule(module);
   auto kernel = kernels.lookupSymbol<gpu::GPUFuncOp>(name);
@@ -55,11 +56,15 @@ void KernelContext::launch(cpu::KernelBuilder &host, StringRef name,
   if (auto size = kernel->getAttrOfType<DenseI32ArrayAttr>(
           NVVM::NVVMDialect::getClusterDimAttrName()))
     cluster = gpu::KernelDim3{host.index(size[0]), one, one};
-  gpu::LaunchFuncOp::create(
+  return gpu::LaunchFuncOp::create(
       host, kernel, gpu::KernelDim3{host.index(blocks), one, one},
       gpu::KernelDim3{host.index(threads), one, one},
       sharedBytes ? host.i32(sharedBytes) : Value(), arguments,
       /*asyncTokenType=*/nullptr, /*asyncDependencies=*/{}, cluster);
+}
+
+void KernelContext::made(func::FuncOp kernel, Operation *op) {
+  noteWork(kernel, op);
 }
 
 /// body(b, arguments, i) for each i in [0, count), `perThread` on each thread.

@@ -34,10 +34,11 @@ public:
   /// by `body` the first time that the name is asked for. `arguments` are
   /// buffers of identity layout, scalars of `host`'s function and tensor maps.
   /// Blocks have `sharedBytes` of dynamic shared memory.
-  void launch(cpu::KernelBuilder &host, llvm::StringRef name, int64_t blocks,
-              int64_t threads, ValueRange arguments,
-              llvm::function_ref<void(ThreadBuilder &, ValueRange)> body,
-              int64_t sharedBytes = 0);
+  mlir::gpu::LaunchFuncOp
+  launch(cpu::KernelBuilder &host, llvm::StringRef name, int64_t blocks,
+         int64_t threads, ValueRange arguments,
+         llvm::function_ref<void(ThreadBuilder &, ValueRange)> body,
+         int64_t sharedBytes = 0);
 
   /// body(b, arguments, i) on some thread for each i in [0, count), a few of
   /// them on each.
@@ -88,6 +89,8 @@ public:
   void launchSum(cpu::KernelBuilder &host, Value partials, Value result);
 
 private:
+  void made(mlir::func::FuncOp kernel, mlir::Operation *op) override;
+
   mlir::ModuleOp module;
   std::string arch;
   bool tf32;

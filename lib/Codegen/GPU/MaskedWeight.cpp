@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "MaskedWeight.h"
+#include "CountWork.h"
 
 using namespace mlir;
 using namespace pst;
@@ -57,7 +58,7 @@ void pst::cuda::launchMaskedWeight(KernelContext &context,
   bool masked = operands.size() > criterion.getNumTensors();
   SmallVector<Value> arguments(operands);
   arguments.push_back(result);
-  context.launch(
+  gpu::LaunchFuncOp launch = context.launch(
       host,
       ("masked_weight" + elementsName(result) + "_" + name +
        (masked ? "_threshold" : ""))
@@ -82,6 +83,10 @@ void pst::cuda::launchMaskedWeight(KernelContext &context,
         else
           b.ifThen(b.cmpi(arith::CmpIPredicate::slt, i, b.index(count)), emit);
       });
+  int64_t bytes = 0;
+  for (Type type : ValueRange(arguments).getTypes())
+    bytes += bytesOf(type);
+  setWork(launch, MaskedWeightOp::getOperationName(), {0, bytes});
 }
 
 namespace {

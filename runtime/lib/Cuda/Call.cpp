@@ -16,11 +16,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "Gpu.h"
+#include "pst/Runtime/Bench.h"
 #include "pst/Runtime/Error.h"
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -60,7 +60,7 @@ public:
   Call(Gpu &gpu, std::string_view entry);
   ~Call() override;
   void operator()(void *const *pointers) override;
-  double measure(int repetitions) override;
+  void enqueue() override { run(); }
   std::vector<LaunchTime> measureLaunches(int repetitions) override;
 
 private:
@@ -322,69 +322,18 @@ void Call::operator()(void *const *pointers) {
 // Measuring
 //===----------------------------------------------------------------------===//
 
-namespace {
-/// Events that tell the time.
-class Stopwatch {
-public:
-  Stopwatch(const Driver &cuda, size_t count) : cuda(cuda) {
-    for (size_t i = 0; i < count; ++i)
-      PST_CUDA(cuda, cuEventCreate, "measure", events.emplace_back(cuda).out(),
-               0);
-  }
-  void mark(size_t i, Stream stream) {
-    PST_CUDA(cuda, cuEventRecord, "measure", events[i], stream);
-  }
-  /// Seconds from mark i to the next.
-  double seconds(size_t i) const {
-    float milliseconds = 0;
-    PST_CUDA(cuda, cuEventElapsedTime, "measure", &milliseconds, events[i],
-             events[i + 1]);
-    return milliseconds * 1e-3;
-  }
-
-private:
-  const Driver &cuda;
-  std::deque<OwnedEvent> events;
-};
-} // namespace
-
-static double median(std::vector<double> values) {
-  auto middle = values.begin() + values.size() / 2;
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-double Call::measure(int repetitions) {
-  gpu.makeCurrent();
-  Stopwatch watch(cuda, 2);
-  std::vector<double> times;
-  for (int i = 0; i < repetitions; ++i) {
-    watch.mark(0, gpu.compute());
-    run();
-    watch.mark(1, gpu.compute());
-    gpu.wait(what("measure"));
-    times.push_back(watch.seconds(0));
-  }
-  return median(times);
-}
-
 std::vector<LaunchTime> Call::measureLaunches(int repetitions) {
-  gpu.makeCurrent();
-  Stopwatch watch(cuda, launches.size() + 1);
   std::vector<std::vector<double>> times(launches.size());
   for (int i = 0; i < repetitions; ++i) {
-    watch.mark(0, gpu.compute());
-    for (size_t j = 0; j < launches.size(); ++j) {
-      enqueue(launches[j]);
-      watch.mark(j + 1, gpu.compute());
-    }
-    gpu.wait(what("measure"));
+    std::vector<double> once =
+        gpu.time(static_cast<int>(launches.size()),
+                 [&](int j) { enqueue(launches[static_cast<size_t>(j)]); });
     for (size_t j = 0; j < launches.size(); ++j)
-      times[j].push_back(watch.seconds(j));
+      times[j].push_back(once[j]);
   }
   std::vector<LaunchTime> result;
   for (size_t j = 0; j < launches.size(); ++j)
-    result.push_back({launches[j].launch->kernel, median(times[j])});
+    result.push_back({launches[j].launch->kernel, Samples(times[j]).median});
   return result;
 }
 

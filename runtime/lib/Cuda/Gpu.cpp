@@ -13,6 +13,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -283,6 +284,50 @@ void *Gpu::address(std::string_view space) const {
 
 std::unique_ptr<RemoteCall> Gpu::prepare(std::string_view entry) {
   return makeCall(*this, entry);
+}
+
+//===----------------------------------------------------------------------===//
+// Measuring
+//===----------------------------------------------------------------------===//
+
+std::vector<double> Gpu::time(int count,
+                              const std::function<void(int)> &enqueue) {
+  makeCurrent();
+  std::deque<OwnedEvent> marks;
+  for (int i = 0; i <= count; ++i)
+    PST_CUDA(cuda, cuEventCreate, "measure", marks.emplace_back(cuda).out(), 0);
+  if (count > 0)
+    enqueue(0);
+  PST_CUDA(cuda, cuEventRecord, "measure", marks[0], computeStream);
+  for (int i = 0; i < count; ++i) {
+    enqueue(i);
+    PST_CUDA(cuda, cuEventRecord, "measure", marks[static_cast<size_t>(i) + 1],
+             computeStream);
+  }
+  wait("measure");
+  std::vector<double> seconds;
+  for (size_t i = 0; i + 1 < marks.size(); ++i) {
+    float milliseconds = 0;
+    PST_CUDA(cuda, cuEventElapsedTime, "measure", &milliseconds, marks[i],
+             marks[i + 1]);
+    seconds.push_back(static_cast<double>(milliseconds) * 1e-3);
+  }
+  return seconds;
+}
+
+std::vector<double> Gpu::timeCopy(int64_t bytes, int repetitions) {
+  makeCurrent();
+  size_t size = static_cast<size_t>(bytes);
+  std::string what = "measure a copy within the GPU's memory";
+  Memory from(cuda, Memory::Kind::device, bytes, "a copy to be measured"),
+      to(cuda, Memory::Kind::device, bytes, "a copy to be measured");
+  // Memory that was never written might be read faster.
+  PST_CUDA(cuda, cuMemsetD8Async, what, from.device(), 0x5a, size,
+           computeStream);
+  return time(repetitions, [&](int) {
+    PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what, to.device(), from.device(), size,
+             computeStream);
+  });
 }
 
 std::unique_ptr<Accelerator>

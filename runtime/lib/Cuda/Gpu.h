@@ -112,6 +112,9 @@ public:
   void *address(std::string_view space) const override;
   int deviceNumber() const override { return ordinal; }
   std::unique_ptr<RemoteCall> prepare(std::string_view entry) override;
+  std::vector<double> time(int count,
+                           const std::function<void(int)> &enqueue) override;
+  std::vector<double> timeCopy(int64_t bytes, int repetitions) override;
 
   const Driver &driver() const { return cuda; }
   const Program &program() const { return *owner; }

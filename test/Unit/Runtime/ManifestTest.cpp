@@ -88,6 +88,22 @@ TEST(Manifest, AParameterMayBeSomeColumnsOfATensor) {
                                   "\"source_columns\" says nothing");
 }
 
+TEST(Launch, SaysWhatItIsForOrNot) {
+  for (const char *text :
+       {"mm grid 8x1x1 block 384x1x1 cluster 2x1x1 shared 64 for nn.matmul "
+        "flops 137438953472 bytes 48 : #3+0 #4+16",
+        "gelu grid 1x2x3 block 256x1x1 for nn.activation bytes 7 : 4:3f800000",
+        "gelu grid 1x2x3 block 256x1x1 : #0+0", "copy bytes 4 : #1+0 #0+0"})
+    EXPECT_EQ(Launch::fromText(text, "test").toText(), text);
+  Launch launch = Launch::fromText(
+      "mm grid 1x1x1 block 32x1x1 for nn.matmul flops 96 :", "test");
+  EXPECT_EQ(launch.op, "nn.matmul");
+  EXPECT_EQ(launch.flops, 96);
+  EXPECT_EQ(launch.bytes, 0);
+  EXPECT_ERROR(Launch::fromText("mm grid 1x1x1 block 1x1x1 flops -3 :", "here"),
+               "here: expected a whole number at character");
+}
+
 TEST(Manifest, FingerprintKnowsModelsButNotPlaces) {
   Manifest manifest = makeManifest();
   auto changed = [&](auto change) {

@@ -15,6 +15,8 @@
 
 #include "pst/Runtime/Program.h"
 
+#include <functional>
+
 namespace pst::runtime {
 
 /// How long one launch takes.
@@ -32,9 +34,10 @@ public:
   /// memory; only inputs and outputs are looked at: inputs go over, outputs
   /// come back. Throws Error.
   virtual void operator()(void *const *pointers) = 0;
-  /// Median over `repetitions` calls, of which the inputs are those of the last
-  /// one: of the whole, in seconds, and of each launch by itself, in order.
-  virtual double measure(int repetitions) = 0;
+  /// Lets it run on the inputs of the last call, and does not wait for it.
+  virtual void enqueue() = 0;
+  /// The same, launch by launch, in order: of each the median over
+  /// `repetitions` calls.
   virtual std::vector<LaunchTime> measureLaunches(int repetitions) = 0;
 };
 
@@ -58,6 +61,14 @@ public:
   virtual int deviceNumber() const = 0;
 
   virtual std::unique_ptr<RemoteCall> prepare(std::string_view entry) = 0;
+
+  /// Seconds of each of the `count` pieces of work that `enqueue(i)` gives to
+  /// the processor. They follow each other without a pause, after one that is
+  /// not counted, so that the time in which a call reaches it is hidden.
+  virtual std::vector<double> time(int count,
+                                   const std::function<void(int)> &enqueue) = 0;
+  /// Of each of `repetitions` copies of `bytes` within its memory.
+  virtual std::vector<double> timeCopy(int64_t bytes, int repetitions) = 0;
 };
 
 /// The GPU that `program` (Manifest::isForGPU) runs on: that of the number

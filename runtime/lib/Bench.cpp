@@ -1,0 +1,335 @@
+//===- Bench.cpp - How long a program takes -------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Runtime/Bench.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Invocation.h"
+#include "pst/Runtime/Philox.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+using namespace pst;
+using namespace pst::runtime;
+
+/// What the copies of the inputs and outputs shall amount to, several times any
+/// cache; programs that are much smaller have one copy, like those that read
+/// what they wrote.
+static constexpr int64_t kSpread = 256 << 20, kSmall = 4 << 20, kMostCopies = 6;
+
+Samples::Samples(std::vector<double> values) {
+  if (values.empty())
+    return;
+  std::sort(values.begin(), values.end());
+  auto at = [&](double share) {
+    double place = share * static_cast<double>(values.size() - 1);
+    size_t below = static_cast<size_t>(place);
+    size_t above = std::min(below + 1, values.size() - 1);
+    return std::lerp(values[below], values[above],
+                     place - static_cast<double>(below));
+  };
+  low = at(0.25);
+  median = at(0.5);
+  high = at(0.75);
+}
+
+//===----------------------------------------------------------------------===//
+// Inputs
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Values for the inputs of an entry point.
+class RandomInputs {
+public:
+  RandomInputs(const Manifest &manifest, const EntryPoint &entry,
+               const BenchOptions &options)
+      : options(options), generator(options.seed) {
+    if (!manifest.config.empty()) {
+      auto config = nlohmann::json::parse(manifest.config, nullptr, false);
+      if (config.is_object() && config.value("vocab_size", 0) > 0)
+        tokens = config["vocab_size"];
+    }
+    for (const Argument &argument : entry.arguments) {
+      if (argument.name == "labels" && argument.type.shape.size() == 2)
+        labels = tokens;
+      if (argument.name == "labels")
+        examples = argument.type.numElements();
+    }
+    if (const EntryPoint *forward = manifest.findEntryPoint("forward"))
+      for (const Argument &argument : forward->arguments)
+        if (argument.name == "logits")
+          labels = static_cast<int32_t>(argument.type.shape.back());
+  }
+
+  std::vector<std::byte> fill(const Argument &argument) {
+    const TensorType &type = argument.type;
+    std::vector<std::byte> bytes(static_cast<size_t>(type.numBytes()));
+    double given = 0;
+    if (type.shape.empty() && knownScalar(argument.name, given)) {
+      put(type.element, given, bytes.data());
+      return bytes;
+    }
+    size_t count = static_cast<size_t>(type.numElements());
+    size_t size = static_cast<size_t>(byteSize(type.element));
+    if (type.element == ElementType::i32 || type.element == ElementType::i64) {
+      int32_t below = argument.name == "input_ids"        ? tokens
+                      : argument.name == "labels"         ? labels
+                      : argument.name == "token_type_ids" ? 1
+                                                          : 2;
+      bool ones = argument.name == "attention_mask";
+      for (size_t i = 0; i < count; ++i)
+        put(type.element, ones ? 1 : static_cast<int32_t>(generator() % below),
+            bytes.data() + i * size);
+      return bytes;
+    }
+    std::vector<float> values(count);
+    fillNormal(values, 1, options.seed, argument.name);
+    for (size_t i = 0; i < count; ++i)
+      put(type.element, values[i], bytes.data() + i * size);
+    return bytes;
+  }
+
+private:
+  /// As of the third step of a run (docs/BundleFormat.md).
+  bool knownScalar(const std::string &name, double &value) const {
+    const std::pair<const char *, double> known[] = {
+        {"sparsity", options.sparsity},
+        {"seed", static_cast<double>(options.seed)},
+        {"loss_scale", 1.0 / static_cast<double>(examples)},
+        {"learning_rate", 1e-5},
+        {"beta1", 0.9},
+        {"beta2", 0.999},
+        {"epsilon", 1e-8},
+        {"weight_decay", 0.01},
+        {"bias_correction1", 1 - 0.9 * 0.9 * 0.9},
+        {"bias_correction2", 1 - 0.999 * 0.999 * 0.999},
+        {"max_grad_norm", 1}};
+    for (const auto &[scalar, number] : known)
+      if (name == scalar) {
+        value = number;
+        return true;
+      }
+    return false;
+  }
+
+  static void put(ElementType type, double value, std::byte *to) {
+    auto write = [to](auto number) { std::memcpy(to, &number, sizeof number); };
+    switch (type) {
+    case ElementType::f32:
+      return write(static_cast<float>(value));
+    case ElementType::f64:
+      return write(value);
+    case ElementType::bf16: // cut off: as random as rounded
+      return write(static_cast<uint16_t>(
+          std::bit_cast<uint32_t>(static_cast<float>(value)) >> 16));
+    case ElementType::i32:
+      return write(static_cast<int32_t>(value));
+    case ElementType::i64:
+      return write(static_cast<int64_t>(value));
+    }
+  }
+
+  const BenchOptions &options;
+  std::mt19937 generator;
+  int32_t tokens = 1000; ///< fewer than any model's, if it does not say
+  int32_t labels = 2;
+  int64_t examples = 1;
+};
+
+/// An entry point with memory for its inputs and outputs.
+class BoundCall {
+public:
+  BoundCall(const ParameterStore &store, const std::string &entry,
+            const BenchOptions &options)
+      : call(store, entry) {
+    RandomInputs inputs(store.manifest(), call.entryPoint(), options);
+    for (const Argument &argument : call.entryPoint().arguments) {
+      if (argument.kind == Argument::Kind::input)
+        memory.push_back(inputs.fill(argument));
+      else if (argument.kind == Argument::Kind::output)
+        memory.emplace_back(static_cast<size_t>(argument.type.numBytes()));
+      else
+        continue;
+      call.bind(argument.name, memory.back().data());
+      if (argument.name == "loss")
+        loss = reinterpret_cast<const float *>(memory.back().data());
+    }
+  }
+  /// Bytes of the inputs and outputs.
+  int64_t bytes() const {
+    size_t sum = 0;
+    for (const auto &one : memory)
+      sum += one.size();
+    return static_cast<int64_t>(sum);
+  }
+  void operator()() const { call(); }
+  RemoteCall &remote() const { return *call.remoteCall(); }
+
+  Invocation call;
+  const float *loss = nullptr;
+
+private:
+  std::vector<std::vector<std::byte>> memory;
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Measuring
+//===----------------------------------------------------------------------===//
+
+static double secondsOf(auto &&action) {
+  auto start = std::chrono::steady_clock::now();
+  action();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+/// By op, from the time of each launch.
+static std::map<std::string, OpTime>
+timesByOp(const EntryPoint &entry, const std::vector<LaunchTime> &times,
+          const BenchResult &rates) {
+  std::map<std::string, OpTime> ops;
+  auto floorOf = [&](double flops, double bytes) {
+    double products = rates.matrixRate > 0 ? flops / rates.matrixRate : 0;
+    double copies = rates.copyRate > 0 ? bytes / rates.copyRate : 0;
+    return flops > 0 && !rates.matrixRate ? 0 : std::max(products, copies);
+  };
+  OpTime *current = nullptr;
+  for (size_t i = 0; i < times.size(); ++i) {
+    const Launch &launch = entry.launches[i];
+    std::string name = launch.isCopy() ? "copy" : launch.op;
+    if (!name.empty() || !current) {
+      current = &ops[name.empty() ? "(not said)" : name];
+      // A copy reads and writes.
+      double bytes = static_cast<double>(launch.isCopy() ? 2 * launch.copyBytes
+                                                         : launch.bytes);
+      double flops = static_cast<double>(launch.flops);
+      ++current->count;
+      current->flops += flops;
+      current->bytes += bytes;
+      current->floor += floorOf(flops, bytes);
+    }
+    current->seconds += times[i].seconds;
+    OpTime::Kernel &kernel =
+        current->kernels[launch.isCopy() ? "copy" : launch.kernel];
+    ++kernel.launches;
+    kernel.seconds += times[i].seconds;
+    if (launch.isCopy())
+      current = nullptr;
+  }
+  return ops;
+}
+
+static EntryTime measure(const ParameterStore &store, const std::string &entry,
+                         const BenchOptions &options,
+                         const BenchResult &rates) {
+  EntryTime result;
+  result.entry = entry;
+  std::vector<std::unique_ptr<BoundCall>> calls;
+  calls.push_back(std::make_unique<BoundCall>(store, entry, options));
+  (*calls[0])(); // touches the memory
+  Accelerator *accelerator = store.accelerator();
+  if (!accelerator) {
+    std::vector<double> seconds;
+    for (int i = 0; i < options.repetitions; ++i)
+      seconds.push_back(secondsOf(*calls[0]));
+    result.seconds = Samples(seconds);
+    return result;
+  }
+  if (int64_t bytes = calls[0]->bytes(); bytes >= kSmall)
+    while (bytes * static_cast<int64_t>(calls.size()) < kSpread &&
+           calls.size() < kMostCopies) {
+      calls.push_back(std::make_unique<BoundCall>(store, entry, options));
+      (*calls.back())();
+    }
+  result.seconds = Samples(accelerator->time(options.repetitions, [&](int i) {
+    calls[static_cast<size_t>(i) % calls.size()]->remote().enqueue();
+  }));
+  result.ops =
+      timesByOp(calls[0]->call.entryPoint(),
+                calls[0]->remote().measureLaunches(options.repetitions), rates);
+  return result;
+}
+
+/// Whole training steps, as a trainer makes them.
+static void measureStep(const ParameterStore &store,
+                        const std::vector<std::string> &entries,
+                        const BenchOptions &options, BenchResult &result) {
+  std::vector<std::unique_ptr<BoundCall>> calls;
+  for (const std::string &entry : entries)
+    calls.push_back(std::make_unique<BoundCall>(store, entry, options));
+  auto step = [&] {
+    for (const auto &call : calls)
+      (*call)();
+  };
+  step();
+  for (const auto &call : calls)
+    if (call->loss)
+      result.loss = *call->loss;
+  if (!std::isfinite(result.loss))
+    throw Error("the loss of the first step is " + std::to_string(result.loss) +
+                ": what is wrong is not timed");
+  std::vector<double> seconds;
+  for (int i = 0; i < options.repetitions; ++i)
+    seconds.push_back(secondsOf(step));
+  result.wallSeconds = Samples(seconds);
+  if (Accelerator *accelerator = store.accelerator()) {
+    EntryTime whole;
+    whole.entry = "step";
+    whole.seconds = Samples(accelerator->time(options.repetitions, [&](int) {
+      for (const auto &call : calls)
+        call->remote().enqueue();
+    }));
+    result.entries.push_back(std::move(whole));
+  }
+}
+
+BenchResult pst::runtime::bench(std::shared_ptr<const Program> program,
+                                std::shared_ptr<const ModelFiles> files,
+                                const BenchOptions &options) {
+  if (options.repetitions < 1 || options.copyBytes < 1)
+    throw Error("there must be at least one repetition, and a byte to copy");
+  std::vector<std::string> step, entries = options.entries;
+  for (const char *entry : {"select", "forward_backward", "apply"})
+    if (program->has(entry))
+      step.emplace_back(entry);
+  bool trains = program->has("forward_backward") && program->has("apply");
+  for (const std::string &entry : entries)
+    program->entryPoint(entry); // or throws
+  bool wholeStep = trains && entries.empty();
+  if (wholeStep)
+    entries = step;
+  else if (entries.empty())
+    for (const auto &[name, ignored] : program->manifest().entryPoints)
+      entries.push_back(name);
+
+  for (const Parameter &parameter : program->manifest().parameters)
+    if (!files && parameter.initializer.kind == Initializer::Kind::file)
+      throw Error("the program takes \"" + parameter.name +
+                  "\" from a model's files: name its directory (--model)");
+
+  BenchResult result;
+  result.memory = program->manifest().memory;
+  result.matrixRate = options.matrixCeiling;
+  ParameterStore store(program, std::move(files), options.seed);
+  if (Accelerator *accelerator = store.accelerator()) {
+    result.device = accelerator->describe();
+    Samples copy(accelerator->timeCopy(options.copyBytes, options.repetitions));
+    result.copyRate = 2 * static_cast<double>(options.copyBytes) / copy.median;
+  }
+  if (wholeStep)
+    measureStep(store, step, options, result);
+  for (const std::string &entry : entries)
+    result.entries.push_back(measure(store, entry, options, result));
+  return result;
+}
