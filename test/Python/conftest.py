@@ -92,6 +92,25 @@ def bert_tensors(config, seed=0, prefix="bert."):
     return tensors
 
 
+def gpt2_tensors(config, seed=0):
+    """Random weights of a GPT-2."""
+    rng, width = np.random.default_rng(seed), config["n_embd"]
+    tokens, positions = config["vocab_size"], config["n_positions"]
+    shapes = {"wte.weight": (tokens, width), "wpe.weight": (positions, width), "ln_f.weight": (width,), "ln_f.bias": (width,)}
+    for i in range(config["n_layer"]):
+        for name, rows, columns in (
+            ("attn.c_attn", width, 3 * width), ("attn.c_proj", width, width),
+            ("mlp.c_fc", width, 4 * width), ("mlp.c_proj", 4 * width, width),
+        ):  # fmt: skip
+            shapes[f"h.{i}.{name}.weight"], shapes[f"h.{i}.{name}.bias"] = (rows, columns), (columns,)
+        for name in ("ln_1", "ln_2"):
+            shapes[f"h.{i}.{name}.weight"] = shapes[f"h.{i}.{name}.bias"] = (width,)
+    return {
+        name: (rng.standard_normal(shape) * 0.15 + (".weight" in name and "ln_" in name)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
 def write_model(directory, config=CONFIG, tensors=None):
     """A small BERT with a tokenizer, as a model directory."""
     from pst import tensorfile

@@ -15,7 +15,7 @@ import check_bundles
 import nn_reference as reference
 import numpy as np
 import pytest
-from conftest import CONFIG, WORDS, bert_tensors, write_model
+from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_model
 
 import pst
 from pst import tensorfile
@@ -108,6 +108,35 @@ def test_a_bf16_run_on_tensor_cores_has_about_the_losses(tmp_path, examples):
     ours = _train(cuda, model, examples, tmp_path / "o.cuda", "--sparsity", 0.5, kernels=kernels)
     for one, other in zip(ours[:2], theirs[:2]):  # before masks differ
         assert one["loss"] == pytest.approx(other["loss"], abs=2e-2), (one, other)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_language_model_has_the_losses_of_the_cpus(tmp_path, precision):
+    """GPT-2: causal attention, tied embeddings, transposed weights that three layers share, a loss over the vocabulary."""
+    config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 61, "n_positions": 40}
+    config |= {"n_embd": 24, "n_layer": 2, "n_head": 3} if precision == "f32" else {"n_embd": 64, "n_layer": 1, "n_head": 4}
+    config |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.1 if precision == "f32" else 0.0)
+    model = tmp_path / "gpt2"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(config))
+    tensorfile.write(model / "model.safetensors", gpt2_tensors(config))
+    rng = np.random.default_rng(6)
+    ids = rng.integers(0, 61, (2 * ROWS, LENGTH)).astype(np.int32)
+    mask = (np.arange(LENGTH) < rng.integers(3, LENGTH + 1, (2 * ROWS, 1))).astype(np.int32)
+    data = tmp_path / "text.safetensors"
+    tensorfile.write(data, {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask, ids, -100).astype(np.int32)})
+    options = {"task": "lm", "batch_size": ROWS, "sequence_length": LENGTH}
+    kernels = tmp_path / "kernels.so"
+    gpu = {"target": "cuda", "emulation": str(kernels), "gpu_arch": "sm_80" if precision == "f32" else "sm_90a"}
+    gpu |= {} if precision == "f32" else {"precision": "bf16", "frozen_type": "bf16"}
+    pst._pst.compile_model(str(model), options | {"bundle": str(tmp_path / "cpu")})
+    pst._pst.compile_model(str(model), options | gpu | {"bundle": str(tmp_path / "cuda")})
+    theirs = _train(tmp_path / "cpu", model, data, tmp_path / "o.cpu", "--sparsity", 0.5)
+    ours = _train(tmp_path / "cuda", model, data, tmp_path / "o.cuda", "--sparsity", 0.5, kernels=kernels)
+    if precision == "f32":
+        return _close(ours, theirs)
+    for one, other in zip(ours[:2], theirs[:2]):  # before masks differ
+        assert one["loss"] == pytest.approx(other["loss"], abs=4e-2), (one, other)
 
 
 def test_checkpoints_evaluation_and_export(tmp_path, model, examples):

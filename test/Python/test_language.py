@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import real_data
+from conftest import gpt2_tensors, real_data
 
 import pst
 from pst import tensorfile
@@ -42,20 +42,7 @@ def write_model(directory, seed=0):
     (directory / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (directory / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     (directory / "config.json").write_text(json.dumps(CONFIG))
-    rng, width = np.random.default_rng(seed), CONFIG["n_embd"]
-    shapes = {"wte.weight": (257, width), "wpe.weight": (40, width), "ln_f.weight": (width,), "ln_f.bias": (width,)}
-    for i in range(CONFIG["n_layer"]):
-        for name, rows, columns in (
-            ("attn.c_attn", width, 3 * width), ("attn.c_proj", width, width),
-            ("mlp.c_fc", width, 4 * width), ("mlp.c_proj", 4 * width, width),
-        ):  # fmt: skip
-            shapes[f"h.{i}.{name}.weight"], shapes[f"h.{i}.{name}.bias"] = (rows, columns), (columns,)
-        for name in ("ln_1", "ln_2"):
-            shapes[f"h.{i}.{name}.weight"] = shapes[f"h.{i}.{name}.bias"] = (width,)
-    tensors = {
-        name: (rng.standard_normal(shape) * 0.15 + (".weight" in name and "ln_" in name)).astype(np.float32)
-        for name, shape in shapes.items()
-    }
+    tensors = gpt2_tensors(CONFIG, seed)
     tensorfile.write(directory / "model.safetensors", tensors, {"format": "pt"})
     return directory
 
