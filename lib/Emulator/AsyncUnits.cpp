@@ -47,6 +47,7 @@ void AsyncUnits::start(std::vector<char *> shared, int64_t sharedBytes,
   barriers.clear();
   barriersFenced = true;
   copies.clear();
+  written.clear();
   warpgroups.assign((total + kWarpgroup - 1) / kWarpgroup, Warpgroup());
   Issuer issuer;
   issuer.registers = std::min<int64_t>(kRegisters / threads, 255) / 8 * 8;
@@ -67,6 +68,9 @@ bool AsyncUnits::deliver() {
 void AsyncUnits::finish() {
   if (!copies.empty())
     fail("a block has ended, and a copy to its shared memory has not");
+  for (const Issuer &issuer : issuers)
+    if (!issuer.stores.empty())
+      fail("a block has ended, and a copy from its shared memory has not");
   for (auto &[at, barrier] : barriers)
     if (barrier.bytes != 0)
       fail("a block has ended, and " + describe(barrier, at));
@@ -166,8 +170,8 @@ void AsyncUnits::waitParity(char *at, int64_t parity) {
 // Copies
 //===----------------------------------------------------------------------===//
 
-void AsyncUnits::loadTensor(char *target, const TensorMap &map, char *barrier,
-                            int64_t x, int64_t y, int64_t mask) {
+/// Of a map and the place in shared memory that it is used with.
+static void checkTensorMap(const TensorMap &map, uint32_t address) {
   int64_t rowBytes = map.box[0] * map.elementBytes;
   if (map.swizzle != TensorMap::kSwizzle128 || rowBytes != 128)
     fail("only tensor maps with rows of 128 bytes and 128-byte swizzle are "
@@ -177,8 +181,13 @@ void AsyncUnits::loadTensor(char *target, const TensorMap &map, char *barrier,
       map.box[1] < 1 || map.box[1] > 256)
     fail("a tensor map's base and stride must be multiples of 16 bytes, its "
          "box at most 256 high");
-  if (addressOf(target) % 128)
-    fail("a copy with swizzle must go to a multiple of 128 bytes");
+  if (address % 128)
+    fail("a copy with swizzle must be at a multiple of 128 bytes");
+}
+
+void AsyncUnits::loadTensor(char *target, const TensorMap &map, char *barrier,
+                            int64_t x, int64_t y, int64_t mask) {
+  checkTensorMap(map, addressOf(target));
   if (!barriersFenced)
     fail("a copy reports to a barrier whose initialisation was not fenced");
   for (int64_t rank = 0; rank < int64_t(shared.size()); ++rank) {
@@ -210,6 +219,78 @@ void AsyncUnits::perform(const Copy &copy) {
   Barrier &barrier = find(copy.barrier);
   barrier.bytes -= map.box[0] * map.box[1] * bytes;
   settle(barrier);
+}
+
+/// What is known of shared memory is known of each two bytes.
+static constexpr uintptr_t kUnit = 2;
+
+void AsyncUnits::writeShared(const char *pointer, int64_t bytes) {
+  Issuer &issuer = issuers[machine.thread()];
+  auto begin = reinterpret_cast<uintptr_t>(pointer);
+  for (uintptr_t at = begin; at < begin + bytes; at += kUnit) {
+    written[at] = false;
+    issuer.unfenced.push_back(at);
+  }
+}
+
+void AsyncUnits::fenceWrites() {
+  std::vector<uintptr_t> &unfenced = issuers[machine.thread()].unfenced;
+  for (uintptr_t at : unfenced)
+    written[at] = true;
+  unfenced.clear();
+}
+
+/// body(in shared memory, in the matrix) for the elements of the box that lie
+/// in the matrix.
+template <typename Body>
+void AsyncUnits::forElements(const Store &store, Body body) {
+  const TensorMap &map = store.map;
+  char *base = static_cast<char *>(const_cast<void *>(map.base));
+  uint32_t address = addressOf(store.source);
+  int64_t rank = rankOf(store.source);
+  for (int64_t row = 0; row < map.box[1]; ++row)
+    for (int64_t i = 0; i < map.box[0]; ++i, address += map.elementBytes) {
+      int64_t x = store.x + i, y = store.y + row;
+      if (x >= 0 && x < map.size[0] && y >= 0 && y < map.size[1])
+        body(pointerTo(swizzle128(address), rank),
+             base + y * map.strideBytes + x * map.elementBytes);
+    }
+}
+
+void AsyncUnits::storeTensor(const TensorMap &map, const char *source,
+                             int64_t x, int64_t y) {
+  checkTensorMap(map, addressOf(source));
+  Issuer &issuer = issuers[machine.thread()];
+  Store store{map, source, x, y, issuer.storeGroups};
+  forElements(store, [&](const char *from, char *) {
+    for (int64_t i = 0; i < map.elementBytes; i += kUnit) {
+      auto found = written.find(reinterpret_cast<uintptr_t>(from + i));
+      if (found == written.end() || !found->second)
+        fail("a copy reads shared memory that no thread has written and then "
+             "fenced (fence.proxy.async)");
+    }
+  });
+  if (eager)
+    perform(store);
+  else
+    issuer.stores.push_back(store);
+}
+
+void AsyncUnits::perform(const Store &store) {
+  forElements(store, [&](const char *from, char *to) {
+    std::memcpy(to, from, store.map.elementBytes);
+  });
+}
+
+void AsyncUnits::commitStores() { ++issuers[machine.thread()].storeGroups; }
+
+void AsyncUnits::waitStores(int64_t pending) {
+  Issuer &issuer = issuers[machine.thread()];
+  while (!issuer.stores.empty() &&
+         issuer.stores.front().group < issuer.storeGroups - pending) {
+    perform(issuer.stores.front());
+    issuer.stores.pop_front();
+  }
 }
 
 //===----------------------------------------------------------------------===//

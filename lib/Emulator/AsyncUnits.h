@@ -23,6 +23,7 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace pst::emulator {
@@ -55,6 +56,19 @@ public:
   /// place, and barrier, of each block in the mask, or of this one if it is 0.
   void loadTensor(char *target, const TensorMap &map, char *barrier, int64_t x,
                   int64_t y, int64_t mask);
+
+  /// A thread has written to shared memory, where bulk copies will read it only
+  /// after a fence of its own (fence.proxy.async). Writes that nobody tells of
+  /// are never there for them.
+  void writeShared(const char *pointer, int64_t bytes);
+  void fenceWrites();
+  /// cp.async.bulk.tensor from shared memory.
+  void storeTensor(const TensorMap &map, const char *source, int64_t x,
+                   int64_t y);
+  void commitStores();
+  /// All of the thread's groups but the last `pending` have read what they
+  /// store.
+  void waitStores(int64_t pending);
 
   /// mapa: the same place in another block of the cluster.
   char *inBlock(char *pointer, int64_t rank);
@@ -89,6 +103,12 @@ private:
     char *barrier;
     int64_t x, y;
   };
+  struct Store {
+    TensorMap map;
+    const char *source;
+    int64_t x, y;
+    int64_t group;
+  };
   /// A product of one warpgroup.
   struct Issued {
     Product product;
@@ -100,12 +120,15 @@ private:
   struct Warpgroup {
     std::vector<Issued> issued; ///< in order
   };
-  /// What a thread knows of its products.
+  /// What a thread knows of its products and its stores.
   struct Issuer {
     int64_t issued = 0;
     std::vector<int64_t> groups; ///< committed: `issued` at their ends
     bool fenced = false;
     int64_t registers;
+    std::vector<uintptr_t> unfenced; ///< units of memory that it wrote
+    std::deque<Store> stores;        ///< not yet done
+    int64_t storeGroups = 0;         ///< committed
   };
 
   uint32_t addressOf(const char *pointer) const;
@@ -116,6 +139,8 @@ private:
   std::string describe(Barrier &barrier, char *at);
   void settle(Barrier &barrier);
   void perform(const Copy &copy);
+  template <typename Body> void forElements(const Store &store, Body body);
+  void perform(const Store &store);
   void execute(int64_t warpgroup, int64_t number);
   float operand(uint64_t descriptor, bool depthMajor, int64_t row,
                 int64_t depth, int64_t rank) const;
@@ -127,6 +152,8 @@ private:
   std::map<char *, Barrier> barriers;
   bool barriersFenced = true;
   std::deque<Copy> copies;
+  /// Units of shared memory that were written, and whether copies see it.
+  std::unordered_map<uintptr_t, bool> written;
   std::vector<Warpgroup> warpgroups;
   std::vector<Issuer> issuers;
   std::vector<int64_t> freeRegisters; ///< of each block

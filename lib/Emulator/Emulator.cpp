@@ -61,6 +61,16 @@ void pst_emulate_tensor_load(char *target, const TensorMap *map, char *barrier,
                              int32_t x, int32_t y, int32_t mask) {
   units().loadTensor(target, *map, barrier, x, y, mask);
 }
+void pst_emulate_shared_write(const char *pointer, int32_t bytes) {
+  units().writeShared(pointer, bytes);
+}
+void pst_emulate_proxy_fence() { units().fenceWrites(); }
+void pst_emulate_tensor_store(const TensorMap *map, const char *source,
+                              int32_t x, int32_t y) {
+  units().storeTensor(*map, source, x, y);
+}
+void pst_emulate_store_commit() { units().commitStores(); }
+void pst_emulate_store_wait(int32_t pending) { units().waitStores(pending); }
 void pst_emulate_wgmma_fence() { units().fenceProducts(); }
 void pst_emulate_wgmma(float *accumulators, uint64_t a, uint64_t b, int32_t n,
                        int32_t aDepthMajor, int32_t bDepthMajor,
@@ -102,6 +112,11 @@ std::vector<std::pair<std::string_view, void *>> pst::emulatorSymbols() {
   PST_ADD(pst_emulate_mbarrier_arrive);
   PST_ADD(pst_emulate_mbarrier_wait);
   PST_ADD(pst_emulate_tensor_load);
+  PST_ADD(pst_emulate_shared_write);
+  PST_ADD(pst_emulate_proxy_fence);
+  PST_ADD(pst_emulate_tensor_store);
+  PST_ADD(pst_emulate_store_commit);
+  PST_ADD(pst_emulate_store_wait);
   PST_ADD(pst_emulate_wgmma_fence);
   PST_ADD(pst_emulate_wgmma);
   PST_ADD(pst_emulate_wgmma_commit);

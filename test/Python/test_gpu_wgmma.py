@@ -72,6 +72,12 @@ def test_large_product(transposed, m, n, k):
     check_product(m, n, k, transposed, "f32")
 
 
+# Stored by TMA in boxes of 64 columns: three and four to a tile, and rows that it cannot store.
+@pytest.mark.parametrize("m, n", [(2053, 2056), (4088, 2040), (2051, 2055)])
+def test_large_result_of_bf16(m, n):
+    check_product(m, n, 24, "transpose_rhs", "bf16")
+
+
 @pytest.mark.parametrize("tokens, n, m", [(37, 131, 72), (150, 136, 264)])
 @pytest.mark.parametrize("result", ["f32", "bf16"])
 def test_bias(tokens, n, m, result):

@@ -8,8 +8,10 @@ import pytest
 from mutations import check, drop, print_product, replace
 
 # One tile of 64 columns, whose depth goes round the eight buffers and further;
-# and two tiles to each block of clusters of two, round four buffers.
-ONE, CLUSTERS = (120, 61, 840), (4093, 2041, 136)
+# and two tiles to each block of clusters of two, round four buffers. Neither's
+# rows can be stored by TMA; tiles of 128 columns, of which it stores 32 at a
+# time.
+ONE, CLUSTERS, STORED = (120, 61, 840), (4093, 2041, 136), (1032, 1544, 40)
 
 
 def descriptor(change):
@@ -74,6 +76,19 @@ MUTATIONS_OF_CLUSTERS = {
     "a load for one block": (replace(r" multicast_mask = %\S+", ""), "all threads wait"),
 }
 
+BARRIER, READ = r"nvvm\.barrier id", r"nvvm\.cp\.async\.bulk\.wait_group"
+MUTATIONS_OF_STORES = {
+    "nothing": (lambda text: text, None),
+    "writes not fenced for the copy": (drop(r"nvvm\.fence\.proxy"), "fence.proxy.async"),
+    "a box stored before all have written it": (drop(BARRIER, 1), "fence.proxy.async"),
+    "a box written before it was read": (drop(READ, 2), "wrong by"),
+    "a box written by some before it was read": (drop(BARRIER, 4), ""),
+    "an end before all was read": (drop(READ, -1), "a copy from its shared memory has not"),
+    "stores not committed": (drop(r"nvvm\.cp\.async\.bulk\.commit", -1), "a copy from its shared memory has not"),
+    "a box not stored": (drop(r"nvvm\.cp\.async\.bulk\.tensor\.global", 3), "wrong by"),
+    "words in one order": (replace(r"(arith\.select %\S+, )(%\S+), (%\S+) : f32", r"\1\3, \2 : f32"), "wrong by"),
+}
+
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
@@ -85,6 +100,11 @@ def kernel_of_clusters(tmp_path_factory):
     return print_product(tmp_path_factory.mktemp("kernel"), "sm_90a", *CLUSTERS)
 
 
+@pytest.fixture(scope="module")
+def kernel_of_stores(tmp_path_factory):
+    return print_product(tmp_path_factory.mktemp("kernel"), "sm_90a", *STORED)
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_is_noticed(kernel, name):
     check(kernel, *MUTATIONS[name])
@@ -93,3 +113,8 @@ def test_is_noticed(kernel, name):
 @pytest.mark.parametrize("name", MUTATIONS_OF_CLUSTERS)
 def test_is_noticed_in_clusters(kernel_of_clusters, name):
     check(kernel_of_clusters, *MUTATIONS_OF_CLUSTERS[name])
+
+
+@pytest.mark.parametrize("name", MUTATIONS_OF_STORES)
+def test_is_noticed_in_stores(kernel_of_stores, name):
+    check(kernel_of_stores, *MUTATIONS_OF_STORES[name])

@@ -23,9 +23,9 @@ static constexpr unsigned kSharedSpace = 3, kClusterSpace = 7;
 static constexpr int64_t kSleep = 10000000;
 
 Value pst::cuda::createTensorMap(cpu::KernelBuilder &host, Value matrix,
-                                 const OperandTile &tile) {
+                                 int64_t rows) {
   auto type = cast<MemRefType>(matrix.getType());
-  int64_t rows = tile.boxRows(), columns = kSwizzleElements;
+  int64_t columns = 128 / (type.getElementTypeBitWidth() / 8);
   auto space = gpu::AddressSpaceAttr::get(host.getContext(),
                                           gpu::AddressSpace::Workgroup);
   auto box = MemRefType::get({rows, columns}, type.getElementType(),
@@ -148,6 +148,25 @@ void AsyncBuilder::load(Value target, Value tensorMap, Value barrier, Code x,
       /*im2colOffsets=*/ValueRange{}, mask,
       /*l2CacheHint=*/Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
       /*group=*/nullptr, /*predicate=*/Value());
+}
+
+void AsyncBuilder::fenceWrites() {
+  MLIRContext *context = b.getContext();
+  NVVM::FenceProxyOp::create(
+      b, NVVM::ProxyKindAttr::get(context, NVVM::ProxyKind::async_shared),
+      NVVM::SharedSpaceAttr::get(context, NVVM::SharedSpace::shared_cta));
+}
+
+void AsyncBuilder::store(Value tensorMap, Value source, Code x, Code y) {
+  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(
+      b, tensorMap, source, ValueRange{toI32(b, x), toI32(b, y)},
+      /*l2CacheHint=*/Value(), NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
+}
+
+void AsyncBuilder::commitStores() { NVVM::CpAsyncBulkCommitGroupOp::create(b); }
+
+void AsyncBuilder::awaitStores(int64_t pending) {
+  NVVM::CpAsyncBulkWaitGroupOp::create(b, pending, /*read=*/b.getUnitAttr());
 }
 
 //===----------------------------------------------------------------------===//

@@ -17,11 +17,10 @@
 
 namespace pst::cuda {
 
-/// A matrix of bf16 as TMA loads it into the tiles of an operand: the host's
-/// side, a `!nvgpu.tensormap.descriptor` that a launch takes. The matrix's rows
-/// must begin at multiples of 16 bytes.
-Value createTensorMap(cpu::KernelBuilder &host, Value matrix,
-                      const OperandTile &tile);
+/// A matrix of bf16 or f32 as TMA moves boxes of it, of `rows` rows of 128
+/// bytes: the host's side, a `!nvgpu.tensormap.descriptor` that a launch takes.
+/// The matrix's rows must begin at multiples of 16 bytes.
+Value createTensorMap(cpu::KernelBuilder &host, Value matrix, int64_t rows);
 
 /// Emits these instructions.
 class AsyncBuilder {
@@ -55,6 +54,17 @@ public:
   /// of the cluster, at the same place, each of whose barriers gets the bytes.
   void load(Value target, Value tensorMap, Value barrier, Code x, Code y,
             int64_t blocks = 1);
+
+  /// What this thread wrote to shared memory is there for copies.
+  void fenceWrites();
+  /// Stores the box at (x, y) from shared memory; what of it is outside of the
+  /// matrix is left out.
+  void store(Value tensorMap, Value source, Code x, Code y);
+  /// Stores issued since the last call become a group.
+  void commitStores();
+  /// Until all of this thread's groups but the last `pending` have read what
+  /// they store.
+  void awaitStores(int64_t pending);
 
   /// Accumulators of m64nNk16, without a value.
   Value noAccumulators(int64_t n);

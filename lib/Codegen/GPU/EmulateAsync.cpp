@@ -130,6 +130,22 @@ bool pst::cuda::emulateAsync(Operation *op) {
                          load.getMbar(), load.getCoordinates()[0],
                          load.getCoordinates()[1], mask});
           })
+          .Case([&](NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp store) {
+            return call("pst_emulate_tensor_store",
+                        {store.getTmaDescriptor(), store.getSrcMem(),
+                         store.getCoordinates()[0], store.getCoordinates()[1]});
+          })
+          .Case([&](NVVM::CpAsyncBulkCommitGroupOp) {
+            return call("pst_emulate_store_commit", {});
+          })
+          .Case([&](NVVM::CpAsyncBulkWaitGroupOp wait) {
+            return wait.getRead() &&
+                   call("pst_emulate_store_wait", i32(b, wait.getGroup()));
+          })
+          .Case([&](NVVM::FenceProxyOp fence) {
+            return fence.getKind() == NVVM::ProxyKind::async_shared &&
+                   call("pst_emulate_proxy_fence", {});
+          })
           .Case([&](NVVM::WgmmaFenceAlignedOp) {
             return call("pst_emulate_wgmma_fence", {});
           })
@@ -177,6 +193,28 @@ bool pst::cuda::emulateAsync(Operation *op) {
   if (known)
     op->erase();
   return known;
+}
+
+void pst::cuda::reportSharedWrites(LLVM::LLVMFuncOp function) {
+  SmallVector<LLVM::StoreOp> writes;
+  bool copies = false;
+  function.walk([&](Operation *op) {
+    copies |= isa<NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp>(op);
+    auto store = dyn_cast<LLVM::StoreOp>(op);
+    if (store && store.getAddr().getType().getAddressSpace() ==
+                     unsigned(NVVM::NVVMMemorySpace::Shared))
+      writes.push_back(store);
+  });
+  if (!copies)
+    return;
+  DataLayout layout = DataLayout::closest(function);
+  for (LLVM::StoreOp store : writes) {
+    ImplicitLocOpBuilder b(store.getLoc(), store);
+    Value generic = LLVM::AddrSpaceCastOp::create(
+        b, LLVM::LLVMPointerType::get(b.getContext()), store.getAddr());
+    int64_t bytes = layout.getTypeSize(store.getValue().getType());
+    callEmulator(b, "pst_emulate_shared_write", {}, {generic, i32(b, bytes)});
+  }
 }
 
 Value pst::cuda::emulatedTensorMap(ImplicitLocOpBuilder &b, Value descriptor) {

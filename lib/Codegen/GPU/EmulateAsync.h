@@ -24,6 +24,10 @@ mlir::Value callEmulator(mlir::ImplicitLocOpBuilder &b, llvm::StringRef name,
 /// have lost their address spaces.
 bool emulateAsync(mlir::Operation *op);
 
+/// If the function copies from shared memory, tells the emulator of each write
+/// to it by a pointer that still has its address space.
+void reportSharedWrites(mlir::LLVM::LLVMFuncOp function);
+
 /// The pointer to what a tensor map's host side says (emulator::TensorMap), on
 /// the stack of the launching function.
 mlir::Value emulatedTensorMap(mlir::ImplicitLocOpBuilder &b,

@@ -153,6 +153,7 @@ LogicalResult EmulateLaunches::convert(gpu::GPUFuncOp kernel) {
   for (auto [argument, value] : llvm::zip(body.getArguments(), values))
     argument.replaceAllUsesWith(value);
   entry->getOperations().splice(entry->end(), body.getOperations());
+  reportSharedWrites(function);
   AttrTypeReplacer replacer;
   replacer.addReplacement([](MemRefType type) { return plain(type); });
   replacer.addReplacement([](LLVM::LLVMPointerType type) {

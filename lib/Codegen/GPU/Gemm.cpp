@@ -131,6 +131,12 @@ void GemmTile::forInside(ThreadBuilder &b, GroupBody body) const {
   });
 }
 
+void GemmTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
+  forInside(b, [&](Value row, Value column, ValueRange values) {
+    b.storeAdjacent(map(row, column, values), result, {row, column});
+  });
+}
+
 void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
                             StringRef name, const GemmPlan &plan, Value left,
                             Value right, ValueRange arguments, TileBody body) {
@@ -163,33 +169,36 @@ void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
 void pst::cuda::launchGemm(KernelContext &context, cpu::KernelBuilder &host,
                            StringRef name, GemmOperand left, GemmOperand right,
                            const GemmEpilogue &epilogue, Value result) {
+  GemmPlan plan = chooseGemm(context, GemmShape::of(left, right));
+  if (plan.method == GemmMethod::Wgmma)
+    result = wgmmaResult(host, plan, result);
   SmallVector<Value> arguments{result};
   if (epilogue.bias)
     arguments.push_back(epilogue.bias);
   if (epilogue.addend)
     arguments.push_back(epilogue.addend);
   launchTiles(
-      context, host, name, chooseGemm(context, GemmShape::of(left, right)),
-      left.matrix, right.matrix, arguments,
+      context, host, name, plan, left.matrix, right.matrix, arguments,
       [&](ThreadBuilder &b, const GemmTile &tile, ValueRange arguments) {
-        tile.forInside(b, [&](Value row, Value column, ValueRange sums) {
-          SmallVector<Value> values(sums);
-          ValueRange operands = arguments.drop_front();
-          auto add = [&](ArrayRef<Value> indices) {
-            SmallVector<Value> terms =
-                b.loadAdjacent(operands.front(), indices, values.size());
-            for (auto [value, term] : llvm::zip(values, terms))
-              value = b.addf(value, term);
-            operands = operands.drop_front();
-          };
-          if (epilogue.bias)
-            add(column);
-          if (epilogue.addend)
-            add({row, column});
-          if (epilogue.activation)
-            for (Value &value : values)
-              value = cpu::emitActivation(b, *epilogue.activation, value);
-          b.storeAdjacent(values, arguments[0], {row, column});
-        });
+        tile.store(
+            b, arguments[0], [&](Value row, Value column, ValueRange sums) {
+              SmallVector<Value> values(sums);
+              ValueRange operands = arguments.drop_front();
+              auto add = [&](ArrayRef<Value> indices) {
+                SmallVector<Value> terms =
+                    b.loadAdjacent(operands.front(), indices, values.size());
+                for (auto [value, term] : llvm::zip(values, terms))
+                  value = b.addf(value, term);
+                operands = operands.drop_front();
+              };
+              if (epilogue.bias)
+                add(column);
+              if (epilogue.addend)
+                add({row, column});
+              if (epilogue.activation)
+                for (Value &value : values)
+                  value = cpu::emitActivation(b, *epilogue.activation, value);
+              return values;
+            });
       });
 }

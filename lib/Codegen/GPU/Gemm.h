@@ -49,6 +49,8 @@ struct GemmPlan : GemmShape {
   /// Parts of k, as long as each other; a block sums over one of them.
   int64_t splits = 1;
   bool scratch = false; ///< Whether a tile's body may ask for scratch memory.
+  /// Bytes of the result's elements if TMA stores it; 0: the threads do.
+  int64_t storedBytes = 0;
 
   int64_t tilesOfM() const { return (m + tileM - 1) / tileM; }
   int64_t tilesOfN() const { return (n + tileN - 1) / tileN; }
@@ -99,6 +101,13 @@ public:
   /// C, at their place in C: whole groups where n is a multiple of them, single
   /// elements elsewhere.
   void forInside(ThreadBuilder &b, GroupBody body) const;
+
+  /// result = map(row, column, values), at those of the thread's elements that
+  /// lie in C, some neighbours at a time. `result` is a buffer, or, if the plan
+  /// says so, the tensor map that wgmmaResult makes of it.
+  using GroupMap = llvm::function_ref<llvm::SmallVector<Value>(
+      Value row, Value column, ValueRange values)>;
+  virtual void store(ThreadBuilder &b, Value result, GroupMap map) const;
 
   /// Whether a row or column of the tile lies within C; null if all do.
   Value isRow(ThreadBuilder &b, Value i) const;
@@ -155,6 +164,9 @@ int64_t wgmmaSharedBytes(const GemmPlan &plan);
 std::pair<Value, Value> wgmmaOperands(cpu::KernelBuilder &host,
                                       const GemmPlan &plan, Value left,
                                       Value right);
+/// Lets TMA store the tiles if rows of the result are such that it can; the
+/// `result` for GemmTile::store.
+Value wgmmaResult(cpu::KernelBuilder &host, GemmPlan &plan, Value result);
 /// Computes the block's tiles and calls `body` on each.
 void emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
                     Value right, TileFunction body);

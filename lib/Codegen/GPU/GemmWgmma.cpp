@@ -21,6 +21,16 @@
 //       wait for the products of the step before; its buffer is empty
 //     wait for the last; what is done with the tile
 //
+// If the result's rows are such that TMA can store them, a warpgroup's part of
+// a tile goes out by way of two boxes of 64 rows of 128 bytes:
+//
+//   for each 128 bytes of columns, box = the one or the other:
+//     wait until the store before the last has read it
+//     box = the warpgroup's elements, as they are to be stored
+//     one thread: store the box
+//
+// The last stores go on beside the next tile's products.
+//
 // Where there are many tiles, two blocks form a cluster: their tiles are one
 // below the other, so they need the same of op(B), of which each loads half for
 // both. A block may then fill its half only when the other's buffer is empty,
@@ -34,6 +44,7 @@
 
 #include "AsyncBuilder.h"
 #include "Gemm.h"
+#include "WarpBuilder.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include <limits>
 
@@ -50,6 +61,8 @@ static constexpr int64_t kMultiprocessors = 132;
 static constexpr int64_t kBufferBytes = 192 * 1024;
 /// The same, and scratch memory.
 static constexpr int64_t kMostBytes = 212 * 1024;
+/// Boxes of the result that a warpgroup has.
+static constexpr int64_t kBoxes = 2;
 /// Registers of a thread that loads, and of one that multiplies. A block has
 /// 65536 and begins with 168 for each of its 384 threads.
 static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
@@ -58,14 +71,16 @@ static constexpr int64_t kBand = 8;
 
 namespace {
 
-/// Where things lie in a block's dynamic shared memory: buffers, then barriers,
-/// then scratch memory.
+/// Where things lie in a block's dynamic shared memory: buffers, then boxes of
+/// the result, barriers, scratch memory.
 struct Buffers {
   explicit Buffers(const GemmPlan &plan)
       : left{/*depthIsInner=*/!plan.leftTransposed, plan.tileM},
         right{/*depthIsInner=*/plan.rightTransposed, plan.tileN},
         cluster(wantsCluster(plan) ? 2 : 1),
         rightPart{right.depthIsInner, right.extent / cluster},
+        resultBytes(plan.storedBytes ? kConsumers * kBoxes * ResultBox::kBytes
+                                     : 0),
         scratchBytes(plan.scratch ? plan.tileM * scratchColumns(plan) * 4 : 0),
         stages(std::min(kBufferBytes, kMostBytes - scratchBytes) /
                stageBytes()) {}
@@ -80,19 +95,24 @@ struct Buffers {
   }
 
   int64_t stageBytes() const { return left.bytes() + right.bytes(); }
-  int64_t scratchStart() const { return stages * (stageBytes() + 16); }
+  int64_t barriersStart() const { return stages * stageBytes() + resultBytes; }
+  int64_t scratchStart() const { return barriersStart() + stages * 16; }
   int64_t bytes() const { return scratchStart() + scratchBytes; }
 
   Code start(Code stage) const { return stage * stageBytes(); }
-  Code full(Code stage) const { return stage * 8 + stages * stageBytes(); }
+  Code full(Code stage) const { return stage * 8 + barriersStart(); }
   Code empty(Code stage) const {
-    return stage * 8 + stages * (stageBytes() + 8);
+    return stage * 8 + (barriersStart() + stages * 8);
+  }
+  /// The boxes of a warpgroup.
+  Code results(Code group) const {
+    return group * (kBoxes * ResultBox::kBytes) + stages * stageBytes();
   }
 
   OperandTile left, right;
   int64_t cluster;       ///< blocks
   OperandTile rightPart; ///< what each block of it loads
-  int64_t scratchBytes;
+  int64_t resultBytes, scratchBytes;
   int64_t stages;
 };
 
@@ -100,10 +120,11 @@ struct Buffers {
 class WgmmaTile : public GemmTile {
 public:
   /// `scratchPointer` is null if the plan has no scratch memory.
-  WgmmaTile(const GemmPlan &plan, Place<Code> place, Code thread,
-            ArrayRef<Value> sums, Value scratchPointer)
-      : GemmTile(plan), thread(thread), sums(sums),
-        scratchPointer(scratchPointer) {
+  WgmmaTile(const GemmPlan &plan, const Buffers &buffers, AsyncBuilder &async,
+            Place<Code> place, Code thread, ArrayRef<Value> sums,
+            Value scratchPointer)
+      : GemmTile(plan), buffers(buffers), async(async), thread(thread),
+        sums(sums), scratchPointer(scratchPointer) {
     tileOfM = place.row;
     tileOfN = place.column;
     row = place.row * plan.tileM;
@@ -120,12 +141,37 @@ public:
     }
   }
 
+  void store(ThreadBuilder &b, Value result, GroupMap map) const override {
+    if (!plan.storedBytes)
+      return GemmTile::store(b, result, map);
+    ResultBox box{plan.storedBytes};
+    Value tensorMap = async.tensorMapAddress(result);
+    Code group = thread / kWarpgroup;
+    Value isFirst =
+        b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
+    int64_t count = plan.tileN / box.columns();
+    for (int64_t number = 0; number < count; ++number) {
+      Code start = buffers.results(group) + number % kBoxes * ResultBox::kBytes;
+      // Each box is the one before last, but with an odd number of them the
+      // tile's first: it was the last of the tile before, too.
+      int64_t pending = number == 0 ? (count + 1) % kBoxes : kBoxes - 1;
+      b.ifThen(isFirst, [&] { async.awaitStores(pending); });
+      barrierOfGroup(b, group);
+      fill(b, box, number, start, map);
+      async.fenceWrites();
+      barrierOfGroup(b, group);
+      b.ifThen(isFirst, [&] {
+        async.store(tensorMap, async.shared(start),
+                    Code(b, column) + number * box.columns(),
+                    Code(b, row) + group * kWgmmaRows);
+        async.commitStores();
+      });
+    }
+  }
+
   /// Of those that multiply.
   void barrier(ThreadBuilder &b) const override {
-    NVVM::BarrierOp::create(b, TypeRange{}, /*barrierId=*/b.i32(1),
-                            b.i32(kConsumers * kWarpgroup),
-                            NVVM::BarrierReductionAttr(),
-                            /*reductionPredicate=*/Value());
+    createBarrier(b, b.i32(1), kConsumers * kWarpgroup);
   }
 
   int64_t threads() const override { return kConsumers * kWarpgroup; }
@@ -137,6 +183,57 @@ public:
   }
 
 private:
+  static void createBarrier(ThreadBuilder &b, Value number, int64_t threads) {
+    NVVM::BarrierOp::create(b, TypeRange{}, number, b.i32(threads),
+                            NVVM::BarrierReductionAttr(),
+                            /*reductionPredicate=*/Value());
+  }
+
+  /// Of a warpgroup, each of which has a barrier.
+  static void barrierOfGroup(ThreadBuilder &b, Code group) {
+    Value number = arith::IndexCastOp::create(b, b.getI32Type(), group + 2);
+    createBarrier(b, number, kWarpgroup);
+  }
+
+  /// The `number`-th box = the thread's elements there, as they are stored.
+  void fill(ThreadBuilder &b, const ResultBox &box, int64_t number, Code start,
+            GroupMap map) const {
+    int64_t each = box.columns() / 2;
+    for (int64_t i = number * each; i < (number + 1) * each; i += 2) {
+      Place<Code> place = accumulatorPlace(thread % kWarpgroup, i);
+      Value inTile = thread / kWarpgroup * kWgmmaRows + place.row;
+      auto write = [&] {
+        SmallVector<Value> values =
+            map(b.addi(row, inTile), b.addi(column, place.column),
+                sums.slice(i, 2));
+        Code inBox = place.column + -number * box.columns();
+        writePair(b, box, start, place.row, inBox, values);
+      };
+      if (Value inside = isElement(b, inTile, place.column))
+        b.ifThen(inside, write);
+      else
+        write();
+    }
+  }
+
+  void writePair(ThreadBuilder &b, const ResultBox &box, Code start, Code row,
+                 Code column, ArrayRef<Value> values) const {
+    auto write = [&](Value value, Code column) {
+      LLVM::StoreOp::create(b, value,
+                            async.shared(start + box.offset(row, column)),
+                            /*alignment=*/4);
+    };
+    if (box.elementBytes == kElementBytes)
+      return write(packBF16(b, values[0], values[1]), column);
+    for (int64_t part : {0, 1}) {
+      Code word = ResultBox::word(row, part);
+      Value isSecond = b.cmpi(arith::CmpIPredicate::ne, word, b.index(0));
+      write(b.select(isSecond, values[1], values[0]), column + word);
+    }
+  }
+
+  const Buffers &buffers;
+  AsyncBuilder &async;
   Code thread;
   ArrayRef<Value> sums;
   Value scratchPointer;
@@ -281,9 +378,12 @@ private:
       SmallVector<Value> values = async.finishProducts(last[0], plan.tileN);
       Code next(b, last[1]);
       release(next, /*ago=*/1);
-      body(WgmmaTile(plan, place, thread, values, scratch));
+      body(WgmmaTile(plan, buffers, async, place, thread, values, scratch));
       return next;
     });
+    // What is stored must stay until it was read.
+    if (plan.storedBytes)
+      b.ifThen(isFirst(), [&] { async.awaitStores(/*pending=*/0); });
   }
 
   Value multiplyStep(Code step, Value sums, bool first) {
@@ -377,8 +477,18 @@ std::pair<Value, Value> pst::cuda::wgmmaOperands(cpu::KernelBuilder &host,
                                                  const GemmPlan &plan,
                                                  Value left, Value right) {
   Buffers buffers(plan);
-  return {createTensorMap(host, left, buffers.left),
-          createTensorMap(host, right, buffers.rightPart)};
+  return {createTensorMap(host, left, buffers.left.boxRows()),
+          createTensorMap(host, right, buffers.rightPart.boxRows())};
+}
+
+Value pst::cuda::wgmmaResult(cpu::KernelBuilder &host, GemmPlan &plan,
+                             Value result) {
+  int64_t bytes =
+      cast<MemRefType>(result.getType()).getElementTypeBitWidth() / 8;
+  if (plan.n * bytes % 16 != 0)
+    return result;
+  plan.storedBytes = bytes;
+  return createTensorMap(host, result, kWgmmaRows);
 }
 
 void pst::cuda::emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan,

@@ -94,6 +94,32 @@ constexpr Place<Int> accumulatorPlace(Int thread, int64_t element) {
 
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/// What of a tile a warpgroup stores at a time: 64 rows of 128 bytes, which lie
+/// in shared memory with 128-byte swizzle until TMA has read them.
+struct ResultBox {
+  int64_t elementBytes; ///< 2 or 4
+
+  static constexpr int64_t kBytes = kWgmmaRows * 128;
+
+  constexpr int64_t columns() const { return 128 / elementBytes; }
+
+  /// Where an element is, in bytes from the box's start, which is a multiple of
+  /// 1024.
+  template <typename Int> constexpr Int offset(Int row, Int column) const {
+    int64_t perChunk = 16 / elementBytes;
+    Int chunk = column / perChunk ^ row % int64_t(8);
+    return row * int64_t(128) +
+           (chunk * int64_t(16) + column % perChunk * elementBytes);
+  }
+
+  /// Of two neighbouring words, which a thread writes one after the other, the
+  /// one that is `part`-th: not the same in all rows, so that a warp's words
+  /// lie in different banks.
+  template <typename Int> static constexpr Int word(Int row, int64_t part) {
+    return (row + part) % int64_t(2);
+  }
+};
+
 /// Of the `number`-th tile of a result of rows x columns tiles. Tiles go down
 /// the columns of a band of `band` rows, so that blocks that run together read
 /// few rows of either operand: from the second-level cache.

@@ -75,6 +75,14 @@ void pst::cuda::multiply(ThreadBuilder &b, MutableArrayRef<Value> sums,
     sums[e] = LLVM::ExtractValueOp::create(b, product, e);
 }
 
+Value pst::cuda::packBF16(ThreadBuilder &b, Value low, Value high) {
+  Value both = LLVM::PoisonOp::create(b, VectorType::get(2, b.getF32Type()));
+  both = LLVM::InsertElementOp::create(b, both, low, b.i64(0));
+  both = LLVM::InsertElementOp::create(b, both, high, b.i64(1));
+  both = arith::TruncFOp::create(b, VectorType::get(2, b.getBF16Type()), both);
+  return LLVM::BitcastOp::create(b, b.getI32Type(), both);
+}
+
 Value pst::cuda::roundToTF32(ThreadBuilder &b, Value bits) {
   Value value = LLVM::BitcastOp::create(b, b.getF32Type(), bits);
   return NVVM::ConvertFloatToTF32Op::create(b, b.getI32Type(), value,

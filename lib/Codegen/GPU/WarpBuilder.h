@@ -42,6 +42,8 @@ llvm::SmallVector<Value> loadMatrices(ThreadBuilder &b, Value row,
 /// of 16 of k of bf16 or 8 of tf32.
 void multiply(ThreadBuilder &b, llvm::MutableArrayRef<Value> sums,
               ValueRange left, ValueRange right, int64_t depth = kMmaDepth);
+/// Two f32 as the bf16 halves of a register, the first one below.
+Value packBF16(ThreadBuilder &b, Value low, Value high);
 /// The bits of an f32, rounded to 10 of mantissa: to nearest, ties away from
 /// zero.
 Value roundToTF32(ThreadBuilder &b, Value bits);

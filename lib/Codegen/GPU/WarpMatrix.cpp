@@ -97,21 +97,12 @@ void WarpSums::multiply(ThreadBuilder &b, int64_t block, ValueRange left,
                  right);
 }
 
-/// Two f32 as the bf16 halves of a register, the first one below.
-static Value pack(ThreadBuilder &b, Value low, Value high) {
-  Value both = LLVM::PoisonOp::create(b, VectorType::get(2, b.getF32Type()));
-  both = LLVM::InsertElementOp::create(b, both, low, b.i64(0));
-  both = LLVM::InsertElementOp::create(b, both, high, b.i64(1));
-  both = arith::TruncFOp::create(b, VectorType::get(2, b.getBF16Type()), both);
-  return LLVM::BitcastOp::create(b, b.getI32Type(), both);
-}
-
 SmallVector<Value> WarpSums::asLeft(ThreadBuilder &b, int64_t step) const {
   SmallVector<Value> result;
   for (int64_t block : {2 * step, 2 * step + 1})
     for (int64_t half : {0, 1}) {
       int64_t first = block * kEach + 2 * half;
-      result.push_back(pack(b, values[first], values[first + 1]));
+      result.push_back(packBF16(b, values[first], values[first + 1]));
     }
   return result;
 }

@@ -37,6 +37,12 @@
 // CHECK: llvm.call @pst_emulate_wgmma_commit()
 // CHECK: llvm.call @pst_emulate_wgmma_wait(
 // CHECK: llvm.call @pst_emulate_wgmma_wait(
+// CHECK: llvm.call @pst_emulate_shared_write(%{{.*}}, %{{.*}}) : (!llvm.ptr, i32)
+// CHECK-NEXT: llvm.store %{{.*}} : f32, !llvm.ptr
+// CHECK: llvm.call @pst_emulate_proxy_fence()
+// CHECK: llvm.call @pst_emulate_tensor_store(
+// CHECK: llvm.call @pst_emulate_store_commit()
+// CHECK: llvm.call @pst_emulate_store_wait(
 // CHECK-NOT: nvvm.
 
 module attributes {gpu.container_module} {
@@ -76,6 +82,11 @@ module attributes {gpu.container_module} {
       %done = llvm.inline_asm has_side_effects asm_dialect = att "wgmma.wait_group.sync.aligned 0;", "=f,=f,=f,=f,0,1,2,3" %s0, %s1, %s2, %s3 : (f32, f32, f32, f32) -> !sums
       %value = llvm.extractvalue %done[0] : !sums
       memref.store %value, %y[] : memref<f32>
+      llvm.store %value, %shared : f32, !llvm.ptr<3>
+      nvvm.fence.proxy {kind = #nvvm.proxy_kind<async.shared>, space = #nvvm.shared_space<cta>}
+      nvvm.cp.async.bulk.tensor.global.shared.cta %pointer, %shared, box[%zero, %zero] : !llvm.ptr, !llvm.ptr<3>
+      nvvm.cp.async.bulk.commit.group
+      nvvm.cp.async.bulk.wait_group 0 {read}
       gpu.return
     }
   }

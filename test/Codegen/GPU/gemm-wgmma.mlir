@@ -29,6 +29,14 @@
 // PTX: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX: wgmma.wait_group.sync.aligned 1
 // PTX: wgmma.wait_group.sync.aligned 0
+// The result goes out by way of shared memory: the words of a row in an order
+// that its number tells, of which TMA stores 128 bytes of 64 rows.
+// PTX: cp.async.bulk.wait_group.read 1
+// PTX: st.shared.b32
+// PTX: fence.proxy.async.shared::cta
+// PTX: cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group
+// PTX: cp.async.bulk.commit_group
+// PTX: cp.async.bulk.wait_group.read 0
 
 // PTX-LABEL: .entry matmul_bf16_2048x512_bf16_4096x512_bf16t(
 // PTX: .reqnctapercluster 2, 1, 1
@@ -39,10 +47,13 @@
 // Tiles of 128 x 128 where they are few, of 128 x 256 where they are many: then
 // two blocks load the right operand for each other. Never more blocks than
 // multiprocessors.
+// LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c32] : memref<*xf32>
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520_bf16_1544x520_bf16t blocks in (%c117, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c196704_i32
-// A matrix whose rows run along the result comes in boxes of 64 x 64.
+// LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520_bf16_1544x520_bf16t blocks in (%c117, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229472_i32
+// A matrix whose rows run along the result comes in boxes of 64 x 64; so does
+// bf16 go out.
+// LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
 // LAUNCHES: gpu.launch_func @kernels::@matmul_bf16_1032x520_bf16_520x1544_bf16
@@ -51,7 +62,9 @@
 // LAUNCHES: gpu.launch_func @kernels::@matmul_520x1032_bf16t_520x1544_bf16
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_bf16_2048x512_bf16_4096x512_bf16t clusters in (%c2, %c1, %c1) blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c196672_i32
+// LAUNCHES: gpu.launch_func @kernels::@matmul_bf16_2048x512_bf16_4096x512_bf16t clusters in (%c2, %c1, %c1) blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229440_i32
+// Rows of 1543 bf16 are stored by their threads.
+// LAUNCHES: gpu.launch_func @kernels::@linear_bf16_1032x520_bf16_1543x520_bf16_bias {{.*}} dynamic_shared_memory_size %c196704_i32 args({{.*}} : memref<1032x1543xbf16>
 
 // PORTABLE-NOT: wgmma
 // PORTABLE-NOT: cp.async.bulk

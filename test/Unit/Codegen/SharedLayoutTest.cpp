@@ -100,6 +100,44 @@ TEST(SharedLayoutTest, NeighbouringAccumulatorsAreNeighboursInARow) {
     }
 }
 
+struct ResultBoxTest : testing::TestWithParam<int64_t> {};
+
+/// TMA reads the rows of a box in order, swizzled.
+TEST_P(ResultBoxTest, LiesAsTmaReadsIt) {
+  ResultBox box{GetParam()};
+  uint32_t base = 5 * 1024, address = base;
+  for (int64_t row = 0; row < 64; ++row)
+    for (int64_t column = 0; column < box.columns();
+         ++column, address += GetParam())
+      ASSERT_EQ(base + box.offset(row, column),
+                pst::emulator::swizzle128(address));
+  ASSERT_EQ(address - base, ResultBox::kBytes);
+}
+
+/// What a warp writes at a time: a pair of bf16, or one of two words.
+TEST_P(ResultBoxTest, WordsLieInDifferentBanks) {
+  ResultBox box{GetParam()};
+  for (int64_t i = 0; i < box.columns() / 2; i += 2)
+    for (int64_t part : {0, 1}) {
+      std::set<int64_t> banks;
+      for (int64_t lane = 0; lane < 32; ++lane) {
+        Place<int64_t> place = accumulatorPlace(lane, i);
+        int64_t column = GetParam() == 4
+                             ? place.column + ResultBox::word(place.row, part)
+                             : place.column;
+        banks.insert(box.offset(place.row, column) % 128 / 4);
+      }
+      ASSERT_EQ(banks.size(), 32u);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Elements, ResultBoxTest, testing::Values(2, 4));
+
+TEST(SharedLayoutTest, BothWordsAreWritten) {
+  for (int64_t row : {0, 1})
+    EXPECT_NE(ResultBox::word(row, 0), ResultBox::word(row, 1));
+}
+
 TEST(SharedLayoutTest, TilesAreVisitedOnceEach) {
   for (int64_t rows : {1, 2, 7, 8, 9, 16, 23})
     for (int64_t columns : {1, 3, 8, 13})
