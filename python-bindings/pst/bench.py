@@ -24,7 +24,7 @@ Times kernels and whole training steps against their rivals and says, for each
 row, its value, its bar, and whether it holds. Contestants take turns: products
 in one process (pst-bench, whose --help says how the libraries' threads are kept
 apart), what is measured against PyTorch in two processes of which one sleeps.
-Needs torch and transformers for the latter. With one thread the clock is the
+Needs torch for the latter. With one thread the clock is the
 process's own; with more, wait for a quiet machine."""
 
 
@@ -47,7 +47,7 @@ def add_arguments(parser) -> None:
         "--attention",
         default="sdpa",
         choices=["sdpa", "eager"],
-        help="attention of transformers' BERT (default: sdpa, as of transformers)",
+        help="attention of the eager BERT (default: sdpa, PyTorch's fused one)",
     )
     parser.add_argument("--tiny", action="store_true", help="tiny sizes without bars: shows that everything runs")
 

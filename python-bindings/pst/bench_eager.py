@@ -2,19 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Eager PyTorch rivals, written from the papers' formulas (Li et al. 2022,
 Sanh et al. 2020, Hu et al. 2021). Imported by the benchmark's worker only: the
-package itself needs neither torch nor transformers.
+package itself does not need torch.
 
 PST as published sorts all scores and keeps a float mask, W' and M * W' for
 autograd in every forward; but frozen parameters get no gradients here, which
 the reference collects and throws away.
+
+In bf16 (on a GPU) products run under autocast and what is frozen is bf16, as
+for ours; criterion, factors and optimizer stay f32.
 """
 
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import linear
+from torch.nn.functional import cross_entropy, linear
 
-from .bench_ours import random_head
+from .bench_eager_bert import Bert
+from .bench_inputs import peak_resident_bytes, random_head
 
 METHODS = ("published", "kthvalue", "lora", "mvp")
 
@@ -52,15 +56,18 @@ class Sparse(torch.nn.Module):
         super().__init__()
         rows, columns = weight.shape
         self.weight, self.bias, self.choose, self.sparsity = weight, bias, choose, 0.0
-        self.U, self.A = (torch.nn.Parameter(torch.randn(rows, rank)) for _ in range(2))
-        self.V, self.B = (torch.nn.Parameter(torch.zeros(rank, columns)) for _ in range(2))
-        self.R = torch.nn.Parameter(torch.zeros(rows, 1))
-        self.C = torch.nn.Parameter(torch.zeros(1, columns))
+        place = weight.device
+        self.U, self.A = (torch.nn.Parameter(torch.randn(rows, rank, device=place)) for _ in range(2))
+        self.V, self.B = (torch.nn.Parameter(torch.zeros(rank, columns, device=place)) for _ in range(2))
+        self.R = torch.nn.Parameter(torch.zeros(rows, 1, device=place))
+        self.C = torch.nn.Parameter(torch.zeros(1, columns, device=place))
 
     def forward(self, x):
-        weight = self.weight + self.U @ self.V
-        scores = weight.abs() + self.A @ self.B + (self.R + self.C)
-        return linear(x, Binarize.apply(scores, self.sparsity, self.choose) * weight, self.bias)
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight.float() + self.U @ self.V
+            scores = weight.abs() + self.A @ self.B + (self.R + self.C)
+            masked = Binarize.apply(scores, self.sparsity, self.choose) * weight
+        return linear(x, masked, self.bias)
 
 
 class Movement(torch.nn.Module):
@@ -68,8 +75,8 @@ class Movement(torch.nn.Module):
 
     def __init__(self, weight, bias):
         super().__init__()
-        self.weight, self.bias, self.sparsity = weight.requires_grad_(), bias, 0.0
-        self.S = torch.nn.Parameter(torch.zeros_like(weight))
+        self.weight, self.bias, self.sparsity = torch.nn.Parameter(weight.float()), bias, 0.0
+        self.S = torch.nn.Parameter(torch.zeros_like(self.weight))
 
     def forward(self, x):
         return linear(x, Binarize.apply(self.S, self.sparsity, mask_by_sort) * self.weight, self.bias)
@@ -81,8 +88,8 @@ class Lora(torch.nn.Module):
     def __init__(self, weight, bias, rank):
         super().__init__()
         self.weight, self.bias = weight, bias
-        self.U = torch.nn.Parameter(torch.randn(weight.shape[0], rank))
-        self.V = torch.nn.Parameter(torch.zeros(rank, weight.shape[1]))
+        self.U = torch.nn.Parameter(torch.randn(weight.shape[0], rank, device=weight.device))
+        self.V = torch.nn.Parameter(torch.zeros(rank, weight.shape[1], device=weight.device))
 
     def forward(self, x):
         return linear(x, self.weight, self.bias) + linear(linear(x, self.V), self.U)
@@ -140,33 +147,42 @@ class Step:
     """A BERT's whole training step."""
 
     def __init__(self, settings, batch):
-        import transformers
-
         method, rank = settings["method"], settings["rank"]
+        self.device = torch.device(settings.get("device", "cpu"))
+        self.narrow = settings.get("precision", "f32") == "bf16"
         torch.manual_seed(1)
-        self.model = transformers.BertForSequenceClassification.from_pretrained(
-            settings["model"], attn_implementation=settings["attention"]
-        ).train()
-        self.model.bert.requires_grad_(False)
-        with torch.no_grad():
-            head = self.model.classifier.weight
-            head.copy_(torch.from_numpy(random_head(tuple(head.shape))))
+        # Frozen values of bf16 where they are matrices.
+        self.model = Bert(settings["model"], settings["attention"] == "sdpa").requires_grad_(False).train()
+        if self.narrow:
+            for parameter in self.model.parameters():
+                if parameter.dim() == 2:
+                    parameter.data = parameter.data.bfloat16()
+        self.model.to(self.device)
+        head = self.model.classifier.weight
+        head.data = torch.from_numpy(random_head(tuple(head.shape))).to(self.device)
+        self.model.classifier.bias.data.zero_()
+        self.model.classifier.requires_grad_(True)
         self.sparse = []
-        for parent in list(self.model.bert.encoder.modules()):
+        for parent in list(self.model.encoder.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, torch.nn.Linear):
                     setattr(parent, name, make_layer(method, child.weight, child.bias, rank))
                     self.sparse.append(getattr(parent, name))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, settings["learning_rate"], weight_decay=0.0)
-        self.batch = {name: torch.from_numpy(value).long() for name, value in batch.items()}
+        self.batch = {name: torch.from_numpy(value).long().to(self.device) for name, value in batch.items()}
+        self.labels = self.batch.pop("labels")
         self.run = torch.compile(self.model) if settings["compiled"] else self.model
+
+    def _logits(self, model):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.narrow):
+            return model(**self.batch).float()
 
     def check(self, sparsity):
         self._set(sparsity)
         self.model.eval()
         with torch.no_grad():
-            logits = self.model(**self.batch).logits.numpy()
+            logits = self._logits(self.model).cpu().numpy()
         self.model.train()
         return {"logits": logits}
 
@@ -177,6 +193,53 @@ class Step:
     def call(self, sparsity):
         self._set(sparsity)
         self.optimizer.zero_grad()
-        self.run(**self.batch).loss.backward()
+        cross_entropy(self._logits(self.run), self.labels).backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
+
+    def wait(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def memory(self):
+        """Peak of this process; on a GPU that of PyTorch there, and what it holds between steps."""
+        if self.device.type != "cuda":
+            return {"bytes": peak_resident_bytes()}
+        return {"bytes": torch.cuda.max_memory_allocated(), "held": torch.cuda.memory_allocated()}
+
+
+class Operation:
+    """One operation on a GPU, on several sets of random inputs in turns, so that they do not stay in its cache."""
+
+    SETS = 4
+
+    def __init__(self, settings, factors):
+        n, m, tokens = (settings[name] for name in ("rows", "columns", "tokens"))
+        self.device = torch.device(settings["device"])
+        generator = torch.Generator(self.device).manual_seed(2)
+
+        def random(*shape):
+            return [
+                torch.randn(*shape, device=self.device, generator=generator).to(torch.bfloat16) for _ in range(self.SETS)
+            ]
+
+        x, dy, w = random(tokens, m), random(tokens, n), random(n, m)
+        large = torch.randn(settings["copy_elements"], device=self.device)
+        copied = torch.empty_like(large)
+        scores = [one.float().abs().flatten() for one in w]
+        pruned = max(1, int(n * m * settings["sparsity"]))
+        self.actions = {
+            "nt": lambda i: torch.matmul(x[i], w[i].T),
+            "nn": lambda i: torch.matmul(dy[i], w[i]),
+            "tn": lambda i: torch.matmul(dy[i].T, x[i]),
+            "copy": lambda i: copied.copy_(large),
+            "argsort": lambda i: torch.argsort(scores[i]),
+            "kthvalue": lambda i: scores[i].kthvalue(pruned),
+        }
+        self.action, self.next = self.actions[settings["operation"]], 0
+
+    def call(self, sparsity):
+        self.action(self.next)
+        self.next = (self.next + 1) % self.SETS
+
+    wait, memory = Step.wait, Step.memory

@@ -9,6 +9,7 @@ import json
 import numpy as np
 
 from . import _pst
+from .bench_inputs import random_head
 from .compiled import compile
 
 # W' = W + UV, S = |W'| + AB + R + C.
@@ -23,42 +24,6 @@ pst.criterion @pst(%w: dense, %uv: lowrank, %ab: lowrank, %r: row, %c: col) {
 }
 """
 _FACTORS = "wuvabrc"
-
-
-def random_factors(settings) -> dict:
-    """Factors of a layer, its input and the gradient of its output, with magnitudes as of a BERT's."""
-    rng = np.random.default_rng(3)
-    n, m, rank, tokens = (settings[name] for name in ("rows", "columns", "rank", "tokens"))
-    shapes = {
-        "w": ((n, m), 0.05),
-        "u": ((n, rank), 0.02),
-        "v": ((rank, m), 0.02),
-        "a": ((n, rank), 0.02),
-        "b": ((rank, m), 0.02),
-        "r": ((n,), 0.01),
-        "c": ((m,), 0.01),
-        "x": ((tokens, m), 1.0),
-        "dy": ((tokens, n), 1.0),
-    }
-    return {name: (rng.standard_normal(shape) * scale).astype(np.float32) for name, (shape, scale) in shapes.items()}
-
-
-def random_batch(settings) -> dict:
-    rng = np.random.default_rng(0)
-    shape = (settings["batch"], settings["length"])
-    with open(f"{settings['model']}/config.json", encoding="utf-8") as file:
-        vocabulary = json.load(file)["vocab_size"]
-    return {
-        "input_ids": rng.integers(0, vocabulary, shape).astype(np.int32),
-        "attention_mask": np.ones(shape, np.int32),
-        "token_type_ids": np.zeros(shape, np.int32),
-        "labels": rng.integers(0, 2, settings["batch"]).astype(np.int32),
-    }
-
-
-def random_head(shape) -> np.ndarray:
-    """A classifier for both sides, large enough for the logits to tell two models apart."""
-    return np.random.default_rng(5).standard_normal(shape).astype(np.float32)
 
 
 def _type(*shape):

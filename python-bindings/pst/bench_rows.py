@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .bench_inputs import BERT_BASE, write_random_bert
 from .bench_worker import Worker, WorkerError, differ
 
 LEARNING_RATE = 3e-5
@@ -78,8 +79,6 @@ class Context:
     def worker(self, side: str, task: str, threads: int, **more) -> Worker:
         if side == "eager":
             need("torch")
-        if task == "Step" and (side == "eager" or not self.model):
-            need("transformers")
         settings = {"side": side, "task": task, "threads": threads, "rank": 8, "method": "published"}
         settings.update(compiled=False, products="auto", recompute="cheap", attention=self.attention)
         if task == "Step":
@@ -97,24 +96,13 @@ class Context:
             self._memory["directory"] = directory = tempfile.TemporaryDirectory(prefix="pst-bench-")
             self.model = directory.name
             self.progress("    writing a BERT-base of random weights")
-            run_python(
-                "import sys, torch, transformers; torch.manual_seed(0);"
-                "transformers.BertForSequenceClassification(transformers.BertConfig()).save_pretrained(sys.argv[1])",
-                self.model,
-            )
+            write_random_bert(self.model, BERT_BASE)
         return self.model
 
 
 def need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise Absent(f"the Python package {package} is not installed (pip install {package})")
-
-
-def run_python(text: str, *arguments: str) -> None:
-    """In a process of its own, so that its memory and threads are gone after."""
-    done = subprocess.run([sys.executable, "-c", text, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise WorkerError((done.stderr.strip() or "no message").splitlines()[-1])
 
 
 def find_pst_bench() -> str:

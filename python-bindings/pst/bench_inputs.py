@@ -1,0 +1,112 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What all contestants of a benchmark are given. Needs neither the compiler nor PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+
+from . import tensorfile
+
+BERT_BASE = {
+    "architectures": ["BertForSequenceClassification"],
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+}
+BERT_LARGE = BERT_BASE | {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+
+
+def random_factors(settings) -> dict:
+    """Factors of a layer, its input and the gradient of its output, with magnitudes as of a BERT's."""
+    rng = np.random.default_rng(3)
+    n, m, rank, tokens = (settings[name] for name in ("rows", "columns", "rank", "tokens"))
+    shapes = {
+        "w": ((n, m), 0.05),
+        "u": ((n, rank), 0.02),
+        "v": ((rank, m), 0.02),
+        "a": ((n, rank), 0.02),
+        "b": ((rank, m), 0.02),
+        "r": ((n,), 0.01),
+        "c": ((m,), 0.01),
+        "x": ((tokens, m), 1.0),
+        "dy": ((tokens, n), 1.0),
+    }
+    return {name: (rng.standard_normal(shape) * scale).astype(np.float32) for name, (shape, scale) in shapes.items()}
+
+
+def random_batch(settings) -> dict:
+    rng = np.random.default_rng(0)
+    shape = (settings["batch"], settings["length"])
+    with open(f"{settings['model']}/config.json", encoding="utf-8") as file:
+        vocabulary = json.load(file)["vocab_size"]
+    return {
+        "input_ids": rng.integers(0, vocabulary, shape).astype(np.int32),
+        "attention_mask": np.ones(shape, np.int32),
+        "token_type_ids": np.zeros(shape, np.int32),
+        "labels": rng.integers(0, 2, settings["batch"]).astype(np.int32),
+    }
+
+
+def random_head(shape) -> np.ndarray:
+    """A classifier for both sides, large enough for the logits to tell two models apart."""
+    return np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+
+
+def write_random_bert(directory, config: dict) -> None:
+    """A model directory: a BERT for two classes with random weights, as it is before pretraining."""
+    rng, hidden, inner = np.random.default_rng(0), config["hidden_size"], config["intermediate_size"]
+    tensors = {}
+
+    def matrix(name, rows, columns):
+        tensors[name] = rng.standard_normal((rows, columns), np.float32) * np.float32(config["initializer_range"])
+
+    def linear(name, rows, columns):
+        matrix(f"{name}.weight", rows, columns)
+        tensors[f"{name}.bias"] = np.zeros(rows, np.float32)
+
+    def norm(name):
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = np.ones(hidden, np.float32), np.zeros(hidden, np.float32)
+
+    for name, rows in (("word", "vocab_size"), ("position", "max_position_embeddings"), ("token_type", "type_vocab_size")):
+        matrix(f"bert.embeddings.{name}_embeddings.weight", config[rows], hidden)
+    norm("bert.embeddings.LayerNorm")
+    for i in range(config["num_hidden_layers"]):
+        layer = f"bert.encoder.layer.{i}."
+        for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            linear(layer + name, hidden, hidden)
+        norm(layer + "attention.output.LayerNorm")
+        linear(layer + "intermediate.dense", inner, hidden)
+        linear(layer + "output.dense", hidden, inner)
+        norm(layer + "output.LayerNorm")
+    linear("bert.pooler.dense", hidden, hidden)
+    tensors["classifier.weight"], tensors["classifier.bias"] = random_head((2, hidden)), np.zeros(2, np.float32)
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(config, file, indent=2)
+    tensorfile.write(os.path.join(directory, "model.safetensors"), tensors, {"format": "pt"})
+
+
+def peak_resident_bytes() -> int:
+    """VmHWM of this process."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024
