@@ -295,6 +295,7 @@ struct CheckCommand {
   void run() const {
     nlohmann::ordered_json all;
     int failures = 0;
+    auto open = keepGPUsOpen();
     for (const std::string &directory : directories) {
       nlohmann::ordered_json entry{{"bundle", directory}};
       try {
@@ -362,6 +363,7 @@ struct BenchCommand {
   void run() const {
     nlohmann::ordered_json all;
     int failures = 0;
+    auto open = keepGPUsOpen();
     for (const std::string &directory : directories) {
       nlohmann::ordered_json entry{{"bundle", directory}};
       std::printf("== %s\n", directory.c_str());

@@ -36,11 +36,10 @@ BERT_LARGE = BERT_BASE | {
 }
 
 
-def random_factors(settings) -> dict:
-    """Factors of a layer, its input and the gradient of its output, with magnitudes as of a BERT's."""
-    rng = np.random.default_rng(3)
+def layer_shapes(settings) -> dict:
+    """Of each factor of a layer, its input and the gradient of its output: the shape, and the magnitude as of a BERT's."""
     n, m, rank, tokens = (settings[name] for name in ("rows", "columns", "rank", "tokens"))
-    shapes = {
+    return {
         "w": ((n, m), 0.05),
         "u": ((n, rank), 0.02),
         "v": ((rank, m), 0.02),
@@ -51,7 +50,12 @@ def random_factors(settings) -> dict:
         "x": ((tokens, m), 1.0),
         "dy": ((tokens, n), 1.0),
     }
-    return {name: (rng.standard_normal(shape) * scale).astype(np.float32) for name, (shape, scale) in shapes.items()}
+
+
+def random_factors(settings) -> dict:
+    rng = np.random.default_rng(3)
+    shapes = layer_shapes(settings).items()
+    return {name: (rng.standard_normal(shape) * scale).astype(np.float32) for name, (shape, scale) in shapes}
 
 
 def random_batch(settings) -> dict:

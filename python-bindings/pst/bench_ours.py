@@ -13,7 +13,7 @@ from .bench_inputs import random_head
 from .compiled import compile
 
 # W' = W + UV, S = |W'| + AB + R + C.
-_CRITERION = """
+CRITERION = """
 pst.criterion @pst(%w: dense, %uv: lowrank, %ab: lowrank, %r: row, %c: col) {
   %v = arith.addf %w, %uv : f32
   %m = math.absf %v : f32
@@ -26,17 +26,72 @@ pst.criterion @pst(%w: dense, %uv: lowrank, %ab: lowrank, %r: row, %c: col) {
 _FACTORS = "wuvabrc"
 
 
-def _type(*shape):
-    return "tensor<" + "".join(f"{size}x" for size in shape) + "f32>"
+def _type(element, *shape):
+    return "tensor<" + "".join(f"{size}x" for size in shape) + f"{element}>"
 
 
-def _pieces(factors):
-    """The factors' types, names, and parameters of a function."""
-    types = {name: _type(*factors[name].shape) for name in factors}
+def _pieces(shapes, element):
+    """The types of what is named, and of the factors their types, names, and parameters of a function."""
+    types = {name: _type(element if name in ("w", "x", "dy") else "f32", *shape) for name, shape in shapes.items()}
     listed = ", ".join(types[name] for name in _FACTORS)
     names = ", ".join("%" + name for name in _FACTORS)
     parameters = ", ".join(f"%{name}: {types[name]}" for name in _FACTORS)
     return types, listed, names, parameters
+
+
+def selection_text(shapes, element="f32") -> str:
+    """@select: the exact threshold of a layer, whose weight has elements of the type `element`. `shapes` are those of
+    bench_inputs.random_factors."""
+    _, listed, names, parameters = _pieces(shapes, element)
+    return f"""{CRITERION}
+func.func @select({parameters}, %previous: tensor<f32>, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {{
+  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
+  return %tau, %cut : tensor<f32>, tensor<i64>
+}}"""
+
+
+def weight_text(shapes, element="f32") -> str:
+    """@weight: the masked weight of a layer, for a threshold that is given."""
+    types, listed, names, parameters = _pieces(shapes, element)
+    return f"""{CRITERION}
+func.func @weight({parameters}, %tau: tensor<f32>, %cut: tensor<i64>) -> {types["w"]} {{
+  %m = pst.masked_weight @pst({names}) threshold(%tau, %cut) : ({listed}) -> {types["w"]}
+  return %m : {types["w"]}
+}}"""
+
+
+def gradient_text(shapes, element="f32") -> str:
+    """@gradient: G = dY^T X, folded into the gradients of the factors."""
+    types, listed, names, parameters = _pieces(shapes, element)
+    x, y = types["x"], types["dy"]
+    gradients = ", ".join(types[name] for name in _FACTORS[1:])
+    return f"""{CRITERION}
+func.func @gradient(%x: {x}, %dy: {y}, {parameters}, %tau: tensor<f32>, %cut: tensor<i64>) -> ({gradients}) {{
+  %g:6 = pst.lowrank_accumulate %dy, %x, @pst({names}) threshold(%tau, %cut) wrt [1, 2, 3, 4, 5, 6]
+    : {y}, {x}, ({listed}) -> {gradients}
+  return %g#0, %g#1, %g#2, %g#3, %g#4, %g#5 : {gradients}
+}}"""
+
+
+def layer_text(shapes, element="f32") -> str:
+    """@layer: selection, Y, dX and the gradients of the factors."""
+    types, listed, names, parameters = _pieces(shapes, element)
+    x, y = types["x"], types["dy"]
+    gradients = ", ".join(types[name] for name in _FACTORS[1:])
+    return f"""{CRITERION}
+func.func @layer(%x: {x}, %dy: {y}, {parameters}, %previous: tensor<f32>, %sparsity: f64)
+    -> ({y}, {x}, {gradients}, tensor<f32>) {{
+  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
+  %y = pst.masked_matmul %x, @pst({names}) threshold(%tau, %cut) : {x}, ({listed}) -> {y}
+  %dx = pst.masked_matmul %dy, @pst({names}) transposed threshold(%tau, %cut) : {y}, ({listed}) -> {x}
+  %g:6 = pst.lowrank_accumulate %dy, %x, @pst({names}) threshold(%tau, %cut) wrt [1, 2, 3, 4, 5, 6]
+    : {y}, {x}, ({listed}) -> {gradients}
+  return %y, %dx, %g#0, %g#1, %g#2, %g#3, %g#4, %g#5, %tau : {y}, {x}, {gradients}, tensor<f32>
+}}"""
+
+
+def _shapes(factors):
+    return {name: factor.shape for name, factor in factors.items()}
 
 
 class Selection:
@@ -47,14 +102,7 @@ class Selection:
     """
 
     def __init__(self, settings, factors):
-        _, listed, names, parameters = _pieces(factors)
-        self.function = compile(
-            f"""{_CRITERION}
-func.func @select({parameters}, %previous: tensor<f32>, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {{
-  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
-  return %tau, %cut : tensor<f32>, tensor<i64>
-}}"""
-        ).function("select")
+        self.function = compile(selection_text(_shapes(factors))).function("select")
         self.factors = [factors[name] for name in _FACTORS]
         self.warm = settings["warm"]
         self.previous = np.array(np.nan, np.float32)
@@ -83,22 +131,7 @@ class Layer:
     """Selection, Y, dX and the gradients of the factors, as one function."""
 
     def __init__(self, settings, factors):
-        types, listed, names, parameters = _pieces(factors)
-        x, y = types["x"], types["dy"]
-        gradients = ", ".join(types[name] for name in _FACTORS[1:])
-        self.function = compile(
-            f"""{_CRITERION}
-func.func @layer(%x: {x}, %dy: {y}, {parameters}, %previous: tensor<f32>, %sparsity: f64)
-    -> ({y}, {x}, {gradients}, tensor<f32>) {{
-  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
-  %y = pst.masked_matmul %x, @pst({names}) threshold(%tau, %cut) : {x}, ({listed}) -> {y}
-  %dx = pst.masked_matmul %dy, @pst({names}) transposed threshold(%tau, %cut) : {y}, ({listed}) -> {x}
-  %g:6 = pst.lowrank_accumulate %dy, %x, @pst({names}) threshold(%tau, %cut) wrt [1, 2, 3, 4, 5, 6]
-    : {y}, {x}, ({listed}) -> {gradients}
-  return %y, %dx, %g#0, %g#1, %g#2, %g#3, %g#4, %g#5, %tau : {y}, {x}, {gradients}, tensor<f32>
-}}""",
-            products=settings["products"],
-        ).function("layer")
+        self.function = compile(layer_text(_shapes(factors)), products=settings["products"]).function("layer")
         self.inputs = [factors["x"], factors["dy"], *(factors[name] for name in _FACTORS)]
         self.outputs = [np.zeros(output.shape, np.float32) for output in self.function.outputs]
 

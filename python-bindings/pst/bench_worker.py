@@ -34,7 +34,7 @@ class WorkerError(RuntimeError):
 
 class Worker:
     """The caller's end. `settings`: "side" ("ours" or "eager"), "task"
-    ("Selection", "Layer" or "Step"), "threads", and what the task reads."""
+    ("Selection", "Layer", "Step" or, eager only, "Operation"), "threads", and what the task reads."""
 
     def __init__(self, settings: dict, timeout: float = 600.0):
         self.settings = settings
@@ -143,7 +143,8 @@ def differ(ours: dict, theirs: dict, tolerance: float) -> str:
 
 
 def _make(settings: dict):
-    inputs = bench_inputs.random_batch(settings) if settings["task"] == "Step" else bench_inputs.random_factors(settings)
+    make_inputs = {"Step": bench_inputs.random_batch, "Operation": lambda settings: {}}
+    inputs = make_inputs.get(settings["task"], bench_inputs.random_factors)(settings)
     if settings["side"] == "ours":
         from . import _pst, bench_ours
 

@@ -51,11 +51,27 @@ static const TensorView &recorded(const SafeTensorsFile &file,
 static void compare(const SafeTensorsFile &file, const Argument &argument,
                     const std::byte *results, CheckResult &check) {
   int64_t count = argument.type.numElements();
+  // Of a large result some elements, by their indices.
+  const TensorView *elements = file.find("elements." + argument.name);
+  auto indexOf = [&](int64_t i) {
+    return elements ? static_cast<int64_t>(
+                          element(ElementType::i64, elements->data, i))
+                    : i;
+  };
+  if (elements) {
+    int64_t whole = count;
+    count = elements->numBytes / 8;
+    for (int64_t i = 0; i < count; ++i)
+      if (indexOf(i) < 0 || indexOf(i) >= whole)
+        throw Error(file.path().string() + ": \"elements." + argument.name +
+                    "\" names element " + std::to_string(indexOf(i)) + " of " +
+                    std::to_string(whole));
+  }
   const auto &wanted = recorded(file, "wanted." + argument.name, count * 8);
   const auto &allowed = recorded(file, "allowed." + argument.name, count * 8);
   check.numElements += count;
   for (int64_t i = 0; i < count; ++i) {
-    double value = element(argument.type.element, results, i);
+    double value = element(argument.type.element, results, indexOf(i));
     double target = element(ElementType::f64, wanted.data, i);
     double bound = element(ElementType::f64, allowed.data, i);
     double error = std::abs(value - target);
@@ -67,9 +83,9 @@ static void compare(const SafeTensorsFile &file, const Argument &argument,
     if (share <= check.worst)
       continue;
     check.worst = share;
-    check.where = "output \"" + argument.name + "\"[" + std::to_string(i) +
-                  "]: " + std::to_string(value) + " instead of " +
-                  std::to_string(target);
+    check.where = "output \"" + argument.name + "\"[" +
+                  std::to_string(indexOf(i)) + "]: " + std::to_string(value) +
+                  " instead of " + std::to_string(target);
   }
 }
 

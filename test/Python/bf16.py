@@ -75,11 +75,15 @@ def close(actual, expected, narrow=True, arithmetic=2e-6, size=None):
     expected = expected.detach().numpy() if torch.is_tensor(expected) else np.asarray(expected)
     assert actual.shape == expected.shape
     assert np.isfinite(actual).all()
-    size = np.maximum(np.abs(expected), 1.0) if size is None else size
-    bound = arithmetic * size
     if narrow:
         np.testing.assert_array_equal(actual, rounded(actual))
-        bound = bound * (1 + EPSILON) + EPSILON * np.abs(expected)
+    bound = allowed(expected, narrow, arithmetic, size)
     error = np.abs(actual - expected)
     worst = np.unravel_index(np.argmax(error - bound), actual.shape)
     assert (error <= bound).all(), f"{actual[worst]} instead of {expected[worst]} at {worst}"
+
+
+def allowed(expected, narrow=True, arithmetic=2e-6, size=None):
+    """The bound of `close`."""
+    bound = reference.allowed(expected, arithmetic, size)
+    return bound * (1 + EPSILON) + EPSILON * np.abs(expected) if narrow else bound

@@ -31,6 +31,25 @@ WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad not great awful , 
 
 
 @pytest.fixture
+def recorded_checks(monkeypatch, request):
+    """With $PST_CHECK_BUNDLES, what a test compiles for the emulator becomes a bundle for GPUs too (check_bundles.py)."""
+    if not os.environ.get("PST_CHECK_BUNDLES"):
+        yield
+        return
+    import bf16
+    import check_bundles
+    import nn_reference
+
+    from pst import _pst
+
+    test = f"{request.node.module.__name__.removeprefix('test_')}-{request.node.name}"
+    record, write = check_bundles.record(monkeypatch, test, _pst.compile_text, [nn_reference, bf16])
+    monkeypatch.setattr(_pst, "compile_text", record)
+    yield
+    write()
+
+
+@pytest.fixture
 def vocabulary(tmp_path):
     """A model directory that holds a tokenizer only (vocab.txt)."""
     directory = tmp_path / "tokenizer"

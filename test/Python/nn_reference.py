@@ -54,10 +54,15 @@ def close(actual, expected, rounding=2e-6, size=None):
     expected = expected.detach().numpy() if torch.is_tensor(expected) else np.asarray(expected)
     assert actual.shape == expected.shape
     assert np.isfinite(actual).all()
-    size = np.maximum(np.abs(expected), 1.0) if size is None else size
+    bound = allowed(expected, rounding, size)
     error = np.abs(actual - expected)
-    worst = np.unravel_index(np.argmax(error / np.maximum(size, 1e-30)), actual.shape)
-    assert (error <= rounding * size).all(), f"{actual[worst]} instead of {expected[worst]} at {worst}"
+    worst = np.unravel_index(np.argmax(error / np.maximum(bound, 1e-36)), actual.shape)
+    assert (error <= bound).all(), f"{actual[worst]} instead of {expected[worst]} at {worst}"
+
+
+def allowed(expected, rounding=2e-6, size=None):
+    """The bound of `close`."""
+    return rounding * (np.maximum(np.abs(expected), 1.0) if size is None else np.asarray(size, np.float64))
 
 
 def double(*arrays):

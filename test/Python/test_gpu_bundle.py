@@ -254,3 +254,17 @@ def test_tensor_maps_are_made_by_the_runtime(recorded):
     launches = json.loads((bundle / "manifest.json").read_text())["entry_points"]["main"]["launches"]
     assert any("map#0+0/bf16[131,72]/144/" in launch for launch in launches), launches
     assert "all 1 checks passed" in _run("check", bundle, kernels=f"{bundle}.so")
+
+    # Of so large a result some elements are recorded, the last among them.
+    tensors = _tensors(bundle / "check.safetensors")
+    (elements,) = [name for name in tensors if name.startswith("elements.")]
+    name = elements.removeprefix("elements.")
+    assert 4096 <= tensors[elements].size < 131 * 67 and tensors[elements][-1] == 131 * 67 - 1
+    tensors[f"wanted.{name}"][-1] += 1e-2
+    tensorfile.write(bundle / "check.safetensors", tensors, {"entry": "main"})
+    with pytest.raises(AssertionError, match=r"FAILED .*\[8776\]: .* instead of"):
+        _run("check", bundle, kernels=f"{bundle}.so")
+    tensors[elements][-1] += 1
+    tensorfile.write(bundle / "check.safetensors", tensors, {"entry": "main"})
+    with pytest.raises(AssertionError, match="names element 8777 of 8777"):
+        _run("check", bundle, kernels=f"{bundle}.so")

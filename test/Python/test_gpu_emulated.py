@@ -7,10 +7,8 @@ launch, so what these tests do twice must come out with the same bits.
 """
 
 import importlib.util
-import os
 import pathlib
 
-import check_bundles
 import nn_reference as reference
 import numpy as np
 import pytest
@@ -42,19 +40,10 @@ del test_weights_every_form_of_the_product, test_weights_the_adaptive_product_ta
 
 
 @pytest.fixture(autouse=True)
-def emulated(monkeypatch, request):
-    """Whatever a test compiles is compiled for the emulator, and with $PST_CHECK_BUNDLES becomes a bundle."""
+def emulated(recorded_checks, monkeypatch):
+    """Whatever a test compiles is compiled for the emulator."""
     compile_text = pst._pst.compile_text
-    if not os.environ.get("PST_CHECK_BUNDLES"):
-        monkeypatch.setattr(
-            pst._pst, "compile_text", lambda text, options: compile_text(text, {**options, "target": "emulated"})
-        )
-        yield
-        return
-    compile_and_record, write = check_bundles.record(monkeypatch, request.node.name, compile_text, [reference])
-    monkeypatch.setattr(pst._pst, "compile_text", compile_and_record)
-    yield
-    write()
+    monkeypatch.setattr(pst._pst, "compile_text", lambda text, options: compile_text(text, {**options, "target": "emulated"}))
 
 
 @pytest.mark.parametrize("rows, columns", [(1, 1), (5, 3), (129, 37), (64, 128), (1031, 71)])

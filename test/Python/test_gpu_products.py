@@ -14,6 +14,8 @@ import pytest
 
 import pst
 
+pytestmark = pytest.mark.usefixtures("recorded_checks")
+
 
 def narrow(*shape, seed=0):
     return bf16.rounded(reference.random(*shape, seed=seed))

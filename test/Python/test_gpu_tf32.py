@@ -15,6 +15,8 @@ import pytest
 
 import pst
 
+pytestmark = pytest.mark.usefixtures("recorded_checks")
+
 ROUNDING = 2.0**-10 + 2.0**-22
 SUM = 1e-6  # of f32
 

@@ -14,6 +14,8 @@ from bf16 import emulate
 
 import pst
 
+pytestmark = pytest.mark.usefixtures("recorded_checks")
+
 
 def check_product(m, n, k, transposed, result):
     a = bf16.rounded(reference.random(m, k))

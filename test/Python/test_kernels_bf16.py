@@ -13,6 +13,8 @@ from virtual_weights import tensor as f32_type
 
 import pst
 
+pytestmark = pytest.mark.usefixtures("recorded_checks")
+
 # One element, primes, and more than a block's part with a remainder.
 SHAPES = [(1, 1), (7, 13), (36, 128), (137, 131)]
 

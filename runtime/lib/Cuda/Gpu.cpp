@@ -101,6 +101,9 @@ Gpu::~Gpu() {
   cuda.cuStreamSynchronize(computeStream);
 }
 
+/// Of keepGPUsOpen: the context that outlives programs, once there is one.
+static std::weak_ptr<std::deque<PrimaryContext>> keptOpen;
+
 /// The number that torchrun gives this process among those of the machine.
 static int localRank() {
   const char *text = std::getenv("LOCAL_RANK");
@@ -137,7 +140,15 @@ void Gpu::openDevice() {
                              : "... for a GPU of compute capability 8.0 or "
                                "later: older ones are not supported"));
   context.retain(device);
+  if (auto kept = keptOpen.lock(); kept && kept->empty())
+    kept->emplace_back(cuda).retain(device);
   makeCurrent();
+}
+
+std::shared_ptr<void> pst::runtime::keepGPUsOpen() {
+  auto kept = std::make_shared<std::deque<PrimaryContext>>();
+  keptOpen = kept;
+  return kept;
 }
 
 std::string Gpu::describe() const {

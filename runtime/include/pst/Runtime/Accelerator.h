@@ -71,6 +71,10 @@ public:
   virtual std::vector<double> timeCopy(int64_t bytes, int repetitions) = 0;
 };
 
+/// While this lives, a GPU stays open from the first program that runs on it
+/// to the next: opening it takes a good part of a second.
+std::shared_ptr<void> keepGPUsOpen();
+
 /// The GPU that `program` (Manifest::isForGPU) runs on: that of the number
 /// $LOCAL_RANK, which torchrun gives every process of a machine, or the first.
 /// libcuda.so.1, or the library that $PST_CUDA_LIBRARY names, is opened here.
