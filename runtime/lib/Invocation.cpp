@@ -8,6 +8,9 @@
 #include "pst/Runtime/Invocation.h"
 #include "pst/Runtime/Error.h"
 
+#include <algorithm>
+#include <cstring>
+
 using namespace pst;
 using namespace pst::runtime;
 
@@ -16,12 +19,14 @@ static bool isFree(const Argument &argument) {
          argument.kind == Argument::Kind::output;
 }
 
-Invocation::Invocation(const ParameterStore &store, std::string_view entryName)
+Invocation::Invocation(const ParameterStore &store, std::string_view entryName,
+                       std::vector<std::string> returnedSpaces)
     : name(entryName), store(store),
       entry(&store.program().entryPoint(entryName)),
-      pointers(entry->arguments.size()) {
+      returned(std::move(returnedSpaces)), pointers(entry->arguments.size()),
+      copies(entry->arguments.size()) {
   if (Accelerator *accelerator = store.accelerator()) {
-    remote = accelerator->prepare(entryName);
+    remote = accelerator->prepare(entryName, returned);
     return; // it knows the store's memory
   }
   function = store.program().function(entryName);
@@ -34,10 +39,18 @@ Invocation::Invocation(const ParameterStore &store, std::string_view entryName)
   }
 }
 
+bool Invocation::isReturned(const Argument &argument) const {
+  return argument.kind == Argument::Kind::space &&
+         std::find(returned.begin(), returned.end(), argument.name) !=
+             returned.end();
+}
+
 void Invocation::bind(std::string_view argument, const void *data) {
   for (size_t i = 0; i < pointers.size(); ++i)
-    if (isFree(entry->arguments[i]) && entry->arguments[i].name == argument) {
-      pointers[i] = const_cast<void *>(data);
+    if (entry->arguments[i].name == argument &&
+        (isFree(entry->arguments[i]) || isReturned(entry->arguments[i]))) {
+      bool copied = !isFree(entry->arguments[i]) && !remote;
+      (copied ? copies : pointers)[i] = const_cast<void *>(data);
       return;
     }
   throw Error("the entry point \"" + name + "\" has no input or output \"" +
@@ -52,15 +65,35 @@ bool Invocation::hasArgument(std::string_view argument) const {
 }
 
 void Invocation::operator()() const {
+  begin();
+  finish();
+}
+
+void Invocation::begin() const {
   for (size_t i = 0; i < pointers.size(); ++i)
-    if (!pointers[i] && (!remote || isFree(entry->arguments[i])))
+    if (!pointers[i] && (!remote || isFree(entry->arguments[i]) ||
+                         isReturned(entry->arguments[i])))
       throw Error("the argument \"" + entry->arguments[i].name +
                   "\" of the entry point \"" + name + "\" was not given");
-  if (!remote) {
-    function(pointers.data());
+  if (remote) {
+    store.beforeCall(*entry);
+    remote->begin(pointers.data());
+    store.afterCall(*entry);
     return;
   }
-  store.beforeCall(*entry);
-  (*remote)(pointers.data());
-  store.afterCall(*entry);
+  function(pointers.data());
+  for (size_t i = 0; i < copies.size(); ++i)
+    if (copies[i])
+      std::memcpy(copies[i], pointers[i],
+                  store.spaceBytes(entry->arguments[i].name));
+}
+
+void Invocation::finish() const {
+  if (remote)
+    remote->finish();
+}
+
+void Invocation::abandon() const noexcept {
+  if (remote)
+    remote->abandon();
 }

@@ -35,18 +35,24 @@ static void bindScalar(Invocation &call, const char *name,
 Model::Model(std::shared_ptr<const Program> program,
              std::shared_ptr<const ModelFiles> files, uint64_t seed)
     : store(std::move(program), std::move(files), seed) {
-  auto make = [&](std::optional<Invocation> &call, const char *entry) {
+  auto make = [&](std::optional<Invocation> &call, const char *entry,
+                  std::vector<std::string> returned = {}) {
     if (this->program().has(entry))
-      call.emplace(store, entry);
+      call.emplace(store, entry, std::move(returned));
   };
-  make(selectCall, "select");
+  make(selectCall, "select", {"state"});
   make(forwardBackwardCall, "forward_backward");
   make(applyCall, "apply");
   make(forwardCall, "forward");
   make(materializeCall, "materialize");
+  for (std::vector<std::byte> &state : states.values)
+    state.resize(static_cast<size_t>(store.spaceBytes("state")));
+  for (const SparseLayer &layer : manifest().sparseLayers)
+    if (!layer.threshold.empty()) // else merged, but not masked
+      thresholds.push_back(
+          {layer.weight, manifest().findParameter(layer.threshold)->offset});
 }
 
-/// An entry point's call, or the error that names it.
 static Invocation &need(std::optional<Invocation> &call, const Program &program,
                         const char *entry) {
   if (!call)
@@ -83,28 +89,47 @@ bool Model::predictsTokens() const {
   return labelsOf(program()).shape.size() == 2;
 }
 
+void Model::requireNothingBegun() const {
+  if (!states.isEmpty() || !losses.isEmpty() || !norms.isEmpty())
+    throw Error("a step of the model was begun and not finished");
+}
+
 void Model::select(double sparsity) {
+  requireNothingBegun();
+  if (beginSelect(sparsity))
+    finishSelect();
+}
+
+bool Model::beginSelect(double sparsity) {
   if (!selectCall || (selectionStands && sparsity == currentSparsity))
-    return;
+    return false;
   if (!(sparsity >= 0 && sparsity < 1))
     throw Error("sparsity must lie in [0, 1), but is " +
                 std::to_string(sparsity));
   bindScalar(*selectCall, "sparsity", kF64, &sparsity);
   selectionStands = false;
-  (*selectCall)();
-  for (const SparseLayer &layer : manifest().sparseLayers) {
-    if (layer.threshold.empty()) // merged, but not masked
-      continue;
-    float threshold;
-    std::memcpy(&threshold, store.data(layer.threshold), sizeof threshold);
-    if (std::isnan(threshold))
-      throw Error("a score of layer \"" + layer.weight +
-                  "\" is NaN: its parameters have diverged; lower the learning "
-                  "rate (--learning_rate), or clip the gradients "
-                  "(--max_grad_norm 1)");
-  }
+  selectCall->bind("state", states.next().data());
+  selectCall->begin();
+  states.add();
   currentSparsity = sparsity;
   selectionStands = true;
+  return true;
+}
+
+void Model::finishSelect() {
+  const std::byte *state = states.take().data();
+  selectCall->finish();
+  for (const auto &[weight, offset] : thresholds) {
+    float threshold;
+    std::memcpy(&threshold, state + offset, sizeof threshold);
+    if (!std::isnan(threshold))
+      continue;
+    selectionStands = false;
+    throw Error("a score of layer \"" + weight +
+                "\" is NaN: its parameters have diverged; lower the learning "
+                "rate (--learning_rate), or clip the gradients "
+                "(--max_grad_norm 1)");
+  }
 }
 
 static void bindBatch(Invocation &call, const Batch &batch) {
@@ -114,17 +139,35 @@ static void bindBatch(Invocation &call, const Batch &batch) {
 
 float Model::forwardBackward(const Batch &batch, float lossScale,
                              int64_t seed) {
+  requireNothingBegun();
+  beginForwardBackward(batch, lossScale, seed);
+  return finishForwardBackward();
+}
+
+void Model::beginForwardBackward(const Batch &batch, float lossScale,
+                                 int64_t seed) {
   Invocation &call = need(forwardBackwardCall, program(), "forward_backward");
-  float loss = 0;
   bindBatch(call, batch);
   bindScalar(call, "loss_scale", kF32, &lossScale);
   bindScalar(call, "seed", kI64, &seed);
-  bindScalar(call, "loss", kF32, &loss);
-  call();
+  bindScalar(call, "loss", kF32, &losses.next());
+  call.begin();
+  losses.add();
+}
+
+float Model::finishForwardBackward() {
+  float &loss = losses.take();
+  forwardBackwardCall->finish();
   return loss;
 }
 
 float Model::apply(const ApplyOptions &options) {
+  requireNothingBegun();
+  beginApply(options);
+  return finishApply();
+}
+
+void Model::beginApply(const ApplyOptions &options) {
   Invocation &call = need(applyCall, program(), "apply");
   float learningRate = static_cast<float>(options.learningRate);
   float beta1 = static_cast<float>(options.beta1);
@@ -137,7 +180,6 @@ float Model::apply(const ApplyOptions &options) {
   double t = static_cast<double>(options.step);
   float correction1 = static_cast<float>(1 - std::pow(double{beta1}, t));
   float correction2 = static_cast<float>(1 - std::pow(double{beta2}, t));
-  float norm = 0;
   bindScalar(call, "learning_rate", kF32, &learningRate);
   bindScalar(call, "beta1", kF32, &beta1);
   bindScalar(call, "beta2", kF32, &beta2);
@@ -146,10 +188,29 @@ float Model::apply(const ApplyOptions &options) {
   bindScalar(call, "bias_correction1", kF32, &correction1);
   bindScalar(call, "bias_correction2", kF32, &correction2);
   bindScalar(call, "max_grad_norm", kF32, &maxGradNorm);
-  bindScalar(call, "grad_norm", kF32, &norm);
-  call();
+  bindScalar(call, "grad_norm", kF32, &norms.next());
+  call.begin();
+  norms.add();
   invalidateSelection();
+}
+
+float Model::finishApply() {
+  float &norm = norms.take();
+  applyCall->finish();
   return norm;
+}
+
+void Model::abandon() noexcept {
+  if (states.isEmpty() && losses.isEmpty() && norms.isEmpty())
+    return;
+  for (std::optional<Invocation> *call :
+       {&selectCall, &forwardBackwardCall, &applyCall})
+    if (*call)
+      (*call)->abandon();
+  states.clear();
+  losses.clear();
+  norms.clear();
+  invalidateSelection();
 }
 
 float Model::forward(const Batch &batch, float lossScale, float *logits) {

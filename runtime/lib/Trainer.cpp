@@ -7,16 +7,14 @@
 
 #include "pst/Runtime/Trainer.h"
 #include "RunLog.h"
+#include "TrainerStep.h"
 #include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
-#include "pst/Runtime/Memory.h"
-#include "pst/Runtime/Philox.h"
 
+#include <array>
 #include <cerrno>
-#include <chrono>
 #include <cmath>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -27,26 +25,6 @@ namespace fs = std::filesystem;
 
 /// Time and tokens of the training steps alone, in all and since the last line
 /// of the log.
-struct Trainer::Clock {
-  double seconds = 0, windowSeconds = 0;
-  int64_t steps = 0, windowSteps = 0, windowTokens = 0;
-
-  void add(double step, int64_t tokens) {
-    seconds += step;
-    windowSeconds += step;
-    windowTokens += tokens;
-    ++steps;
-    ++windowSteps;
-  }
-  void startWindow() { windowSeconds = 0, windowSteps = 0, windowTokens = 0; }
-};
-
-static double now() {
-  return std::chrono::duration<double>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 Trainer::Trainer(Model &model, TrainingOptions opts, Dataset train,
                  std::optional<Dataset> eval, TrainingCallbacks callbacks,
                  Peers peers)
@@ -74,13 +52,6 @@ Trainer::~Trainer() {
 void Trainer::message(const std::string &text) const {
   if (callbacks.onMessage)
     callbacks.onMessage(text);
-}
-
-static std::string lastCheckpoint(const fs::path &outputDir) {
-  auto checkpoints = listCheckpoints(outputDir);
-  return checkpoints.empty()
-             ? "No checkpoint was written yet"
-             : "The last checkpoint is " + checkpoints.back().second.string();
 }
 
 //===----------------------------------------------------------------------===//
@@ -182,6 +153,8 @@ void Trainer::requireSameStart() const {
     return;
   auto settings = trajectory(options, trainingPlan, model, trainData);
   settings["program"] = model.manifest().fingerprint();
+  // Ranks exchange in an order that depends on how far they look ahead.
+  settings["target"] = model.manifest().isForGPU() ? "cuda" : "cpu";
   settings["pretrained weights"] = model.parameters().modelDigest();
   settings["logging_steps"] = std::to_string(options.loggingSteps);
   settings["eval_strategy"] =
@@ -215,118 +188,6 @@ void Trainer::requireSameParameters(const std::string &when) const {
 }
 
 //===----------------------------------------------------------------------===//
-// One step
-//===----------------------------------------------------------------------===//
-
-[[noreturn]] static void diverged(const char *what, double value, int64_t step,
-                                  const fs::path &outputDir) {
-  throw Error("the " + std::string(what) + " is " + std::to_string(value) +
-              " at step " + std::to_string(step + 1) +
-              ": training has diverged; lower the learning rate "
-              "(--learning_rate), or clip the gradients (--max_grad_norm 1). " +
-              lastCheckpoint(outputDir));
-}
-
-/// Selects the weights of a step; an error says which.
-static void selectAt(Model &model, double sparsity, int64_t step,
-                     const fs::path &outputDir) {
-  try {
-    model.select(sparsity);
-  } catch (const Error &error) {
-    throw Error("step " + std::to_string(step) + ": " + error.what() + ". " +
-                lastCheckpoint(outputDir));
-  }
-}
-
-void Trainer::trainStep(Clock &clock) {
-  double start = now();
-  const TrainingPlan &plan = trainingPlan;
-  int64_t epoch = state.step / plan.stepsPerEpoch;
-  int64_t position = state.step % plan.stepsPerEpoch;
-  if (orderEpoch != epoch) {
-    order = shuffledOrder(plan.numExamples, options.seed, epoch);
-    orderEpoch = epoch;
-  }
-  StepRecord record;
-  record.sparsity = plan.sparsity.at(state.step);
-  record.learningRate =
-      options.learningRate *
-      linearSchedule(state.step, plan.warmupSteps, plan.totalSteps);
-  selectAt(model, record.sparsity, state.step + 1, options.outputDir);
-
-  // The examples of this step are order[begin, end), whatever the number of
-  // micro-batches and of ranks they take: the last step of an epoch may have
-  // fewer, and then some ranks fewer than others, or none.
-  int64_t accumulation = options.gradientAccumulationSteps;
-  int64_t perBatch = plan.batchSize * plan.numRanks;
-  int64_t perStep = accumulation * perBatch;
-  int64_t begin = position * perStep;
-  int64_t end = std::min(begin + perStep, plan.numExamples);
-  // The mean is over what is predicted: examples, or tokens.
-  int64_t targets = trainData.countTargets(
-      {order.data() + begin, static_cast<size_t>(end - begin)});
-  float lossScale =
-      targets ? static_cast<float>(1.0 / static_cast<double>(targets)) : 0.0f;
-  int64_t microBatch = state.step * accumulation * plan.numRanks + peers.rank();
-  double loss = 0, tokens = 0;
-  for (int64_t from = begin + peers.rank() * plan.batchSize; from < end;
-       from += perBatch, microBatch += plan.numRanks) {
-    int64_t count = std::min(plan.batchSize, end - from);
-    batch.gather(trainData, {order.data() + from, static_cast<size_t>(count)});
-    loss += model.forwardBackward(batch, lossScale,
-                                  microBatchSeed(options.seed, microBatch));
-    tokens += static_cast<double>(batch.numTokens());
-  }
-  record.loss = peers.sum(loss);
-  if (!std::isfinite(record.loss))
-    diverged("loss", record.loss, state.step, options.outputDir);
-  tokens = peers.sum(tokens);
-  ParameterStore &store = model.parameters();
-  if (!peers.alone())
-    peers.sumGradient({static_cast<float *>(store.space("gradient")),
-                       store.spaceBytes("gradient") / sizeof(float)});
-  record.gradNorm =
-      model.apply({record.learningRate, options.adamBeta1, options.adamBeta2,
-                   options.adamEpsilon, options.weightDecay,
-                   options.maxGradNorm, state.step + 1});
-  if (!std::isfinite(record.gradNorm))
-    diverged("norm of the gradient", record.gradNorm, state.step,
-             options.outputDir);
-  clock.add(now() - start, static_cast<int64_t>(tokens));
-
-  ++state.step;
-  state.epoch =
-      static_cast<double>(state.step) / static_cast<double>(plan.stepsPerEpoch);
-  state.sparsity = plan.sparsity.at(state.step);
-  state.lossSum += record.loss;
-  ++state.lossCount;
-
-  record.step = state.step;
-  record.totalSteps = plan.totalSteps;
-  record.epoch = state.epoch;
-  record.secondsPerStep =
-      clock.windowSeconds / static_cast<double>(clock.windowSteps);
-  record.tokensPerSecond =
-      static_cast<double>(clock.windowTokens) / clock.windowSeconds;
-  record.memoryBytes = peakResidentBytes();
-  record.secondsLeft = clock.seconds / static_cast<double>(clock.steps) *
-                       static_cast<double>(plan.totalSteps - state.step);
-  if (callbacks.onStep)
-    callbacks.onStep(record);
-  if (state.step % options.loggingSteps != 0 && state.step != plan.totalSteps)
-    return;
-  record.loss = state.lossSum / static_cast<double>(state.lossCount);
-  state.lossSum = 0;
-  state.lossCount = 0;
-  clock.startWindow();
-  requireSameParameters("after step " + std::to_string(state.step));
-  if (log)
-    log->write(record);
-  if (callbacks.onLog)
-    callbacks.onLog(record);
-}
-
-//===----------------------------------------------------------------------===//
 // Evaluating and saving
 //===----------------------------------------------------------------------===//
 
@@ -334,7 +195,11 @@ fs::path Trainer::checkpointOf(const EvaluationRecord &record) const {
   return options.outputDir / ("checkpoint-" + std::to_string(record.step));
 }
 
-bool Trainer::isDue(Interval interval, int64_t every) const {
+bool Trainer::isLogged(int64_t step) const {
+  return step % options.loggingSteps == 0 || step == trainingPlan.totalSteps;
+}
+
+bool Trainer::isDue(int64_t step, Interval interval, int64_t every) const {
   switch (interval) {
   case Interval::no:
     return false;
@@ -344,7 +209,7 @@ bool Trainer::isDue(Interval interval, int64_t every) const {
   case Interval::steps:
     break;
   }
-  return state.step % every == 0 || state.step == trainingPlan.totalSteps;
+  return step % every == 0 || step == trainingPlan.totalSteps;
 }
 
 /// Whether `record` beats the best one so far (null: there is none). A model
@@ -434,15 +299,26 @@ TrainingResult Trainer::train() {
 
   TrainingResult result;
   Clock clock;
-  while (state.step < trainingPlan.totalSteps && !result.stopped) {
-    trainStep(clock);
-    bool save = isDue(options.saveStrategy, options.saveSteps);
-    if (evalData && isDue(options.evalStrategy, options.evalSteps)) {
+  std::array<Flight, RemoteCall::kBegun> flights; // of step s: s modulo 2
+  auto flight = [&](int64_t step) -> Flight & {
+    return flights[step % flights.size()];
+  };
+  Abandon atTheEnd{model, lossOf};
+  for (int64_t begun = state.step;
+       state.step < (result.stopped ? begun : trainingPlan.totalSteps);) {
+    if (begun == state.step)
+      beginStep(flight(begun), begun), ++begun;
+    if (begun == state.step + 1 && !result.stopped && mayLookAhead(begun))
+      beginStep(flight(begun), begun), ++begun;
+    finishStep(flight(state.step), clock);
+    bool save = isDue(state.step, options.saveStrategy, options.saveSteps);
+    if (evalData &&
+        isDue(state.step, options.evalStrategy, options.evalSteps)) {
       evaluateNow();
       save |= options.loadBestModelAtEnd && state.history.back().best;
     }
-    result.stopped = peers.any(callbacks.shouldStop && callbacks.shouldStop());
-    if (save || result.stopped)
+    result.stopped |= peers.any(callbacks.shouldStop && callbacks.shouldStop());
+    if (save || (result.stopped && begun == state.step))
       saveNow();
   }
   if (log)

@@ -14,7 +14,8 @@
 // $PST_STANDIN: "KEY=NUMBER ..." with version (13000), capability (90), devices
 // (1), memory (bytes; 0: all), jit (0: the driver rejects the code), broken (1:
 // kernels fail when they run), leaks (0: do not complain at the end).
-// $PST_STANDIN_LOG: a file to which the name of each call is added.
+// $PST_STANDIN_LOG: a file to which the name of each call is added, below that
+// of a copy "give BYTES bytes", and "run KERNEL" when a kernel's turn has come.
 // $PST_STANDIN_KERNELS: kernels for this CPU (pst-compile --emit=emulation),
 // one or more libraries, separated by colons. Without them launches are
 // checked, and compute nothing.
@@ -39,6 +40,7 @@ constexpr unsigned char kCanaryByte = 0xc5;
 Result copy(const char *name, void *to, const void *from, size_t bytes,
             bool toDevice, bool fromDevice, Stream stream) {
   State &state = enter(name, true, true);
+  State::log("give " + std::to_string(bytes) + " bytes");
   auto check = [=] {
     State &state = State::get();
     if (toDevice)

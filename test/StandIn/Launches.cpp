@@ -82,6 +82,7 @@ static Result launch(const char *name, Function handle,
     for (size_t i = 0; i < arguments.size(); ++i)
       if (text.parameters[i].isPointer)
         State::get().requireDevice(arguments[i], 1, where.c_str());
+    State::log("run " + kernel);
     if (State::get().setting("broken", 0))
       State::get().broken = true;
     else

@@ -68,13 +68,17 @@ int64_t State::setting(const std::string &key, int64_t otherwise) const {
              : std::strtoll(all.c_str() + at + key.size() + 2, nullptr, 10);
 }
 
+void State::log(const std::string &line) {
+  if (const char *path = std::getenv("PST_STANDIN_LOG"))
+    if (FILE *file = std::fopen(path, "a")) {
+      std::fprintf(file, "%s\n", line.c_str());
+      std::fclose(file);
+    }
+}
+
 void State::enter(const char *name, bool needsContext, bool mayCapture) {
   ++calls[name];
-  if (const char *path = std::getenv("PST_STANDIN_LOG"))
-    if (FILE *log = std::fopen(path, "a")) {
-      std::fprintf(log, "%s\n", name);
-      std::fclose(log);
-    }
+  log(name);
   if (!initialized)
     fail(std::string(name) + " before cuInit");
   if (needsContext && !(contexts > 0 && current))

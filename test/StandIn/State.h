@@ -65,6 +65,8 @@ struct State {
   /// Notes the call, and that all is well for it to be made.
   void enter(const char *name, bool needsContext = true,
              bool mayCapture = false);
+  /// Adds a line to $PST_STANDIN_LOG.
+  static void log(const std::string &line);
 
   /// Whether [address, address + bytes) lies in one live allocation.
   bool inDevice(uint64_t address, uint64_t bytes) const;

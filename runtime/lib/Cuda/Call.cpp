@@ -7,11 +7,11 @@
 //
 // Launches read inputs from one block of the GPU's memory and write outputs to
 // another, so that the addresses never change and the launches can be recorded
-// as a graph. On the way of the inputs there are two slots: those of the next
-// call go over while kernels of this one run.
+// as a graph. Of two calls that were begun, the inputs of the second go over
+// while kernels of the first run: on the way there are two slots.
 //
 //   pinned[slot] --copies--> staged[slot] --compute--> inputs, launches,
-//   outputs --compute--> pinned results[slot]
+//   outputs and spaces that come back --compute--> pinned results[slot]
 //
 //===----------------------------------------------------------------------===//
 
@@ -57,9 +57,11 @@ struct ReadyLaunch {
 
 class Call : public RemoteCall {
 public:
-  Call(Gpu &gpu, std::string_view entry);
+  Call(Gpu &gpu, std::string_view entry, std::span<const std::string> returned);
   ~Call() override;
-  void operator()(void *const *pointers) override;
+  void begin(void *const *pointers) override;
+  void finish() override;
+  void abandon() noexcept override;
   void enqueue() override { run(); }
   std::vector<LaunchTime> measureLaunches(int repetitions) override;
 
@@ -69,7 +71,14 @@ private:
         : arrived(cuda), consumed(cuda), done(cuda) {}
     Memory pinned, staged, results;
     OwnedEvent arrived, consumed, done;
+    std::vector<void *> pointers; ///< of the call
   };
+  /// What comes back after a call: an output, or a space.
+  struct Result {
+    size_t argument = 0;
+    int64_t bytes = 0, offset = 0; ///< in Slot::results
+  };
+  void sendInputs(Slot &slot);
   void resolve();
   DevicePointer addressOf(const Place &place) const;
   void encode(const LaunchArgument &argument, TensorMapObject &map,
@@ -87,29 +96,47 @@ private:
   std::string name;
   const EntryPoint &entry;
   Layout inputLayout, outputLayout;
+  std::vector<Result> results;
+  int64_t resultBytes = 0;
   Memory inputs, outputs;
-  std::array<Slot, 2> slots{Slot(cuda), Slot(cuda)};
-  size_t next = 0;
+  bool kept = true; ///< whether outputs have memory between calls
+  std::array<Slot, kBegun> slots{Slot(cuda), Slot(cuda)};
+  int64_t begun = 0, finished = 0;
   std::vector<ReadyLaunch> launches;
   OwnedGraphExec graph{cuda};
 };
 
 } // namespace
 
-Call::Call(Gpu &gpu, std::string_view entryName)
+Call::Call(Gpu &gpu, std::string_view entryName,
+           std::span<const std::string> returned)
     : gpu(gpu), cuda(gpu.driver()), name(entryName),
       entry(gpu.program().entryPoint(entryName)),
       inputLayout(entry, Argument::Kind::input),
       outputLayout(entry, Argument::Kind::output) {
   gpu.makeCurrent();
   std::string of = "the inputs and outputs of \"" + name + "\"";
+  for (size_t i = 0; i < entry.arguments.size(); ++i) {
+    const Argument &argument = entry.arguments[i];
+    bool isOutput = argument.kind == Argument::Kind::output;
+    if (!isOutput && (argument.kind != Argument::Kind::space ||
+                      std::find(returned.begin(), returned.end(),
+                                argument.name) == returned.end()))
+      continue;
+    int64_t bytes = isOutput
+                        ? argument.type.numBytes()
+                        : static_cast<int64_t>(gpu.spaceBytes(argument.name));
+    results.push_back({i, bytes, resultBytes});
+    resultBytes += alignUp(bytes);
+  }
   inputs = Memory(cuda, Memory::Kind::device, inputLayout.bytes, of);
-  bool kept = outputLayout.bytes <= kKeptBytes;
+  kept = outputLayout.bytes <= kKeptBytes;
   for (Slot &slot : slots) {
+    slot.pointers.resize(entry.arguments.size());
     slot.pinned = Memory(cuda, Memory::Kind::pinned, inputLayout.bytes, of);
     slot.staged = Memory(cuda, Memory::Kind::device, inputLayout.bytes, of);
     if (kept)
-      slot.results = Memory(cuda, Memory::Kind::pinned, outputLayout.bytes, of);
+      slot.results = Memory(cuda, Memory::Kind::pinned, resultBytes, of);
     for (OwnedEvent *event : {&slot.arrived, &slot.consumed, &slot.done})
       PST_CUDA(cuda, cuEventCreate, what("prepare"), event->out(),
                kEventDisableTiming);
@@ -267,55 +294,80 @@ void Call::run() {
 // Calling
 //===----------------------------------------------------------------------===//
 
-void Call::operator()(void *const *pointers) {
+void Call::sendInputs(Slot &slot) {
+  size_t bytes = static_cast<size_t>(inputLayout.bytes);
+  if (!bytes)
+    return;
+  // The slot's last inputs must have left it.
+  PST_CUDA(cuda, cuEventSynchronize, what("start"), slot.consumed);
+  for (size_t i = 0; i < entry.arguments.size(); ++i)
+    if (int64_t offset = inputLayout.offsets[i]; offset >= 0)
+      std::memcpy(slot.pinned.host() + offset, slot.pointers[i],
+                  entry.arguments[i].type.numBytes());
+  PST_CUDA(cuda, cuMemcpyHtoDAsync_v2, what("copy the inputs of"),
+           slot.staged.device(), slot.pinned.host(), bytes, gpu.copies());
+  PST_CUDA(cuda, cuEventRecord, what("start"), slot.arrived, gpu.copies());
+  PST_CUDA(cuda, cuStreamWaitEvent, what("start"), gpu.compute(), slot.arrived,
+           0);
+  PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what("copy the inputs of"),
+           inputs.device(), slot.staged.device(), bytes, gpu.compute());
+  PST_CUDA(cuda, cuEventRecord, what("start"), slot.consumed, gpu.compute());
+}
+
+void Call::begin(void *const *pointers) {
+  // Outputs without memory of their own are those of one call.
+  if (begun - finished >= (kept ? kBegun : 1))
+    throw Error("cannot start \"" + name +
+                "\" on the GPU: " + std::to_string(begun - finished) +
+                " calls were begun and not finished");
   gpu.makeCurrent();
-  Slot &slot = slots[next];
-  next = (next + 1) % slots.size();
-  size_t inputBytes = static_cast<size_t>(inputLayout.bytes);
-  if (inputBytes) {
-    // The slot's last inputs must have left it.
-    PST_CUDA(cuda, cuEventSynchronize, what("start"), slot.consumed);
-    for (size_t i = 0; i < entry.arguments.size(); ++i)
-      if (int64_t offset = inputLayout.offsets[i]; offset >= 0)
-        std::memcpy(slot.pinned.host() + offset, pointers[i],
-                    entry.arguments[i].type.numBytes());
-    PST_CUDA(cuda, cuMemcpyHtoDAsync_v2, what("copy the inputs of"),
-             slot.staged.device(), slot.pinned.host(), inputBytes,
-             gpu.copies());
-    PST_CUDA(cuda, cuEventRecord, what("start"), slot.arrived, gpu.copies());
-    PST_CUDA(cuda, cuStreamWaitEvent, what("start"), gpu.compute(),
-             slot.arrived, 0);
-    PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what("copy the inputs of"),
-             inputs.device(), slot.staged.device(), inputBytes, gpu.compute());
-    PST_CUDA(cuda, cuEventRecord, what("start"), slot.consumed, gpu.compute());
-  }
-  bool kept = outputLayout.bytes <= kKeptBytes;
+  Slot &slot = slots[begun % kBegun];
+  slot.pointers.assign(pointers, pointers + entry.arguments.size());
+  sendInputs(slot);
   if (!kept) {
     outputs = Memory(cuda, Memory::Kind::device, outputLayout.bytes,
                      "the outputs of \"" + name + "\"");
     resolve();
   }
   run();
-  for (size_t i = 0; i < entry.arguments.size(); ++i)
-    if (int64_t offset = outputLayout.offsets[i]; offset >= 0) {
-      void *to = kept ? slot.results.host() + offset : pointers[i];
-      PST_CUDA(cuda, cuMemcpyDtoHAsync_v2, what("copy the outputs of"), to,
-               outputs.device() + offset,
-               static_cast<size_t>(entry.arguments[i].type.numBytes()),
-               gpu.compute());
-    }
-  if (!outputLayout.bytes)
+  for (const Result &result : results) {
+    void *to = kept ? slot.results.host() + result.offset
+                    : slot.pointers[result.argument];
+    PST_CUDA(cuda, cuMemcpyDtoHAsync_v2, what("copy the outputs of"), to,
+             addressOf({static_cast<int64_t>(result.argument), 0}),
+             static_cast<size_t>(result.bytes), gpu.compute());
+  }
+  if (!results.empty())
+    PST_CUDA(cuda, cuEventRecord, what("start"), slot.done, gpu.compute());
+  ++begun;
+}
+
+void Call::finish() {
+  if (begun == finished)
+    throw Error("no call of \"" + name + "\" was begun");
+  gpu.makeCurrent();
+  Slot &slot = slots[finished++ % kBegun];
+  if (results.empty())
     return;
-  PST_CUDA(cuda, cuEventRecord, what("start"), slot.done, gpu.compute());
   PST_CUDA(cuda, cuEventSynchronize, what("run"), slot.done);
   if (!kept) {
     outputs = Memory();
     return;
   }
-  for (size_t i = 0; i < entry.arguments.size(); ++i)
-    if (int64_t offset = outputLayout.offsets[i]; offset >= 0)
-      std::memcpy(pointers[i], slot.results.host() + offset,
-                  entry.arguments[i].type.numBytes());
+  for (const Result &result : results)
+    std::memcpy(slot.pointers[result.argument],
+                slot.results.host() + result.offset,
+                static_cast<size_t>(result.bytes));
+}
+
+void Call::abandon() noexcept {
+  if (begun == finished)
+    return;
+  // What fails now would have been told by finish.
+  cuda.cuStreamSynchronize(gpu.compute());
+  finished = begun;
+  if (!kept)
+    outputs = Memory();
 }
 
 //===----------------------------------------------------------------------===//
@@ -337,6 +389,8 @@ std::vector<LaunchTime> Call::measureLaunches(int repetitions) {
   return result;
 }
 
-std::unique_ptr<RemoteCall> cuda::makeCall(Gpu &gpu, std::string_view entry) {
-  return std::make_unique<Call>(gpu, entry);
+std::unique_ptr<RemoteCall>
+cuda::makeCall(Gpu &gpu, std::string_view entry,
+               std::span<const std::string> returned) {
+  return std::make_unique<Call>(gpu, entry, returned);
 }

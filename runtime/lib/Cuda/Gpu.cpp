@@ -293,8 +293,9 @@ void *Gpu::address(std::string_view space) const {
   return reinterpret_cast<void *>(memoryOf(space).device());
 }
 
-std::unique_ptr<RemoteCall> Gpu::prepare(std::string_view entry) {
-  return makeCall(*this, entry);
+std::unique_ptr<RemoteCall>
+Gpu::prepare(std::string_view entry, std::span<const std::string> returned) {
+  return makeCall(*this, entry, returned);
 }
 
 //===----------------------------------------------------------------------===//

@@ -111,7 +111,9 @@ public:
   void zero(std::string_view space) override;
   void *address(std::string_view space) const override;
   int deviceNumber() const override { return ordinal; }
-  std::unique_ptr<RemoteCall> prepare(std::string_view entry) override;
+  std::unique_ptr<RemoteCall>
+  prepare(std::string_view entry,
+          std::span<const std::string> returned) override;
   std::vector<double> time(int count,
                            const std::function<void(int)> &enqueue) override;
   std::vector<double> timeCopy(int64_t bytes, int repetitions) override;
@@ -129,10 +131,10 @@ public:
   Function function(const std::string &kernel, int64_t sharedBytes);
   /// The address of a parameter or a space.
   DevicePointer place(const Argument &argument) const;
+  size_t spaceBytes(std::string_view space) const;
 
 private:
   const Memory &memoryOf(std::string_view space) const;
-  size_t spaceBytes(std::string_view space) const;
   void openDevice();
   void loadKernels();
 
@@ -155,7 +157,8 @@ private:
 };
 
 /// An entry point on `gpu`, which must outlive it.
-std::unique_ptr<RemoteCall> makeCall(Gpu &gpu, std::string_view entry);
+std::unique_ptr<RemoteCall> makeCall(Gpu &gpu, std::string_view entry,
+                                     std::span<const std::string> returned);
 
 } // namespace pst::runtime::cuda
 

@@ -31,4 +31,21 @@ void axpy_thread(const int64_t *arguments, int64_t block, int64_t thread,
   sums[i] += *factor * w[i] * x[i];
   y[i] = sums[i] + static_cast<float>(shift);
 }
+
+// The tiny model's entry points (TinyKernels.cpp), in one thread of a kernel.
+#define PST_TINY_KERNEL(NAME)                                                  \
+  void NAME(void *const *);                                                    \
+  extern const int64_t NAME##_shared;                                          \
+  const int64_t NAME##_shared = 0;                                             \
+  void NAME##_thread(const int64_t *arguments, int64_t, int64_t thread,        \
+                     void *) {                                                 \
+    if (thread == 0)                                                           \
+      NAME(reinterpret_cast<void *const *>(arguments));                        \
+  }
+PST_TINY_KERNEL(tiny_select)
+PST_TINY_KERNEL(tiny_materialize)
+PST_TINY_KERNEL(tiny_forward_backward_4)
+PST_TINY_KERNEL(tiny_forward_4)
+PST_TINY_KERNEL(tiny_apply)
+#undef PST_TINY_KERNEL
 }

@@ -189,6 +189,27 @@ TEST_F(Gpu, ACallAllocatesAndLaunchesNothingAnew) {
     EXPECT_EQ(calls(name), before[name]) << name;
 }
 
+// Nothing is waited for but that a slot's inputs have left it.
+TEST_F(Gpu, CallsWithoutResultsKeepTheirInputs) {
+  Manifest manifest = makeGpuManifest();
+  Argument &output = manifest.entryPoints["add"].arguments[4];
+  output = {Argument::Kind::space, "gradient", {}};
+  ParameterStore store(Program::createForGPU(manifest, kKernels),
+                       std::make_shared<const ModelFiles>(directory / "model"),
+                       1);
+  Invocation add(store, "add");
+  float factor = 0.5f;
+  add.bind("x", x);
+  add.bind("factor", &factor);
+  int64_t waits = calls("cuStreamSynchronize");
+  for (int i = 0; i < 7; ++i, factor *= 2)
+    add();
+  EXPECT_EQ(calls("cuStreamSynchronize"), waits + 1); // of the first upload
+  ASSERT_NE(x[4] * w[4], 0);
+  EXPECT_EQ(static_cast<const float *>(store.data("sums"))[4],
+            2 + (factor - 0.5f) * w[4] * x[4]);
+}
+
 TEST_F(Gpu, ClearsSpacesOverThere) {
   auto store = makeStore();
   static_cast<float *>(store->space("trainable"))[3] = 7;

@@ -13,6 +13,7 @@
 #include <random>
 #include <sstream>
 #include <unistd.h>
+#include <utility>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -168,6 +169,28 @@ std::shared_ptr<const Program> tiny::makeProgram(Variant variant) {
   for (const auto &[name, entry] : manifest.entryPoints)
     functions[name] = symbols.at(entry.symbol);
   return Program::create(std::move(manifest), std::move(functions));
+}
+
+std::shared_ptr<const Program> tiny::makeGpuProgram() {
+  Manifest manifest = makeManifest();
+  manifest.triple = kGPUTriple;
+  manifest.cpu = "sm_80";
+  manifest.library = "kernels.sm_80.ptx";
+  std::string kernels = ".version 8.0\n.target sm_80\n.address_size 64\n";
+  for (auto &[name, entry] : manifest.entryPoints) {
+    std::string kernel = std::exchange(entry.symbol, "");
+    std::string launch = kernel + " grid 1x1x1 block 32x1x1 :";
+    kernels += ".visible .entry " + kernel + "(\n";
+    for (size_t i = 0; i < entry.arguments.size(); ++i) {
+      launch += " #" + std::to_string(i) + "+0";
+      kernels += (i ? ",\n" : "") +
+                 std::string("  .param .u64 .ptr .align 1 ") + kernel +
+                 "_param_" + std::to_string(i);
+    }
+    kernels += "\n)\n.maxntid 32, 1, 1\n{\n  ret;\n}\n";
+    entry.launches = {Launch::fromText(launch, "test")};
+  }
+  return Program::createForGPU(std::move(manifest), kernels);
 }
 
 TemporaryDirectory::TemporaryDirectory() {

@@ -28,6 +28,10 @@ struct Variant {
 pst::Manifest makeManifest(Variant variant = {});
 std::shared_ptr<const pst::runtime::Program> makeProgram(Variant variant = {});
 
+/// The same for a GPU: each entry point is one launch of a kernel of its
+/// symbol's name. They run on the stand-in for the driver (GpuKernels.cpp).
+std::shared_ptr<const pst::runtime::Program> makeGpuProgram();
+
 /// A directory of its own, removed at the end.
 class TemporaryDirectory {
 public:

@@ -16,6 +16,7 @@
 #include "pst/Runtime/Program.h"
 
 #include <functional>
+#include <span>
 
 namespace pst::runtime {
 
@@ -30,10 +31,18 @@ struct LaunchTime {
 class RemoteCall {
 public:
   virtual ~RemoteCall() = default;
-  /// Runs it. `pointers` are as in the calling convention, in this process's
-  /// memory; only inputs and outputs are looked at: inputs go over, outputs
-  /// come back. Throws Error.
-  virtual void operator()(void *const *pointers) = 0;
+  /// How many calls may be begun and not finished.
+  static constexpr int64_t kBegun = 2;
+  /// Begins a call. `pointers` are as in the calling convention, in this
+  /// process's memory: inputs are copied before this returns; where outputs,
+  /// and spaces that come back (Accelerator::prepare), are to go must be there
+  /// until the call is finished. Throws Error.
+  virtual void begin(void *const *pointers) = 0;
+  /// Waits for the call that was begun first, of those not finished, whose
+  /// results then are where they belong. Throws Error.
+  virtual void finish() = 0;
+  /// Waits for all calls; nobody wants their results any more.
+  virtual void abandon() noexcept = 0;
   /// Lets it run on the inputs of the last call, and does not wait for it.
   virtual void enqueue() = 0;
   /// The same, launch by launch, in order: of each the median over
@@ -60,7 +69,10 @@ public:
   virtual void *address(std::string_view space) const = 0;
   virtual int deviceNumber() const = 0;
 
-  virtual std::unique_ptr<RemoteCall> prepare(std::string_view entry) = 0;
+  /// Makes an entry point ready. Each space of `returned` comes back after each
+  /// call, as outputs do.
+  virtual std::unique_ptr<RemoteCall>
+  prepare(std::string_view entry, std::span<const std::string> returned) = 0;
 
   /// Seconds of each of the `count` pieces of work that `enqueue(i)` gives to
   /// the processor. They follow each other without a pause, after one that is
@@ -78,9 +90,9 @@ std::shared_ptr<void> keepGPUsOpen();
 /// The GPU that `program` (Manifest::isForGPU) runs on: that of the number
 /// $LOCAL_RANK, which torchrun gives every process of a machine, or the first.
 /// libcuda.so.1, or the library that $PST_CUDA_LIBRARY names, is opened here.
-/// $PST_CUDA_GRAPHS=0 launches kernels one by one instead of recording them as
-/// a CUDA graph. Throws Error: no driver, one that is too old, no GPU, a GPU of
-/// another architecture, not enough memory.
+/// $PST_CUDA_LAUNCH says how launches reach it (docs/GPU.md). Throws Error: no
+/// driver, one that is too old, no GPU, a GPU of another architecture, not
+/// enough memory.
 std::unique_ptr<Accelerator> openGPU(std::shared_ptr<const Program> program);
 
 } // namespace pst::runtime

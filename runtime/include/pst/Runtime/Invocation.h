@@ -17,26 +17,41 @@ namespace pst::runtime {
 /// outlive it.
 class Invocation {
 public:
-  Invocation(const ParameterStore &store, std::string_view entry);
+  /// Each space of `returned`, an argument of the entry point, is copied to
+  /// where it is bound after each call, as outputs are.
+  Invocation(const ParameterStore &store, std::string_view entry,
+             std::vector<std::string> returned = {});
 
   const EntryPoint &entryPoint() const { return *entry; }
-  /// Binds the input or output `name` to memory laid out as its type says,
-  /// which must stay alive over the calls. Throws Error if there is no such
-  /// argument.
+  /// Binds the input or output `name`, or a space that is returned, to memory
+  /// laid out as its type says, which must stay alive over the calls. Throws
+  /// Error if there is no such argument.
   void bind(std::string_view name, const void *data);
   bool hasArgument(std::string_view name) const;
   /// Runs the entry point. Throws Error if an argument is not bound.
   void operator()() const;
+  /// The same in two parts, between which an accelerator computes; here the
+  /// first does it all. `finish` is of the oldest call not finished, of
+  /// RemoteCall::kBegun at most; its results go to where they were bound when
+  /// it was begun.
+  void begin() const;
+  void finish() const;
+  /// Waits for what was begun, whose results go nowhere.
+  void abandon() const noexcept;
   /// The call where the program is not for this processor; else null.
   RemoteCall *remoteCall() const { return remote.get(); }
 
 private:
+  bool isReturned(const Argument &argument) const;
+
   std::string name;
   const ParameterStore &store;
   const EntryPoint *entry;
   EntryFunction function = nullptr;
   std::unique_ptr<RemoteCall> remote;
+  std::vector<std::string> returned;
   std::vector<void *> pointers;
+  std::vector<void *> copies; ///< where spaces that are returned go
 };
 
 } // namespace pst::runtime

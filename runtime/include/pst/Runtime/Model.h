@@ -12,6 +12,7 @@
 #include "pst/Runtime/Dataset.h"
 #include "pst/Runtime/Invocation.h"
 
+#include <array>
 #include <optional>
 
 namespace pst::runtime {
@@ -72,6 +73,21 @@ public:
   /// Evaluation: returns `lossScale * sum of the batch's losses`; `logits` has
   /// room for batchSize() x numLabels(), and is null for a language model.
   float forward(const Batch &batch, float lossScale, float *logits);
+
+  /// The same in two parts, between which an accelerator computes; here the
+  /// first does it all. `finish...` is of the oldest that was begun, of
+  /// RemoteCall::kBegun at most. What is above wants nothing begun.
+  ///
+  /// False: the thresholds stand, and there is nothing to finish.
+  bool beginSelect(double sparsity);
+  void finishSelect();
+  void beginForwardBackward(const Batch &batch, float lossScale, int64_t seed);
+  float finishForwardBackward();
+  void beginApply(const ApplyOptions &options);
+  float finishApply();
+  /// Waits for what was begun; nobody wants the results.
+  void abandon() noexcept;
+
   /// Writes the masked, merged weight of each sparse layer, f32 rows x columns,
   /// to `targets[weight name]`; every layer must be named.
   void materialize(const std::map<std::string, void *> &targets);
@@ -86,9 +102,33 @@ public:
   void invalidateSelection() { selectionStands = false; }
 
 private:
+  /// Results of calls that were begun, first in, first out.
+  template <typename T> class Results {
+  public:
+    /// Where the next call's goes; it counts once it was begun.
+    T &next() { return values[begun % RemoteCall::kBegun]; }
+    void add() { ++begun; }
+    T &take() { return values[finished++ % RemoteCall::kBegun]; }
+    bool isEmpty() const { return begun == finished; }
+    void clear() { finished = begun; }
+    std::array<T, RemoteCall::kBegun> values{};
+
+  private:
+    int64_t begun = 0, finished = 0;
+  };
+  void requireNothingBegun() const;
+
   ParameterStore store;
+  // Before the calls, which write to it.
+  Results<std::vector<std::byte>> states;
+  Results<float> losses, norms;
   std::optional<Invocation> selectCall, forwardBackwardCall, applyCall,
       forwardCall, materializeCall;
+  struct Threshold {
+    std::string weight; ///< the layer
+    int64_t offset = 0; ///< in the space "state"
+  };
+  std::vector<Threshold> thresholds;
   double currentSparsity = 0;
   bool selectionStands = false;
 };

@@ -42,7 +42,8 @@ struct TrainingCallbacks {
   std::function<void(const std::filesystem::path &)> onSave;
   /// Something worth a line: resuming, leftovers removed.
   std::function<void(const std::string &)> onMessage;
-  /// Asked after every step: true ends the run with a checkpoint.
+  /// Asked after every step: true ends the run with a checkpoint. A step that
+  /// an accelerator has begun by then is finished first.
   std::function<bool()> shouldStop;
 };
 
@@ -84,16 +85,23 @@ public:
 
 private:
   struct Clock;
+  struct Flight;
+  struct Abandon;
   void openOutput();
   void resume();
   void requireSameStart() const;
   void requireSameParameters(const std::string &when) const;
-  void trainStep(Clock &clock);
-  void report(const StepRecord &record);
+  void beginStep(Flight &flight, int64_t step);
+  void finishSelection(Flight &flight);
+  void collectLoss();
+  void settleLoss(Flight &flight);
+  void finishStep(Flight &flight, Clock &clock);
+  bool mayLookAhead(int64_t step) const;
   void evaluateNow();
   void saveNow();
   void removeOldCheckpoints() const;
-  bool isDue(Interval interval, int64_t every) const;
+  bool isDue(int64_t step, Interval interval, int64_t every) const;
+  bool isLogged(int64_t step) const;
   bool isBest(const EvaluationRecord &record,
               const EvaluationRecord *best) const;
   const EvaluationRecord *bestRecord() const;
@@ -109,6 +117,7 @@ private:
   TrainingPlan trainingPlan;
   TrainerState state;
   Batch batch;
+  Flight *lossOf = nullptr;   // whose loss is to be asked for next
   std::vector<int64_t> order; // of orderEpoch
   int64_t orderEpoch = -1;
   int outputLock = -1;
