@@ -13,6 +13,7 @@
 
 #include "Arrays.h"
 #include "Bindings.h"
+#include "GpuArray.h"
 
 #include "pst/Runtime/Checkpoint.h"
 #include "pst/Runtime/Error.h"
@@ -35,6 +36,18 @@ using namespace pst::runtime;
 using namespace pst::python;
 
 namespace {
+
+const char *kUseStream =
+    "Gives the GPU's work to this stream from now on, a CUstream as a whole "
+    "number such as torch.cuda.current_stream().cuda_stream, in the order in "
+    "which it and other libraries are given work; None: to a stream of its "
+    "own. The stream must live until another one is chosen.";
+
+void useStream(const ParameterStore &store, std::optional<uintptr_t> stream) {
+  if (!store.accelerator())
+    throw Error("the program runs on the CPU, which has no streams");
+  store.accelerator()->useStream(stream);
+}
 
 /// An entry point of a program with its own memory: callable with arrays.
 class Function {
@@ -77,6 +90,10 @@ public:
                   " and " + std::to_string(outputs.size()));
     nb::gil_scoped_release release;
     call();
+  }
+
+  void useStream(std::optional<uintptr_t> stream) {
+    ::useStream(store, stream);
   }
 
 private:
@@ -130,9 +147,12 @@ nb::object parameterView(nb::handle self, const std::string &name,
                                          shape.data(), self, nullptr, type));
 }
 
-/// The whole space "gradient" as a NumPy array that keeps the model alive.
+/// The whole space "gradient", where the program has it, as an array that keeps
+/// the model alive.
 nb::object gradientView(nb::handle self) {
   ParameterStore &store = nb::cast<Model &>(self).parameters();
+  if (store.accelerator())
+    return nb::cast(GpuArray(nb::borrow(self), store, "gradient"));
   return nb::cast(nb::ndarray<nb::numpy, float, nb::ndim<1>>(
       static_cast<float *>(store.space("gradient")),
       {store.spaceBytes("gradient") / sizeof(float)}, self));
@@ -173,7 +193,8 @@ void bindProgram(nb::module_ &module) {
            "seed"_a = 42)
       .def("__call__", &Function::operator(), "inputs"_a, "outputs"_a,
            "Arrays in the order of the entry point's inputs and outputs, used "
-           "in place.");
+           "in place.")
+      .def("use_stream", &Function::useStream, "stream"_a.none(), kUseStream);
 }
 
 void bindModel(nb::module_ &module) {
@@ -217,7 +238,14 @@ void bindModel(nb::module_ &module) {
       .def_prop_ro("gradient", &gradientView,
                    "The gradients of all parameters, in one array over the "
                    "model's own memory: what data-parallel ranks sum between "
-                   "forward_backward and apply.")
+                   "forward_backward and apply. NumPy's, or of a program for a "
+                   "GPU a GpuArray.")
+      .def(
+          "use_stream",
+          [](Model &self, std::optional<uintptr_t> stream) {
+            useStream(self.parameters(), stream);
+          },
+          "stream"_a.none(), kUseStream)
       .def(
           "forward_backward",
           [](Model &self, const Dataset &data, const std::vector<int64_t> &rows,
@@ -262,6 +290,7 @@ void pst::python::bindRuntime(nb::module_ &module) {
   nb::exception<Error>(module, "Error", PyExc_RuntimeError);
   nb::exception<ManifestError>(module, "ManifestError",
                                module.attr("Error").ptr());
+  bindGpuArray(module);
   bindProgram(module);
   bindModel(module);
   module.def("set_num_threads", &setNumThreads, "count"_a);

@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Bindings.h"
+#include "GpuArray.h"
 
 #include "pst/Runtime/Export.h"
 #include "pst/Runtime/Trainer.h"
@@ -137,9 +138,10 @@ std::function<Result(Argument)> wrap(const nb::object &callable) {
 }
 
 /// The processes of a run as a Python object has them: `rank`, `count`,
-/// `sum(array)` in place, and `gather(list) -> list` (see Peers.h). The caller
-/// keeps the object alive.
-Peers makePeers(const nb::object &object) {
+/// `sum(array)` in place, and `gather(list) -> list` (see Peers.h); if it
+/// `sums_on_gpu`, the gradient of a GPU's model is given as a GpuArray. The
+/// caller keeps both objects alive.
+Peers makePeers(const nb::object &object, nb::handle model) {
   if (object.is_none())
     return {};
   nb::handle peers = object;
@@ -155,11 +157,17 @@ Peers makePeers(const nb::object &object) {
     std::vector<double> own(values.begin(), values.end());
     return nb::cast<std::vector<double>>(peers.attr("gather")(own));
   };
+  Peers::SumThere sumThere;
+  if (nb::cast<bool>(nb::getattr(peers, "sums_on_gpu", nb::bool_(false))))
+    sumThere = [peers, model] {
+      nb::gil_scoped_acquire acquire;
+      peers.attr("sum")(model.attr("gradient"));
+    };
   return Peers(nb::cast<int>(peers.attr("rank")),
-               nb::cast<int>(peers.attr("count")), sum, gather);
+               nb::cast<int>(peers.attr("count")), sum, gather, sumThere);
 }
 
-nb::dict train(Model &model, const TrainingOptions &options,
+nb::dict train(nb::handle self, const TrainingOptions &options,
                const Dataset &trainData, const Dataset *evalData,
                nb::object onStep, nb::object onLog, nb::object onEvaluate,
                nb::object onSave, nb::object onMessage, nb::object shouldStop,
@@ -176,7 +184,8 @@ nb::dict train(Model &model, const TrainingOptions &options,
       nb::gil_scoped_acquire acquire;
       return nb::cast<bool>(function());
     };
-  Peers ranks = makePeers(peers);
+  auto &model = nb::cast<Model &>(self);
+  Peers ranks = makePeers(peers, self);
   TrainingResult result;
   {
     nb::gil_scoped_release release;

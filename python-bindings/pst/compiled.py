@@ -48,6 +48,11 @@ class Function:
         self.outputs = _tensors(entry, "output")
         self._call = _pst.Function(program, name, model_dir, seed)
 
+    def use_stream(self, stream: int | None) -> None:
+        """Gives the GPU's work to this stream from now on, such as
+        torch.cuda.current_stream().cuda_stream; None: to one of its own."""
+        self._call.use_stream(stream)
+
     def __call__(self, *args, out=None, **kwargs):
         arrays = self._bind(args, kwargs)
         outputs = list(out) if out is not None else [np.empty(o.shape, _numpy_type(o)) for o in self.outputs]

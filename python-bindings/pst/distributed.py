@@ -1,13 +1,16 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The ranks of a data-parallel run: what the runtime's loop exchanges with
-them, by torch.distributed. PyTorch is imported for more than one rank only."""
+them, by torch.distributed. PyTorch is imported for more than one rank only.
+
+A gradient in the memory of the CPU is summed by gloo, one in the memory of a
+GPU by NCCL, where it lies; if PyTorch has no CUDA, it goes through the CPU."""
 
 from __future__ import annotations
 
 import os
 
-from ._pst import Error
+from ._pst import Error, GpuArray
 
 # What torchrun sets, and torch.distributed reads.
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -17,14 +20,15 @@ class Peers:
     """This process among the ranks of a run.
 
     `rank` of `count`; `local_rank` of `local_count` on this machine. The
-    gradient lies in the memory of the CPU, so that gloo exchanges it, whatever
-    backend the process group has else.
+    process group may have been made before, with any backend: groups of gloo
+    and of NCCL are made beside it where it has another.
     """
 
     def __init__(self, rank: int = 0, count: int = 1, local_rank: int = 0, local_count: int = 1):
         self.rank, self.count = rank, count
         self.local_rank, self.local_count = local_rank, local_count
         self._group = None
+        self._gpu_group = None
         self._begun = False
         if count > 1:
             self._join()
@@ -62,11 +66,37 @@ class Peers:
             return 0
         return max(1, len(os.sched_getaffinity(0)) // self.local_count)
 
-    def sum(self, array) -> None:
-        """Replaces a float32 array by its sum over all ranks, in place."""
+    @property
+    def sums_on_gpu(self) -> bool:
+        """Whether `sum` takes arrays in the memory of a GPU."""
+        if self.count == 1:
+            return False
         import torch
 
-        self._exchange(lambda dist: dist.all_reduce(torch.from_numpy(array), group=self._group))
+        return torch.cuda.is_available() and self._distributed().is_nccl_available()
+
+    def sum(self, array) -> None:
+        """Replaces a float32 array by its sum over all ranks, in place.
+
+        Of an array of a GPU (`_pst.GpuArray`) that becomes part of the GPU's
+        work: it is done before the program's next call, and nobody waits.
+        """
+        import torch
+
+        if not isinstance(array, GpuArray):
+            return self._exchange(lambda dist: dist.all_reduce(torch.from_numpy(array), group=self._group))
+        _, device = array.__dlpack_device__()
+        with torch.cuda.device(device):
+            if self._gpu_group is None:
+                self._exchange(self._make_gpu_group)
+            # PyTorch asks for the array on its current stream, on which it also waits for NCCL.
+            tensor = torch.from_dlpack(array)
+            self._exchange(lambda dist: dist.all_reduce(tensor, group=self._gpu_group))
+            array.wait_for(torch.cuda.current_stream().cuda_stream)
+
+    def _make_gpu_group(self, dist) -> None:
+        own = dist.get_backend() == "nccl"
+        self._gpu_group = dist.group.WORLD if own else dist.new_group(backend="nccl")
 
     def gather(self, values: list[float]) -> list[float]:
         """The numbers of all ranks, rank after rank; each gives as many."""

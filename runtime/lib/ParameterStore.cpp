@@ -280,6 +280,16 @@ void *ParameterStore::space(std::string_view name) const {
   return found.base;
 }
 
+void *ParameterStore::spaceThere(std::string_view name) const {
+  const Mapping &found = mapping(name);
+  if (!remote)
+    return nullptr;
+  if (found.latest == Latest::here)
+    remote->upload(name, found.base);
+  found.latest = Latest::there;
+  return remote->address(name);
+}
+
 void ParameterStore::clearSpace(std::string_view name) const {
   const Mapping &found = mapping(name);
   if (remote) {

@@ -11,9 +11,9 @@
 
 using namespace pst::runtime;
 
-Peers::Peers(int rank, int count, Sum sum, Gather gather)
+Peers::Peers(int rank, int count, Sum sum, Gather gather, SumThere sumThere)
     : ownRank(rank), numRanks(count), sumFunction(std::move(sum)),
-      gatherFunction(std::move(gather)) {
+      sumThereFunction(std::move(sumThere)), gatherFunction(std::move(gather)) {
   if (rank < 0 || rank >= count)
     throw Error("rank " + std::to_string(rank) + " is none of " +
                 std::to_string(count) + " ranks, which count from 0");
@@ -22,6 +22,12 @@ Peers::Peers(int rank, int count, Sum sum, Gather gather)
 void Peers::sumGradient(std::span<float> gradient) const {
   if (!alone())
     sumFunction(gradient);
+}
+
+bool Peers::sumGradientThere() const {
+  if (!alone() && sumThereFunction)
+    sumThereFunction();
+  return alone() || sumThereFunction;
 }
 
 std::vector<double> Peers::gather(std::span<const double> values) const {

@@ -109,7 +109,7 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   if (here)
     settleLoss(flight);
   ParameterStore &store = model.parameters();
-  if (!peers.alone())
+  if (!peers.alone() && !(store.accelerator() && peers.sumGradientThere()))
     peers.sumGradient({static_cast<float *>(store.space("gradient")),
                        store.spaceBytes("gradient") / sizeof(float)});
   model.beginApply({record.learningRate, options.adamBeta1, options.adamBeta2,

@@ -4,6 +4,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -79,3 +80,33 @@ def test_the_command_trains_evaluates_and_exports(tmp_path):
     there = pst(*common, *gpu, kernels=tmp_path / "eval.so")
     assert float(there["loss"]) == pytest.approx(float(here["loss"]), rel=1e-4)
     assert float(there["loss"]) == pytest.approx(float(results["cuda"]["eval_loss"]), rel=1e-4)
+
+
+def test_ranks_sum_the_gradient_where_it_lies(tmp_path):
+    """Two ranks, each on a GPU, whose gradient an engine sums through DLPack, train as one with twice the batch."""
+    model = write_model(tmp_path / "pretrained", {**CONFIG, "num_hidden_layers": 1})
+    data = write_data(tmp_path / "train.tsv", 45)
+    script = pathlib.Path(__file__).with_name("gpu_ranks.py")
+    runs = {}
+    for ranks, batch in ((2, 2), (1, 4)):
+        options = Options(per_device_train_batch_size=batch, target="cuda", gpu_arch="sm_80", dropout=0.0, cache=False)
+        settings = compiler_options(options, Labels(["no", "yes"], False), LENGTH, True)
+        kernels, output = tmp_path / f"{ranks}.so", tmp_path / f"{ranks}"
+        _pst.compile_model(str(model), {**settings, "emulation": str(kernels)})
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
+        environment = {"PST_CUDA_LIBRARY": STANDIN, "PST_STANDIN_KERNELS": kernels, "PST_STANDIN": "leaks=0 devices=2"}
+        done = subprocess.run(
+            list(map(str, [sys.executable, *launcher, script, STANDIN, model, data, output, batch])),
+            env=os.environ | {name: str(value) for name, value in environment.items()},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+        runs[ranks] = [(line["loss"], line["grad_norm"]) for line in lines], _tensors(output / "model" / "model.safetensors")
+    (two, ours), (one, theirs) = runs[2], runs[1]
+    assert len(one) == 5
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-4, err_msg=name)
+        assert np.array_equal(ours[name] == 0, theirs[name] == 0), name

@@ -92,6 +92,9 @@ struct State {
   std::map<const void *, size_t> pinned; // address, bytes
   std::map<LoadedModule *, std::unique_ptr<LoadedModule>> modules;
   std::map<StreamState *, std::unique_ptr<StreamState>> streams;
+  // Those that are always there: of the process (handles 0 and 1), and of the
+  // thread (2). Ours do not wait for them by themselves (cuStreamCreate).
+  StreamState defaults[2];
   std::map<EventState *, std::unique_ptr<EventState>> events;
   std::map<GraphState *, std::unique_ptr<GraphState>> graphs, executables;
   std::map<std::string, int64_t> calls; // by name

@@ -13,8 +13,10 @@ using namespace standin;
 
 extern "C" {
 
-Result cuStreamCreate(Stream *stream, unsigned) {
+Result cuStreamCreate(Stream *stream, unsigned flags) {
   State &state = enter("cuStreamCreate");
+  if (flags != kStreamNonBlocking)
+    fail("a stream that waits for the default stream by itself, and it for it");
   *stream = reinterpret_cast<Stream>(create(state.streams));
   return kSuccess;
 }
@@ -41,6 +43,8 @@ Result cuStreamWaitEvent(Stream stream, Event handle, unsigned) {
 
 Result cuStreamBeginCapture_v2(Stream stream, int) {
   State &state = enter("cuStreamBeginCapture_v2");
+  if (reinterpret_cast<uintptr_t>(stream) <= 1)
+    fail("cuStreamBeginCapture_v2 of the default stream");
   state.stream(stream).capturing = true;
   return kSuccess;
 }
@@ -64,6 +68,11 @@ Result cuGraphInstantiateWithFlags(GraphExec *executable, Graph handle,
   made->work = lookUp(state.graphs, handle, "a graph").work;
   *executable = reinterpret_cast<GraphExec>(made);
   return kSuccess;
+}
+
+/// For tests: work of another library on a stream, done when its turn comes.
+void standin_give(Stream stream, void (*work)(void *), void *data) {
+  State::get().give(stream, [=] { work(data); });
 }
 
 Result cuGraphLaunch(GraphExec handle, Stream stream) {

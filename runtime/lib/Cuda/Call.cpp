@@ -83,8 +83,8 @@ private:
   DevicePointer addressOf(const Place &place) const;
   void encode(const LaunchArgument &argument, TensorMapObject &map,
               const std::string &kernel) const;
-  void enqueue(const ReadyLaunch &ready) const;
-  void enqueueAll() const;
+  void enqueue(const ReadyLaunch &ready, Stream stream) const;
+  void enqueueAll(Stream stream) const;
   void record();
   void run();
   std::string what(const char *verb) const {
@@ -222,11 +222,11 @@ void Call::resolve() {
   }
 }
 
-void Call::enqueue(const ReadyLaunch &ready) const {
+void Call::enqueue(const ReadyLaunch &ready, Stream stream) const {
   const Launch &launch = *ready.launch;
   if (launch.isCopy()) {
     PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what("copy within"), ready.to,
-             ready.from, static_cast<size_t>(launch.copyBytes), gpu.compute());
+             ready.from, static_cast<size_t>(launch.copyBytes), stream);
     return;
   }
   std::string doing =
@@ -238,7 +238,7 @@ void Call::enqueue(const ReadyLaunch &ready) const {
   if (launch.cluster == Launch::Extent{1, 1, 1}) {
     PST_CUDA(cuda, cuLaunchKernel, doing, ready.function, size(gridX),
              size(gridY), size(gridZ), size(blockX), size(blockY), size(blockZ),
-             size(launch.sharedBytes), gpu.compute(), parameters, nullptr);
+             size(launch.sharedBytes), stream, parameters, nullptr);
     return;
   }
   LaunchAttribute cluster{kClusterDimension, 0, {}};
@@ -247,16 +247,16 @@ void Call::enqueue(const ReadyLaunch &ready) const {
   LaunchConfig config{{size(gridX), size(gridY), size(gridZ)},
                       {size(blockX), size(blockY), size(blockZ)},
                       size(launch.sharedBytes),
-                      gpu.compute(),
+                      stream,
                       &cluster,
                       1};
   PST_CUDA(cuda, cuLaunchKernelEx, doing, &config, ready.function, parameters,
            nullptr);
 }
 
-void Call::enqueueAll() const {
+void Call::enqueueAll(Stream stream) const {
   for (const ReadyLaunch &ready : launches) {
-    enqueue(ready);
+    enqueue(ready, stream);
     if (gpu.launchMode() == LaunchMode::wait)
       gpu.wait(ready.launch->isCopy()
                    ? what("copy within")
@@ -268,16 +268,16 @@ void Call::enqueueAll() const {
 void Call::record() {
   if (launches.empty())
     return;
-  PST_CUDA(cuda, cuStreamBeginCapture_v2, what("record"), gpu.compute(),
+  PST_CUDA(cuda, cuStreamBeginCapture_v2, what("record"), gpu.recording(),
            kCaptureThreadLocal);
   OwnedGraph recorded(cuda);
   try {
-    enqueueAll();
+    enqueueAll(gpu.recording());
   } catch (...) {
-    cuda.cuStreamEndCapture(gpu.compute(), recorded.out());
+    cuda.cuStreamEndCapture(gpu.recording(), recorded.out());
     throw;
   }
-  PST_CUDA(cuda, cuStreamEndCapture, what("record"), gpu.compute(),
+  PST_CUDA(cuda, cuStreamEndCapture, what("record"), gpu.recording(),
            recorded.out());
   PST_CUDA(cuda, cuGraphInstantiateWithFlags, what("record"), graph.out(),
            recorded, 0);
@@ -287,7 +287,7 @@ void Call::run() {
   if (graph != nullptr)
     PST_CUDA(cuda, cuGraphLaunch, what("start"), graph, gpu.compute());
   else
-    enqueueAll();
+    enqueueAll(gpu.compute());
 }
 
 //===----------------------------------------------------------------------===//
@@ -378,8 +378,9 @@ std::vector<LaunchTime> Call::measureLaunches(int repetitions) {
   std::vector<std::vector<double>> times(launches.size());
   for (int i = 0; i < repetitions; ++i) {
     std::vector<double> once =
-        gpu.time(static_cast<int>(launches.size()),
-                 [&](int j) { enqueue(launches[static_cast<size_t>(j)]); });
+        gpu.time(static_cast<int>(launches.size()), [&](int j) {
+          enqueue(launches[static_cast<size_t>(j)], gpu.compute());
+        });
     for (size_t j = 0; j < launches.size(); ++j)
       times[j].push_back(once[j]);
   }

@@ -90,6 +90,9 @@ Gpu::Gpu(std::shared_ptr<const Program> program)
   for (OwnedStream *stream : {&computeStream, &copyStream})
     PST_CUDA(cuda, cuStreamCreate, "make a stream", stream->out(),
              kStreamNonBlocking);
+  inUse = computeStream;
+  PST_CUDA(cuda, cuEventCreate, "make an event", handover.out(),
+           kEventDisableTiming);
   for (const auto &[space, bytes] : owner->manifest().spaces)
     spaces[space] =
         Memory(cuda, Memory::Kind::device, bytes, "\"" + space + "\"");
@@ -98,7 +101,7 @@ Gpu::Gpu(std::shared_ptr<const Program> program)
 Gpu::~Gpu() {
   // What fails now has failed before, and was told then.
   cuda.cuStreamSynchronize(copyStream);
-  cuda.cuStreamSynchronize(computeStream);
+  cuda.cuStreamSynchronize(inUse);
 }
 
 /// Of keepGPUsOpen: the context that outlives programs, once there is one.
@@ -231,7 +234,7 @@ Function Gpu::function(const std::string &kernel, int64_t sharedBytes) {
 //===----------------------------------------------------------------------===//
 
 void Gpu::wait(const std::string &what) const {
-  PST_CUDA(cuda, cuStreamSynchronize, what, computeStream);
+  PST_CUDA(cuda, cuStreamSynchronize, what, inUse);
 }
 
 const Memory &Gpu::memoryOf(std::string_view space) const {
@@ -261,7 +264,7 @@ void Gpu::addFrozen(const Parameter &parameter, const void *data) {
   std::string what = "\"" + parameter.name + "\"";
   Memory memory(cuda, Memory::Kind::device, bytes, what);
   PST_CUDA(cuda, cuMemcpyHtoDAsync_v2, "copy " + what + " to the GPU",
-           memory.device(), data, static_cast<size_t>(bytes), computeStream);
+           memory.device(), data, static_cast<size_t>(bytes), inUse);
   wait("copy " + what + " to the GPU");
   frozen[parameter.name] = std::move(memory);
 }
@@ -270,7 +273,7 @@ void Gpu::upload(std::string_view space, const void *from) {
   makeCurrent();
   std::string what = "copy \"" + std::string(space) + "\" to the GPU";
   PST_CUDA(cuda, cuMemcpyHtoDAsync_v2, what, memoryOf(space).device(), from,
-           spaceBytes(space), computeStream);
+           spaceBytes(space), inUse);
   wait(what);
 }
 
@@ -278,7 +281,7 @@ void Gpu::download(std::string_view space, void *to) {
   makeCurrent();
   std::string what = "copy \"" + std::string(space) + "\" from the GPU";
   PST_CUDA(cuda, cuMemcpyDtoHAsync_v2, what, to, memoryOf(space).device(),
-           spaceBytes(space), computeStream);
+           spaceBytes(space), inUse);
   wait(what);
 }
 
@@ -286,7 +289,31 @@ void Gpu::zero(std::string_view space) {
   makeCurrent();
   std::string what = "clear \"" + std::string(space) + "\"";
   PST_CUDA(cuda, cuMemsetD8Async, what, memoryOf(space).device(), 0,
-           spaceBytes(space), computeStream);
+           spaceBytes(space), inUse);
+}
+
+/// What `then` is given from now on begins after what `first` was given.
+void Gpu::order(Stream first, Stream then) {
+  makeCurrent();
+  PST_CUDA(cuda, cuEventRecord, "leave a stream", handover, first);
+  PST_CUDA(cuda, cuStreamWaitEvent, "wait for a stream", then, handover, 0);
+}
+
+void Gpu::useStream(std::optional<uintptr_t> stream) {
+  Stream next =
+      stream ? reinterpret_cast<Stream>(*stream) : Stream(computeStream);
+  if (next == inUse)
+    return;
+  order(inUse, next);
+  inUse = next;
+}
+
+void Gpu::letWait(uintptr_t stream) {
+  order(inUse, reinterpret_cast<Stream>(stream));
+}
+
+void Gpu::waitFor(uintptr_t stream) {
+  order(reinterpret_cast<Stream>(stream), inUse);
 }
 
 void *Gpu::address(std::string_view space) const {
@@ -310,11 +337,11 @@ std::vector<double> Gpu::time(int count,
     PST_CUDA(cuda, cuEventCreate, "measure", marks.emplace_back(cuda).out(), 0);
   if (count > 0)
     enqueue(0);
-  PST_CUDA(cuda, cuEventRecord, "measure", marks[0], computeStream);
+  PST_CUDA(cuda, cuEventRecord, "measure", marks[0], inUse);
   for (int i = 0; i < count; ++i) {
     enqueue(i);
     PST_CUDA(cuda, cuEventRecord, "measure", marks[static_cast<size_t>(i) + 1],
-             computeStream);
+             inUse);
   }
   wait("measure");
   std::vector<double> seconds;
@@ -334,11 +361,10 @@ std::vector<double> Gpu::timeCopy(int64_t bytes, int repetitions) {
   Memory from(cuda, Memory::Kind::device, bytes, "a copy to be measured"),
       to(cuda, Memory::Kind::device, bytes, "a copy to be measured");
   // Memory that was never written might be read faster.
-  PST_CUDA(cuda, cuMemsetD8Async, what, from.device(), 0x5a, size,
-           computeStream);
+  PST_CUDA(cuda, cuMemsetD8Async, what, from.device(), 0x5a, size, inUse);
   return time(repetitions, [&](int) {
     PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what, to.device(), from.device(), size,
-             computeStream);
+             inUse);
   });
 }
 

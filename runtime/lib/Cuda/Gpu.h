@@ -111,6 +111,9 @@ public:
   void zero(std::string_view space) override;
   void *address(std::string_view space) const override;
   int deviceNumber() const override { return ordinal; }
+  void useStream(std::optional<uintptr_t> stream) override;
+  void letWait(uintptr_t stream) override;
+  void waitFor(uintptr_t stream) override;
   std::unique_ptr<RemoteCall>
   prepare(std::string_view entry,
           std::span<const std::string> returned) override;
@@ -124,8 +127,10 @@ public:
   /// Calls of the driver by this thread are about this GPU from now on.
   void makeCurrent() const { context.makeCurrent(); }
   /// Where kernels run, and where inputs of the next call go over meanwhile.
-  Stream compute() const { return computeStream; }
+  Stream compute() const { return inUse; }
   Stream copies() const { return copyStream; }
+  /// Ours, where launches are recorded: a caller's may not be able to.
+  Stream recording() const { return computeStream; }
   void wait(const std::string &what) const;
   /// A kernel, which may have `sharedBytes` of dynamic shared memory.
   Function function(const std::string &kernel, int64_t sharedBytes);
@@ -135,6 +140,7 @@ public:
 
 private:
   const Memory &memoryOf(std::string_view space) const;
+  void order(Stream first, Stream then);
   void openDevice();
   void loadKernels();
 
@@ -148,6 +154,8 @@ private:
   PrimaryContext context{cuda};
   OwnedModule module{cuda};
   OwnedStream computeStream{cuda}, copyStream{cuda};
+  Stream inUse = nullptr; ///< computeStream, or one of the caller's
+  OwnedEvent handover{cuda};
   struct Kernel {
     Function function = nullptr;
     int64_t sharedBytes = 0;

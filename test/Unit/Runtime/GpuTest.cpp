@@ -210,6 +210,73 @@ TEST_F(Gpu, CallsWithoutResultsKeepTheirInputs) {
             2 + (factor - 0.5f) * w[4] * x[4]);
 }
 
+// Work of another library on its stream, done when the stream's turn comes.
+TEST_F(Gpu, WorkTakesItsTurnOnTheCallersStream) {
+  void *library = ::dlopen(PST_STANDIN, RTLD_NOW);
+  auto find = [&]<typename T>(const char *name, T *) {
+    return reinterpret_cast<T *>(::dlsym(library, name));
+  };
+  auto give = find("standin_give",
+                   static_cast<void (*)(void *, void (*)(void *), void *)>(0));
+  auto create =
+      find("cuStreamCreate", static_cast<int (*)(void **, unsigned)>(0));
+  auto destroy = find("cuStreamDestroy_v2", static_cast<int (*)(void *)>(0));
+  auto wait = find("cuStreamSynchronize", static_cast<int (*)(void *)>(0));
+  auto store = makeStore();
+  Accelerator &gpu = *store->accelerator();
+  Invocation add(*store, "add");
+  float y[kCount], factor = 2;
+  add.bind("x", x);
+  add.bind("factor", &factor);
+  add.bind("y", y);
+  auto *sums = static_cast<float *>(store->spaceThere("trainable"));
+  auto fill = [](void *data) {
+    for (int64_t i = 0; i < kCount; ++i)
+      static_cast<float *>(data)[i] = 10;
+  };
+  auto halve = [](void *data) {
+    for (int64_t i = 0; i < kCount; ++i)
+      static_cast<float *>(data)[i] /= 2;
+  };
+  auto expect = [&](float before, const char *what) {
+    for (int64_t i = 0; i < kCount; ++i)
+      ASSERT_EQ(y[i], before + factor * w[i] * x[i] - 3) << what << " " << i;
+  };
+  void *made = nullptr;
+  ASSERT_EQ(create(&made, 1), 0);
+  // One that was made, the default one in both spellings, and the thread's.
+  for (uintptr_t handle : {reinterpret_cast<uintptr_t>(made), uintptr_t(0),
+                           uintptr_t(1), uintptr_t(2)}) {
+    void *stream = reinterpret_cast<void *>(handle);
+    // Calls on that stream come after what it was given before, and before
+    // what it is given then.
+    gpu.useStream(handle);
+    give(stream, fill, sums);
+    add.begin();
+    give(stream, fill, sums);
+    give(stream, halve, sums);
+    add.finish();
+    expect(10, "on the stream");
+    // And those on another one after all that.
+    gpu.useStream(std::nullopt);
+    add();
+    expect(5, "on the next stream");
+    // Once by events: their work after ours, ours after theirs.
+    give(stream, fill, sums);
+    gpu.waitFor(handle);
+    add.begin();
+    gpu.letWait(handle);
+    give(stream, fill, sums);
+    give(stream, halve, sums);
+    wait(stream);
+    add.finish();
+    expect(10, "after theirs");
+    EXPECT_EQ(sums[3], 5);
+    EXPECT_EQ(static_cast<const float *>(store->readSpace("trainable"))[3], 5);
+  }
+  destroy(made);
+}
+
 TEST_F(Gpu, ClearsSpacesOverThere) {
   auto store = makeStore();
   static_cast<float *>(store->space("trainable"))[3] = 7;

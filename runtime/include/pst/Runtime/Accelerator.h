@@ -16,6 +16,7 @@
 #include "pst/Runtime/Program.h"
 
 #include <functional>
+#include <optional>
 #include <span>
 
 namespace pst::runtime {
@@ -68,6 +69,18 @@ public:
   /// A space's address there, and the number of the device.
   virtual void *address(std::string_view space) const = 0;
   virtual int deviceNumber() const = 0;
+
+  // Streams of other libraries in this process: a CUstream as a whole number,
+  // such as torch.cuda.current_stream().cuda_stream; 0 and 1 are the driver's
+  // default stream, 2 is the thread's.
+
+  /// Gives work to that stream from now on, after what was given before; or
+  /// again to a stream of our own. It must live until another one is chosen.
+  virtual void useStream(std::optional<uintptr_t> stream) = 0;
+  /// Lets what is given to that stream from now on begin after our work so far.
+  virtual void letWait(uintptr_t stream) = 0;
+  /// Lets our work from now on begin after what that stream has been given.
+  virtual void waitFor(uintptr_t stream) = 0;
 
   /// Makes an entry point ready. Each space of `returned` comes back after each
   /// call, as outputs do.

@@ -47,6 +47,9 @@ public:
   void *space(std::string_view name) const;
   /// The same, to be read only.
   const void *readSpace(std::string_view name) const;
+  /// The same in the accelerator's memory, for its work until the next call;
+  /// null without one.
+  void *spaceThere(std::string_view name) const;
   /// Every byte of a space becomes 0.
   void clearSpace(std::string_view name) const;
   int64_t spaceBytes(std::string_view name) const;

@@ -33,10 +33,14 @@ public:
   using Sum = std::function<void(std::span<float>)>;
   /// The values of all ranks, as many from each, in the order of the ranks.
   using Gather = std::function<std::vector<double>(std::span<const double>)>;
+  /// As Sum, of the gradient where it lies, in an accelerator's memory, among
+  /// the accelerator's work: it need not be done when this returns.
+  using SumThere = std::function<void()>;
 
   Peers() = default;
   /// Throws Error unless 0 <= rank < count.
-  Peers(int rank, int count, Sum sum, Gather gather);
+  Peers(int rank, int count, Sum sum, Gather gather,
+        SumThere sumThere = nullptr);
 
   int rank() const { return ownRank; }
   int count() const { return numRanks; }
@@ -46,6 +50,8 @@ public:
 
   /// The gradient of all ranks, in place.
   void sumGradient(std::span<float> gradient) const;
+  /// The same in an accelerator's memory; false if there is no way to do it.
+  bool sumGradientThere() const;
   /// `values` of all ranks, `values.size()` from each, in rank order.
   std::vector<double> gather(std::span<const double> values) const;
   /// The sum over all ranks, in rank order.
@@ -65,6 +71,7 @@ public:
 private:
   int ownRank = 0, numRanks = 1;
   Sum sumFunction;
+  SumThere sumThereFunction;
   Gather gatherFunction;
 };
 
