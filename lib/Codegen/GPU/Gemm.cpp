@@ -9,48 +9,47 @@
 #include "MMALayout.h"
 
 using namespace mlir;
+using namespace pst;
 using namespace pst::cuda;
 
 /// Multiprocessors that large tiles must be able to keep busy.
 static constexpr int64_t kBusy = 128;
-/// Steps of k below which a part of it is not worth a block.
-static constexpr int64_t kFewestSteps = 16;
+/// Of k, the least that is worth a block.
+static constexpr int64_t kShortestPart = 512;
 /// Rows and columns of tiles, the largest first.
 using TileSize = std::pair<int64_t, int64_t>;
 static constexpr TileSize kFMATiles[] = {{128, 128}, {64, 64}};
 static constexpr TileSize kMMATiles[] = {{128, 128}, {128, 64}, {64, 64}};
 
-GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
-  auto lhs = cast<ShapedType>(left.matrix.getType());
-  auto rhs = cast<ShapedType>(right.matrix.getType());
-  return {lhs.getDimSize(left.transposed ? 1 : 0),
-          rhs.getDimSize(right.transposed ? 0 : 1),
-          lhs.getDimSize(left.transposed ? 0 : 1),
-          left.transposed,
-          right.transposed,
-          lhs.getElementType(),
-          rhs.getElementType()};
+GemmShape GemmShape::of(ShapedType left, bool leftTransposed, ShapedType right,
+                        bool rightTransposed) {
+  return {left.getDimSize(leftTransposed ? 1 : 0),
+          right.getDimSize(rightTransposed ? 0 : 1),
+          left.getDimSize(leftTransposed ? 0 : 1),
+          leftTransposed,
+          rightTransposed,
+          left.getElementType(),
+          right.getElementType()};
 }
 
-/// Parts of k that let tiles too few keep the GPU busy: a divisor of the steps
-/// of k, so that all are as long.
-static int64_t splitsFor(const GemmPlan &plan) {
-  int64_t depth =
-      MmaTile::kDepthBytes / (plan.leftType.getIntOrFloatBitWidth() / 8);
-  if (plan.k % depth != 0)
-    return 1;
-  int64_t steps = plan.k / depth, best = 1;
-  for (int64_t splits = 2; splits * kFewestSteps <= steps; ++splits)
-    if (steps % splits == 0 && plan.tiles() * best < kBusy)
-      best = splits;
-  return best;
+GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
+  return of(cast<ShapedType>(left.matrix.getType()), left.transposed,
+            cast<ShapedType>(right.matrix.getType()), right.transposed);
+}
+
+/// Splits k where tiles are too few to keep the GPU busy.
+static void splitFewTiles(GemmPlan &plan) {
+  int64_t wanted = llvm::divideCeil(kBusy, plan.tiles());
+  int64_t most = std::max<int64_t>(1, plan.k / kShortestPart);
+  // A multiple of what any kernel takes at a time.
+  plan.split(std::min(wanted, most), /*depth=*/MmaTile::kDepthBytes / 2);
 }
 
 GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
-                               const GemmShape &shape, int64_t maxColumns,
-                               bool maySplit) {
+                               const GemmShape &shape, SplitK split,
+                               int64_t maxColumns) {
   if (context.getArch() == "sm_90a" && wgmmaTakes(shape))
-    return planWgmma(shape, maxColumns);
+    return planWgmma(shape, split, maxColumns);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
   ArrayRef<TileSize> sizes = kFMATiles;
   bool rounds = context.multipliesTF32() && shape.leftType.isF32() &&
@@ -65,11 +64,14 @@ GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
       continue;
     plan.tileM = m;
     plan.tileN = n;
-    if (maySplit && plan.method == GemmMethod::MMA)
-      plan.splits = splitsFor(plan);
+    if (split == SplitK::Free)
+      splitFewTiles(plan);
     if (plan.blocks() >= kBusy)
       break;
   }
+  // Smaller tiles cost less than parts that must be written.
+  if (split == SplitK::Sums)
+    splitFewTiles(plan);
   return plan;
 }
 
@@ -131,9 +133,14 @@ void GemmTile::forInside(ThreadBuilder &b, GroupBody body) const {
   });
 }
 
+Value GemmTile::storedRow(ThreadBuilder &b, Value row) const {
+  return split ? b.addi(row, b.muli(split, plan.m)) : row;
+}
+
 void GemmTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
   forInside(b, [&](Value row, Value column, ValueRange values) {
-    b.storeAdjacent(map(row, column, values), result, {row, column});
+    b.storeAdjacent(map(row, column, values), result,
+                    {storedRow(b, row), column});
   });
 }
 
@@ -166,39 +173,93 @@ void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
       sharedBytes);
 }
 
+SmallVector<RankedTensorType>
+pst::cuda::gemmWorkspaces(const KernelContext &context,
+                          const GemmShape &shape) {
+  GemmPlan plan = chooseGemm(context, shape, SplitK::Sums);
+  if (plan.splits == 1)
+    return {};
+  return {RankedTensorType::get({plan.splits * plan.m, plan.n},
+                                Float32Type::get(shape.leftType.getContext()))};
+}
+
+/// The elements from (row, column) of the result on, given the product's;
+/// `operands` are the epilogue's bias and addend, as far as it has them.
+static SmallVector<Value> finish(ThreadBuilder &b, const GemmEpilogue &epilogue,
+                                 ValueRange operands, Value row, Value column,
+                                 ValueRange sums) {
+  SmallVector<Value> values(sums);
+  auto add = [&](ArrayRef<Value> indices) {
+    SmallVector<Value> terms =
+        b.loadAdjacent(operands.front(), indices, values.size());
+    for (auto [value, term] : llvm::zip(values, terms))
+      value = b.addf(value, term);
+    operands = operands.drop_front();
+  };
+  if (epilogue.bias)
+    add(column);
+  if (epilogue.addend)
+    add({row, column});
+  if (epilogue.activation)
+    for (Value &value : values)
+      value = cpu::emitActivation(b, *epilogue.activation, value);
+  return values;
+}
+
+/// result = epilogue(sum over the parts of k, in ascending order)
+static void launchSumOfParts(KernelContext &context, cpu::KernelBuilder &host,
+                             StringRef name, int64_t splits, Value parts,
+                             const GemmEpilogue &epilogue,
+                             ValueRange arguments) {
+  Value result = arguments.front();
+  int64_t rows = cast<ShapedType>(result.getType()).getDimSize(0);
+  SmallVector<Value> all{parts};
+  llvm::append_range(all, arguments);
+  context.launchMatrix(
+      host, (name + "_sum").str(), result, all,
+      [&](ThreadBuilder &b, ValueRange values, Value row, Value column,
+          int64_t size) {
+        auto part = [&](int64_t number) {
+          return b.loadAdjacent(values[0], {b.addi(row, number * rows), column},
+                                size);
+        };
+        SmallVector<Value> sums = part(0);
+        for (int64_t number = 1; number < splits; ++number)
+          for (auto [sum, term] : llvm::zip(sums, part(number)))
+            sum = b.addf(sum, term);
+        b.storeAdjacent(
+            finish(b, epilogue, values.drop_front(2), row, column, sums),
+            values[1], {row, column});
+      });
+}
+
 void pst::cuda::launchGemm(KernelContext &context, cpu::KernelBuilder &host,
                            StringRef name, GemmOperand left, GemmOperand right,
-                           const GemmEpilogue &epilogue, Value result) {
-  GemmPlan plan = chooseGemm(context, GemmShape::of(left, right));
-  if (plan.method == GemmMethod::Wgmma)
-    result = wgmmaResult(host, plan, result);
+                           const GemmEpilogue &epilogue, Value result,
+                           ValueRange workspaces) {
+  GemmPlan plan = chooseGemm(context, GemmShape::of(left, right),
+                             workspaces.empty() ? SplitK::No : SplitK::Sums);
+  bool splits = plan.splits > 1;
   SmallVector<Value> arguments{result};
   if (epilogue.bias)
     arguments.push_back(epilogue.bias);
   if (epilogue.addend)
     arguments.push_back(epilogue.addend);
+  SmallVector<Value> ofTiles(arguments);
+  if (splits)
+    ofTiles = {workspaces.front()};
+  if (plan.method == GemmMethod::Wgmma)
+    ofTiles[0] = wgmmaResult(host, plan, ofTiles[0]);
   launchTiles(
-      context, host, name, plan, left.matrix, right.matrix, arguments,
-      [&](ThreadBuilder &b, const GemmTile &tile, ValueRange arguments) {
-        tile.store(
-            b, arguments[0], [&](Value row, Value column, ValueRange sums) {
-              SmallVector<Value> values(sums);
-              ValueRange operands = arguments.drop_front();
-              auto add = [&](ArrayRef<Value> indices) {
-                SmallVector<Value> terms =
-                    b.loadAdjacent(operands.front(), indices, values.size());
-                for (auto [value, term] : llvm::zip(values, terms))
-                  value = b.addf(value, term);
-                operands = operands.drop_front();
-              };
-              if (epilogue.bias)
-                add(column);
-              if (epilogue.addend)
-                add({row, column});
-              if (epilogue.activation)
-                for (Value &value : values)
-                  value = cpu::emitActivation(b, *epilogue.activation, value);
-              return values;
-            });
+      context, host, name, plan, left.matrix, right.matrix, ofTiles,
+      [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
+        tile.store(b, values[0], [&](Value row, Value column, ValueRange sums) {
+          return splits ? SmallVector<Value>(sums)
+                        : finish(b, epilogue, values.drop_front(), row, column,
+                                 sums);
+        });
       });
+  if (splits)
+    launchSumOfParts(context, host, name, plan.splits, workspaces.front(),
+                     epilogue, arguments);
 }

@@ -32,6 +32,9 @@ struct GemmShape {
   mlir::Type leftType, rightType; ///< Of the operands' elements.
 
   static GemmShape of(GemmOperand left, GemmOperand right);
+  /// Of operands with these types.
+  static GemmShape of(mlir::ShapedType left, bool leftTransposed,
+                      mlir::ShapedType right, bool rightTransposed);
 };
 
 /// The ways of multiplying; all sum in f32, in an order that the shape fixes.
@@ -46,7 +49,8 @@ struct GemmPlan : GemmShape {
   GemmMethod method;
   int64_t tileM, tileN; ///< Rows and columns of the tiles of C.
   int64_t threads;      ///< Of a block.
-  /// Parts of k, as long as each other; a block sums over one of them.
+  /// Parts of k, of as many steps each but for the last; a block sums over one
+  /// of them.
   int64_t splits = 1;
   bool scratch = false; ///< Whether a tile's body may ask for scratch memory.
   /// Bytes of the result's elements if TMA stores it; 0: the threads do.
@@ -56,13 +60,29 @@ struct GemmPlan : GemmShape {
   int64_t tilesOfN() const { return (n + tileN - 1) / tileN; }
   int64_t tiles() const { return tilesOfM() * tilesOfN(); }
   int64_t blocks() const { return tiles() * splits; }
+  /// Steps that a part of k has, if a step is `depth` of it.
+  int64_t stepsOfPart(int64_t depth) const {
+    return ((k + depth - 1) / depth + splits - 1) / splits;
+  }
+  /// Splits k into at most so many parts, none of them empty.
+  void split(int64_t parts, int64_t depth) {
+    splits = parts;
+    int64_t steps = stepsOfPart(depth) * depth;
+    splits = (k + steps - 1) / steps;
+  }
+};
+
+/// Whether k may be split where tiles are too few to keep the GPU busy.
+enum class SplitK {
+  No,
+  Sums, ///< The product's parts are written, and added by another launch.
+  Free, ///< What the kernel makes of a tile is added up in any case.
 };
 
 /// The plan for a product on the context's architecture, with tiles of at most
-/// `maxColumns`, for kernels that need room beside them. If `maySplit`, k may
-/// be split: the kernel adds up what tiles of the same place give.
+/// `maxColumns`, for kernels that need room beside them.
 GemmPlan chooseGemm(const KernelContext &context, const GemmShape &shape,
-                    int64_t maxColumns = 256, bool maySplit = false);
+                    SplitK split, int64_t maxColumns = 256);
 
 /// A tile of C, in f32, in the registers of the threads that computed it.
 /// Each thread has some of its elements, in groups of adjacent columns.
@@ -104,7 +124,8 @@ public:
 
   /// result = map(row, column, values), at those of the thread's elements that
   /// lie in C, some neighbours at a time. `result` is a buffer, or, if the plan
-  /// says so, the tensor map that wgmmaResult makes of it.
+  /// says so, the tensor map that wgmmaResult makes of it. If k is split, the
+  /// products of its parts lie one below the other in it.
   using GroupMap = llvm::function_ref<llvm::SmallVector<Value>(
       Value row, Value column, ValueRange values)>;
   virtual void store(ThreadBuilder &b, Value result, GroupMap map) const;
@@ -116,6 +137,9 @@ public:
   Value isElement(ThreadBuilder &b, Value i, Value j) const;
 
 protected:
+  /// The row of a result where `row` of C lies, a part of k's above or below.
+  Value storedRow(ThreadBuilder &b, Value row) const;
+
   explicit GemmTile(const GemmPlan &plan) : plan(plan) {}
 
   GemmPlan plan;
@@ -138,10 +162,17 @@ struct GemmEpilogue {
   std::optional<nn::ActivationKind> activation = std::nullopt;
 };
 
-/// Launches result = epilogue(op(A) op(B)).
+/// The workspaces that launchGemm takes for a product of this shape: one, or
+/// none.
+llvm::SmallVector<mlir::RankedTensorType>
+gemmWorkspaces(const KernelContext &context, const GemmShape &shape);
+
+/// Launches result = epilogue(op(A) op(B)). Without the workspace that it could
+/// have, k is not split.
 void launchGemm(KernelContext &context, cpu::KernelBuilder &host,
                 llvm::StringRef name, GemmOperand left, GemmOperand right,
-                const GemmEpilogue &epilogue, Value result);
+                const GemmEpilogue &epilogue, Value result,
+                ValueRange workspaces = {});
 
 //===----------------------------------------------------------------------===//
 // The kernels' bodies, one for each method, in files of their own
@@ -156,7 +187,7 @@ void emitMMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
 
 /// Whether rows of the operands begin where TMA can load them.
 bool wgmmaTakes(const GemmShape &shape);
-GemmPlan planWgmma(const GemmShape &shape, int64_t maxColumns);
+GemmPlan planWgmma(const GemmShape &shape, SplitK split, int64_t maxColumns);
 /// Blocks and dynamic shared memory of a launch of emitWgmmaTiles.
 int64_t wgmmaBlocks(const GemmPlan &plan);
 int64_t wgmmaSharedBytes(const GemmPlan &plan);

@@ -60,8 +60,11 @@ FMATile::FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
                  Value right)
     : GemmTile(plan) {
   assert(plan.tileM == plan.tileN && plan.threads == kSide * kSide);
-  tileOfM = b.divi(b.block(), plan.tilesOfN());
-  tileOfN = b.remi(b.block(), plan.tilesOfN());
+  Value number = b.divi(b.block(), plan.splits);
+  if (plan.splits > 1)
+    split = b.remi(b.block(), plan.splits);
+  tileOfM = b.divi(number, plan.tilesOfN());
+  tileOfN = b.remi(number, plan.tilesOfN());
   row = b.muli(tileOfM, plan.tileM);
   column = b.muli(tileOfN, plan.tileN);
   groupOfRows = b.divi(b.thread(), kSide);
@@ -71,21 +74,25 @@ FMATile::FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   auto sumPart = [&](Value begin, Value end) {
     return sumOver(b, begin, end, left, right, sharedA, sharedB);
   };
-  Value end = b.index(plan.k);
-  if (plan.k <= kLongest) {
-    sums = sumPart(b.index(0), end);
+  int64_t length = plan.stepsOfPart(depthOfTile()) * depthOfTile();
+  Value begin = b.index(0), end = b.index(plan.k);
+  if (split) {
+    begin = b.muli(split, length);
+    end = b.mini(b.addi(begin, length), end);
+  }
+  if (length <= kLongest) {
+    sums = sumPart(begin, end);
     return;
   }
   int64_t unit = plan.tileM / kSide;
   SmallVector<Value> zeros(unit * unit, b.f32(0.0));
-  sums = b.loop(b.index(0), end, kPart, zeros,
-                [&](Value begin, ValueRange carried) {
-                  SmallVector<Value> totals =
-                      sumPart(begin, b.mini(b.addi(begin, kPart), end));
-                  for (auto [total, before] : llvm::zip(totals, carried))
-                    total = b.addf(before, total);
-                  return totals;
-                });
+  sums = b.loop(begin, end, kPart, zeros, [&](Value first, ValueRange carried) {
+    SmallVector<Value> totals =
+        sumPart(first, b.mini(b.addi(first, kPart), end));
+    for (auto [total, before] : llvm::zip(totals, carried))
+      total = b.addf(before, total);
+    return totals;
+  });
 }
 
 /// The tile's sums over k in [begin, end).

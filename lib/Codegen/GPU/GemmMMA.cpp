@@ -128,8 +128,7 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   rhs.shared = advance(b, lhs.shared, b.getI8Type(), b.index(leftBytes));
 
   // Of the block; `step` counts from its first.
-  int64_t depth = lhs.tile.depth();
-  int64_t steps = (plan.k + depth - 1) / depth / plan.splits;
+  int64_t steps = plan.stepsOfPart(lhs.tile.depth());
   auto copyStep = [&](Value step) {
     copyStage(b, lhs, step, steps);
     copyStage(b, rhs, step, steps);
@@ -162,6 +161,9 @@ void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
   Value depth = b.muli(step, tile.depth());
   if (split)
     depth = b.addi(depth, b.muli(split, steps * tile.depth()));
+  // Parts of k need not be whole, nor need steps.
+  int64_t rowStep = tile.rows(), innerStep = tile.chunks() * tile.chunk();
+  (tile.depthIsInner ? innerStep : rowStep) *= steps * plan.splits;
   Value firstRow = tile.depthIsInner ? operand.first : depth;
   Value firstInner = tile.depthIsInner ? depth : operand.first;
   int64_t rows = tile.depthIsInner ? operand.extent : operand.depth;
@@ -170,13 +172,13 @@ void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
     Place<Code> place =
         copiedChunk(tile, Code(b, b.thread()), plan.threads, part);
     Value chunk = b.addi(tile.offset(place.row, place.column), stage);
-    Value isRow = isBelow(b, firstRow, place.row, rows, tile.rows());
+    Value isRow = isBelow(b, firstRow, place.row, rows, rowStep);
     Value row = b.addi(firstRow, place.row);
     for (int64_t piece = 0; piece < tile.chunk(); piece += operand.copied()) {
       Value inner = place.column * tile.chunk() + piece;
-      Value inside = allOf(b, isRow,
-                           isBelow(b, firstInner, inner, operand.rowLength(),
-                                   tile.chunks() * tile.chunk()));
+      Value inside =
+          allOf(b, isRow,
+                isBelow(b, firstInner, inner, operand.rowLength(), innerStep));
       Value from =
           b.addi(b.muli(row, operand.rowLength()), b.addi(firstInner, inner));
       Value target = advance(b, operand.shared, b.getI8Type(),

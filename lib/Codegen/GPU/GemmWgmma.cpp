@@ -121,12 +121,13 @@ class WgmmaTile : public GemmTile {
 public:
   /// `scratchPointer` is null if the plan has no scratch memory.
   WgmmaTile(const GemmPlan &plan, const Buffers &buffers, AsyncBuilder &async,
-            Place<Code> place, Code thread, ArrayRef<Value> sums,
+            Place<Code> place, Value part, Code thread, ArrayRef<Value> sums,
             Value scratchPointer)
       : GemmTile(plan), buffers(buffers), async(async), thread(thread),
         sums(sums), scratchPointer(scratchPointer) {
     tileOfM = place.row;
     tileOfN = place.column;
+    split = part;
     row = place.row * plan.tileM;
     column = place.column * plan.tileN;
   }
@@ -163,7 +164,7 @@ public:
       b.ifThen(isFirst, [&] {
         async.store(tensorMap, async.shared(start),
                     Code(b, column) + number * box.columns(),
-                    Code(b, row) + group * kWgmmaRows);
+                    Code(b, storedRow(b, row)) + group * kWgmmaRows);
         async.commitStores();
       });
     }
@@ -295,33 +296,39 @@ private:
     return b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
   }
 
-  int64_t depthSteps() const {
-    return (plan.k + OperandTile::kDepth - 1) / OperandTile::kDepth;
-  }
+  int64_t depthSteps() const { return plan.stepsOfPart(OperandTile::kDepth); }
 
-  /// body(place, step), which returns the next step, for each tile of the
-  /// block; steps count what went through the buffers. The blocks of a cluster
-  /// have tiles one below the other.
-  void forTiles(function_ref<Value(Place<Code>, Code)> body) {
+  /// body(place, part of k, step), which returns the next step, for each tile
+  /// of the block, and each part of k that it sums over (null if there is one);
+  /// steps count what went through the buffers. The blocks of a cluster have
+  /// tiles one below the other.
+  void forTiles(function_ref<Value(Place<Code>, Value, Code)> body) {
     int64_t cluster = buffers.cluster;
     Code block(b, b.block());
-    b.loop(block / cluster, b.index(plan.tiles() / cluster),
+    b.loop(block / cluster, b.index(plan.blocks() / cluster),
            wgmmaBlocks(plan) / cluster, {b.index(0)},
            [&](Value number, ValueRange steps) -> SmallVector<Value> {
+             Value part;
+             if (plan.splits > 1) {
+               part = b.remi(number, plan.splits);
+               number = b.divi(number, plan.splits);
+             }
              Place<Code> place =
                  tilePlace(Code(b, number), plan.tilesOfM() / cluster,
                            plan.tilesOfN(), kBand / cluster);
              if (cluster > 1)
                place.row = place.row * cluster + block % cluster;
-             return {body(place, {b, steps[0]})};
+             return {body(place, part, {b, steps[0]})};
            });
   }
 
   void load() {
-    forTiles([&](Place<Code> place, Code steps) {
+    forTiles([&](Place<Code> place, Value part, Code steps) {
       return b.loop(b.index(0), b.index(depthSteps()), 1, {steps},
                     [&](Value depth, ValueRange carried) -> SmallVector<Value> {
                       Code step(b, carried[0]);
+                      if (part)
+                        depth = b.addi(depth, b.muli(part, depthSteps()));
                       loadStep(step, Code(b, depth) * OperandTile::kDepth,
                                place.row * plan.tileM,
                                place.column * plan.tileN);
@@ -361,7 +368,7 @@ private:
   }
 
   void multiply(TileFunction body) {
-    forTiles([&](Place<Code> place, Code steps) -> Value {
+    forTiles([&](Place<Code> place, Value part, Code steps) -> Value {
       // A first step of its own: were it told by a condition, accumulators
       // would be moved between the products.
       Value sums =
@@ -378,7 +385,8 @@ private:
       SmallVector<Value> values = async.finishProducts(last[0], plan.tileN);
       Code next(b, last[1]);
       release(next, /*ago=*/1);
-      body(WgmmaTile(plan, buffers, async, place, thread, values, scratch));
+      body(WgmmaTile(plan, buffers, async, place, part, thread, values,
+                     scratch));
       return next;
     });
     // What is stored must stay until it was read.
@@ -441,32 +449,56 @@ bool pst::cuda::wgmmaTakes(const GemmShape &shape) {
          aligned(shape.rightTransposed ? shape.k : shape.n);
 }
 
-/// With as many columns to a tile as should take the least time: rounds of
-/// blocks, times what a tile takes (its columns, and something to begin and
-/// end it), the larger one if in doubt.
-GemmPlan pst::cuda::planWgmma(const GemmShape &shape, int64_t maxColumns) {
+/// What a tile takes beside its products, in columns: to begin and end it; and
+/// in steps, where it is not only stored.
+static constexpr int64_t kTileColumns = 16, kScratchSteps = 16;
+/// Of k, the fewest steps that are worth a block.
+static constexpr int64_t kFewestSteps = 8;
+
+/// The time of a step of 128 x 1 x 64 on a multiprocessor is the unit, 2.7 ns.
+static int64_t timeOf(const GemmPlan &plan, SplitK split) {
+  int64_t rounds = llvm::divideCeil(plan.blocks(), wgmmaBlocks(plan));
+  int64_t steps = plan.stepsOfPart(OperandTile::kDepth) +
+                  (plan.scratch ? kScratchSteps : 0);
+  int64_t time = rounds * steps * (plan.tileN + kTileColumns);
+  // Parts are written and read at some 4 TB/s, by a launch of 2 us.
+  if (split == SplitK::Sums && plan.splits > 1)
+    time += 700 + (2 * plan.splits + 1) * plan.m * plan.n / 2700;
+  return time;
+}
+
+/// With as many columns to a tile and parts of k as should take the least time;
+/// with the most columns and the fewest parts if in doubt.
+GemmPlan pst::cuda::planWgmma(const GemmShape &shape, SplitK split,
+                              int64_t maxColumns) {
   GemmPlan plan{shape, GemmMethod::Wgmma, kRows, /*tileN=*/0,
                 (kConsumers + 1) * kWarpgroup};
-  int64_t best = std::numeric_limits<int64_t>::max();
   // Who wants few columns wants room for something else; there is some for 128.
   plan.scratch = maxColumns < 256;
+  GemmPlan best;
+  int64_t least = std::numeric_limits<int64_t>::max();
   for (int64_t columns : {256, 192, 128, 64}) {
     if (plan.scratch && columns > 128)
       continue;
-    GemmPlan other = plan;
-    other.tileN = columns;
-    int64_t blocks = wgmmaBlocks(other);
-    int64_t time = (other.tiles() + blocks - 1) / blocks * (columns + 16);
-    if (time < best) {
-      best = time;
-      plan.tileN = columns;
+    plan.tileN = columns;
+    int64_t most = 1;
+    if (split != SplitK::No)
+      most = std::max<int64_t>(
+          1, std::min(kMultiprocessors / plan.tiles(),
+                      plan.k / (kFewestSteps * OperandTile::kDepth)));
+    for (int64_t parts = 1; parts <= most; ++parts) {
+      plan.split(parts, OperandTile::kDepth);
+      if (int64_t time = timeOf(plan, split); time < least) {
+        least = time;
+        best = plan;
+      }
     }
   }
-  return plan;
+  return best;
 }
 
 int64_t pst::cuda::wgmmaBlocks(const GemmPlan &plan) {
-  return std::min(plan.tiles(), kMultiprocessors);
+  return std::min(plan.blocks(), kMultiprocessors);
 }
 
 int64_t pst::cuda::wgmmaSharedBytes(const GemmPlan &plan) {
@@ -485,7 +517,8 @@ Value pst::cuda::wgmmaResult(cpu::KernelBuilder &host, GemmPlan &plan,
                              Value result) {
   int64_t bytes =
       cast<MemRefType>(result.getType()).getElementTypeBitWidth() / 8;
-  if (plan.n * bytes % 16 != 0)
+  // A tile that is not whole would spoil the part of k below it.
+  if (plan.n * bytes % 16 != 0 || (plan.splits > 1 && plan.m % plan.tileM != 0))
     return result;
   plan.storedBytes = bytes;
   return createTensorMap(host, result, kWgmmaRows);

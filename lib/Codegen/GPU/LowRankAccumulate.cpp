@@ -314,11 +314,12 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
     // Beside the sums there must be room for what is folded.
-    GemmPlan plan = chooseGemm(
-        context,
-        GemmShape::of({op.getOutputGradient(), /*transposed=*/true},
-                      {op.getInput()}),
-        /*maxColumns=*/64, /*maySplit=*/!isDenseWanted(op, criterion));
+    GemmPlan plan =
+        chooseGemm(context,
+                   GemmShape::of({op.getOutputGradient(), /*transposed=*/true},
+                                 {op.getInput()}),
+                   isDenseWanted(op, criterion) ? SplitK::No : SplitK::Free,
+                   /*maxColumns=*/64);
     SmallVector<WantedGradient> gradients =
         wantedGradients(op, criterion, plan);
     std::string name = "lowrank_accumulate" +

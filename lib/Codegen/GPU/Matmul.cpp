@@ -32,12 +32,16 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
                        shapeName(op.getWeight()) +
                        (op.getTransposed() ? "_transposed" : "") +
                        (op.getBias() ? "_bias" : "");
+    GemmShape shape =
+        GemmShape::of({op.getInput()}, {op.getWeight(), !op.getTransposed()});
     context.replaceByLaunch(
-        rewriter, op, name, inputs, /*workspaces=*/{},
+        rewriter, op, name, inputs, gemmWorkspaces(context, shape),
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
+          ValueRange outputs = arguments.drop_front(inputs.size());
           launchGemm(context, host, name, {arguments[0]},
                      {arguments[1], /*transposed=*/!op.getTransposed()},
-                     {op.getBias() ? arguments[2] : Value()}, arguments.back());
+                     {op.getBias() ? arguments[2] : Value()}, outputs[0],
+                     outputs.drop_front());
         });
     return success();
   }
@@ -52,12 +56,15 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
         "matmul" + elementsName(op.getResult()) + "_" + shapeName(op.getLhs()) +
         (op.getTransposeLhs() ? "t_" : "_") + shapeName(op.getRhs()) +
         (op.getTransposeRhs() ? "t" : "");
+    GemmShape shape = GemmShape::of({op.getLhs(), op.getTransposeLhs()},
+                                    {op.getRhs(), op.getTransposeRhs()});
     context.replaceByLaunch(
-        rewriter, op, name, {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
+        rewriter, op, name, {op.getLhs(), op.getRhs()},
+        gemmWorkspaces(context, shape),
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           launchGemm(context, host, name, {arguments[0], op.getTransposeLhs()},
                      {arguments[1], op.getTransposeRhs()}, GemmEpilogue(),
-                     arguments[2]);
+                     arguments[2], arguments.drop_front(3));
         });
     return success();
   }
@@ -92,10 +99,18 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
                        std::to_string(dim(op.getInput(), 0)) + "_" +
                        weightName + (op.getThreshold() ? "_threshold" : "") +
                        epilogueName + (op.getTransposed() ? "_transposed" : "");
+    SmallVector<RankedTensorType> workspaces{weightType};
+    llvm::append_range(
+        workspaces,
+        gemmWorkspaces(context,
+                       GemmShape::of(op.getInput().getType(),
+                                     /*leftTransposed=*/false, weightType,
+                                     /*rightTransposed=*/!op.getTransposed())));
     context.replaceByLaunch(
-        rewriter, op, name, inputs, weightType,
+        rewriter, op, name, inputs, workspaces,
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          Value result = arguments[inputs.size()], weight = arguments.back();
+          ValueRange outputs = arguments.drop_front(inputs.size());
+          Value result = outputs[0], weight = outputs[1];
           launchMaskedWeight(context, host, criterion, weightName,
                              arguments.slice(1, operands), weight);
           // The product's kernel knows nothing of the criterion.
@@ -114,7 +129,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
                 nn::symbolizeActivationKind(*op.getActivation());
           launchGemm(context, host, product, {arguments[0]},
                      {weight, /*transposed=*/!op.getTransposed()}, epilogue,
-                     result);
+                     result, outputs.drop_front(2));
         });
     return success();
   }
