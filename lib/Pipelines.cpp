@@ -121,6 +121,7 @@ static void buildMemory(OpPassManager &passes) {
   passes.addPass(bufferization::createOneShotBufferizePass(options));
   passes.addPass(createCSEPass());
   passes.addPass(createCanonicalizerPass());
+  passes.addPass(createStoreInPlace());
   passes.addPass(createPlanMemory());
 }
 

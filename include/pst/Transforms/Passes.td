@@ -186,6 +186,30 @@ def NarrowFrozen : Pass<"pst-narrow-frozen", "::mlir::ModuleOp"> {
                         "f32 or bf16">];
 }
 
+def StoreInPlace : Pass<"pst-store-in-place", "::mlir::ModuleOp"> {
+  let summary = "Lets launches write results to where they are stored";
+  let description = [{
+    Runs on bufferized entry points. A buffer that a launch writes, and that is
+    only copied to a parameter's, is that parameter's: on a GPU a copy of a
+    threshold takes as long as a small kernel. The copy stays where the launch,
+    or what lies between, touches the parameter.
+
+    Before:
+    ```mlir
+    %t = memref.alloc() : memref<f32>
+    pst.launch @k ins(%x : memref<3xf32>) outs(%t : memref<f32>)
+    %s = pst.buffer @threshold : memref<f32>
+    memref.copy %t, %s : memref<f32> to memref<f32>
+    ```
+    After:
+    ```mlir
+    %s = pst.buffer @threshold : memref<f32>
+    pst.launch @k ins(%x : memref<3xf32>) outs(%s : memref<f32>)
+    ```
+  }];
+  let dependentDialects = ["::pst::PSTDialect"];
+}
+
 def PlanMemory : Pass<"pst-plan-memory", "::mlir::ModuleOp"> {
   let summary = "Gives every buffer its place in one arena";
   let description = [{
