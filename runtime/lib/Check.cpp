@@ -38,6 +38,15 @@ static double element(ElementType type, const std::byte *data, int64_t i) {
   return 0;
 }
 
+double pst::runtime::errorShare(double value, double wanted, double allowed) {
+  double error = std::abs(value - wanted);
+  if (value == wanted)
+    return 0;
+  return allowed > 0 && std::isfinite(error)
+             ? error / allowed
+             : std::numeric_limits<double>::infinity();
+}
+
 /// The recorded tensor of an argument, of `bytes` bytes.
 static const TensorView &recorded(const SafeTensorsFile &file,
                                   const std::string &name, int64_t bytes) {
@@ -74,12 +83,8 @@ static void compare(const SafeTensorsFile &file, const Argument &argument,
     double value = element(argument.type.element, results, indexOf(i));
     double target = element(ElementType::f64, wanted.data, i);
     double bound = element(ElementType::f64, allowed.data, i);
-    double error = std::abs(value - target);
-    bool same = value == target || (std::isnan(value) && std::isnan(target));
-    double share = same ? 0
-                   : bound > 0 && std::isfinite(error)
-                       ? error / bound
-                       : std::numeric_limits<double>::infinity();
+    bool missing = std::isnan(value) && std::isnan(target);
+    double share = missing ? 0 : errorShare(value, target, bound);
     if (share <= check.worst)
       continue;
     check.worst = share;

@@ -250,6 +250,66 @@ def test_recorded_cases_are_checked(tmp_path, recorded):
         _run("check", bundle, **environment)
 
 
+def test_a_step_is_checked_against_the_cpus(tmp_path, examples):
+    """Selection, gradient and update are those of the CPU's bundle; a launch that is led astray shows, and where."""
+    config = CONFIG | {"num_hidden_layers": 1}
+    model = write_model(tmp_path / "small", config, bert_tensors(config))
+    cpu, cuda, kernels = _bundles(tmp_path, model)
+    common = ["--against", cpu, "--model", model]
+    for more in ([], ["--train", examples, "--sparsity", 0.9]):
+        found = tmp_path / "found.json"
+        text = _run("check", cuda, *common, *more, "--json", found, kernels=kernels)
+        assert f"the step is that of {cpu}" in text
+        quantities = {entry["quantity"]: entry for entry in json.loads(found.read_text())}
+        assert all(entry["passed"] for entry in quantities.values())
+        assert {"thresholds", "masked weights", "loss", "gradient", "updated parameters", "moment2"} < quantities.keys()
+        assert 0 < quantities["gradient"]["worst"] < 0.5
+
+    manifest = json.loads((cuda / "manifest.json").read_text())
+    offsets = {parameter["name"]: parameter["offset"] for parameter in manifest["parameters"]}
+    layer = "bert.encoder.layer.0.attention.self."
+    query, key = layer + "query.weight.pst_", layer + "key.weight.pst_"
+
+    def lead_astray(entry, op, space, before, after):
+        """Another argument, or place in a space, for launches of an op."""
+        spoilt = json.loads(json.dumps(manifest))
+        point = spoilt["entry_points"][entry]
+        index = next(i for i, argument in enumerate(point["arguments"]) if argument["name"] == space)
+        other = next((i for i, argument in enumerate(point["arguments"]) if argument["name"] == after), index)
+        old, new = f"#{index}+{offsets.get(before, 0)}", f"#{other}+{offsets.get(after, 0)}"
+        changed = 0
+        for i, line in enumerate(point["launches"]):
+            head, arguments = line.split(" : ")
+            words = arguments.split(" ")
+            if op in head and old in words:
+                point["launches"][i] = head + " : " + " ".join(new if word == old else word for word in words)
+                changed += 1
+        assert changed
+        (tmp_path / "spoilt").mkdir(exist_ok=True)
+        for file in cuda.iterdir():
+            (tmp_path / "spoilt" / file.name).write_bytes(file.read_bytes())
+        (tmp_path / "spoilt" / "manifest.json").write_text(json.dumps(spoilt))
+
+    for arguments, message in (
+        (("select", "topk", "state", query + "threshold", key + "threshold"), rf'FAILED  thresholds .*"{layer}(query|key).*threshold"'),
+        (("materialize", "", "trainable", query + "R", key + "R"), rf'FAILED  masked weights .*"{layer}query.weight"\[\d+, \d+\]'),
+        (("forward_backward", "accumulate", "gradient", query + "A", key + "A"), rf'FAILED  gradient .*"{layer}(query|key).*A"\[\d+, \d+\]'),
+        (("apply", "", "learning_rate", "learning_rate", "beta1"), r'FAILED  updated parameters .*"\['),
+    ):
+        lead_astray(*arguments)
+        with pytest.raises(AssertionError, match=message):
+            _run("check", tmp_path / "spoilt", *common, kernels=kernels)
+
+    options = {"bundle": str(tmp_path / "other"), "sequence_length": LENGTH, "training": True}
+    for more, message in (
+        ({"batch_size": ROWS + 1}, r'the two bundles differ in the input "input_ids": i32\[3, 7\], and i32\[4, 7\]; compile'),
+        ({"batch_size": ROWS, "method": "mvp"}, "the two bundles are of different models"),
+    ):
+        pst._pst.compile_model(str(model), options | more)
+        with pytest.raises(AssertionError, match=message):
+            _run("check", cuda, "--against", tmp_path / "other", "--model", model, kernels=kernels)
+
+
 def test_tensor_maps_are_made_by_the_runtime(recorded):
     """A product on sm_90a reads its operands through tensor maps, of sizes that no tile divides."""
     torch = pytest.importorskip("torch")

@@ -9,6 +9,8 @@
 #define PST_RUNTIME_CHECK_H
 
 #include "pst/Runtime/Accelerator.h"
+#include "pst/Runtime/Dataset.h"
+#include "pst/Runtime/SafeTensors.h"
 
 #include <filesystem>
 #include <vector>
@@ -34,6 +36,34 @@ struct CheckResult {
 /// holds no check, or the bundle cannot run here.
 CheckResult checkBundle(const std::filesystem::path &directory,
                         int repetitions = 0);
+
+/// |value - wanted| / allowed: 0 for the same, infinite where one of them is no
+/// number, or they differ and nothing is allowed.
+double errorShare(double value, double wanted, double allowed);
+
+struct StepCheckOptions {
+  /// The first batch of these; null: random tokens.
+  const Dataset *data = nullptr;
+  double sparsity = 0.5;
+  uint64_t seed = 1; ///< of the state, of dropout and of random tokens
+  /// Unit roundoff of activations, in the more narrow of the two programs.
+  double rounding = 0x1p-24;
+};
+
+/// What was compared of a step: "loss", "gradient", ...
+struct StepQuantity {
+  std::string name;
+  CheckResult check;
+};
+
+/// One training step of `program` against one of `reference`, for the same
+/// model and method, with the weights of `files`, from the same state: what
+/// `select` finds, bit by bit, and what `forward_backward` and `apply` give, up
+/// to rounding. Throws Error if the two cannot be compared, or do not run here.
+std::vector<StepQuantity> checkStep(std::shared_ptr<const Program> program,
+                                    std::shared_ptr<const Program> reference,
+                                    std::shared_ptr<const ModelFiles> files,
+                                    const StepCheckOptions &options);
 
 } // namespace pst::runtime
 
