@@ -71,8 +71,12 @@ class Worker:
         time.sleep(QUIET_SECONDS)
         return self._ask({"do": "run", "sparsity": sparsity, "seconds": seconds})["seconds"]
 
+    def memory(self) -> dict:
+        """The peak in "bytes"; of a rival on a GPU, also what it holds between steps ("held")."""
+        return self._ask({"do": "memory"})
+
     def peak_bytes(self) -> int:
-        return self._ask({"do": "peak"})["bytes"]
+        return self.memory()["bytes"]
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -188,7 +192,7 @@ def main() -> None:
         command = json.loads(line)
         if command["do"] == "check":
             answer(summarize(task.check(command["sparsity"])))
-        elif command["do"] == "peak":
+        elif command["do"] == "memory":
             answer(task.memory() if hasattr(task, "memory") else {"bytes": bench_inputs.peak_resident_bytes()})
         else:
             if took is None:

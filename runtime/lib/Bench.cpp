@@ -58,12 +58,14 @@ public:
         memory.push_back(inputs.fill(argument));
       else if (argument.kind == Argument::Kind::output)
         memory.emplace_back(static_cast<size_t>(argument.type.numBytes()));
-      else
-        continue;
-      call.bind(argument.name, memory.back().data());
-      if (argument.name == "loss")
-        loss = reinterpret_cast<const float *>(memory.back().data());
     }
+    bind();
+  }
+  /// The same inputs and outputs, for a call with its own memory on the GPU.
+  BoundCall(const ParameterStore &store, const std::string &entry,
+            const BoundCall &other)
+      : call(store, entry), memory(other.memory) {
+    bind();
   }
   /// Bytes of the inputs and outputs.
   int64_t bytes() const {
@@ -79,6 +81,19 @@ public:
   const float *loss = nullptr;
 
 private:
+  void bind() {
+    size_t next = 0;
+    for (const Argument &argument : call.entryPoint().arguments) {
+      if (argument.kind != Argument::Kind::input &&
+          argument.kind != Argument::Kind::output)
+        continue;
+      const std::byte *data = memory[next++].data();
+      call.bind(argument.name, data);
+      if (argument.name == "loss")
+        loss = reinterpret_cast<const float *>(data);
+    }
+  }
+
   std::vector<std::vector<std::byte>> memory;
 };
 } // namespace
@@ -149,7 +164,7 @@ static EntryTime measure(const ParameterStore &store, const std::string &entry,
   if (int64_t bytes = calls[0]->bytes(); bytes >= kSmall)
     while (bytes * static_cast<int64_t>(calls.size()) < kSpread &&
            calls.size() < kMostCopies) {
-      calls.push_back(std::make_unique<BoundCall>(store, entry, options));
+      calls.push_back(std::make_unique<BoundCall>(store, entry, *calls[0]));
       (*calls.back())();
     }
   result.seconds = Samples(accelerator->time(options.repetitions, [&](int i) {

@@ -4,58 +4,36 @@
 #   pack.sh FOLDER [ARCHITECTURE]      # sm_90a (default) or sm_80
 #
 # FOLDER gets pst-run and libomp, a bundle with recorded results for each case
-# of the kernels' tests, and a small BERT with the losses of 50 steps on the CPU.
-# With PACK_EMULATION=1 the emulated kernels go to FOLDER/emulation, for a dry run:
-#   PST_CUDA_LIBRARY=libpst-cuda-standin.so PST_STANDIN_KERNELS=$(ls -1 FOLDER/emulation/*.so | paste -sd:) FOLDER/run.sh
-# Needs a build (PST_BUILD_DIR) and the Python of the tests (PST_PYTHON).
+# of the kernels' tests, a small BERT and a small GPT-2 with the losses of 50
+# steps on the CPU, the bundles of the benchmark, and PyTorch's side of it.
+# FOLDER.tar.xz holds the same, to be carried.
+# With PACK_EMULATION=1 the benchmark is tiny, and the emulated kernels lie
+# beside the bundles, for a dry run:
+#   PST_CUDA_LIBRARY=libpst-cuda-standin.so PST_RIVALS=cpu FOLDER/run.sh
+# PACK_TESTS selects tests (pytest -k). Needs a build (PST_BUILD_DIR) and the
+# Python of the tests (PST_PYTHON).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 arch=${2:-sm_90a}
-build=${PST_BUILD_DIR:-$root/build-dev}
+export PST_BUILD_DIR=${PST_BUILD_DIR:-$root/build-dev}
 python=${PST_PYTHON:-python3}
-export PST_BUILD_DIR=$build PYTHONPATH=$build/python:$root/test/Python HF_HUB_OFFLINE=1
+export PYTHONPATH=$PST_BUILD_DIR/python:$root/test/Python HF_HUB_OFFLINE=1
 
-cp "$build/bin/pst-run" "$folder"
-cp -L "$(ldd "$build/bin/pst-run" | awk '/libomp/ { print $3 }')" "$folder"
-cp "$root/test/GPU/run.sh" "$root/test/GPU/report.py" "$folder"
+rm -rf "$folder"/{checks,bert,gpt2,bench,rivals,cpu}
+cp "$PST_BUILD_DIR/bin/pst-run" "$folder"
+cp -L "$(ldd "$PST_BUILD_DIR/bin/pst-run" | awk '/libomp/ { print $3 }')" "$folder"
+cp "$root"/test/GPU/{run.sh,run.py,report.py} "$folder"
+mkdir "$folder/rivals"
+touch "$folder/rivals/__init__.py"
+cp "$root"/python-bindings/pst/{bench_worker,bench_inputs,bench_eager,bench_eager_bert,tensorfile}.py "$folder/rivals"
 
-# Every case of the emulated tests; PACK_TESTS selects some (pytest -k).
-rm -rf "$folder/checks"
+tests=("$root"/test/Python/test_{gpu_emulated,gpu_products,gpu_wgmma,gpu_tf32,kernels_bf16}.py)
 PST_CHECK_BUNDLES=$folder/checks PST_CHECK_ARCH=$arch PST_CHECK_EMULATION=${PACK_EMULATION:-} \
-  "$python" -m pytest -q "$root/test/Python/test_gpu_emulated.py" ${PACK_TESTS:+-k "$PACK_TESTS"}
+  "$python" -m pytest -q "${tests[@]}" ${PACK_TESTS:+-k "$PACK_TESTS"}
+"$python" "$root/test/GPU/make_models.py" "$folder" "$arch"
+"$python" "$root/test/GPU/make_benchmarks.py" "$folder/bench" "$arch"
+rm -rf "$folder/cpu"
 
-# 50 steps of a small BERT, without dropout, and what the CPU makes of them.
-rm -rf "$folder/bert"
-mkdir "$folder/bert"
-"$python" - "$folder/bert" <<'PYTHON'
-import pathlib
-import sys
-
-import numpy as np
-from conftest import CONFIG, WORDS, bert_tensors, write_model
-from pst import tensorfile
-
-folder = pathlib.Path(sys.argv[1])
-config = CONFIG | {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4}
-write_model(folder / "model", config, bert_tensors(config))
-rng = np.random.default_rng(7)
-ids = rng.integers(5, len(WORDS), (96, 24)).astype(np.int32)
-mask = (np.arange(24) < rng.integers(4, 25, (96, 1))).astype(np.int32)
-tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-tensorfile.write(folder / "data.safetensors", tensors | {"labels": ids[:, 0] % 2})
-PYTHON
-shape=(--batch-size 8 --sequence-length 24 --dropout 0)
-"$build/bin/pst-compile" "$folder/bert/model" "${shape[@]}" -o "$folder/bert/cpu"
-"$build/bin/pst-compile" "$folder/bert/model" "${shape[@]}" --target=cuda --gpu-arch="$arch" -o "$folder/bert/cuda"
-"$build/bin/pst-run" train --bundle "$folder/bert/cpu" --model "$folder/bert/model" \
-  --train "$folder/bert/data.safetensors" --output_dir "$folder/bert/recorded" --max_steps 50 \
-  --learning_rate 2e-4 --sparsity 0.5 --logging_steps 1 --seed 3 --save_strategy no
-rm -rf "$folder/bert/cpu"
-if [[ -n ${PACK_EMULATION:-} ]]; then
-  mkdir -p "$folder/emulation"
-  mv "$folder"/checks/*.so "$folder/emulation"
-  "$build/bin/pst-compile" "$folder/bert/model" "${shape[@]}" --target=cuda --gpu-arch="$arch" \
-    --emit=emulation -o "$folder/emulation/bert.so"
-fi
-du -sh "$folder"
+tar -C "$folder/.." -c "$(basename "$folder")" | xz -9 > "$folder.tar.xz"
+du -sh "$folder" "$folder.tar.xz"

@@ -62,7 +62,7 @@ public:
   void begin(void *const *pointers) override;
   void finish() override;
   void abandon() noexcept override;
-  void enqueue() override { run(); }
+  void enqueue() override;
   std::vector<LaunchTime> measureLaunches(int repetitions) override;
 
 private:
@@ -79,6 +79,7 @@ private:
     int64_t bytes = 0, offset = 0; ///< in Slot::results
   };
   void sendInputs(Slot &slot);
+  void placeOutputs();
   void resolve();
   DevicePointer addressOf(const Place &place) const;
   void encode(const LaunchArgument &argument, TensorMapObject &map,
@@ -314,6 +315,12 @@ void Call::sendInputs(Slot &slot) {
   PST_CUDA(cuda, cuEventRecord, what("start"), slot.consumed, gpu.compute());
 }
 
+void Call::placeOutputs() {
+  outputs = Memory(cuda, Memory::Kind::device, outputLayout.bytes,
+                   "the outputs of \"" + name + "\"");
+  resolve();
+}
+
 void Call::begin(void *const *pointers) {
   // Outputs without memory of their own are those of one call.
   if (begun - finished >= (kept ? kBegun : 1))
@@ -324,11 +331,8 @@ void Call::begin(void *const *pointers) {
   Slot &slot = slots[begun % kBegun];
   slot.pointers.assign(pointers, pointers + entry.arguments.size());
   sendInputs(slot);
-  if (!kept) {
-    outputs = Memory(cuda, Memory::Kind::device, outputLayout.bytes,
-                     "the outputs of \"" + name + "\"");
-    resolve();
-  }
+  if (!kept)
+    placeOutputs();
   run();
   for (const Result &result : results) {
     void *to = kept ? slot.results.host() + result.offset
@@ -374,7 +378,16 @@ void Call::abandon() noexcept {
 // Measuring
 //===----------------------------------------------------------------------===//
 
+void Call::enqueue() {
+  gpu.makeCurrent();
+  if (!kept && !outputs.device())
+    placeOutputs(); // until the next call, or the end
+  run();
+}
+
 std::vector<LaunchTime> Call::measureLaunches(int repetitions) {
+  if (!kept && !outputs.device())
+    placeOutputs();
   std::vector<std::vector<double>> times(launches.size());
   for (int i = 0; i < repetitions; ++i) {
     std::vector<double> once =

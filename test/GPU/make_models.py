@@ -1,0 +1,82 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""make_models.py FOLDER ARCHITECTURE: for pack.sh, a small BERT and a small GPT-2, without dropout.
+
+FOLDER/NAME gets the model, data, the losses of 50 steps on the CPU (f32), and
+bundles for a GPU, f32 and bf16. With $PACK_EMULATION their kernels for the
+stand-in go to FOLDER/NAME/f32.so and bf16.so.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_model
+
+from pst import _pst, tensorfile
+
+BATCH, LENGTH, EXAMPLES = 8, 24, 96
+# What `pst-run train` is given, here and there.
+TRAIN = {"max_steps": 50, "learning_rate": 2e-4, "sparsity": 0.5, "logging_steps": 1, "seed": 3, "save_strategy": "no"}
+
+
+def write_bert(folder):
+    config = CONFIG | {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4}
+    write_model(folder / "model", config, bert_tensors(config))
+    rng = np.random.default_rng(7)
+    ids = rng.integers(5, len(WORDS), (EXAMPLES, LENGTH)).astype(np.int32)
+    mask = (np.arange(LENGTH) < rng.integers(4, LENGTH + 1, (EXAMPLES, 1))).astype(np.int32)
+    batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids), "labels": ids[:, 0] % 2}
+    tensorfile.write(folder / "data.safetensors", batch)
+    return {"dropout": 0.0}
+
+
+def write_gpt2(folder):
+    config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 211, "n_positions": 40}
+    config |= {"n_embd": 64, "n_layer": 2, "n_head": 4} | dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text(json.dumps(config))
+    tensorfile.write(folder / "model" / "model.safetensors", gpt2_tensors(config))
+    rng = np.random.default_rng(8)
+    # Each token says much of the next.
+    ids = (rng.integers(0, 211, (EXAMPLES, 1)) + 3 * np.arange(LENGTH) + rng.integers(0, 3, (EXAMPLES, LENGTH))) % 211
+    mask = np.arange(LENGTH) < rng.integers(4, LENGTH + 1, (EXAMPLES, 1))
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask, ids, -100)}
+    tensorfile.write(folder / "data.safetensors", {name: value.astype(np.int32) for name, value in batch.items()})
+    return {"task": "lm"}
+
+
+def main():
+    root, arch = pathlib.Path(sys.argv[1]), sys.argv[2]
+    if os.environ.get("PACK_EMULATION"):
+        TRAIN["max_steps"] = 4
+    for name, write in (("bert", write_bert), ("gpt2", write_gpt2)):
+        folder = root / name
+        folder.mkdir(parents=True)
+        options = {"batch_size": BATCH, "sequence_length": LENGTH, **write(folder)}
+        for precision in ("f32", "bf16"):
+            gpu = {"target": "cuda", "gpu_arch": arch, "bundle": str(folder / precision)}
+            if os.environ.get("PACK_EMULATION"):
+                gpu["emulation"] = str(folder / f"{precision}.so")
+            if precision == "bf16":
+                gpu |= {"precision": "bf16", "frozen_type": "bf16"}
+            _pst.compile_model(str(folder / "model"), options | gpu)
+        _pst.compile_model(str(folder / "model"), options | {"bundle": str(root / "cpu")})
+        flags = [text for key, value in TRAIN.items() for text in (f"--{key}", str(value))]
+        subprocess.run(
+            [
+                *(pathlib.Path(os.environ["PST_BUILD_DIR"]) / "bin" / "pst-run", "train", "--bundle", root / "cpu"),
+                *("--model", folder / "model", "--train", folder / "data.safetensors"),
+                *("--output_dir", folder / "recorded", *flags),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    (root / "train.json").write_text(json.dumps(TRAIN))
+
+
+if __name__ == "__main__":
+    main()
