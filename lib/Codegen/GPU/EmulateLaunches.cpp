@@ -261,7 +261,8 @@ LogicalResult EmulateLaunches::convert(gpu::LaunchFuncOp launch) {
         map && map->use_empty()) {
       auto cast = map.getTensor().getDefiningOp<memref::CastOp>();
       map.erase();
-      cast.erase();
+      if (cast->use_empty()) // several maps may be of one matrix
+        cast.erase();
     }
   return success();
 }

@@ -14,6 +14,8 @@ using namespace pst::cuda;
 
 /// Multiprocessors that large tiles must be able to keep busy.
 static constexpr int64_t kBusy = 128;
+/// Sizes from which on a product is worth a rounded copy of an operand.
+static constexpr int64_t kRounded = 64;
 /// Of k, the least that is worth a block.
 static constexpr int64_t kShortestPart = 512;
 /// Rows and columns of tiles, the largest first.
@@ -29,12 +31,20 @@ GemmShape GemmShape::of(ShapedType left, bool leftTransposed, ShapedType right,
           leftTransposed,
           rightTransposed,
           left.getElementType(),
-          right.getElementType()};
+          right.getElementType(),
+          left.getDimSize(1),
+          right.getDimSize(1)};
 }
 
 GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
-  return of(cast<ShapedType>(left.matrix.getType()), left.transposed,
-            cast<ShapedType>(right.matrix.getType()), right.transposed);
+  GemmShape shape =
+      of(cast<ShapedType>(left.matrix.getType()), left.transposed,
+         cast<ShapedType>(right.matrix.getType()), right.transposed);
+  if (left.columns)
+    (left.transposed ? shape.m : shape.k) = left.columns;
+  if (right.columns)
+    (right.transposed ? shape.k : shape.n) = right.columns;
+  return shape;
 }
 
 /// Splits k where tiles are too few to keep the GPU busy.
@@ -176,11 +186,33 @@ void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
 SmallVector<RankedTensorType>
 pst::cuda::gemmWorkspaces(const KernelContext &context,
                           const GemmShape &shape) {
-  GemmPlan plan = chooseGemm(context, shape, SplitK::Sums);
-  if (plan.splits == 1)
-    return {};
-  return {RankedTensorType::get({plan.splits * plan.m, plan.n},
-                                Float32Type::get(shape.leftType.getContext()))};
+  SmallVector<RankedTensorType> types;
+  GemmShape multiplied = shape;
+  if (roundsRight(shape)) {
+    multiplied.rightType = shape.leftType;
+    int64_t rows = shape.rightTransposed ? shape.n : shape.k;
+    types.push_back(
+        RankedTensorType::get({rows, shape.rightLength}, shape.leftType));
+  }
+  GemmPlan plan = chooseGemm(context, multiplied, SplitK::Sums);
+  if (plan.splits > 1)
+    types.push_back(
+        RankedTensorType::get({plan.splits * plan.m, plan.n},
+                              Float32Type::get(shape.leftType.getContext())));
+  return types;
+}
+
+bool pst::cuda::roundsRight(const GemmShape &shape) {
+  return shape.leftType.isBF16() && shape.rightType.isF32() &&
+         std::min({shape.m, shape.n, shape.k}) >= kRounded;
+}
+
+void pst::cuda::launchRounding(KernelContext &context, cpu::KernelBuilder &host,
+                               Value matrix, Value target) {
+  context.launchMap(host, "round_" + shapeName(matrix), /*inputs=*/1,
+                    {matrix, target},
+                    [](ThreadBuilder &, ValueRange, ValueRange elements,
+                       Value) { return elements[0]; });
 }
 
 /// The elements from (row, column) of the result on, given the product's;
@@ -237,6 +269,11 @@ void pst::cuda::launchGemm(KernelContext &context, cpu::KernelBuilder &host,
                            StringRef name, GemmOperand left, GemmOperand right,
                            const GemmEpilogue &epilogue, Value result,
                            ValueRange workspaces) {
+  if (!workspaces.empty() && roundsRight(GemmShape::of(left, right))) {
+    launchRounding(context, host, right.matrix, workspaces.front());
+    right.matrix = workspaces.front();
+    workspaces = workspaces.drop_front();
+  }
   GemmPlan plan = chooseGemm(context, GemmShape::of(left, right),
                              workspaces.empty() ? SplitK::No : SplitK::Sums);
   bool splits = plan.splits > 1;

@@ -23,13 +23,17 @@ namespace pst::cuda {
 struct GemmOperand {
   Value matrix;
   bool transposed = false;
+  /// Of the matrix, from the first on; 0: all. If the others are along k, they
+  /// must be zeros.
+  int64_t columns = 0;
 };
 
 /// C = op(A) op(B): C is m x n, op(A) is m x k and op(B) k x n.
 struct GemmShape {
   int64_t m, n, k;
   bool leftTransposed, rightTransposed;
-  mlir::Type leftType, rightType; ///< Of the operands' elements.
+  mlir::Type leftType, rightType;  ///< Of the operands' elements.
+  int64_t leftLength, rightLength; ///< Of their rows in memory, in elements.
 
   static GemmShape of(GemmOperand left, GemmOperand right);
   /// Of operands with these types.
@@ -162,13 +166,20 @@ struct GemmEpilogue {
   std::optional<nn::ActivationKind> activation = std::nullopt;
 };
 
-/// The workspaces that launchGemm takes for a product of this shape: one, or
-/// none.
+/// Whether a right operand of f32 beside a left one of bf16, a weight, is
+/// rounded to bf16, as tensor cores multiply matrices of one type. Small ones
+/// are not worth it.
+bool roundsRight(const GemmShape &shape);
+/// target (bf16) = matrix (f32), rounded
+void launchRounding(KernelContext &context, cpu::KernelBuilder &host,
+                    Value matrix, Value target);
+
+/// The workspaces that launchGemm takes for a product of this shape.
 llvm::SmallVector<mlir::RankedTensorType>
 gemmWorkspaces(const KernelContext &context, const GemmShape &shape);
 
-/// Launches result = epilogue(op(A) op(B)). Without the workspace that it could
-/// have, k is not split.
+/// Launches result = epilogue(op(A) op(B)). Without workspaces k is not split,
+/// nor is an operand rounded.
 void launchGemm(KernelContext &context, cpu::KernelBuilder &host,
                 llvm::StringRef name, GemmOperand left, GemmOperand right,
                 const GemmEpilogue &epilogue, Value result,

@@ -46,11 +46,12 @@ struct Operand {
   Value shared; ///< Pointer to the stages.
   MmaTile tile;
   int64_t extent, depth; ///< The matrix's: rows of op(A) or columns of op(B).
+  int64_t rowLength;     ///< In memory, in elements.
   Value first;           ///< Of the tile along `extent`.
 
-  int64_t rowLength() const { return tile.depthIsInner ? depth : extent; }
+  int64_t columns() const { return tile.depthIsInner ? depth : extent; }
   /// Elements that a copy moves: as many as all rows are aligned to.
-  int64_t copied() const { return std::gcd(rowLength(), tile.chunk()); }
+  int64_t copied() const { return std::gcd(rowLength, tile.chunk()); }
 };
 
 class MMATile : public GemmTile {
@@ -101,6 +102,7 @@ static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
                   plan.leftType.getIntOrFloatBitWidth() / 8};
   operand.extent = isLeft ? plan.m : plan.n;
   operand.depth = plan.k;
+  operand.rowLength = isLeft ? plan.leftLength : plan.rightLength;
   operand.first = first;
   return operand;
 }
@@ -178,9 +180,9 @@ void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
       Value inner = place.column * tile.chunk() + piece;
       Value inside =
           allOf(b, isRow,
-                isBelow(b, firstInner, inner, operand.rowLength(), innerStep));
+                isBelow(b, firstInner, inner, operand.columns(), innerStep));
       Value from =
-          b.addi(b.muli(row, operand.rowLength()), b.addi(firstInner, inner));
+          b.addi(b.muli(row, operand.rowLength), b.addi(firstInner, inner));
       Value target = advance(b, operand.shared, b.getI8Type(),
                              b.addi(chunk, piece * tile.elementBytes));
       copy(b, operand, from, inside, target);

@@ -445,8 +445,7 @@ bool pst::cuda::wgmmaTakes(const GemmShape &shape) {
     return columns * kElementBytes % 16 == 0;
   };
   return shape.leftType.isBF16() && shape.rightType.isBF16() &&
-         aligned(shape.leftTransposed ? shape.m : shape.k) &&
-         aligned(shape.rightTransposed ? shape.k : shape.n);
+         aligned(shape.leftLength) && aligned(shape.rightLength);
 }
 
 /// What a tile takes beside its products, in columns: to begin and end it; and

@@ -9,9 +9,14 @@
 //   part = X(chunk)                                     (a copy, for a product
 //   logits = part W^T                                   begins at a buffer)
 //   forward: losses(chunk) = log(sum e^logits) - logits[label], a block a row
-//   backward: logits = factor * (softmax - onehot), in place
-//             part = logits W, copied to dX(chunk);  dW += logits^T X(chunk)
+//   backward: gradient = factor * (softmax - onehot), in place
+//             part = gradient W, copied to dX(chunk);
+//             dW += gradient^T X(chunk)
 // forward, at the end: result = scale * sum of losses
+//
+// Where activations are bf16, logits are f32, but their gradient and a W of f32
+// are rounded to bf16, in memory of their own, for the tensor cores: rows of
+// the gradient with zeros at their ends, so that they are whole accesses.
 //
 // A chunk's logits fill a fixed room, however many tokens there are. The copies
 // are 1 / vocabulary of the products. Kernels are shared by all chunks of a
@@ -38,23 +43,25 @@ struct VocabularyStream {
     tokens = x.getDimSize(0);
     features = x.getDimSize(1);
     element = x.getElementType();
-    classes = cast<ShapedType>(weight.getType()).getDimSize(0);
+    auto w = cast<ShapedType>(weight.getType());
+    classes = w.getDimSize(0);
+    narrow = element.isBF16();
+    roundsWeight = narrow && w.getElementType().isF32();
+    weightType = roundsWeight ? element : w.getElementType();
     int64_t largest =
         std::min(tokens, std::max<int64_t>(kLogits / classes, 64));
     chunk = llvm::divideCeil(tokens, llvm::divideCeil(tokens, largest));
     suffix = "_" + shapeName(input) + "_" + shapeName(weight);
   }
 
-  /// Logits and part of a whole chunk, and of the last one if it is shorter.
-  SmallVector<RankedTensorType> workspaces(Builder &builder) const {
+  /// What forChunks takes.
+  SmallVector<RankedTensorType> workspaces(bool backward) const {
     SmallVector<RankedTensorType> types;
-    for (int64_t rows : {chunk, tokens % chunk}) {
-      if (!rows)
-        continue;
-      types.push_back(
-          RankedTensorType::get({rows, classes}, builder.getF32Type()));
-      types.push_back(RankedTensorType::get({rows, features}, element));
-    }
+    if (roundsWeight)
+      types.push_back(RankedTensorType::get({classes, features}, element));
+    llvm::append_range(types, workspacesOf(chunk, backward));
+    if (tokens % chunk)
+      llvm::append_range(types, workspacesOf(tokens % chunk, backward));
     return types;
   }
 
@@ -62,16 +69,38 @@ struct VocabularyStream {
     int64_t rows;
     Value first; ///< Its first token, an i64.
     Value logits, part;
-    std::string suffix; ///< Of the names of its kernels.
+    Value weight;         ///< As it is multiplied.
+    GemmOperand gradient; ///< Of the logits.
+    ValueRange ofProduct; ///< Workspaces of gradient W.
+    std::string suffix;   ///< Of the names of its kernels.
   };
-  /// body(chunk) for each chunk; `workspaces` are their buffers.
-  void forChunks(cpu::KernelBuilder &host, ValueRange workspaces,
-                 function_ref<void(const Chunk &)> body) const {
+  /// body(chunk) for each chunk.
+  void forChunks(cpu::KernelBuilder &host, Value weight, ValueRange workspaces,
+                 bool backward, function_ref<void(const Chunk &)> body) const {
+    if (roundsWeight) {
+      launchRounding(context, host, weight, workspaces.front());
+      weight = workspaces.front();
+      workspaces = workspaces.drop_front();
+    }
+    size_t ofWhole = workspacesOf(chunk, backward).size();
     for (int64_t first = 0; first < tokens; first += chunk) {
       int64_t rows = std::min(chunk, tokens - first);
-      ValueRange buffers = workspaces.drop_front(rows == chunk ? 0 : 2);
-      body({rows, host.i64(first), buffers[0], buffers[1],
-            "_rows" + std::to_string(rows) + suffix});
+      ValueRange buffers = rows == chunk ? workspaces.take_front(ofWhole)
+                                         : workspaces.drop_front(ofWhole);
+      Chunk one{rows,       host.i64(first),
+                buffers[0], buffers[1],
+                weight,     {},
+                {},         "_rows" + std::to_string(rows) + suffix};
+      if (backward) {
+        one.gradient = {buffers[0]};
+        buffers = buffers.drop_front(2);
+        if (narrow) {
+          one.gradient = {buffers[0], /*transposed=*/false, classes};
+          buffers = buffers.drop_front();
+        }
+        one.ofProduct = buffers;
+      }
+      body(one);
     }
   }
 
@@ -94,11 +123,12 @@ struct VocabularyStream {
   }
 
   /// logits = X(chunk) W^T
-  void launchLogits(cpu::KernelBuilder &host, const Chunk &chunk, Value input,
-                    Value weight) const {
+  void launchLogits(cpu::KernelBuilder &host, const Chunk &chunk,
+                    Value input) const {
     launchCopy(host, chunk, input, /*back=*/false);
     launchGemm(context, host, "vocabulary_logits" + chunk.suffix, {chunk.part},
-               {weight, /*transposed=*/true}, GemmEpilogue(), chunk.logits);
+               {chunk.weight, /*transposed=*/true}, GemmEpilogue(),
+               chunk.logits);
   }
 
   static Value toIndex(ThreadBuilder &b, Value i64) {
@@ -108,7 +138,36 @@ struct VocabularyStream {
   KernelContext &context;
   int64_t tokens, features, classes, chunk;
   Type element; ///< Of activations.
+  bool narrow;  ///< Whether they are bf16.
+  bool roundsWeight;
+  Type weightType; ///< As it is multiplied.
   std::string suffix;
+
+private:
+  /// Logits and part of a chunk; backward the logits' gradient, if it is not
+  /// in their place, and what its product with W wants.
+  SmallVector<RankedTensorType> workspacesOf(int64_t rows,
+                                             bool backward) const {
+    auto f32 = Float32Type::get(element.getContext());
+    SmallVector<RankedTensorType> types{
+        RankedTensorType::get({rows, classes}, f32),
+        RankedTensorType::get({rows, features}, element)};
+    if (!backward)
+      return types;
+    RankedTensorType gradient = types[0];
+    if (narrow) {
+      int64_t length = llvm::alignTo(classes, 8);
+      gradient = RankedTensorType::get({rows, length}, element);
+      types.push_back(gradient);
+    }
+    GemmShape shape =
+        GemmShape::of(gradient, /*leftTransposed=*/false,
+                      RankedTensorType::get({classes, features}, weightType),
+                      /*rightTransposed=*/false);
+    shape.k = classes;
+    llvm::append_range(types, gemmWorkspaces(context, shape));
+    return types;
+  }
 };
 
 struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
@@ -118,7 +177,7 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
     VocabularyStream stream(context, op.getInput(), op.getWeight());
     SmallVector<RankedTensorType> workspaces{
         RankedTensorType::get({stream.tokens}, rewriter.getF32Type())};
-    llvm::append_range(workspaces, stream.workspaces(rewriter));
+    llvm::append_range(workspaces, stream.workspaces(/*backward=*/false));
     std::string name = "linear_cross_entropy" + stream.suffix;
     context.replaceByLaunch(
         rewriter, op, name,
@@ -126,9 +185,9 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
         workspaces, [&](cpu::KernelBuilder &host, ValueRange arguments) {
           Value losses = arguments[5];
           stream.forChunks(
-              host, arguments.drop_front(6),
+              host, arguments[1], arguments.drop_front(6), /*backward=*/false,
               [&](const VocabularyStream::Chunk &chunk) {
-                stream.launchLogits(host, chunk, arguments[0], arguments[1]);
+                stream.launchLogits(host, chunk, arguments[0]);
                 launchLosses(stream, host, chunk, arguments[2], losses);
               });
           launchScaledSum(context, host, name + "_sum", stream.tokens,
@@ -169,26 +228,26 @@ struct LinearCrossEntropyBackwardPattern
             (wantsWeight ? "_weight" : ""),
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale(),
          op.getGradient()},
-        stream.workspaces(rewriter),
+        stream.workspaces(/*backward=*/true),
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          Value input = arguments[0], weight = arguments[1];
           if (wantsWeight)
             context.launchZeros(host, arguments[6]);
           stream.forChunks(
-              host, arguments.drop_front(wantsWeight ? 7 : 6),
-              [&](const VocabularyStream::Chunk &chunk) {
-                stream.launchLogits(host, chunk, input, weight);
+              host, arguments[1], arguments.drop_front(wantsWeight ? 7 : 6),
+              /*backward=*/true, [&](const VocabularyStream::Chunk &chunk) {
+                stream.launchLogits(host, chunk, arguments[0]);
                 launchGradients(stream, host, chunk, arguments);
                 if (wantsWeight) {
                   GemmEpilogue add;
                   add.addend = arguments[6];
+                  GemmOperand transposed = chunk.gradient;
+                  transposed.transposed = true;
                   launchGemm(context, host, "vocabulary_weight" + chunk.suffix,
-                             {chunk.logits, /*transposed=*/true}, {chunk.part},
-                             add, arguments[6]);
+                             transposed, {chunk.part}, add, arguments[6]);
                 }
                 launchGemm(context, host, "vocabulary_input" + chunk.suffix,
-                           {chunk.logits}, {weight}, GemmEpilogue(),
-                           chunk.part);
+                           chunk.gradient, {chunk.weight}, GemmEpilogue(),
+                           chunk.part, chunk.ofProduct);
                 stream.launchCopy(host, chunk, arguments[5], /*back=*/true);
               });
         });
@@ -201,13 +260,19 @@ private:
                        ValueRange arguments) const {
     context.launchRows(
         host, "vocabulary_gradients" + chunk.suffix, chunk.rows, stream.classes,
-        {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first},
+        {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first,
+         chunk.gradient.matrix},
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value factor = b.mulf(b.load(values[3], {}), values[2]);
           Value token = b.addi(VocabularyStream::toIndex(b, values[4]), row);
           RowLabel label(b, values[1], token, stream.classes);
           RowSoftmax softmax(b, values[0], row, stream.classes);
-          storeRowGradient(b, softmax, label, factor, values[0]);
+          storeRowGradient(b, softmax, label, factor, values[5]);
+          int64_t length = cast<ShapedType>(values[5].getType()).getDimSize(1);
+          if (length > stream.classes)
+            b.strided(b.index(stream.classes), b.index(length), [&](Value c) {
+              b.store(b.f32(0.0), values[5], {row, c});
+            });
         });
   }
 };

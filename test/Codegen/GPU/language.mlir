@@ -7,6 +7,10 @@
 // RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s
+// RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_90a -o %t.bf16.sm_90a.ptx
+// RUN: %ptxas sm_90a %t.bf16.sm_90a.ptx | FileCheck %s --check-prefixes=BF16,BF16-SM90
+// RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_80 -o %t.bf16.sm_80.ptx
+// RUN: %ptxas sm_80 %t.bf16.sm_80.ptx | FileCheck %s --check-prefixes=BF16,BF16-SM80
 
 // CHECK-DAG: attention_2x32x64_heads2_causal: {{[1-5][0-9]}} registers, 17024 bytes shared
 // CHECK-DAG: attention_backward_2x32x64_heads2_causal_keys: {{[1-7][0-9]}} registers, 25344 bytes shared
@@ -20,6 +24,17 @@
 // CHECK-DAG: vocabulary_logits_rows64_64x64_1031x64: {{[1-5][0-9]}} registers, 8704 bytes shared
 // CHECK-DAG: vocabulary_losses_rows64_64x64_1031x64: {{[1-3][0-9]}} registers, 32 bytes shared
 // CHECK-DAG: vocabulary_weight_rows64_64x64_1031x64: {{[1-5][0-9]}} registers, 8704 bytes shared
+
+// With bf16, the words and the logits' gradient are rounded for the tensor
+// cores, whose rows of 1031 end with a zero.
+// BF16-DAG: round_1031x64: {{[1-3][0-9]}} registers, 0 bytes shared
+// BF16-DAG: vocabulary_gradients_rows64_64x64_bf16_1031x64: {{[1-3][0-9]}} registers
+// BF16-SM90-DAG: vocabulary_logits_rows64_64x64_bf16_1031x64: 168 registers, 0 bytes shared
+// BF16-SM90-DAG: vocabulary_input_rows64_64x64_bf16_1031x64: 168 registers, 0 bytes shared
+// BF16-SM90-DAG: vocabulary_weight_rows64_64x64_bf16_1031x64: 168 registers, 0 bytes shared
+// BF16-SM80-DAG: vocabulary_input_rows64_64x64_bf16_1031x64: {{[1-9][0-9]}} registers, 24576 bytes shared
+// BF16-SM80-DAG: vocabulary_input_rows64_64x64_bf16_1031x64_sum: {{[1-3][0-9]}} registers, 0 bytes shared
+// BF16-SM80-DAG: vocabulary_weight_rows64_64x64_bf16_1031x64: {{[1-8][0-9]}} registers, 24576 bytes shared
 
 pst.parameter @words trainable init<normal 1.0> : tensor<1031x64xf32>
 pst.parameter @down frozen init<file "down"> {pst.sparsify} : tensor<64x96xf32>
