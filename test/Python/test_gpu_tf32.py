@@ -104,6 +104,23 @@ def test_epilogue(tokens, n, m):
     reference.close(y, np.maximum(of_rounded, 0.0), SUM, size=size)
 
 
+@pytest.mark.parametrize("tokens, n, m", [(70, 66, 65), (130, 200, 64)])
+def test_a_weight_of_bf16(tokens, n, m):
+    """It is widened, and has no more digits than tf32."""
+    x, w = reference.random(tokens, m), bf16.rounded(reference.random(n, m, seed=1))
+    xt, wt, yt = (bf16.tensor(shape, "f32") for shape in (x.shape, w.shape, (tokens, n)))
+    narrow = bf16.tensor(w.shape, "bf16")
+    text = f"""func.func @main(%x: {xt}, %w_f32: {wt}) -> {yt} {{
+  %w = arith.truncf %w_f32 : {wt} to {narrow}
+  %y = nn.linear %x, %w : {xt}, {narrow} -> {yt}
+  return %y : {yt}
+}}"""
+    (y,) = emulate(text, "sm_90a", x, w)
+    exact = check(y, lambda a, b: a @ b.T, (x, w))[0]
+    (wide,) = emulate(text, "sm_90a", x, w, precision="f32")
+    assert np.abs(y - exact).max() > 30 * np.abs(wide - exact).max()
+
+
 @pytest.mark.parametrize("tokens, rows, columns, rank", [(40, 1410, 700, 4), (70, 67, 130, 3), (1536, 70, 67, 5)])
 def test_lowrank_accumulate(tokens, rows, columns, rank):
     """G = dY^T X of tf32, in tiles of 128 x 64, of 64 x 64, and in parts of the tokens; its folds stay f32."""

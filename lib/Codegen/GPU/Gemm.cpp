@@ -7,6 +7,7 @@
 
 #include "Gemm.h"
 #include "MMALayout.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace pst;
@@ -14,8 +15,8 @@ using namespace pst::cuda;
 
 /// Multiprocessors that large tiles must be able to keep busy.
 static constexpr int64_t kBusy = 128;
-/// Sizes from which on a product is worth a rounded copy of an operand.
-static constexpr int64_t kRounded = 64;
+/// Sizes from which on a product is worth a converted copy of an operand.
+static constexpr int64_t kConverted = 64;
 /// Of k, the least that is worth a block.
 static constexpr int64_t kShortestPart = 512;
 /// Rows and columns of tiles, the largest first.
@@ -45,6 +46,12 @@ GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
   if (right.columns)
     (right.transposed ? shape.k : shape.n) = right.columns;
   return shape;
+}
+
+static bool isRightConverted(const KernelContext &context,
+                             const GemmShape &shape) {
+  return convertsRight(context, shape.leftType, shape.rightType) &&
+         std::min({shape.m, shape.n, shape.k}) >= kConverted;
 }
 
 /// Splits k where tiles are too few to keep the GPU busy.
@@ -188,7 +195,7 @@ pst::cuda::gemmWorkspaces(const KernelContext &context,
                           const GemmShape &shape) {
   SmallVector<RankedTensorType> types;
   GemmShape multiplied = shape;
-  if (roundsRight(shape)) {
+  if (isRightConverted(context, shape)) {
     multiplied.rightType = shape.leftType;
     int64_t rows = shape.rightTransposed ? shape.n : shape.k;
     types.push_back(
@@ -202,15 +209,18 @@ pst::cuda::gemmWorkspaces(const KernelContext &context,
   return types;
 }
 
-bool pst::cuda::roundsRight(const GemmShape &shape) {
-  return shape.leftType.isBF16() && shape.rightType.isF32() &&
-         std::min({shape.m, shape.n, shape.k}) >= kRounded;
+bool pst::cuda::convertsRight(const KernelContext &context, Type left,
+                              Type right) {
+  return (left.isBF16() && right.isF32()) ||
+         (context.multipliesTF32() && left.isF32() && right.isBF16());
 }
 
-void pst::cuda::launchRounding(KernelContext &context, cpu::KernelBuilder &host,
-                               Value matrix, Value target) {
-  context.launchMap(host, "round_" + shapeName(matrix), /*inputs=*/1,
-                    {matrix, target},
+void pst::cuda::launchConversion(KernelContext &context,
+                                 cpu::KernelBuilder &host, Value matrix,
+                                 Value target) {
+  bool rounds = getElementTypeOrSelf(target.getType()).isBF16();
+  std::string name = (rounds ? "round_" : "widen_") + shapeName(matrix);
+  context.launchMap(host, name, /*inputs=*/1, {matrix, target},
                     [](ThreadBuilder &, ValueRange, ValueRange elements,
                        Value) { return elements[0]; });
 }
@@ -269,8 +279,9 @@ void pst::cuda::launchGemm(KernelContext &context, cpu::KernelBuilder &host,
                            StringRef name, GemmOperand left, GemmOperand right,
                            const GemmEpilogue &epilogue, Value result,
                            ValueRange workspaces) {
-  if (!workspaces.empty() && roundsRight(GemmShape::of(left, right))) {
-    launchRounding(context, host, right.matrix, workspaces.front());
+  if (!workspaces.empty() &&
+      isRightConverted(context, GemmShape::of(left, right))) {
+    launchConversion(context, host, right.matrix, workspaces.front());
     right.matrix = workspaces.front();
     workspaces = workspaces.drop_front();
   }

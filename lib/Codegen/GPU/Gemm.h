@@ -166,20 +166,21 @@ struct GemmEpilogue {
   std::optional<nn::ActivationKind> activation = std::nullopt;
 };
 
-/// Whether a right operand of f32 beside a left one of bf16, a weight, is
-/// rounded to bf16, as tensor cores multiply matrices of one type. Small ones
-/// are not worth it.
-bool roundsRight(const GemmShape &shape);
-/// target (bf16) = matrix (f32), rounded
-void launchRounding(KernelContext &context, cpu::KernelBuilder &host,
-                    Value matrix, Value target);
+/// Whether tensor cores, which multiply matrices of one type, multiply a right
+/// operand of this type (a weight) as one of the left's: one of f32 rounded to
+/// bf16, or one of bf16 as f32 where that is multiplied as tf32.
+bool convertsRight(const KernelContext &context, mlir::Type left,
+                   mlir::Type right);
+/// target = matrix, in the target's type
+void launchConversion(KernelContext &context, cpu::KernelBuilder &host,
+                      Value matrix, Value target);
 
 /// The workspaces that launchGemm takes for a product of this shape.
 llvm::SmallVector<mlir::RankedTensorType>
 gemmWorkspaces(const KernelContext &context, const GemmShape &shape);
 
 /// Launches result = epilogue(op(A) op(B)). Without workspaces k is not split,
-/// nor is an operand rounded.
+/// nor is an operand converted.
 void launchGemm(KernelContext &context, cpu::KernelBuilder &host,
                 llvm::StringRef name, GemmOperand left, GemmOperand right,
                 const GemmEpilogue &epilogue, Value result,

@@ -14,9 +14,9 @@
 //             dW += gradient^T X(chunk)
 // forward, at the end: result = scale * sum of losses
 //
-// Where activations are bf16, logits are f32, but their gradient and a W of f32
-// are rounded to bf16, in memory of their own, for the tensor cores: rows of
-// the gradient with zeros at their ends, so that they are whole accesses.
+// Where activations are bf16, logits are f32, but their gradient is rounded to
+// bf16, in memory of its own, for the tensor cores: rows with zeros at their
+// ends, so that they are whole accesses. W is converted if it must be.
 //
 // A chunk's logits fill a fixed room, however many tokens there are. The copies
 // are 1 / vocabulary of the products. Kernels are shared by all chunks of a
@@ -46,8 +46,8 @@ struct VocabularyStream {
     auto w = cast<ShapedType>(weight.getType());
     classes = w.getDimSize(0);
     narrow = element.isBF16();
-    roundsWeight = narrow && w.getElementType().isF32();
-    weightType = roundsWeight ? element : w.getElementType();
+    convertsWeight = convertsRight(context, element, w.getElementType());
+    weightType = convertsWeight ? element : w.getElementType();
     int64_t largest =
         std::min(tokens, std::max<int64_t>(kLogits / classes, 64));
     chunk = llvm::divideCeil(tokens, llvm::divideCeil(tokens, largest));
@@ -57,7 +57,7 @@ struct VocabularyStream {
   /// What forChunks takes.
   SmallVector<RankedTensorType> workspaces(bool backward) const {
     SmallVector<RankedTensorType> types;
-    if (roundsWeight)
+    if (convertsWeight)
       types.push_back(RankedTensorType::get({classes, features}, element));
     llvm::append_range(types, workspacesOf(chunk, backward));
     if (tokens % chunk)
@@ -77,8 +77,8 @@ struct VocabularyStream {
   /// body(chunk) for each chunk.
   void forChunks(cpu::KernelBuilder &host, Value weight, ValueRange workspaces,
                  bool backward, function_ref<void(const Chunk &)> body) const {
-    if (roundsWeight) {
-      launchRounding(context, host, weight, workspaces.front());
+    if (convertsWeight) {
+      launchConversion(context, host, weight, workspaces.front());
       weight = workspaces.front();
       workspaces = workspaces.drop_front();
     }
@@ -139,7 +139,7 @@ struct VocabularyStream {
   int64_t tokens, features, classes, chunk;
   Type element; ///< Of activations.
   bool narrow;  ///< Whether they are bf16.
-  bool roundsWeight;
+  bool convertsWeight;
   Type weightType; ///< As it is multiplied.
   std::string suffix;
 
