@@ -27,14 +27,18 @@ std::string spell(nanobind::dlpack::dtype type);
 /// "[2, 3]"
 std::string spell(const std::vector<int64_t> &shape);
 
-/// Checks that an array may be used in place as `type`. Throws Error naming
-/// `what`.
+/// Checks that an array may be used in place as `type`: one in the memory of
+/// the CPU, or of GPU number `gpu` if that is not negative. Throws Error naming
+/// `what`. Returns whether it is the GPU's.
 template <typename Array>
-void checkArray(const Array &array, const TensorType &type,
-                const std::string &what) {
-  if (array.device_type() != nanobind::device::cpu::value)
-    throw runtime::Error(
-        what + " is not in the memory of the CPU; move it there first");
+bool checkArray(const Array &array, const TensorType &type,
+                const std::string &what, int gpu = -1) {
+  bool there = array.device_type() == nanobind::device::cuda::value &&
+               array.device_id() == gpu;
+  if (!there && array.device_type() != nanobind::device::cpu::value)
+    throw runtime::Error(what + " is not in the memory of the CPU" +
+                         (gpu < 0 ? "" : " or of GPU " + std::to_string(gpu)) +
+                         "; move it there first");
   if (array.dtype() != dlpackType(type.element))
     throw runtime::Error(what + " must have elements of type " +
                          std::string(name(type.element)) + ", but has " +
@@ -53,6 +57,7 @@ void checkArray(const Array &array, const TensorType &type,
                            "contiguous copy");
     stride *= shape[i];
   }
+  return there;
 }
 
 } // namespace pst::python

@@ -64,6 +64,7 @@ public:
   void operator()(const std::vector<InputArray> &inputs,
                   const std::vector<OutputArray> &outputs) {
     size_t nextInput = 0, nextOutput = 0;
+    int gpu = store.accelerator() ? store.accelerator()->deviceNumber() : -1;
     for (const Argument &argument : call.entryPoint().arguments) {
       bool isInput = argument.kind == Argument::Kind::input;
       if (!isInput && argument.kind != Argument::Kind::output)
@@ -75,13 +76,17 @@ public:
                     std::to_string(index) + " given");
       std::string what = "'" + name + "': " + (isInput ? "input" : "output") +
                          " '" + argument.name + "'";
-      if (isInput) {
-        checkArray(inputs[index], argument.type, what);
-        call.bind(argument.name, inputs[index].data());
-      } else {
-        checkArray(outputs[index], argument.type, what);
-        call.bind(argument.name, outputs[index].data());
-      }
+      auto bind = [&](const auto &array) {
+        bool there = checkArray(array, argument.type, what, gpu);
+        if (there)
+          call.bindThere(argument.name, array.data());
+        else
+          call.bind(argument.name, array.data());
+      };
+      if (isInput)
+        bind(inputs[index]);
+      else
+        bind(outputs[index]);
     }
     if (nextInput != inputs.size() || nextOutput != outputs.size())
       throw Error("'" + name + "' has " + std::to_string(nextInput) +

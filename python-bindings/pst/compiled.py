@@ -39,10 +39,15 @@ class Function:
     converted. Numbers are taken for scalars. Returns the output, or a tuple of
     them, as torch tensors if an input was one, else as NumPy arrays. Outputs
     may be given as `out=[...]`, which are then written in place.
+
+    A function on a GPU takes arrays in the GPU's memory too: they are read and
+    written in the order of its stream (`use_stream`), without waiting.
     """
 
     def __init__(self, program: "_pst.Program", name: str, model_dir: str = "", seed: int = 42):
-        entry = json.loads(program.manifest)["entry_points"][name]
+        manifest = json.loads(program.manifest)
+        entry = manifest["entry_points"][name]
+        self._on_gpu = manifest["triple"].startswith("nvptx")
         self.name = name
         self.inputs = _tensors(entry, "input")
         self.outputs = _tensors(entry, "output")
@@ -55,8 +60,16 @@ class Function:
 
     def __call__(self, *args, out=None, **kwargs):
         arrays = self._bind(args, kwargs)
-        outputs = list(out) if out is not None else [np.empty(o.shape, _numpy_type(o)) for o in self.outputs]
+        device = torch.gpu_of(arrays)
+        if out is not None:
+            outputs = list(out)
+        elif device is not None:
+            outputs = [torch.empty(o.shape, o.element, device) for o in self.outputs]
+        else:
+            outputs = [np.empty(o.shape, _numpy_type(o)) for o in self.outputs]
         self._call(arrays, outputs)
+        if device is not None:
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
         if out is None and any(torch.is_tensor(value) for value in (*args, *kwargs.values())):
             outputs = [torch.from_numpy(value) for value in outputs]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
@@ -85,7 +98,7 @@ class Function:
                     f"input '{tensor.name}' of '{self.name}' must be an array or a tensor ({tensor}), "
                     f"not {type(value).__name__}"
                 )
-            torch.check(value, tensor.name)
+            torch.check(value, tensor.name, self._on_gpu)
             arrays.append(value)
         return arrays
 

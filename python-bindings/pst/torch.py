@@ -17,14 +17,27 @@ def is_tensor(value) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def check(value, name: str) -> None:
-    """Raises ValueError for a tensor whose memory cannot be shared."""
+def check(value, name: str, on_gpu: bool = False) -> None:
+    """Raises ValueError for a tensor whose memory cannot be shared with a
+    program of the CPU, or of a GPU."""
     if not is_tensor(value):
         return
     if value.requires_grad:
         raise ValueError(f"input '{name}' requires a gradient, and the program records none: pass {name}.detach()")
-    if value.device.type != "cpu":
+    if value.device.type != "cpu" and not (on_gpu and value.device.type == "cuda"):
         raise ValueError(f"input '{name}' lies on {value.device}, and the program runs on the CPU: pass {name}.cpu()")
+
+
+def gpu_of(values):
+    """The GPU that the first of the torch tensors on one lies on, or None."""
+    return next((value.device for value in values if is_tensor(value) and value.device.type == "cuda"), None)
+
+
+def empty(shape, element: str, device):
+    """A torch tensor for results of elements "f32", "bf16", ..."""
+    torch = sys.modules["torch"]
+    names = {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64", "bf16": "bfloat16"}
+    return torch.empty(shape, dtype=getattr(torch, names[element]), device=device)
 
 
 def from_numpy(array):

@@ -24,7 +24,7 @@ Invocation::Invocation(const ParameterStore &store, std::string_view entryName,
     : name(entryName), store(store),
       entry(&store.program().entryPoint(entryName)),
       returned(std::move(returnedSpaces)), pointers(entry->arguments.size()),
-      copies(entry->arguments.size()) {
+      copies(entry->arguments.size()), there(entry->arguments.size()) {
   if (Accelerator *accelerator = store.accelerator()) {
     remote = accelerator->prepare(entryName, returned);
     return; // it knows the store's memory
@@ -51,10 +51,23 @@ void Invocation::bind(std::string_view argument, const void *data) {
         (isFree(entry->arguments[i]) || isReturned(entry->arguments[i]))) {
       bool copied = !isFree(entry->arguments[i]) && !remote;
       (copied ? copies : pointers)[i] = const_cast<void *>(data);
+      there[i] = false;
       return;
     }
   throw Error("the entry point \"" + name + "\" has no input or output \"" +
               std::string(argument) + "\"");
+}
+
+void Invocation::bindThere(std::string_view argument, const void *data) {
+  if (!remote)
+    throw Error("the argument \"" + std::string(argument) +
+                "\" of the entry point \"" + name +
+                "\" lies in an accelerator's memory, but the program runs on "
+                "the CPU");
+  bind(argument, data);
+  for (size_t i = 0; i < pointers.size(); ++i)
+    if (isFree(entry->arguments[i]) && entry->arguments[i].name == argument)
+      there[i] = true;
 }
 
 bool Invocation::hasArgument(std::string_view argument) const {
@@ -77,7 +90,7 @@ void Invocation::begin() const {
                   "\" of the entry point \"" + name + "\" was not given");
   if (remote) {
     store.beforeCall(*entry);
-    remote->begin(pointers.data());
+    remote->begin(pointers.data(), there);
     store.afterCall(*entry);
     return;
   }

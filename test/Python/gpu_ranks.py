@@ -16,6 +16,7 @@ import sys
 import numpy as np
 import torch
 import torch.distributed as dist
+from dlpack import open_capsule
 
 import pst
 from pst import trainer
@@ -23,29 +24,6 @@ from pst.distributed import Peers
 
 ENGINE_STREAM = 1  # the default stream, as PyTorch's
 Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
-class DLTensor(ctypes.Structure):
-    """dlpack.h, version 0.8: also the beginning of a DLManagedTensor."""
-
-    _fields_ = [
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    ]
-
-
-def open_capsule(capsule) -> DLTensor:
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return DLTensor.from_address(get(capsule, b"dltensor"))
 
 
 class Engine(Peers):

@@ -14,6 +14,7 @@ from conftest import CONFIG, write_data, write_model
 from test_gpu_bundle import STANDIN, _tensors
 
 from pst import _pst
+from pst import torch as arrays
 from pst.data import Labels, Tokenizer, read_examples
 from pst.options import Options
 from pst.trainer import compiler_options
@@ -110,3 +111,26 @@ def test_ranks_sum_the_gradient_where_it_lies(tmp_path):
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-4, err_msg=name)
         assert np.array_equal(ours[name] == 0, theirs[name] == 0), name
+
+
+def test_functions_take_arrays_of_the_gpu(tmp_path):
+    """Inputs and outputs in the GPU's memory, in the order of the caller's stream, without waiting."""
+    kernels = tmp_path / "kernels.so"
+    environment = {"PST_CUDA_LIBRARY": STANDIN, "PST_STANDIN_KERNELS": kernels, "PST_STANDIN": "leaks=0"}
+    done = subprocess.run(
+        list(map(str, [sys.executable, pathlib.Path(__file__).with_name("gpu_arrays.py"), STANDIN, kernels])),
+        env=os.environ | {name: str(value) for name, value in environment.items()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_results_for_tensors_on_a_gpu_are_tensors_there():
+    """What PyTorch is asked for; it has no GPU here."""
+    torch = pytest.importorskip("torch")
+    made = arrays.empty((3, 5), "bf16", torch.device("meta"))
+    assert (made.shape, made.dtype, made.device.type) == ((3, 5), torch.bfloat16, "meta")
+    assert arrays.gpu_of([torch.ones(2), np.ones(2)]) is None
+    with pytest.raises(ValueError, match=r"lies on meta, and the program runs on the CPU: pass x.cpu\(\)"):
+        arrays.check(made, "x")

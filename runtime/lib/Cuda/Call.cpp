@@ -59,7 +59,7 @@ class Call : public RemoteCall {
 public:
   Call(Gpu &gpu, std::string_view entry, std::span<const std::string> returned);
   ~Call() override;
-  void begin(void *const *pointers) override;
+  void begin(void *const *pointers, const std::vector<bool> &there) override;
   void finish() override;
   void abandon() noexcept override;
   void enqueue() override;
@@ -72,6 +72,8 @@ private:
     Memory pinned, staged, results;
     OwnedEvent arrived, consumed, done;
     std::vector<void *> pointers; ///< of the call
+    std::vector<bool> there;      ///< which of them are the GPU's
+    bool waits = false;           ///< whether any result is not
   };
   /// What comes back after a call: an output, or a space.
   struct Result {
@@ -134,6 +136,7 @@ Call::Call(Gpu &gpu, std::string_view entryName,
   kept = outputLayout.bytes <= kKeptBytes;
   for (Slot &slot : slots) {
     slot.pointers.resize(entry.arguments.size());
+    slot.there.resize(entry.arguments.size());
     slot.pinned = Memory(cuda, Memory::Kind::pinned, inputLayout.bytes, of);
     slot.staged = Memory(cuda, Memory::Kind::device, inputLayout.bytes, of);
     if (kept)
@@ -302,7 +305,7 @@ void Call::sendInputs(Slot &slot) {
   // The slot's last inputs must have left it.
   PST_CUDA(cuda, cuEventSynchronize, what("start"), slot.consumed);
   for (size_t i = 0; i < entry.arguments.size(); ++i)
-    if (int64_t offset = inputLayout.offsets[i]; offset >= 0)
+    if (int64_t offset = inputLayout.offsets[i]; offset >= 0 && !slot.there[i])
       std::memcpy(slot.pinned.host() + offset, slot.pointers[i],
                   entry.arguments[i].type.numBytes());
   PST_CUDA(cuda, cuMemcpyHtoDAsync_v2, what("copy the inputs of"),
@@ -313,6 +316,13 @@ void Call::sendInputs(Slot &slot) {
   PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what("copy the inputs of"),
            inputs.device(), slot.staged.device(), bytes, gpu.compute());
   PST_CUDA(cuda, cuEventRecord, what("start"), slot.consumed, gpu.compute());
+  for (size_t i = 0; i < entry.arguments.size(); ++i)
+    if (int64_t offset = inputLayout.offsets[i]; offset >= 0 && slot.there[i])
+      PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what("copy the inputs of"),
+               inputs.device() + offset,
+               reinterpret_cast<DevicePointer>(slot.pointers[i]),
+               static_cast<size_t>(entry.arguments[i].type.numBytes()),
+               gpu.compute());
 }
 
 void Call::placeOutputs() {
@@ -321,7 +331,7 @@ void Call::placeOutputs() {
   resolve();
 }
 
-void Call::begin(void *const *pointers) {
+void Call::begin(void *const *pointers, const std::vector<bool> &there) {
   // Outputs without memory of their own are those of one call.
   if (begun - finished >= (kept ? kBegun : 1))
     throw Error("cannot start \"" + name +
@@ -330,18 +340,28 @@ void Call::begin(void *const *pointers) {
   gpu.makeCurrent();
   Slot &slot = slots[begun % kBegun];
   slot.pointers.assign(pointers, pointers + entry.arguments.size());
+  slot.there = there;
+  slot.waits = false;
   sendInputs(slot);
   if (!kept)
     placeOutputs();
   run();
   for (const Result &result : results) {
+    DevicePointer from = addressOf({static_cast<int64_t>(result.argument), 0});
+    size_t bytes = static_cast<size_t>(result.bytes);
+    if (slot.there[result.argument]) {
+      PST_CUDA(cuda, cuMemcpyDtoDAsync_v2, what("copy the outputs of"),
+               reinterpret_cast<DevicePointer>(slot.pointers[result.argument]),
+               from, bytes, gpu.compute());
+      continue;
+    }
+    slot.waits = true;
     void *to = kept ? slot.results.host() + result.offset
                     : slot.pointers[result.argument];
-    PST_CUDA(cuda, cuMemcpyDtoHAsync_v2, what("copy the outputs of"), to,
-             addressOf({static_cast<int64_t>(result.argument), 0}),
-             static_cast<size_t>(result.bytes), gpu.compute());
+    PST_CUDA(cuda, cuMemcpyDtoHAsync_v2, what("copy the outputs of"), to, from,
+             bytes, gpu.compute());
   }
-  if (!results.empty())
+  if (slot.waits)
     PST_CUDA(cuda, cuEventRecord, what("start"), slot.done, gpu.compute());
   ++begun;
 }
@@ -351,17 +371,17 @@ void Call::finish() {
     throw Error("no call of \"" + name + "\" was begun");
   gpu.makeCurrent();
   Slot &slot = slots[finished++ % kBegun];
-  if (results.empty())
-    return;
-  PST_CUDA(cuda, cuEventSynchronize, what("run"), slot.done);
+  if (slot.waits)
+    PST_CUDA(cuda, cuEventSynchronize, what("run"), slot.done);
   if (!kept) {
     outputs = Memory();
     return;
   }
   for (const Result &result : results)
-    std::memcpy(slot.pointers[result.argument],
-                slot.results.host() + result.offset,
-                static_cast<size_t>(result.bytes));
+    if (!slot.there[result.argument])
+      std::memcpy(slot.pointers[result.argument],
+                  slot.results.host() + result.offset,
+                  static_cast<size_t>(result.bytes));
 }
 
 void Call::abandon() noexcept {

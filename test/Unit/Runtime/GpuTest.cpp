@@ -277,6 +277,50 @@ TEST_F(Gpu, WorkTakesItsTurnOnTheCallersStream) {
   destroy(made);
 }
 
+// Nobody waits for inputs and outputs in the GPU's memory.
+TEST_F(Gpu, InputsAndOutputsMayBeThere) {
+  auto store = makeStore();
+  void *library = ::dlopen(PST_STANDIN, RTLD_NOW);
+  auto give = reinterpret_cast<void (*)(void *, void (*)(void *), void *)>(
+      ::dlsym(library, "standin_give"));
+  auto wait = reinterpret_cast<int (*)(void *)>(
+      ::dlsym(library, "cuStreamSynchronize"));
+  store->accelerator()->useStream(0);
+  // Any memory over there will do: x here, y behind it.
+  auto *there = static_cast<float *>(store->spaceThere("gradient"));
+  float *result = there + 64;
+  auto fill = [](void *data) {
+    for (int64_t i = 0; i < kCount; ++i)
+      static_cast<float *>(data)[i] += static_cast<float>(i);
+  };
+  Invocation add(*store, "add");
+  float factor = 2, y[kCount];
+  add.bindThere("x", there);
+  add.bind("factor", &factor);
+  add.bindThere("y", result);
+  wait(nullptr); // the space was cleared at first
+  std::fill_n(there, kCount, 1.0f);
+  std::fill_n(result, kCount, -1.0f);
+  add(); // which brings over what the host wrote
+  int64_t waits = calls("cuStreamSynchronize");
+  // x changes after the first call, and before the second.
+  give(nullptr, fill, there);
+  add();
+  EXPECT_EQ(result[7], -1) << "somebody has waited for it";
+  EXPECT_EQ(calls("cuStreamSynchronize"), waits);
+  wait(nullptr);
+  for (int64_t i = 0; i < kCount; ++i)
+    ASSERT_EQ(result[i], 2 + factor * w[i] * (2 + static_cast<float>(i)) - 3)
+        << i;
+  // And back to memory of this process, half of it.
+  add.bind("x", x);
+  add();
+  add.bind("y", y);
+  add();
+  EXPECT_EQ(y[4] - result[4], factor * w[4] * x[4]);
+  EXPECT_ERROR(add.bindThere("z", x), "has no input or output \"z\"");
+}
+
 TEST_F(Gpu, ClearsSpacesOverThere) {
   auto store = makeStore();
   static_cast<float *>(store->space("trainable"))[3] = 7;

@@ -37,8 +37,10 @@ public:
   /// Begins a call. `pointers` are as in the calling convention, in this
   /// process's memory: inputs are copied before this returns; where outputs,
   /// and spaces that come back (Accelerator::prepare), are to go must be there
-  /// until the call is finished. Throws Error.
-  virtual void begin(void *const *pointers) = 0;
+  /// until the call is finished. Inputs and outputs that are `there` lie in the
+  /// accelerator's memory: they are read and written in the order of its work,
+  /// for which nobody waits. Throws Error.
+  virtual void begin(void *const *pointers, const std::vector<bool> &there) = 0;
   /// Waits for the call that was begun first, of those not finished, whose
   /// results then are where they belong. Throws Error.
   virtual void finish() = 0;

@@ -27,6 +27,9 @@ public:
   /// laid out as its type says, which must stay alive over the calls. Throws
   /// Error if there is no such argument.
   void bind(std::string_view name, const void *data);
+  /// The same in the accelerator's memory (RemoteCall::begin). Throws Error if
+  /// the program runs here.
+  void bindThere(std::string_view name, const void *data);
   bool hasArgument(std::string_view name) const;
   /// Runs the entry point. Throws Error if an argument is not bound.
   void operator()() const;
@@ -52,6 +55,7 @@ private:
   std::vector<std::string> returned;
   std::vector<void *> pointers;
   std::vector<void *> copies; ///< where spaces that are returned go
+  std::vector<bool> there;    ///< of pointers
 };
 
 } // namespace pst::runtime
