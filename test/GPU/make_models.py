@@ -3,7 +3,7 @@
 """make_models.py FOLDER ARCHITECTURE: for pack.sh, a small BERT and a small GPT-2, without dropout.
 
 FOLDER/NAME gets the model, data, the losses of 50 steps on the CPU (f32), and
-bundles for a GPU, f32 and bf16. With $PACK_EMULATION their kernels for the
+bundles for a GPU, f32 and bf16, and for a CPU with AVX2. With $PACK_EMULATION their kernels for the
 stand-in go to FOLDER/NAME/f32.so and bf16.so.
 """
 
@@ -64,11 +64,13 @@ def main():
             if precision == "bf16":
                 gpu |= {"precision": "bf16", "frozen_type": "bf16"}
             _pst.compile_model(str(folder / "model"), options | gpu)
-        _pst.compile_model(str(folder / "model"), options | {"bundle": str(root / "cpu")})
+            # For any CPU with AVX2: what a step is held against there.
+            cpu = {"bundle": str(folder / f"cpu-{precision}"), "cpu": "x86-64-v3", "frozen_type": gpu.get("frozen_type", "f32")}
+            _pst.compile_model(str(folder / "model"), options | cpu)
         flags = [text for key, value in TRAIN.items() for text in (f"--{key}", str(value))]
         subprocess.run(
             [
-                *(pathlib.Path(os.environ["PST_BUILD_DIR"]) / "bin" / "pst-run", "train", "--bundle", root / "cpu"),
+                *(pathlib.Path(os.environ["PST_BUILD_DIR"]) / "bin" / "pst-run", "train", "--bundle", folder / "cpu-f32"),
                 *("--model", folder / "model", "--train", folder / "data.safetensors"),
                 *("--output_dir", folder / "recorded", *flags),
             ],

@@ -127,6 +127,9 @@ def write(found, settings, results):
     for name, one in found.get("training", {}).items():
         numbers = ", ".join(f"{key} {value:.2g}" for key, value in one.items() if key not in ("steps", "agree"))
         lines.append(f"{name}: {one['steps']} steps, losses {'agree' if one['agree'] else 'DIFFER'} ({numbers}).")
+    for name, one in found.get("a step", {}).items():
+        worst = max(one, key=one.get)
+        lines.append(f"{name}: the CPU's masks, and all else is right; the worst, {worst}, is {one[worst]:.2g} of what rounding explains.")
     for tool, one in found.get("sanitizer", {}).items():
         lines.append(f"{tool}: {one if isinstance(one, str) else one['says']}")
     for one in found.get("steps", {}).get("ours", [])[:1]:

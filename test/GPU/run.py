@@ -133,6 +133,27 @@ class Stages:
                     self.found["failures"].append(f"{name}: the losses are not the CPU's: {found[name]}")
         return found
 
+    def steps(self):
+        """One step of each bundle against the CPU's, element by element."""
+        found = {}
+        for model in ("bert", "gpt2"):
+            for precision in ("f32", "bf16"):
+                name, folder = f"step-{model}-{precision}", self.here / model
+                status = self.pst_run(
+                    name,
+                    *("check", folder / precision, "--against", folder / f"cpu-{precision}", "--model", folder / "model"),
+                    *("--train", folder / "data.safetensors", "--precision", precision),
+                    *("--json", self.results / f"{name}.json"),
+                    limit=left(TRAINING),
+                    environment=standin_kernels([folder / f"{precision}.so"]),
+                )
+                if status:
+                    self.found["failures"].append(f"{name}: {self.last_line(name)}")
+                else:
+                    quantities = json.loads((self.results / f"{name}.json").read_text())
+                    found[name] = {one["quantity"]: one["worst"] for one in quantities}
+        return found
+
     def sanitizer(self):
         if not shutil.which("compute-sanitizer"):
             return {"absent": "compute-sanitizer was not found"}
@@ -302,6 +323,7 @@ def main():
     stages.run("rivals", start)
     stages.run("checks", stages.checks)
     stages.run("training", stages.training)
+    stages.run("a step", stages.steps)
     stages.run("sanitizer", stages.sanitizer)
     # What PyTorch compiles would disturb what is timed.
     take(started, "step", left(100))

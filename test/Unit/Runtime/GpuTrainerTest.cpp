@@ -138,6 +138,54 @@ TEST_F(GpuTrainer, TheBestModelIsTheSame) {
   EXPECT_EQ(here.result.best->step, there.result.best->step);
 }
 
+// Rank 0 of two that have the same examples: the other's gradient and loss are
+// this one's. Summed in this process's memory, and by an engine over there,
+// whose work takes its turn on a stream.
+TEST_F(GpuTrainer, RanksSumHereOrThere) {
+  options.maxSteps = 7;
+  options.loggingSteps = 3;
+  auto sum = [](std::span<float> values) {
+    for (float &value : values)
+      value *= 2;
+  };
+  auto gather = [](std::span<const double> values) {
+    std::vector<double> all(values.begin(), values.end());
+    all.insert(all.end(), values.begin(), values.end());
+    return all;
+  };
+  Trained here = train(false, {}, Peers(0, 2, sum, gather));
+  EXPECT_EQ(here.steps.size(), 7u);
+  int64_t copies[2] = {calls("cuMemcpyDtoHAsync_v2")};
+  Trained through = train(true, {}, Peers(0, 2, sum, gather));
+  EXPECT_EQ(here.steps, through.steps);
+  auto give = reinterpret_cast<void (*)(void *, void (*)(void *), void *)>(
+      ::dlsym(::dlopen(PST_STANDIN, RTLD_NOW), "standin_give"));
+  int sums = 0;
+  auto sumThere = [&] {
+    ++sums;
+    ParameterStore &store = model->parameters();
+    static size_t count;
+    count = store.spaceBytes("gradient") / sizeof(float);
+    void *gradient = store.spaceThere("gradient");
+    store.accelerator()->letWait(1);
+    auto twice = [](void *data) {
+      for (size_t i = 0; i < count; ++i)
+        static_cast<float *>(data)[i] *= 2;
+    };
+    give(reinterpret_cast<void *>(1), twice, gradient);
+    store.accelerator()->waitFor(1);
+  };
+  auto notHere = [](std::span<float>) { FAIL() << "summed here"; };
+  copies[1] = calls("cuMemcpyDtoHAsync_v2");
+  Trained there = train(true, {}, Peers(0, 2, notHere, gather, sumThere));
+  EXPECT_EQ(here.steps, there.steps);
+  EXPECT_EQ(here.log, there.log);
+  EXPECT_EQ(sums, 7);
+  // The gradient of no step has come over.
+  EXPECT_EQ(copies[1] - copies[0],
+            7 + calls("cuMemcpyDtoHAsync_v2") - copies[1]);
+}
+
 // The stand-in computes when somebody waits. By the time it computes a step,
 // the next one's batch must have been given to it.
 TEST_F(GpuTrainer, TheNextBatchGoesOverWhileAStepRuns) {
