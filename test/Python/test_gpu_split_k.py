@@ -3,7 +3,7 @@
 """Products with few tiles and a long k, whose parts are summed by blocks of their own, run by the emulator.
 
 test/Codegen/GPU/split-k.mlir shows that such products are split. Parts of k are
-not whole here, nor tiles; with m a multiple of 128, TMA stores the parts.
+not whole here, nor tiles; where n is a multiple of 4, wgmma's are stored by TMA.
 """
 
 import bf16
@@ -44,6 +44,7 @@ def emulate(way, body, arguments, results):
         ("wgmma", "NN", 131, 256, 1032, "bf16"),
         ("wgmma", "TN", 128, 72, 1201, "f32"),
         ("wgmma", "TN", 120, 56, 5000, "bf16"),
+        ("wgmma", "NT", 37, 61, 2056, "f32"),
         ("mma", "NT", 70, 130, 2050, "f32"),
         ("mma", "NN", 64, 61, 1087, "bf16"),
         ("mma", "TN", 136, 72, 1600, "bf16"),

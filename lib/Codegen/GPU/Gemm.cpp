@@ -151,7 +151,7 @@ void GemmTile::forInside(ThreadBuilder &b, GroupBody body) const {
 }
 
 Value GemmTile::storedRow(ThreadBuilder &b, Value row) const {
-  return split ? b.addi(row, b.muli(split, plan.m)) : row;
+  return split ? b.addi(row, b.muli(split, plan.rowsOfPart())) : row;
 }
 
 void GemmTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
@@ -204,7 +204,7 @@ pst::cuda::gemmWorkspaces(const KernelContext &context,
   GemmPlan plan = chooseGemm(context, multiplied, SplitK::Sums);
   if (plan.splits > 1)
     types.push_back(
-        RankedTensorType::get({plan.splits * plan.m, plan.n},
+        RankedTensorType::get({plan.splits * plan.rowsOfPart(), plan.n},
                               Float32Type::get(shape.leftType.getContext())));
   return types;
 }
@@ -250,11 +250,10 @@ static SmallVector<Value> finish(ThreadBuilder &b, const GemmEpilogue &epilogue,
 
 /// result = epilogue(sum over the parts of k, in ascending order)
 static void launchSumOfParts(KernelContext &context, cpu::KernelBuilder &host,
-                             StringRef name, int64_t splits, Value parts,
+                             StringRef name, const GemmPlan &plan, Value parts,
                              const GemmEpilogue &epilogue,
                              ValueRange arguments) {
   Value result = arguments.front();
-  int64_t rows = cast<ShapedType>(result.getType()).getDimSize(0);
   SmallVector<Value> all{parts};
   llvm::append_range(all, arguments);
   context.launchMatrix(
@@ -262,11 +261,11 @@ static void launchSumOfParts(KernelContext &context, cpu::KernelBuilder &host,
       [&](ThreadBuilder &b, ValueRange values, Value row, Value column,
           int64_t size) {
         auto part = [&](int64_t number) {
-          return b.loadAdjacent(values[0], {b.addi(row, number * rows), column},
-                                size);
+          Value at = b.addi(row, number * plan.rowsOfPart());
+          return b.loadAdjacent(values[0], {at, column}, size);
         };
         SmallVector<Value> sums = part(0);
-        for (int64_t number = 1; number < splits; ++number)
+        for (int64_t number = 1; number < plan.splits; ++number)
           for (auto [sum, term] : llvm::zip(sums, part(number)))
             sum = b.addf(sum, term);
         b.storeAdjacent(
@@ -308,6 +307,6 @@ void pst::cuda::launchGemm(KernelContext &context, cpu::KernelBuilder &host,
         });
       });
   if (splits)
-    launchSumOfParts(context, host, name, plan.splits, workspaces.front(),
-                     epilogue, arguments);
+    launchSumOfParts(context, host, name, plan, workspaces.front(), epilogue,
+                     arguments);
 }

@@ -64,6 +64,10 @@ struct GemmPlan : GemmShape {
   int64_t tilesOfN() const { return (n + tileN - 1) / tileN; }
   int64_t tiles() const { return tilesOfM() * tilesOfN(); }
   int64_t blocks() const { return tiles() * splits; }
+  /// Rows of memory for the product of a part: of whole tiles if TMA stores it.
+  int64_t rowsOfPart() const {
+    return method == GemmMethod::Wgmma ? tilesOfM() * tileM : m;
+  }
   /// Steps that a part of k has, if a step is `depth` of it.
   int64_t stepsOfPart(int64_t depth) const {
     return ((k + depth - 1) / depth + splits - 1) / splits;
@@ -129,7 +133,8 @@ public:
   /// result = map(row, column, values), at those of the thread's elements that
   /// lie in C, some neighbours at a time. `result` is a buffer, or, if the plan
   /// says so, the tensor map that wgmmaResult makes of it. If k is split, the
-  /// products of its parts lie one below the other in it.
+  /// products of its parts lie one below the other in it, and `map` is called
+  /// at elements outside of C, too.
   using GroupMap = llvm::function_ref<llvm::SmallVector<Value>(
       Value row, Value column, ValueRange values)>;
   virtual void store(ThreadBuilder &b, Value result, GroupMap map) const;

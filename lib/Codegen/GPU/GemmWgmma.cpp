@@ -210,7 +210,9 @@ private:
         Code inBox = place.column + -number * box.columns();
         writePair(b, box, start, place.row, inBox, values);
       };
-      if (Value inside = isElement(b, inTile, place.column))
+      // The parts of k have room for whole tiles.
+      Value inside = split ? Value() : isElement(b, inTile, place.column);
+      if (inside)
         b.ifThen(inside, write);
       else
         write();
@@ -516,8 +518,7 @@ Value pst::cuda::wgmmaResult(cpu::KernelBuilder &host, GemmPlan &plan,
                              Value result) {
   int64_t bytes =
       cast<MemRefType>(result.getType()).getElementTypeBitWidth() / 8;
-  // A tile that is not whole would spoil the part of k below it.
-  if (plan.n * bytes % 16 != 0 || (plan.splits > 1 && plan.m % plan.tileM != 0))
+  if (plan.n * bytes % 16 != 0)
     return result;
   plan.storedBytes = bytes;
   return createTensorMap(host, result, kWgmmaRows);
