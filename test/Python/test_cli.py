@@ -89,6 +89,26 @@ def test_sparsity_out_of_range(capsys, tmp_path, model, data, value):
     assert message.startswith("--sparsity must be in [0, 1), but is ")
 
 
+def test_bf16_is_for_gpus(capsys, tmp_path, model, data):
+    for precision in (["--precision", "bf16"], ["--bf16"]):
+        message = refuse(capsys, *train_flags(model, data, tmp_path / "out", *precision))
+        assert message == "--precision bf16 is for GPUs, and CPUs compute in f32: add --target cuda, or leave it out"
+    evaluate = ["eval", "--model_name_or_path", model, "--validation_file", data[1], "--bf16"]
+    assert "--precision bf16 is for GPUs" in refuse(capsys, *evaluate)
+
+
+def test_compile_makes_bundles_for_gpus(capsys, tmp_path, model):
+    command = ["compile", "--model_name_or_path", model, "--bundle", tmp_path / "b", "--max_seq_length", 8]
+    command += ["--target", "cuda", "--gpu_arch", "sm_80", "--bf16", "--frozen_type", "bf16"]
+    status, out, err = run(capsys, *command)
+    assert status == 0, err
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["triple"] == "nvptx64-nvidia-cuda" and manifest["cpu"] == "sm_80"
+    types = {parameter["name"]: parameter["type"] for parameter in manifest["parameters"]}
+    assert types["bert.encoder.layer.0.output.dense.weight"] == "bf16[12,20]"
+    assert (tmp_path / "b" / "kernels.sm_80.ptx").exists()
+
+
 def test_data_errors_come_before_anything_is_written(capsys, tmp_path, model, data):
     (tmp_path / "bad.tsv").write_bytes(b"sentence\tlabel\ngood\tyes\nb\xe4d\tno\n")
     message = refuse(capsys, *train_flags(model, (tmp_path / "bad.tsv",), tmp_path / "out"))
