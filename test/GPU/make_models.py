@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """make_models.py FOLDER ARCHITECTURE: for pack.sh, a small BERT and a small GPT-2, without dropout.
 
-FOLDER/NAME gets the model, data, the losses of 50 steps on the CPU (f32), and
-bundles for a GPU, f32 and bf16, and for a CPU with AVX2. With $PACK_EMULATION their kernels for the
-stand-in go to FOLDER/NAME/f32.so and bf16.so.
+FOLDER/NAME gets the model, data, and for both precisions P = f32, bf16: a bundle
+P for a GPU; one for x86 CPUs with AVX2, cpu-P, with frozen weights of that type;
+the losses of 50 steps by it, recorded-P. With $PACK_EMULATION the GPU's kernels
+for the stand-in are P.so.
 """
 
 import json
@@ -57,26 +58,24 @@ def main():
         folder = root / name
         folder.mkdir(parents=True)
         options = {"batch_size": BATCH, "sequence_length": LENGTH, **write(folder)}
+        flags = [text for key, value in TRAIN.items() for text in (f"--{key}", str(value))]
         for precision in ("f32", "bf16"):
-            gpu = {"target": "cuda", "gpu_arch": arch, "bundle": str(folder / precision)}
+            options["frozen_type"] = precision
+            gpu = {"target": "cuda", "gpu_arch": arch, "precision": precision, "bundle": str(folder / precision)}
             if os.environ.get("PACK_EMULATION"):
                 gpu["emulation"] = str(folder / f"{precision}.so")
-            if precision == "bf16":
-                gpu |= {"precision": "bf16", "frozen_type": "bf16"}
-            _pst.compile_model(str(folder / "model"), options | gpu)
-            # For any CPU with AVX2: what a step is held against there.
-            cpu = {"bundle": str(folder / f"cpu-{precision}"), "cpu": "x86-64-v3", "frozen_type": gpu.get("frozen_type", "f32")}
-            _pst.compile_model(str(folder / "model"), options | cpu)
-        flags = [text for key, value in TRAIN.items() for text in (f"--{key}", str(value))]
-        subprocess.run(
-            [
-                *(pathlib.Path(os.environ["PST_BUILD_DIR"]) / "bin" / "pst-run", "train", "--bundle", folder / "cpu-f32"),
-                *("--model", folder / "model", "--train", folder / "data.safetensors"),
-                *("--output_dir", folder / "recorded", *flags),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+            cpu = {"cpu": "x86-64-v3", "bundle": str(folder / f"cpu-{precision}")}
+            for target in (gpu, cpu):
+                _pst.compile_model(str(folder / "model"), options | target)
+            subprocess.run(
+                [
+                    *(pathlib.Path(os.environ["PST_BUILD_DIR"]) / "bin" / "pst-run", "train", "--bundle", cpu["bundle"]),
+                    *("--model", folder / "model", "--train", folder / "data.safetensors"),
+                    *("--output_dir", folder / f"recorded-{precision}", *flags),
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
     (root / "train.json").write_text(json.dumps(TRAIN))
 
 

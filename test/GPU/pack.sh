@@ -20,7 +20,7 @@ export PST_BUILD_DIR=${PST_BUILD_DIR:-$root/build-dev}
 python=${PST_PYTHON:-python3}
 export PYTHONPATH=$PST_BUILD_DIR/python:$root/test/Python HF_HUB_OFFLINE=1
 
-rm -rf "$folder"/{checks,bert,gpt2,bench,rivals,cpu}
+rm -rf "$folder"/{checks,bert,gpt2,bench,rivals}
 cp "$PST_BUILD_DIR/bin/pst-run" "$folder"
 cp -L "$(ldd "$PST_BUILD_DIR/bin/pst-run" | awk '/libomp/ { print $3 }')" "$folder"
 cp "$root"/test/GPU/{run.sh,run.py,report.py} "$folder"
@@ -33,7 +33,6 @@ PST_CHECK_BUNDLES=$folder/checks PST_CHECK_ARCH=$arch PST_CHECK_EMULATION=${PACK
   "$python" -m pytest -q "${tests[@]}" ${PACK_TESTS:+-k "$PACK_TESTS"}
 "$python" "$root/test/GPU/make_models.py" "$folder" "$arch"
 "$python" "$root/test/GPU/make_benchmarks.py" "$folder/bench" "$arch"
-rm -rf "$folder/cpu"
 
-tar -C "$folder/.." -c "$(basename "$folder")" | xz -9 > "$folder.tar.xz"
+tar -C "$folder/.." -c "$(basename "$folder")" | xz --lzma2=preset=9,dict=256MiB > "$folder.tar.xz"
 du -sh "$folder" "$folder.tar.xz"

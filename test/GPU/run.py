@@ -128,7 +128,7 @@ class Stages:
                 if status:
                     self.found["failures"].append(f"{name}: {self.last_line(name)}")
                     continue
-                found[name] = report.compare_losses(folder / "recorded", self.results / name, precision)
+                found[name] = report.compare_losses(folder / f"recorded-{precision}", self.results / name, precision)
                 if not found[name]["agree"]:
                     self.found["failures"].append(f"{name}: the losses are not the CPU's: {found[name]}")
         return found
