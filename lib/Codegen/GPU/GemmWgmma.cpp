@@ -21,15 +21,7 @@
 //       wait for the products of the step before; its buffer is empty
 //     wait for the last; what is done with the tile
 //
-// If the result's rows are such that TMA can store them, a warpgroup's part of
-// a tile goes out by way of two boxes of 64 rows of 128 bytes:
-//
-//   for each 128 bytes of columns, box = the one or the other:
-//     wait until the store before the last has read it
-//     box = the warpgroup's elements, as they are to be stored
-//     one thread: store the box
-//
-// The last stores go on beside the next tile's products.
+// What is done with a tile: WgmmaTile.cpp.
 //
 // Where there are many tiles, two blocks form a cluster: their tiles are one
 // below the other, so they need the same of op(B), of which each loads half for
@@ -42,27 +34,12 @@
 // they are in phase n: who fills waits for the phase before, which at first has
 // passed.
 
-#include "AsyncBuilder.h"
-#include "Gemm.h"
-#include "WarpBuilder.h"
-#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "WgmmaTile.h"
 #include <limits>
 
 using namespace mlir;
 using namespace pst::cuda;
 
-/// Warpgroups that multiply, and the rows of a tile, 64 of each.
-static constexpr int64_t kConsumers = 2;
-static constexpr int64_t kRows = kConsumers * kWgmmaRows;
-/// Of H100 and H200: blocks of more would wait for each other.
-static constexpr int64_t kMultiprocessors = 132;
-/// What may be used of a block's 227 KiB; barriers and statically allocated
-/// memory need some.
-static constexpr int64_t kBufferBytes = 192 * 1024;
-/// The same, and scratch memory.
-static constexpr int64_t kMostBytes = 212 * 1024;
-/// Boxes of the result that a warpgroup has.
-static constexpr int64_t kBoxes = 2;
 /// Registers of a thread that loads, and of one that multiplies. A block has
 /// 65536 and begins with 168 for each of its 384 threads.
 static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
@@ -70,177 +47,6 @@ static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
 static constexpr int64_t kBand = 8;
 
 namespace {
-
-/// Where things lie in a block's dynamic shared memory: buffers, then boxes of
-/// the result, barriers, scratch memory.
-struct Buffers {
-  explicit Buffers(const GemmPlan &plan)
-      : left{/*depthIsInner=*/!plan.leftTransposed, plan.tileM},
-        right{/*depthIsInner=*/plan.rightTransposed, plan.tileN},
-        cluster(wantsCluster(plan) ? 2 : 1),
-        rightPart{right.depthIsInner, right.extent / cluster},
-        resultBytes(plan.storedBytes ? kConsumers * kBoxes * ResultBox::kBytes
-                                     : 0),
-        scratchBytes(plan.scratch ? plan.tileM * scratchColumns(plan) * 4 : 0),
-        stages(std::min(kBufferBytes, kMostBytes - scratchBytes) /
-               stageBytes()) {}
-
-  /// Of the scratch memory: those of a tile, and some against bank conflicts.
-  static int64_t scratchColumns(const GemmPlan &plan) { return plan.tileN + 8; }
-
-  /// Where every multiprocessor has a tile, and they make pairs.
-  static bool wantsCluster(const GemmPlan &plan) {
-    return plan.tiles() >= kMultiprocessors && plan.tilesOfM() % 2 == 0 &&
-           plan.tileN % (2 * kSwizzleElements) == 0;
-  }
-
-  int64_t stageBytes() const { return left.bytes() + right.bytes(); }
-  int64_t barriersStart() const { return stages * stageBytes() + resultBytes; }
-  int64_t scratchStart() const { return barriersStart() + stages * 16; }
-  int64_t bytes() const { return scratchStart() + scratchBytes; }
-
-  Code start(Code stage) const { return stage * stageBytes(); }
-  Code full(Code stage) const { return stage * 8 + barriersStart(); }
-  Code empty(Code stage) const {
-    return stage * 8 + (barriersStart() + stages * 8);
-  }
-  /// The boxes of a warpgroup.
-  Code results(Code group) const {
-    return group * (kBoxes * ResultBox::kBytes) + stages * stageBytes();
-  }
-
-  OperandTile left, right;
-  int64_t cluster;       ///< blocks
-  OperandTile rightPart; ///< what each block of it loads
-  int64_t resultBytes, scratchBytes;
-  int64_t stages;
-};
-
-/// The part of a tile that a warpgroup has.
-class WgmmaTile : public GemmTile {
-public:
-  /// `scratchPointer` is null if the plan has no scratch memory.
-  WgmmaTile(const GemmPlan &plan, const Buffers &buffers, AsyncBuilder &async,
-            Place<Code> place, Value part, Code thread, ArrayRef<Value> sums,
-            Value scratchPointer)
-      : GemmTile(plan), buffers(buffers), async(async), thread(thread),
-        sums(sums), scratchPointer(scratchPointer) {
-    tileOfM = place.row;
-    tileOfN = place.column;
-    split = part;
-    row = place.row * plan.tileM;
-    column = place.column * plan.tileN;
-  }
-
-  int64_t groupSize() const override { return 2; }
-
-  void forGroups(ThreadBuilder &b, GroupBody body) const override {
-    Code first = thread / kWarpgroup * kWgmmaRows;
-    for (int64_t i = 0; i < int64_t(sums.size()); i += 2) {
-      Place<Code> place = accumulatorPlace(thread % kWarpgroup, i);
-      body(first + place.row, place.column, sums.slice(i, 2));
-    }
-  }
-
-  void store(ThreadBuilder &b, Value result, GroupMap map) const override {
-    if (!plan.storedBytes)
-      return GemmTile::store(b, result, map);
-    ResultBox box{plan.storedBytes};
-    Value tensorMap = async.tensorMapAddress(result);
-    Code group = thread / kWarpgroup;
-    Value isFirst =
-        b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
-    int64_t count = plan.tileN / box.columns();
-    for (int64_t number = 0; number < count; ++number) {
-      Code start = buffers.results(group) + number % kBoxes * ResultBox::kBytes;
-      // Each box is the one before last, but with an odd number of them the
-      // tile's first: it was the last of the tile before, too.
-      int64_t pending = number == 0 ? (count + 1) % kBoxes : kBoxes - 1;
-      b.ifThen(isFirst, [&] { async.awaitStores(pending); });
-      barrierOfGroup(b, group);
-      fill(b, box, number, start, map);
-      async.fenceWrites();
-      barrierOfGroup(b, group);
-      b.ifThen(isFirst, [&] {
-        async.store(tensorMap, async.shared(start),
-                    Code(b, column) + number * box.columns(),
-                    Code(b, storedRow(b, row)) + group * kWgmmaRows);
-        async.commitStores();
-      });
-    }
-  }
-
-  /// Of those that multiply.
-  void barrier(ThreadBuilder &b) const override {
-    createBarrier(b, b.i32(1), kConsumers * kWarpgroup);
-  }
-
-  int64_t threads() const override { return kConsumers * kWarpgroup; }
-
-  Value scratch(ThreadBuilder &b, int64_t columns) const override {
-    assert(scratchPointer && columns <= Buffers::scratchColumns(plan));
-    barrier(b); // others may still read what the tile before left there
-    return AsyncBuilder::bufferAt(b, scratchPointer, {plan.tileM, columns});
-  }
-
-private:
-  static void createBarrier(ThreadBuilder &b, Value number, int64_t threads) {
-    NVVM::BarrierOp::create(b, TypeRange{}, number, b.i32(threads),
-                            NVVM::BarrierReductionAttr(),
-                            /*reductionPredicate=*/Value());
-  }
-
-  /// Of a warpgroup, each of which has a barrier.
-  static void barrierOfGroup(ThreadBuilder &b, Code group) {
-    Value number = arith::IndexCastOp::create(b, b.getI32Type(), group + 2);
-    createBarrier(b, number, kWarpgroup);
-  }
-
-  /// The `number`-th box = the thread's elements there, as they are stored.
-  void fill(ThreadBuilder &b, const ResultBox &box, int64_t number, Code start,
-            GroupMap map) const {
-    int64_t each = box.columns() / 2;
-    for (int64_t i = number * each; i < (number + 1) * each; i += 2) {
-      Place<Code> place = accumulatorPlace(thread % kWarpgroup, i);
-      Value inTile = thread / kWarpgroup * kWgmmaRows + place.row;
-      auto write = [&] {
-        SmallVector<Value> values =
-            map(b.addi(row, inTile), b.addi(column, place.column),
-                sums.slice(i, 2));
-        Code inBox = place.column + -number * box.columns();
-        writePair(b, box, start, place.row, inBox, values);
-      };
-      // The parts of k have room for whole tiles.
-      Value inside = split ? Value() : isElement(b, inTile, place.column);
-      if (inside)
-        b.ifThen(inside, write);
-      else
-        write();
-    }
-  }
-
-  void writePair(ThreadBuilder &b, const ResultBox &box, Code start, Code row,
-                 Code column, ArrayRef<Value> values) const {
-    auto write = [&](Value value, Code column) {
-      LLVM::StoreOp::create(b, value,
-                            async.shared(start + box.offset(row, column)),
-                            /*alignment=*/4);
-    };
-    if (box.elementBytes == kElementBytes)
-      return write(packBF16(b, values[0], values[1]), column);
-    for (int64_t part : {0, 1}) {
-      Code word = ResultBox::word(row, part);
-      Value isSecond = b.cmpi(arith::CmpIPredicate::ne, word, b.index(0));
-      write(b.select(isSecond, values[1], values[0]), column + word);
-    }
-  }
-
-  const Buffers &buffers;
-  AsyncBuilder &async;
-  Code thread;
-  ArrayRef<Value> sums;
-  Value scratchPointer;
-};
 
 /// Emits a block.
 class WgmmaBlock {
@@ -261,7 +67,7 @@ public:
         Code at(b, b.index(stage));
         async.initBarrier(async.shared(buffers.full(at)), 1);
         async.initBarrier(async.shared(buffers.empty(at)),
-                          kConsumers * buffers.cluster);
+                          kWgmmaConsumers * buffers.cluster);
       }
       async.fenceBarrierInit();
       async.prefetch(left);
@@ -269,7 +75,7 @@ public:
     });
     barrier();
     Value loads = b.cmpi(arith::CmpIPredicate::eq, thread / kWarpgroup,
-                         b.index(kConsumers));
+                         b.index(kWgmmaConsumers));
     b.ifElse(
         loads,
         [&] {
@@ -432,7 +238,7 @@ private:
 
   ThreadBuilder &b;
   const GemmPlan &plan;
-  Buffers buffers;
+  WgmmaBuffers buffers;
   AsyncBuilder async;
   Value left, right; ///< addresses of the tensor maps
   Code thread;
@@ -472,8 +278,8 @@ static int64_t timeOf(const GemmPlan &plan, SplitK split) {
 /// with the most columns and the fewest parts if in doubt.
 GemmPlan pst::cuda::planWgmma(const GemmShape &shape, SplitK split,
                               int64_t maxColumns) {
-  GemmPlan plan{shape, GemmMethod::Wgmma, kRows, /*tileN=*/0,
-                (kConsumers + 1) * kWarpgroup};
+  GemmPlan plan{shape, GemmMethod::Wgmma, kWgmmaTileRows, /*tileN=*/0,
+                (kWgmmaConsumers + 1) * kWarpgroup};
   // Who wants few columns wants room for something else; there is some for 128.
   plan.scratch = maxColumns < 256;
   GemmPlan best;
@@ -503,13 +309,13 @@ int64_t pst::cuda::wgmmaBlocks(const GemmPlan &plan) {
 }
 
 int64_t pst::cuda::wgmmaSharedBytes(const GemmPlan &plan) {
-  return Buffers(plan).bytes();
+  return WgmmaBuffers(plan).bytes();
 }
 
 std::pair<Value, Value> pst::cuda::wgmmaOperands(cpu::KernelBuilder &host,
                                                  const GemmPlan &plan,
                                                  Value left, Value right) {
-  Buffers buffers(plan);
+  WgmmaBuffers buffers(plan);
   return {createTensorMap(host, left, buffers.left.boxRows()),
           createTensorMap(host, right, buffers.rightPart.boxRows())};
 }
