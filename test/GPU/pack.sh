@@ -36,3 +36,7 @@ PST_CHECK_BUNDLES=$folder/checks PST_CHECK_ARCH=$arch PST_CHECK_EMULATION=${PACK
 
 tar -C "$folder/.." -c "$(basename "$folder")" | xz --lzma2=preset=9,dict=256MiB > "$folder.tar.xz"
 du -sh "$folder" "$folder.tar.xz"
+if (($(stat -c %s "$folder.tar.xz") > 60 << 20)); then
+  echo "pack.sh: $folder.tar.xz is larger than 60 MiB: check_bundles.py should record less" >&2
+  exit 1
+fi

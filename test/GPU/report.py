@@ -72,7 +72,9 @@ STEP_ROWS = (
 def step_rows(found, what):
     wall = [one["wall_seconds"]["median"] for one in found["ours"]]
     ours = statistics.median(wall) if wall else None
+    device = [one["entries"]["step"]["seconds"]["median"] for one in found["ours"] if "step" in one["entries"]]
     detail = f"ours {ours * 1e3:.2f} ms" if ours else ""
+    detail += f", {statistics.median(device) * 1e3:.2f} of them on the GPU" if device else ""
     for name, text, bar in STEP_ROWS:
         times = found["rivals"].get(name)
         value = statistics.median(times) / ours if times and ours else None

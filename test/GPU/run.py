@@ -155,7 +155,8 @@ class Stages:
         return found
 
     def sanitizer(self):
-        if not shutil.which("compute-sanitizer"):
+        program = shutil.which("compute-sanitizer", path=f"{os.environ['PATH']}:/usr/local/cuda/bin")
+        if not program:
             return {"absent": "compute-sanitizer was not found"}
         # A few of each kind, the smallest.
         checks = sorted((self.here / "checks").glob("*/check.safetensors"), key=lambda path: path.stat().st_size)
@@ -165,7 +166,7 @@ class Stages:
         bundles, found = list(kinds.values())[:24], {}
 
         def run(tool):
-            flags = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9")
+            flags = (program, "--tool", tool, "--error-exitcode", "9")
             return tool, self.pst_run(tool, "check", *bundles, limit=left(SANITIZER), before=flags)
 
         with concurrent.futures.ThreadPoolExecutor(2) as pool:

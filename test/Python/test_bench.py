@@ -157,3 +157,35 @@ def test_steps_at_tiny_sizes(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["bench", "--table", str(output)]) == 0
     assert "beyond activations" in capsys.readouterr().out
+
+
+def test_rivals_of_a_gpu(tmp_path):
+    """Here on the CPU: bf16 by autocast is about f32, which is compared with ours above; what is trained stays f32."""
+    torch = pytest.importorskip("torch")
+    from pst import bench_eager, bench_inputs
+
+    bench_inputs.write_random_bert(tmp_path, {**CONFIG, "initializer_range": 0.3})
+    settings = {"model": str(tmp_path), "batch": 3, "length": 8, "rank": 2, "learning_rate": 1e-2}
+    settings |= {"attention": "sdpa", "compiled": False}
+    batch = bench_inputs.random_batch(settings)
+    for method in bench_eager.METHODS:
+        wide, narrow = (
+            bench_eager.Step(settings | {"method": method, "precision": precision}, batch) for precision in ("f32", "bf16")
+        )
+        expected, found = wide.check(0.5)["logits"], narrow.check(0.5)["logits"]
+        size = np.abs(expected).max()
+        assert size > 1 and 0 < np.abs(found - expected).max() < 0.1 * size, method
+        assert {parameter.dtype for parameter in narrow.trained} == {torch.float32}
+        narrow.call(0.5)
+        narrow.wait()
+        assert narrow.memory()["bytes"] > 0
+        assert np.abs(narrow.check(0.5)["logits"] - found).max() > 0  # it has learnt something
+
+
+def test_operations_of_a_gpu():
+    """As a process of their own, which is how test/GPU/run.py times them."""
+    pytest.importorskip("torch")
+    settings = {"side": "eager", "task": "Operation", "threads": 1, "device": "cpu", "rows": 6, "columns": 4, "tokens": 5}
+    settings |= {"copy_elements": 10, "sparsity": 0.5, "operation": "nt"}
+    with bench_worker.Worker(settings) as worker:
+        assert worker.run(0.5, 0.001) > 0 and worker.memory()["bytes"] > 0

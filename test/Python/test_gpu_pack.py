@@ -57,13 +57,14 @@ def test_what_is_absent_has_no_verdict(report):
 def test_steps_are_set_against_their_bars(report):
     plan = {"frozen": 60, "trainable": 10, "gradients": 10, "optimizer": 20, "state": 0, "activations": 300, "workspace": 5, "peak": 400}
     found = {
-        "ours": [{"wall_seconds": {"median": 0.1}, "memory": plan}] * 2,
+        "ours": [{"wall_seconds": {"median": 0.1}, "memory": plan, "entries": {"step": {"seconds": {"median": 0.08}}}}] * 2,
         "rivals": {"published": [1.1, 0.9, 1.2], "mvp": [0.2]},
         "memory": {"mvp": {"bytes": 4000, "held": 2100}, "published": {"bytes": 2000, "held": 100}},
         "absent": {"published, compiled": "was not ready in time"},
     }
     rows = {row["measure"].split(": ", 1)[1]: row for row in report.step_rows(found, "step")}
     assert rows["eager as published / ours"]["value"] == pytest.approx(11) and rows["eager as published / ours"]["holds"]
+    assert rows["eager as published / ours"]["detail"] == "ours 100.00 ms, 80.00 of them on the GPU"
     assert rows["movement pruning eager / ours"]["holds"] is False
     compiled = rows["compiled by PyTorch, as published / ours"]
     assert compiled["value"] is None and compiled["detail"] == "was not ready in time"
