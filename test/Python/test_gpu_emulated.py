@@ -16,7 +16,7 @@ from virtual_weights import CRITERIA, random_factors, tensor
 
 import pst
 
-FAMILIES = ("activation", "adamw", "attention", "elementwise", "embedding", "layer_norm", "loss", "products", "selection", "weights")
+FAMILIES = ("activation", "adamw", "attention", "elementwise", "embedding", "gradients", "layer_norm", "loss", "products", "selection", "weights")
 
 
 def _tests(family):

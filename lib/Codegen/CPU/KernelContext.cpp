@@ -39,19 +39,27 @@ func::FuncOp KernelContext::getOrCreateFunction(
   return function;
 }
 
+static Value createEmpty(RewriterBase &rewriter, Location loc, Type type) {
+  auto tensor = cast<RankedTensorType>(type);
+  return tensor::EmptyOp::create(rewriter, loc, tensor.getShape(),
+                                 tensor.getElementType());
+}
+
+Value KernelContext::createDestination(RewriterBase &rewriter,
+                                       OpResult result) {
+  return createEmpty(rewriter, result.getLoc(), result.getType());
+}
+
 void KernelContext::replaceByLaunchInto(
     RewriterBase &rewriter, Operation *op, StringRef name, ValueRange inputs,
     ValueRange outputs, ArrayRef<RankedTensorType> workspaces,
     function_ref<void(KernelBuilder &, ValueRange)> body) {
   Location loc = op->getLoc();
   SmallVector<Value> destinations(outputs);
-  SmallVector<Type> created(op->getResultTypes());
-  llvm::append_range(created, workspaces);
-  for (Type type : created) {
-    auto tensor = cast<RankedTensorType>(type);
-    destinations.push_back(tensor::EmptyOp::create(
-        rewriter, loc, tensor.getShape(), tensor.getElementType()));
-  }
+  for (OpResult result : op->getResults())
+    destinations.push_back(createDestination(rewriter, result));
+  for (RankedTensorType type : workspaces)
+    destinations.push_back(createEmpty(rewriter, loc, type));
   SmallVector<Type> arguments;
   for (Type type : inputs.getTypes())
     arguments.push_back(bufferType(type));

@@ -78,9 +78,17 @@ public:
       mlir::ValueRange arguments,
       llvm::function_ref<void(KernelBuilder &, Value, mlir::ValueRange)> body);
 
+  /// Whether anybody reads what the op leaves in `result`.
+  virtual bool isWanted(mlir::OpResult result) const {
+    return !result.use_empty();
+  }
+
 protected:
   /// Called once for each kernel that an op is replaced by a launch of.
   virtual void made(mlir::func::FuncOp kernel, mlir::Operation *op) {}
+  /// What the kernel that replaces an op writes `result` to.
+  virtual Value createDestination(mlir::RewriterBase &rewriter,
+                                  mlir::OpResult result);
 
 private:
   mlir::ModuleOp module;

@@ -90,25 +90,32 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
     int64_t chunks = (rows + kBackwardRows - 1) / kBackwardRows;
     std::string name = "layer_norm_backward_" + shapeName(op.getInput()) + "_" +
                        attributeName(op.getEpsilon());
+    bool isScaleOrShiftWanted = context.isWanted(op->getResult(1)) ||
+                                context.isWanted(op->getResult(2));
+    SmallVector<RankedTensorType> workspaces;
+    if (isScaleOrShiftWanted)
+      workspaces.push_back(
+          RankedTensorType::get({2, chunks, columns}, rewriter.getF32Type()));
+    else
+      name += "_input";
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getScale(), op.getGradient()},
-        RankedTensorType::get({2, chunks, columns}, rewriter.getF32Type()),
-        [&](KernelBuilder &b, ValueRange arguments) {
-          Value partials = arguments[6];
+        workspaces, [&](KernelBuilder &b, ValueRange arguments) {
+          Value partials = workspaces.empty() ? Value() : arguments[6];
           b.parallel(chunks, [&](Value chunk) {
             Value begin = b.muli(chunk, kBackwardRows);
             Value end = b.mini(b.addi(begin, kBackwardRows), b.index(rows));
-            for (int64_t which : {0, 1})
+            for (int64_t which = 0; which < (partials ? 2 : 0); ++which)
               b.vectorLoop(columns, context.lanes(),
                            [&](Value j, int64_t lanes) {
                              b.store(b.f32(0.0, lanes), partials,
                                      {b.index(which), chunk, j});
                            });
             b.loop(begin, end, 1, [&](Value row) {
-              emitRow(b, op, arguments, row, chunk, columns);
+              emitRow(b, op, arguments, partials, row, chunk, columns);
             });
           });
-          for (int64_t which : {0, 1}) {
+          for (int64_t which = 0; which < (partials ? 2 : 0); ++which) {
             Value result = arguments[4 + which];
             b.parallelVectorLoop(
                 columns, 16 * context.lanes(), context.lanes(),
@@ -130,12 +137,13 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
   }
 
 private:
-  /// One row: its input gradient, and its share of the partial sums.
+  /// One row: its input gradient, and its share of the partial sums, if those
+  /// are wanted.
   void emitRow(KernelBuilder &b, nn::LayerNormBackwardOp op,
-               ValueRange arguments, Value row, Value chunk,
+               ValueRange arguments, Value partials, Value row, Value chunk,
                int64_t columns) const {
     Value input = arguments[0], scale = arguments[1], gradient = arguments[2],
-          inputGradient = arguments[3], partials = arguments[6];
+          inputGradient = arguments[3];
     RowStatistics statistics(b, input, row, columns, context.lanes(),
                              op.getEpsilon().convertToDouble());
     auto normalised = [&](Value j, int64_t lanes) {
@@ -158,6 +166,8 @@ private:
       centred = b.subf(centred, b.mulf(y, b.splat(meanDY, lanes)));
       b.store(b.mulf(centred, b.splat(statistics.rstd, lanes)), inputGradient,
               {row, j});
+      if (!partials)
+        return;
       Value g = b.load(gradient, {row, j}, lanes);
       SmallVector<Value> scaleAt{b.index(0), chunk, j},
           shiftAt{b.index(1), chunk, j};

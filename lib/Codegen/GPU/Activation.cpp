@@ -67,8 +67,9 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
     int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
     int64_t chunks = (rows + kRows - 1) / kRows;
     std::string name = "column_sum_" + shapeName(op.getInput());
+    bool added = context.isAdded(op->getResult(0));
     context.replaceByLaunch(
-        rewriter, op, name, op.getInput(),
+        rewriter, op, name + (added ? "_added" : ""), op.getInput(),
         RankedTensorType::get({chunks, columns}, rewriter.getF32Type()),
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           Value partials = arguments[2];
@@ -85,7 +86,7 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
                     })[0];
                 b.store(sum, values[1], {chunk, j});
               });
-          context.launchSum(host, partials, arguments[1]);
+          context.launchSums(host, {{partials, arguments[1], added}});
         });
     return success();
   }

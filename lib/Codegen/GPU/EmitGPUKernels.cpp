@@ -47,6 +47,8 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     // Functions made on the way are kernels and hold nothing to lower.
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
     for (func::FuncOp function : functions)
+      context.fuseAccumulations(function);
+    for (func::FuncOp function : functions)
       walkAndApplyPatterns(function, frozen);
     WalkResult result = getOperation().walk([](Operation *op) {
       if (!isa_and_nonnull<nn::NNDialect>(op->getDialect()))

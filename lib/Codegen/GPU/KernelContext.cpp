@@ -9,9 +9,11 @@
 #include "CountWork.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "pst/Dialect/NN/NNOps.h"
 #include <algorithm>
 
 using namespace mlir;
+using namespace pst;
 using namespace pst::cuda;
 
 /// The gpu.module that holds all kernels.
@@ -171,22 +173,110 @@ void KernelContext::launchZeros(cpu::KernelBuilder &host, Value result) {
             });
 }
 
-void KernelContext::launchSum(cpu::KernelBuilder &host, Value partials,
-                              Value result) {
-  auto type = cast<MemRefType>(partials.getType());
-  int64_t parts = type.getDimSize(0);
-  int64_t count = type.getNumElements() / parts;
-  std::string name = "sum_" + std::to_string(parts) + "x" +
-                     std::to_string(count) + "_to_" + shapeName(result);
-  launchElements(host, name, count, {partials, result},
-                 [&](ThreadBuilder &b, ValueRange values, Value i) {
-                   Value in = b.flatten(values[0]), out = b.flatten(values[1]);
-                   Value sum = b.loop(
-                       b.index(0), b.index(parts), 1, {b.f32(0.0)},
-                       [&](Value p, ValueRange carried) -> SmallVector<Value> {
-                         Value at = b.addi(b.muli(p, count), i);
-                         return {b.addf(carried[0], b.load(in, at))};
-                       })[0];
-                   b.store(sum, out, i);
-                 });
+/// The sum of partials[p, i] over p, ascending. Many loads are on their way
+/// before the first addition, for all that a thread does is wait for memory.
+static Value sumPartials(ThreadBuilder &b, Value partials, int64_t parts,
+                         int64_t count, Value i) {
+  constexpr int64_t kInFlight = 16;
+  Value in = b.flatten(partials);
+  auto addTerms = [&](Value sum, Value first, int64_t terms) {
+    SmallVector<Value> values;
+    for (int64_t p = 0; p < terms; ++p)
+      values.push_back(b.load(in, b.addi(b.muli(b.addi(first, p), count), i)));
+    for (Value value : values)
+      sum = b.addf(sum, value);
+    return sum;
+  };
+  Value sum = b.f32(0.0);
+  int64_t whole = parts / kInFlight * kInFlight;
+  if (whole)
+    sum = b.loop(b.index(0), b.index(whole), kInFlight, {sum},
+                 [&](Value p, ValueRange carried) -> SmallVector<Value> {
+                   return {addTerms(carried[0], p, kInFlight)};
+                 })[0];
+  return addTerms(sum, b.index(whole), parts - whole);
+}
+
+void KernelContext::launchSums(cpu::KernelBuilder &host,
+                               ArrayRef<PartialSum> sums) {
+  struct Work {
+    int64_t parts, count, firstBlock;
+  };
+  SmallVector<Work> works;
+  SmallVector<Value> arguments;
+  std::string name = "sum";
+  int64_t blocks = 0;
+  for (const PartialSum &sum : sums) {
+    auto type = cast<MemRefType>(sum.partials.getType());
+    int64_t parts = type.getDimSize(0), count = type.getNumElements() / parts;
+    name += "_" + std::to_string(parts) + "x" + std::to_string(count) +
+            (sum.added ? "_added_to_" : "_to_") + shapeName(sum.result);
+    works.push_back({parts, count, blocks});
+    blocks += (count + kThreads - 1) / kThreads;
+    llvm::append_values(arguments, sum.partials, sum.result);
+  }
+  launch(host, name, blocks, kThreads, arguments,
+         [&](ThreadBuilder &b, ValueRange values) {
+           for (auto [s, work] : llvm::enumerate(works)) {
+             Value i = b.addi(
+                 b.muli(b.subi(b.block(), b.index(work.firstBlock)), kThreads),
+                 b.thread());
+             // Blocks of the results before have a negative i: a large one.
+             Value inside =
+                 b.cmpi(arith::CmpIPredicate::ult, i, b.index(work.count));
+             b.ifThen(inside, [&] {
+               Value out = b.flatten(values[2 * s + 1]);
+               Value sum =
+                   sumPartials(b, values[2 * s], work.parts, work.count, i);
+               if (sums[s].added)
+                 sum = b.addf(b.load(out, i), sum);
+               b.store(sum, out, i);
+             });
+           }
+         });
+}
+
+//===----------------------------------------------------------------------===//
+// Gradients that kernels add to
+//===----------------------------------------------------------------------===//
+
+/// Whether an op may look at the gradient of `parameter`, or change it.
+static bool touchesGradient(Operation &op, FlatSymbolRefAttr parameter) {
+  if (auto load = dyn_cast<LoadOp>(op))
+    return load.getPart() == Part::Gradient &&
+           load.getParameterAttr() == parameter;
+  if (auto accumulate = dyn_cast<AccumulateOp>(op))
+    return accumulate.getParameterAttr() == parameter;
+  return !isMemoryEffectFree(&op);
+}
+
+void KernelContext::fuseAccumulations(func::FuncOp function) {
+  SmallVector<AccumulateOp> fused;
+  function.walk([&](AccumulateOp op) {
+    Operation *producer = op.getValue().getDefiningOp();
+    if (!op.getValue().hasOneUse() ||
+        !isa_and_nonnull<LowRankAccumulateOp, nn::ColumnSumOp,
+                         nn::LayerNormBackwardOp>(producer) ||
+        producer->getBlock() != op->getBlock())
+      return;
+    for (Operation &between : llvm::make_range(
+             std::next(producer->getIterator()), op->getIterator()))
+      if (touchesGradient(between, op.getParameterAttr()))
+        return;
+    fused.push_back(op);
+  });
+  for (AccumulateOp op : fused) {
+    accumulations[op.getValue()] = op.getParameterAttr();
+    op.erase();
+  }
+}
+
+Value KernelContext::createDestination(RewriterBase &rewriter,
+                                       OpResult result) {
+  auto parameter = accumulations.find(result);
+  if (parameter == accumulations.end())
+    return cpu::KernelContext::createDestination(rewriter, result);
+  return LoadOp::create(rewriter, result.getLoc(), result.getType(),
+                        parameter->second,
+                        PartAttr::get(rewriter.getContext(), Part::Gradient));
 }

@@ -17,6 +17,13 @@ using cpu::attributeName;
 using cpu::elementsName;
 using cpu::shapeName;
 
+/// result[i] = sum over p ascending of partials[p, i], where `result` has as
+/// many elements as a slice of `partials`; or is that sum added to it.
+struct PartialSum {
+  Value partials, result;
+  bool added = false;
+};
+
 /// The function of an op (cpu::KernelContext makes it) is for GPUs a list of
 /// launches: `launch` adds one.
 class KernelContext : public cpu::KernelContext {
@@ -84,9 +91,24 @@ public:
   /// Every element of `result` becomes 0.
   void launchZeros(cpu::KernelBuilder &host, Value result);
 
-  /// result[i] = sum over p ascending of partials[p, i], where `result` has as
-  /// many elements as a slice of `partials`.
-  void launchSum(cpu::KernelBuilder &host, Value partials, Value result);
+  /// All in one launch.
+  void launchSums(cpu::KernelBuilder &host, llvm::ArrayRef<PartialSum> sums);
+
+  /// Finds in `function` the results of the ops whose kernels end with sums, or
+  /// can add, that are only added to a gradient, and takes the pst.accumulate
+  /// away: such kernels add to the gradient themselves.
+  void fuseAccumulations(mlir::func::FuncOp function);
+  /// Whether the kernel has to add `result` to what its destination holds.
+  bool isAdded(mlir::OpResult result) const {
+    return accumulations.contains(result);
+  }
+  bool isWanted(mlir::OpResult result) const override {
+    return isAdded(result) || cpu::KernelContext::isWanted(result);
+  }
+
+protected:
+  Value createDestination(mlir::RewriterBase &rewriter,
+                          mlir::OpResult result) override;
 
 private:
   void made(mlir::func::FuncOp kernel, mlir::Operation *op) override;
@@ -94,6 +116,8 @@ private:
   mlir::ModuleOp module;
   std::string arch;
   bool tf32;
+  /// The parameters to whose gradients results are added.
+  llvm::DenseMap<Value, mlir::FlatSymbolRefAttr> accumulations;
 };
 
 /// Adjacent elements of the rows of `matrix` that a thread takes at a time: as

@@ -112,13 +112,24 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
     auto partials = RankedTensorType::get({chunks, columns}, f32);
     std::string name = "layer_norm_backward_" + shapeName(op.getInput()) + "_" +
                        attributeName(op.getEpsilon());
+    bool scaleAdded = context.isAdded(op->getResult(1));
+    bool shiftAdded = context.isAdded(op->getResult(2));
+    std::string function = name + (scaleAdded ? "_scale_added" : "") +
+                           (shiftAdded ? "_shift_added" : "");
+    bool isScaleOrShiftWanted = context.isWanted(op->getResult(1)) ||
+                                context.isWanted(op->getResult(2));
+    SmallVector<RankedTensorType> workspaces{
+        RankedTensorType::get({rows, 2}, f32)};
+    if (isScaleOrShiftWanted)
+      workspaces.append(2, partials);
+    else
+      function += "_input";
     context.replaceByLaunch(
-        rewriter, op, name, {op.getInput(), op.getScale(), op.getGradient()},
-        {RankedTensorType::get({rows, 2}, f32), partials, partials},
+        rewriter, op, function,
+        {op.getInput(), op.getScale(), op.getGradient()}, workspaces,
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           Value input = arguments[0], scale = arguments[1],
-                gradient = arguments[2], statistics = arguments[6],
-                scales = arguments[7], shifts = arguments[8];
+                gradient = arguments[2], statistics = arguments[6];
           context.launchRows(
               host, name, rows, columns,
               {input, scale, gradient, arguments[3], statistics},
@@ -126,6 +137,9 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
                 emitRow(b, op, values, row);
               },
               groupOf(op.getInput()));
+          if (!isScaleOrShiftWanted)
+            return;
+          Value scales = arguments[7], shifts = arguments[8];
           context.launchElements(
               host, name + "_columns", chunks * columns,
               {input, gradient, statistics, scales, shifts},
@@ -133,8 +147,8 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
                 emitColumn(b, values, b.divi(i, columns), b.remi(i, columns),
                            rows);
               });
-          context.launchSum(host, scales, arguments[4]);
-          context.launchSum(host, shifts, arguments[5]);
+          context.launchSums(host, {{scales, arguments[4], scaleAdded},
+                                    {shifts, arguments[5], shiftAdded}});
         });
     return success();
   }

@@ -13,13 +13,14 @@
 //       element by element: evaluate the criterion, mask, and take
 //         dWeight = G * M and dScore = G * W' back to the factors
 //       for each factor that is wanted:
-//         dense:   result = dF
+//         dense:   result = dF, or result += dF
 //         lowrank: dF to shared memory; the band's rows of dP = dF Q^T go to
 //                  partials[tile of columns], the tile's share of dQ = P^T dF
 //                  is summed over the bands, in registers
 //         row, col: likewise, the sums over the tile's columns or rows
 //     dQ, and sums over rows, go to partials[tile of rows]
-//   for each element of a result: sum of its partials, in ascending order
+//   for each element of a result: sum of its partials, in ascending order;
+//   where the result is but added to a gradient, that is added to instead
 
 #include "Gemm.h"
 #include "MaskedWeight.h"
@@ -40,6 +41,7 @@ struct WantedGradient {
   int64_t rank = 1;     ///< lowrank only
   unsigned result;      ///< Position among the results.
   int64_t partials = 0; ///< Their number; 0: dense, none.
+  bool added = false;   ///< To what the result holds.
 
   /// Whether an element is a sum over rows of dF, of a column.
   bool isOverRows() const { return kind == FactorKind::Col || second; }
@@ -102,7 +104,8 @@ private:
     for (size_t i = 0; i < gradients.size();) {
       unsigned factor = gradients[i].factor;
       if (gradients[i].kind == FactorKind::Dense) {
-        storeDense(elements, factor, targets[i++]);
+        storeDense(elements, gradients[i], targets[i]);
+        ++i;
         continue;
       }
       share(elements, factor);
@@ -171,11 +174,16 @@ private:
     return value ? value : b.f32(0.0);
   }
 
-  void storeDense(ArrayRef<Element> elements, unsigned factor, Value target) {
+  void storeDense(ArrayRef<Element> elements, const WantedGradient &gradient,
+                  Value target) {
     for (const Element &element : elements)
       ifInside(tile.isElement(b, element.i, element.j), [&] {
-        b.store(adjointOf(element, factor), target,
-                {b.addi(tile.row, element.i), b.addi(tile.column, element.j)});
+        SmallVector<Value> place{b.addi(tile.row, element.i),
+                                 b.addi(tile.column, element.j)};
+        Value value = adjointOf(element, gradient.factor);
+        if (gradient.added)
+          value = b.addf(b.load(target, place), value);
+        b.store(value, target, place);
       });
   }
 
@@ -326,8 +334,16 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
                        elementsName({op.getOutputGradient(), op.getInput()}) +
                        "_" + std::to_string(plan.k) + "_" +
                        cpu::criterionName(criterion, op.getFactors()) + "_wrt";
-    for (int64_t tensor : op.getWrt())
-      name += "_" + std::to_string(tensor);
+    std::string added;
+    for (const WantedGradient &gradient : gradients) {
+      name += "_" + std::to_string(gradient.tensor);
+      if (!gradient.added)
+        continue;
+      added += "_" + std::to_string(gradient.tensor);
+      if (!gradient.partials) // the tiles add, not a launch of its own
+        name += "_added";
+    }
+    std::string function = name + (added.empty() ? "" : "_added" + added);
     SmallVector<RankedTensorType> workspaces;
     for (const WantedGradient &gradient : gradients)
       if (gradient.partials) {
@@ -341,7 +357,7 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
     SmallVector<Value> inputs{op.getOutputGradient(), op.getInput()};
     llvm::append_range(inputs, weightOperands(op));
     context.replaceByLaunch(
-        rewriter, op, name, inputs, workspaces,
+        rewriter, op, function, inputs, workspaces,
         [&](cpu::KernelBuilder &host, ValueRange arguments) {
           size_t inputCount = inputs.size();
           SmallVector<Value> operands(
@@ -364,10 +380,14 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
                 foldTile(b, criterion, plan, tile, gradients,
                          values.take_front(first), values.drop_front(first));
               });
+          SmallVector<PartialSum> sums;
           for (auto [gradient, partials] :
                llvm::zip(gradients, ArrayRef(operands).drop_front(first)))
             if (gradient.partials)
-              context.launchSum(host, partials, results[gradient.result]);
+              sums.push_back(
+                  {partials, results[gradient.result], gradient.added});
+          if (!sums.empty())
+            context.launchSums(host, sums);
         });
     return success();
   }
@@ -401,13 +421,14 @@ private:
   }
 
   /// In the order of the results.
-  static SmallVector<WantedGradient> wantedGradients(LowRankAccumulateOp op,
-                                                     CriterionOp criterion,
-                                                     const GemmPlan &plan) {
+  SmallVector<WantedGradient> wantedGradients(LowRankAccumulateOp op,
+                                              CriterionOp criterion,
+                                              const GemmPlan &plan) const {
     SmallVector<WantedGradient> gradients;
     for (auto [result, tensor] : llvm::enumerate(op.getWrt())) {
       WantedGradient gradient;
       gradient.result = result;
+      gradient.added = context.isAdded(op->getResult(result));
       gradient.tensor = tensor;
       gradient.factor = 0;
       while (gradient.factor + 1 < criterion.getNumFactors() &&

@@ -28,6 +28,7 @@
 // KERNELS-DAG: lowrank_accumulate_64_pst_96x64_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-7][0-9])}} registers, 31744 bytes shared
 // KERNELS-DAG: masked_weight_pst_96x64_r8_r8_threshold: {{[1-9]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: matmul_64x64_96x64t_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
+// KERNELS-DAG: sum_{{[0-9]+}}x768_added_to_96x8_{{[0-9]+}}x512_added_to_8x64_{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: topk_threshold_pst_96x64_r8_r8_all: {{[1-9]?[0-9]}} registers, {{[0-9]+}} bytes shared
 
 // PLAN: precision: bf16 saves {{[0-9.]+}} MiB of the {{[0-9.]+}} MiB that the arena takes in f32
