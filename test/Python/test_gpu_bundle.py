@@ -295,7 +295,7 @@ def test_a_step_is_checked_against_the_cpus(tmp_path, examples):
     for arguments, message in (
         (("select", "topk", "state", query + "threshold", key + "threshold"), rf'FAILED  thresholds .*"{layer}(query|key).*threshold"'),
         (("materialize", "", "trainable", query + "R", key + "R"), rf'FAILED  masked weights .*"{layer}query.weight"\[\d+, \d+\]'),
-        (("forward_backward", "accumulate", "gradient", query + "A", key + "A"), rf'FAILED  gradient .*"{layer}(query|key).*A"\[\d+, \d+\]'),
+        (("forward_backward", "sum", "gradient", query + "A", key + "A"), rf'FAILED  gradient .*"{layer}(query|key).*A"\[\d+, \d+\]'),
         (("apply", "", "learning_rate", "learning_rate", "beta1"), r'FAILED  updated parameters .*"\['),
     ):
         lead_astray(*arguments)
