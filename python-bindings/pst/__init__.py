@@ -16,9 +16,10 @@
 from .errors import CompileError  # noqa: I001
 from ._pst import Error
 from .compiled import Compiled, Function, compile
-from .data import DataError, Examples, Labels, Tokenizer, read_examples
+from .data import DataError, Examples, Labels, read_examples
 from .options import Options
 from .tensorfile import TensorFileError
+from .tokenizer import Tokenizer
 from .trainer import Trainer
 
 __version__ = "0.1.0"

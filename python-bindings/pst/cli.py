@@ -189,8 +189,9 @@ def _read(path, options, need_labels=True):
 
 def _eval(args) -> int:
     from . import _pst
-    from .data import Labels, Tokenizer
+    from .data import Labels
     from .language import predicts_tokens
+    from .tokenizer import Tokenizer
     from .trainer import dataset, machine_options, read_config, truncation_warning
 
     options = _options(args)
@@ -240,8 +241,8 @@ def _eval(args) -> int:
 
 def _eval_language(args, options, config) -> int:
     from . import _pst
-    from .data import Tokenizer
     from .language import Blocks, Texts, block_length, end_of_text
+    from .tokenizer import Tokenizer
     from .trainer import machine_options
 
     if args.predictions:
@@ -359,8 +360,9 @@ def _compile(args) -> int:
 
 def _prepare(args) -> int:
     from . import tensorfile
-    from .data import Labels, Tokenizer
+    from .data import Labels
     from .language import predicts_tokens
+    from .tokenizer import Tokenizer
     from .trainer import read_config, sequence_length, truncation_warning
 
     options = _options(args)
@@ -388,8 +390,8 @@ def _prepare(args) -> int:
 
 def _prepare_language(args, options, config) -> int:
     from . import tensorfile
-    from .data import Tokenizer
     from .language import Blocks, Texts, block_length, end_of_text
+    from .tokenizer import Tokenizer
 
     tokenizer = Tokenizer(args.model_name_or_path)
     length = block_length(options.block_size, config)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .data import DataError, Tokenizer, read_examples, read_text
+from .data import DataError, read_examples, read_text
+from .tokenizer import Tokenizer
 
 # As torch's and transformers' losses: a label that is none.
 NO_LABEL = -100

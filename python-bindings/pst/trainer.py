@@ -16,12 +16,13 @@ import numpy as np
 
 from . import _pst
 from .compiled import parse_type
-from .data import DataError, Encoded, Examples, Labels, Tokenizer, find_task, read_examples
+from .data import DataError, Examples, Labels, find_task, read_examples
 from .distributed import Peers
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
 from .report import Reporter
 from .tensorboard import remove_events
+from .tokenizer import Encoded, Tokenizer
 
 # Spellings of Hugging Face for the runtime's metrics.
 _METRICS = {

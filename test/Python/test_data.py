@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import WORDS, real_data
 
-from pst.data import DataError, Examples, Labels, Tokenizer, read_examples
+from pst.data import DataError, Examples, Labels, read_examples
+from pst.tokenizer import Tokenizer
 
 
 def write(tmp_path, name, content):

@@ -15,8 +15,9 @@ from test_gpu_bundle import STANDIN, _tensors
 
 from pst import _pst
 from pst import torch as arrays
-from pst.data import Labels, Tokenizer, read_examples
+from pst.data import Labels, read_examples
 from pst.options import Options
+from pst.tokenizer import Tokenizer
 from pst.trainer import compiler_options
 
 LENGTH, BATCH = 12, 4
