@@ -162,11 +162,12 @@ def test_a_training_step_is_measured(step):
         assert sum(op["seconds"] for op in entry["ops"]) == pytest.approx(1e-3 * len(launches))
         assert sum(kernel["launches"] for op in entry["ops"] for kernel in op["kernels"]) == len(launches)
     ops = {op["op"]: op for op in cuda["entries"]["forward_backward"]["ops"]}
-    product, sums = ops["pst.masked_matmul"], ops["pst.accumulate"]
+    product, dropout = ops["pst.masked_matmul"], ops["nn.dropout"]
     assert product["flops"] == 2 * TOKENS * ROWS * COLUMNS
     # The slower of products and copies, at the ceilings.
     assert product["floor_seconds"] == pytest.approx(max(product["flops"] / 1e6, product["bytes"] / (2 * 4096 / 1e-3)))
-    assert sums["count"] == 7 and sums["floor_seconds"] == pytest.approx(sums["bytes"] / (2 * 4096 / 1e-3))
+    assert dropout["count"] == 1 and dropout["bytes"] == 2 * 4 * TOKENS * COLUMNS
+    assert dropout["floor_seconds"] == pytest.approx(dropout["bytes"] / (2 * 4096 / 1e-3))
 
 
 def test_one_entry_point_takes_random_inputs(tmp_path):

@@ -94,7 +94,7 @@ protected:
   }
 
   static int64_t calls(const char *name) {
-    void *library = ::dlopen(PST_STANDIN, RTLD_NOW | RTLD_NOLOAD);
+    void *library = ::dlopen(PST_STANDIN, RTLD_NOW);
     auto count = reinterpret_cast<int64_t (*)(const char *)>(
         ::dlsym(library, "standin_calls"));
     return count(name);
