@@ -14,6 +14,7 @@
 #include "pst/Runtime/Check.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Export.h"
+#include "pst/Runtime/Files.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
 #include "pst/Runtime/Trainer.h"
@@ -23,7 +24,6 @@
 
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 
 using namespace pst;
@@ -276,6 +276,12 @@ struct ExportCommand {
   }
 };
 
+/// To `file`, if one was asked for.
+void writeJson(const std::string &file, const nlohmann::ordered_json &json) {
+  if (!file.empty())
+    writeFile(file, json.dump(1) + "\n");
+}
+
 struct CheckCommand {
   std::vector<std::string> directories;
   std::string json, against, model, data, precision = "f32";
@@ -338,8 +344,7 @@ struct CheckCommand {
                      {"worst", check.worst}, // null: infinite
                      {"where", check.where}});
     }
-    if (!json.empty())
-      std::ofstream(json) << all.dump(1) << "\n";
+    writeJson(json, all);
     if (failures)
       throw Error("the step differs from that of " + against);
     std::printf("the step is that of %s\n", against.c_str());
@@ -375,8 +380,7 @@ struct CheckCommand {
       std::fflush(stdout);
       all.push_back(std::move(entry));
     }
-    if (!json.empty())
-      std::ofstream(json) << all.dump(1) << "\n";
+    writeJson(json, all);
     if (failures)
       throw Error(std::to_string(failures) + " of " +
                   std::to_string(directories.size()) + " checks failed");
@@ -437,8 +441,7 @@ struct BenchCommand {
       std::fflush(stdout);
       all.push_back(std::move(entry));
     }
-    if (!json.empty())
-      std::ofstream(json) << all.dump(1) << "\n";
+    writeJson(json, all);
     if (failures)
       throw Error(std::to_string(failures) + " of " +
                   std::to_string(directories.size()) +

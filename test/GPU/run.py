@@ -111,47 +111,49 @@ class Stages:
         worst = max((one.get("worst") or 0 for one in found.values()), default=0)
         return {"cases": len(bundles), "failed": failed, "worst": worst}
 
+    def small_models(self):
+        """Name, precision and folder of those that pack.sh leaves."""
+        return [(model, precision, self.here / model) for model in ("bert", "gpt2") for precision in ("f32", "bf16")]
+
     def training(self):
         settings = json.loads((self.here / "train.json").read_text())
         flags = [text for key, value in settings.items() for text in (f"--{key}", value)]
         found = {}
-        for model in ("bert", "gpt2"):
-            for precision in ("f32", "bf16"):
-                name, folder = f"{model}-{precision}", self.here / model
-                status = self.pst_run(
-                    name,
-                    *("train", "--bundle", folder / precision, "--model", folder / "model", "--overwrite_output_dir"),
-                    *("--train", folder / "data.safetensors", "--output_dir", self.results / name, *flags),
-                    limit=left(TRAINING),
-                    environment=standin_kernels([folder / f"{precision}.so"]),
-                )
-                if status:
-                    self.found["failures"].append(f"{name}: {self.last_line(name)}")
-                    continue
-                found[name] = report.compare_losses(folder / f"recorded-{precision}", self.results / name, precision)
-                if not found[name]["agree"]:
-                    self.found["failures"].append(f"{name}: the losses are not the CPU's: {found[name]}")
+        for model, precision, folder in self.small_models():
+            name = f"{model}-{precision}"
+            status = self.pst_run(
+                name,
+                *("train", "--bundle", folder / precision, "--model", folder / "model", "--overwrite_output_dir"),
+                *("--train", folder / "data.safetensors", "--output_dir", self.results / name, *flags),
+                limit=left(TRAINING),
+                environment=standin_kernels([folder / f"{precision}.so"]),
+            )
+            if status:
+                self.found["failures"].append(f"{name}: {self.last_line(name)}")
+                continue
+            found[name] = report.compare_losses(folder / f"recorded-{precision}", self.results / name, precision)
+            if not found[name]["agree"]:
+                self.found["failures"].append(f"{name}: the losses are not the CPU's: {found[name]}")
         return found
 
     def steps(self):
         """One step of each bundle against the CPU's, element by element."""
         found = {}
-        for model in ("bert", "gpt2"):
-            for precision in ("f32", "bf16"):
-                name, folder = f"step-{model}-{precision}", self.here / model
-                status = self.pst_run(
-                    name,
-                    *("check", folder / precision, "--against", folder / f"cpu-{precision}", "--model", folder / "model"),
-                    *("--train", folder / "data.safetensors", "--precision", precision),
-                    *("--json", self.results / f"{name}.json"),
-                    limit=left(TRAINING),
-                    environment=standin_kernels([folder / f"{precision}.so"]),
-                )
-                if status:
-                    self.found["failures"].append(f"{name}: {self.last_line(name)}")
-                else:
-                    quantities = json.loads((self.results / f"{name}.json").read_text())
-                    found[name] = {one["quantity"]: one["worst"] for one in quantities}
+        for model, precision, folder in self.small_models():
+            name = f"step-{model}-{precision}"
+            status = self.pst_run(
+                name,
+                *("check", folder / precision, "--against", folder / f"cpu-{precision}", "--model", folder / "model"),
+                *("--train", folder / "data.safetensors", "--precision", precision),
+                *("--json", self.results / f"{name}.json"),
+                limit=left(TRAINING),
+                environment=standin_kernels([folder / f"{precision}.so"]),
+            )
+            if status:
+                self.found["failures"].append(f"{name}: {self.last_line(name)}")
+            else:
+                quantities = json.loads((self.results / f"{name}.json").read_text())
+                found[name] = {one["quantity"]: one["worst"] for one in quantities}
         return found
 
     def sanitizer(self):
