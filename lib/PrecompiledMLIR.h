@@ -1,4 +1,4 @@
-//===- Precompiled.h - MLIR's headers, parsed once --------------*- C++ -*-===//
+//===- PrecompiledMLIR.h - MLIR's headers, parsed once ----------*- C++ -*-===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -9,8 +9,8 @@
 // parsing it takes five times as long as the rest of a file. Files include what
 // they use all the same, and none includes this.
 
-#ifndef PST_LIB_PRECOMPILED_H
-#define PST_LIB_PRECOMPILED_H
+#ifndef PST_LIB_PRECOMPILEDMLIR_H
+#define PST_LIB_PRECOMPILEDMLIR_H
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -32,4 +32,4 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
-#endif // PST_LIB_PRECOMPILED_H
+#endif // PST_LIB_PRECOMPILEDMLIR_H

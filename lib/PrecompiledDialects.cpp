@@ -1,8 +1,8 @@
-//===- Precompiled.cpp - Owner of the precompiled headers -----------------===//
+//===- PrecompiledDialects.cpp - Owner of the dialects' headers ----------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-// Without a line of its own: all that is precompiled comes from Precompiled.h.
+// Without a line of its own: all that is precompiled comes from the header.
