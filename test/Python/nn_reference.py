@@ -91,7 +91,7 @@ def finite_difference(function, inputs, which, direction, output_gradient, step=
     return (8 * (value(step) - value(-step)) - (value(2 * step) - value(-2 * step))) / (12 * step)
 
 
-# Dropout: the hash of lib/Codegen/CPU/Dropout.h, written a second time.
+# Dropout: the hash of lib/Codegen/Kernel/Dropout.h, written a second time.
 
 
 def _mix64(z):

@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Attention.h"
-#include "Dropout.h"
-#include "VectorMath.h"
+#include "../Kernel/Dropout.h"
+#include "../Kernel/VectorMath.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <cmath>
 #include <limits>

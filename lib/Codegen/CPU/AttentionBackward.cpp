@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../Kernel/Dropout.h"
 #include "Attention.h"
-#include "Dropout.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <cmath>
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Dropout.h"
+#include "../Kernel/Dropout.h"
 #include "KernelContext.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -82,7 +82,7 @@ struct AccumulatePattern : KernelPattern<AccumulateOp> {
                        PartAttr::get(op.getContext(), Part::Gradient));
     context.replaceByLaunchInto(
         rewriter, op, "accumulate_" + shapeName(value), value, gradient,
-        [&](KernelBuilder &b, ValueRange arguments) {
+        /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
           Value in = b.flatten(arguments[0]), out = b.flatten(arguments[1]);
           b.parallelVectorLoop(
               type.getNumElements(), kChunk, context.lanes(),

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Embedding.h"
+#include "../Kernel/Embedding.h"
 #include "KernelContext.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -50,29 +50,6 @@ static Value tableRow(KernelBuilder &b, Value flatIndices, Value token,
   index = arith::MaxSIOp::create(b, index, b.i32(0));
   index = arith::MinSIOp::create(b, index, b.i32(rows - 1));
   return arith::IndexCastOp::create(b, b.getIndexType(), index);
-}
-
-std::string pst::cpu::firstName(int64_t first) {
-  return first ? "_first" + std::to_string(first) : "";
-}
-
-std::string pst::cpu::selectionName(std::optional<int64_t> index) {
-  return index ? "_index" + std::to_string(*index) : "_last";
-}
-
-Value pst::cpu::selectedToken(KernelBuilder &b, std::optional<int64_t> index,
-                              Value mask, Value row, int64_t length) {
-  Value first = b.muli(row, length);
-  if (index)
-    return b.addi(first, *index);
-  Value last = b.loop(b.index(0), b.index(length), 1, {b.index(0)},
-                      [&](Value t, ValueRange carried) -> SmallVector<Value> {
-                        Value isToken =
-                            b.cmpi(arith::CmpIPredicate::ne,
-                                   b.load(mask, {row, t}), b.i32(0));
-                        return {b.select(isToken, t, carried[0])};
-                      })[0];
-  return b.addi(first, last);
 }
 
 namespace {

@@ -8,7 +8,8 @@
 #ifndef PST_LIB_CODEGEN_CPU_FACTORGRADIENTS_H
 #define PST_LIB_CODEGEN_CPU_FACTORGRADIENTS_H
 
-#include "VirtualWeight.h"
+#include "../Kernel/VirtualWeight.h"
+#include "KernelBuilder.h"
 
 namespace pst::cpu {
 

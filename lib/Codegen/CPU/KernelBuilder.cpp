@@ -1,4 +1,4 @@
-//===- KernelBuilder.cpp - Builds loops over vectors and scalars ----------===//
+//===- KernelBuilder.cpp - Builds loops over cores and vectors ------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -12,89 +12,10 @@
 using namespace mlir;
 using namespace pst::cpu;
 
-static constexpr auto kNoWrap = arith::IntegerOverflowFlags::nsw;
-
-//===----------------------------------------------------------------------===//
-// Constants and index arithmetic
-//===----------------------------------------------------------------------===//
-
-Value KernelBuilder::index(int64_t value) {
-  return arith::ConstantIndexOp::create(*this, value);
-}
-
-Value KernelBuilder::i32(int64_t value) {
-  return arith::ConstantIntOp::create(*this, getI32Type(), value);
-}
-
-Value KernelBuilder::i64(int64_t value) {
-  return arith::ConstantIntOp::create(*this, getI64Type(), value);
-}
-
-Value KernelBuilder::f64(double value) {
-  return arith::ConstantOp::create(*this, getF64FloatAttr(value));
-}
-
-Value KernelBuilder::f32(double value, int64_t lanes) {
-  FloatAttr scalar = getF32FloatAttr(value);
-  if (lanes == 1)
-    return arith::ConstantOp::create(*this, scalar);
-  return arith::ConstantOp::create(
-      *this, DenseElementsAttr::get(cast<VectorType>(lanesType(lanes)),
-                                    scalar.getValue()));
-}
-
-Value KernelBuilder::addi(Value lhs, Value rhs) {
-  return arith::AddIOp::create(*this, lhs, rhs, kNoWrap);
-}
-
-Value KernelBuilder::addi(Value lhs, int64_t rhs) {
-  return rhs == 0 ? lhs : addi(lhs, index(rhs));
-}
-
-Value KernelBuilder::subi(Value lhs, Value rhs) {
-  return arith::SubIOp::create(*this, lhs, rhs, kNoWrap);
-}
-
-Value KernelBuilder::muli(Value lhs, int64_t rhs) {
-  return rhs == 1
-             ? lhs
-             : Value(arith::MulIOp::create(*this, lhs, index(rhs), kNoWrap));
-}
-
-Value KernelBuilder::divi(Value lhs, int64_t rhs) {
-  return rhs == 1 ? lhs : Value(arith::DivUIOp::create(*this, lhs, index(rhs)));
-}
-
-Value KernelBuilder::remi(Value lhs, int64_t rhs) {
-  return arith::RemUIOp::create(*this, lhs, index(rhs));
-}
-
-Value KernelBuilder::mini(Value lhs, Value rhs) {
-  return arith::MinSIOp::create(*this, lhs, rhs);
-}
-
-//===----------------------------------------------------------------------===//
-// Loops
-//===----------------------------------------------------------------------===//
-
-void KernelBuilder::loop(Value lower, Value upper, int64_t step,
-                         function_ref<void(Value)> body) {
-  auto op = scf::ForOp::create(*this, lower, upper, index(step));
-  InsertionGuard guard(*this);
-  setInsertionPoint(op.getBody()->getTerminator());
-  body(op.getInductionVar());
-}
-
-SmallVector<Value>
-KernelBuilder::loop(Value lower, Value upper, int64_t step, ValueRange carried,
-                    function_ref<SmallVector<Value>(Value, ValueRange)> body) {
-  auto op = scf::ForOp::create(*this, lower, upper, index(step), carried);
-  InsertionGuard guard(*this);
-  setInsertionPointToEnd(op.getBody());
-  SmallVector<Value> next = body(op.getInductionVar(), op.getRegionIterArgs());
-  scf::YieldOp::create(*this, next);
-  return SmallVector<Value>(op.getResults());
-}
+// What is built later may lie in a region that belongs to no op yet.
+KernelBuilder::KernelBuilder(const CodeBuilder &builder)
+    : CodeBuilder(builder),
+      module(getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>()) {}
 
 void KernelBuilder::parallel(int64_t count, function_ref<void(Value)> body) {
   auto op =
@@ -156,138 +77,6 @@ Value KernelBuilder::vectorSum(int64_t count, int64_t lanes,
                  return {addf(carried[0], element(i, 1))};
                })[0];
   return sum;
-}
-
-void KernelBuilder::ifThen(Value condition, function_ref<void()> body) {
-  auto op = scf::IfOp::create(*this, condition, /*withElseRegion=*/false);
-  InsertionGuard guard(*this);
-  setInsertionPoint(op.thenYield());
-  body();
-}
-
-void KernelBuilder::ifElse(Value condition, function_ref<void()> then,
-                           function_ref<void()> otherwise) {
-  auto op = scf::IfOp::create(*this, condition, /*withElseRegion=*/true);
-  InsertionGuard guard(*this);
-  setInsertionPoint(op.thenYield());
-  then();
-  setInsertionPoint(op.elseYield());
-  otherwise();
-}
-
-//===----------------------------------------------------------------------===//
-// Values of several lanes
-//===----------------------------------------------------------------------===//
-
-int64_t KernelBuilder::lanesOf(Value value) {
-  auto type = dyn_cast<VectorType>(value.getType());
-  return type ? type.getNumElements() : 1;
-}
-
-Type KernelBuilder::lanesType(int64_t lanes, Type element) {
-  if (!element)
-    element = getF32Type();
-  return lanes == 1 ? element : Type(VectorType::get({lanes}, element));
-}
-
-llvm::MaybeAlign KernelBuilder::alignmentOf(int64_t lanes, Type element) const {
-  return alignedVectors
-             ? llvm::MaybeAlign(lanes * element.getIntOrFloatBitWidth() / 8)
-             : std::nullopt;
-}
-
-Value KernelBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
-  Type element = cast<MemRefType>(memref.getType()).getElementType();
-  Value value;
-  if (lanes == 1)
-    value = memref::LoadOp::create(*this, memref, indices);
-  else
-    value = vector::LoadOp::create(
-        *this, cast<VectorType>(lanesType(lanes, element)), memref, indices,
-        /*nontemporal=*/false, alignmentOf(lanes, element));
-  return element.isBF16() ? widen(value) : value;
-}
-
-/// bf16 is the upper half of an f32.
-Value KernelBuilder::widen(Value value) {
-  int64_t lanes = lanesOf(value);
-  Type words = lanesType(lanes, getI32Type());
-  value =
-      arith::BitcastOp::create(*this, lanesType(lanes, getI16Type()), value);
-  value = arith::ExtUIOp::create(*this, words, value);
-  value = arith::ShLIOp::create(*this, value, splat(i32(16), lanes));
-  return arith::BitcastOp::create(*this, lanesType(lanes), value);
-}
-
-void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
-  Type element = cast<MemRefType>(memref.getType()).getElementType();
-  if (element.isBF16())
-    value = arith::TruncFOp::create(*this, lanesType(lanesOf(value), element),
-                                    value);
-  if (isa<VectorType>(value.getType()))
-    vector::StoreOp::create(*this, value, memref, indices,
-                            /*nontemporal=*/false,
-                            alignmentOf(lanesOf(value), element));
-  else
-    memref::StoreOp::create(*this, value, memref, indices);
-}
-
-Value KernelBuilder::splat(Value scalar, int64_t lanes) {
-  if (lanes == 1)
-    return scalar;
-  return vector::BroadcastOp::create(
-      *this, cast<VectorType>(lanesType(lanes, scalar.getType())), scalar);
-}
-
-Value KernelBuilder::loadSplat(Value memref, ValueRange indices,
-                               int64_t lanes) {
-  return splat(load(memref, indices), lanes);
-}
-
-Value KernelBuilder::addf(Value lhs, Value rhs) {
-  return arith::AddFOp::create(*this, lhs, rhs);
-}
-
-Value KernelBuilder::subf(Value lhs, Value rhs) {
-  return arith::SubFOp::create(*this, lhs, rhs);
-}
-
-Value KernelBuilder::mulf(Value lhs, Value rhs) {
-  return arith::MulFOp::create(*this, lhs, rhs);
-}
-
-Value KernelBuilder::divf(Value lhs, Value rhs) {
-  return arith::DivFOp::create(*this, lhs, rhs);
-}
-
-Value KernelBuilder::fma(Value lhs, Value rhs, Value acc) {
-  return math::FmaOp::create(*this, lhs, rhs, acc);
-}
-
-Value KernelBuilder::maxf(Value lhs, Value rhs) {
-  return select(cmpf(arith::CmpFPredicate::OGT, lhs, rhs), lhs, rhs);
-}
-
-Value KernelBuilder::absf(Value value) {
-  return math::AbsFOp::create(*this, value);
-}
-
-Value KernelBuilder::sqrt(Value value) {
-  return math::SqrtOp::create(*this, value);
-}
-
-Value KernelBuilder::cmpf(arith::CmpFPredicate predicate, Value lhs,
-                          Value rhs) {
-  return arith::CmpFOp::create(*this, predicate, lhs, rhs);
-}
-
-Value KernelBuilder::cmpi(arith::CmpIPredicate predicate, Value lhs,
-                          Value rhs) {
-  return arith::CmpIOp::create(*this, predicate, lhs, rhs);
-}
-
-Value KernelBuilder::select(Value condition, Value lhs, Value rhs) {
-  return arith::SelectOp::create(*this, condition, lhs, rhs);
 }
 
 Value KernelBuilder::sumLanes(Value value) {
@@ -377,12 +166,4 @@ Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type element) {
     element = getF32Type();
   return memref::AllocaOp::create(*this, MemRefType::get(shape, element),
                                   getI64IntegerAttr(64));
-}
-
-Value KernelBuilder::flatten(Value memref) {
-  auto type = cast<MemRefType>(memref.getType());
-  int64_t size = type.getNumElements();
-  return memref::ReinterpretCastOp::create(
-      *this, MemRefType::get({size}, type.getElementType()), memref,
-      /*offset=*/0, ArrayRef<int64_t>{size}, ArrayRef<int64_t>{1});
 }

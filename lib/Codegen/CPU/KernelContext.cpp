@@ -1,4 +1,4 @@
-//===- KernelContext.cpp - Kernels of a module, each made once ------------===//
+//===- KernelContext.cpp - Kernels for CPUs -------------------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -6,74 +6,32 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelContext.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/IR/TypeUtilities.h"
-#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace pst;
 using namespace pst::cpu;
 
-static Type bufferType(Type type) {
-  auto tensor = dyn_cast<RankedTensorType>(type);
-  return tensor ? MemRefType::get(tensor.getShape(), tensor.getElementType())
-                : type;
+void KernelContext::replaceByLaunchInto(RewriterBase &rewriter, Operation *op,
+                                        StringRef name, ValueRange inputs,
+                                        ValueRange outputs,
+                                        ArrayRef<RankedTensorType> workspaces,
+                                        Body body) {
+  LaunchContext::replaceByLaunchInto(rewriter, op, name, inputs, outputs,
+                                     workspaces,
+                                     [&](CodeBuilder &b, ValueRange arguments) {
+                                       KernelBuilder kernel(b);
+                                       body(kernel, arguments);
+                                     });
 }
 
-func::FuncOp KernelContext::getOrCreateFunction(
-    Location loc, StringRef name, TypeRange arguments,
-    function_ref<void(KernelBuilder &, ValueRange)> body) {
-  if (auto function = symbols.lookup<func::FuncOp>(name))
-    return function;
-  MLIRContext *mlirContext = module.getContext();
-  auto function = func::FuncOp::create(
-      loc, name, FunctionType::get(mlirContext, arguments, {}));
-  function.setPrivate();
-  symbols.insert(function, module.getBody()->end());
-  Block *block = function.addEntryBlock();
-  KernelBuilder builder(loc, module);
-  builder.setInsertionPointToStart(block);
-  body(builder, block->getArguments());
-  builder.setInsertionPointToEnd(block);
-  func::ReturnOp::create(builder);
-  return function;
-}
-
-static Value createEmpty(RewriterBase &rewriter, Location loc, Type type) {
-  auto tensor = cast<RankedTensorType>(type);
-  return tensor::EmptyOp::create(rewriter, loc, tensor.getShape(),
-                                 tensor.getElementType());
-}
-
-Value KernelContext::createDestination(RewriterBase &rewriter,
-                                       OpResult result) {
-  return createEmpty(rewriter, result.getLoc(), result.getType());
-}
-
-void KernelContext::replaceByLaunchInto(
-    RewriterBase &rewriter, Operation *op, StringRef name, ValueRange inputs,
-    ValueRange outputs, ArrayRef<RankedTensorType> workspaces,
-    function_ref<void(KernelBuilder &, ValueRange)> body) {
-  Location loc = op->getLoc();
-  SmallVector<Value> destinations(outputs);
-  for (OpResult result : op->getResults())
-    destinations.push_back(createDestination(rewriter, result));
-  for (RankedTensorType type : workspaces)
-    destinations.push_back(createEmpty(rewriter, loc, type));
-  SmallVector<Type> arguments;
-  for (Type type : inputs.getTypes())
-    arguments.push_back(bufferType(type));
-  for (Value destination : destinations)
-    arguments.push_back(bufferType(destination.getType()));
-  bool isKnown = symbols.lookup(name);
-  func::FuncOp kernel = getOrCreateFunction(loc, name, arguments, body);
-  if (!isKnown)
-    made(kernel, op);
-  auto launch = LaunchOp::create(
-      rewriter, loc, TypeRange(ValueRange(destinations)), kernel.getSymName(),
-      inputs, destinations, workspaces.size());
-  rewriter.replaceOp(
-      op, launch.getResults().slice(outputs.size(), op->getNumResults()));
+func::FuncOp KernelContext::getOrCreateFunction(Location loc, StringRef name,
+                                                TypeRange arguments,
+                                                Body body) {
+  return LaunchContext::getOrCreateFunction(
+      loc, name, arguments, [&](CodeBuilder &b, ValueRange arguments) {
+        KernelBuilder kernel(b);
+        body(kernel, arguments);
+      });
 }
 
 void KernelContext::emitParallelTasks(
@@ -91,28 +49,4 @@ void KernelContext::emitParallelTasks(
     llvm::append_range(operands, arguments);
     func::CallOp::create(builder, function, operands);
   });
-}
-
-std::string pst::cpu::shapeName(Value value) {
-  std::string name;
-  auto type = cast<ShapedType>(value.getType());
-  for (int64_t size : type.getShape())
-    name += (name.empty() ? "" : "x") + std::to_string(size);
-  return type.getElementType().isBF16() ? name + "_bf16" : name;
-}
-
-std::string pst::cpu::elementsName(ValueRange values) {
-  std::string name;
-  bool narrow = false;
-  for (Value value : values) {
-    bool isBF16 = getElementTypeOrSelf(value).isBF16();
-    narrow |= isBF16;
-    name += std::string(name.empty() ? "_" : "x") + (isBF16 ? "bf16" : "f32");
-  }
-  return narrow ? name : "";
-}
-
-std::string pst::cpu::attributeName(const llvm::APFloat &value) {
-  return llvm::utohexstr(value.bitcastToAPInt().getZExtValue(),
-                         /*LowerCase=*/true);
 }

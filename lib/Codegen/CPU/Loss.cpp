@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Loss.h"
+#include "../Kernel/VectorMath.h"
 #include "KernelContext.h"
-#include "VectorMath.h"
 #include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
@@ -87,24 +87,6 @@ void RowSoftmax::storeZeros(KernelBuilder &b, Value row, int64_t classes,
   b.vectorLoop(classes, lanes, [&](Value c, int64_t width) {
     b.store(b.f32(0.0, width), result, {row, c});
   });
-}
-
-Value pst::cpu::labelOf(KernelBuilder &b, Value labels, Value row) {
-  auto type = cast<MemRefType>(labels.getType());
-  if (type.getRank() == 1)
-    return b.load(labels, row);
-  // The next token; the last one of a sequence has none.
-  int64_t length = type.getDimSize(1);
-  Value next = b.addi(b.remi(row, length), 1), last = b.index(length - 1);
-  Value found = b.load(labels, {b.divi(row, length), b.mini(next, last)});
-  return b.select(b.cmpi(arith::CmpIPredicate::sle, next, last), found,
-                  b.i32(-1));
-}
-
-RowLabel::RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes) {
-  Value value = labelOf(b, labels, row);
-  isExample = b.cmpi(arith::CmpIPredicate::ult, value, b.i32(classes));
-  label = arith::IndexCastOp::create(b, b.getIndexType(), value);
 }
 
 namespace {

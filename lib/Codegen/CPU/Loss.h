@@ -8,6 +8,7 @@
 #ifndef PST_LIB_CODEGEN_CPU_LOSS_H
 #define PST_LIB_CODEGEN_CPU_LOSS_H
 
+#include "../Kernel/RowLabel.h"
 #include "KernelBuilder.h"
 
 namespace pst::cpu {
@@ -35,16 +36,6 @@ private:
   Value logits, row;
   int64_t classes, lanes;
   Value maximum, sum;
-};
-
-/// The label of a row, an i32: an element of a vector or, of B x L tokens, the
-/// one after the row's (-1 after the last of a sequence).
-Value labelOf(KernelBuilder &b, Value labels, Value row);
-
-/// The label of a row, an index, and whether it is one of the classes.
-struct RowLabel {
-  RowLabel(KernelBuilder &b, Value labels, Value row, int64_t classes);
-  Value label, isExample;
 };
 
 /// scale * sum of rowLosses, added in f64 in ascending order.

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../Kernel/VirtualWeight.h"
 #include "KernelContext.h"
-#include "VirtualWeight.h"
 
 using namespace mlir;
 using namespace pst;

@@ -5,11 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Activation.h"
+#include "../Kernel/Activation.h"
+#include "../Kernel/VirtualWeight.h"
 #include "Gemm.h"
 #include "KernelContext.h"
 #include "SparseMatmul.h"
-#include "VirtualWeight.h"
 #include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
@@ -190,7 +190,9 @@ private:
          },
          [weight](KernelBuilder &b, Value row, int64_t count, Value column,
                   int64_t lanes) {
-           return weight.maskedWeights(b, row, count, column, lanes);
+           // As many as the registers hold two rank sums of.
+           return weight.maskedWeights(b, row, count, column, lanes,
+                                       /*most=*/lanes == 16 ? 8 : 4);
          }},
         epilogue,
         arguments[next],

@@ -13,8 +13,9 @@
 #ifndef PST_LIB_CODEGEN_CPU_SCORESELECTION_H
 #define PST_LIB_CODEGEN_CPU_SCORESELECTION_H
 
-#include "ScoreKey.h"
-#include "VirtualWeight.h"
+#include "../Kernel/ScoreKey.h"
+#include "../Kernel/VirtualWeight.h"
+#include "KernelBuilder.h"
 
 namespace pst::cpu {
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../CPU/Activation.h"
+#include "../Kernel/Activation.h"
 #include "KernelContext.h"
 
 using namespace mlir;
@@ -25,11 +25,11 @@ struct ActivationPattern : KernelPattern<nn::ActivationOp> {
                        shapeName(op.getResult());
     context.replaceByLaunch(
         rewriter, op, name, op.getInput(), /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMap(
               host, name, /*inputs=*/1, arguments,
               [&](ThreadBuilder &b, ValueRange, ValueRange elements, Value) {
-                return cpu::emitActivation(b, op.getKind(), elements[0]);
+                return emitActivation(b, op.getKind(), elements[0]);
               });
         });
     return success();
@@ -45,11 +45,11 @@ struct ActivationBackwardPattern : KernelPattern<nn::ActivationBackwardOp> {
                        "_backward_" + shapeName(op.getResult());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getGradient()},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMap(
               host, name, /*inputs=*/2, arguments,
               [&](ThreadBuilder &b, ValueRange, ValueRange elements, Value) {
-                return b.mulf(elements[1], cpu::emitActivationDerivative(
+                return b.mulf(elements[1], emitActivationDerivative(
                                                b, op.getKind(), elements[0]));
               });
         });
@@ -71,7 +71,7 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
     context.replaceByLaunch(
         rewriter, op, name + (added ? "_added" : ""), op.getInput(),
         RankedTensorType::get({chunks, columns}, rewriter.getF32Type()),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           Value partials = arguments[2];
           context.launchElements(
               host, name, chunks * columns, {arguments[0], partials},

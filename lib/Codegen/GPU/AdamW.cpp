@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../CPU/AdamW.h"
+#include "../Kernel/AdamW.h"
 #include "KernelContext.h"
 
 using namespace mlir;
@@ -51,14 +51,14 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
     context.replaceByLaunchInto(
         rewriter, op, name, op->getOperands(), spaces,
         RankedTensorType::get({chunks}, rewriter.getF64Type()),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          cpu::AdamWArguments of(arguments);
+        [&](CodeBuilder &host, ValueRange arguments) {
+          AdamWArguments of(arguments);
           launchNorm(host, name, of, size, chunks);
           if (size)
             context.launchElements(
                 host, name, size, arguments,
                 [&](ThreadBuilder &b, ValueRange values, Value i) {
-                  cpu::AdamWArguments a(values);
+                  AdamWArguments a(values);
                   Value one = b.f32(1.0);
                   Value kept = b.subf(one, b.mulf(a.learningRate, a.decay));
                   Value decays =
@@ -71,9 +71,8 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
   }
 
 private:
-  void launchNorm(cpu::KernelBuilder &host, StringRef name,
-                  const cpu::AdamWArguments &of, int64_t size,
-                  int64_t chunks) const {
+  void launchNorm(CodeBuilder &host, StringRef name, const AdamWArguments &of,
+                  int64_t size, int64_t chunks) const {
     if (size)
       context.launch(
           host, (name + "_squares").str(), chunks, kThreads,

@@ -22,7 +22,7 @@ static constexpr unsigned kSharedSpace = 3, kClusterSpace = 7;
 /// A hint, in nanoseconds, of how long a thread may sleep at a barrier.
 static constexpr int64_t kSleep = 10000000;
 
-Value pst::cuda::createTensorMap(cpu::KernelBuilder &host, Value matrix,
+Value pst::cuda::createTensorMap(CodeBuilder &host, Value matrix,
                                  int64_t rows) {
   auto type = cast<MemRefType>(matrix.getType());
   int64_t columns = 128 / (type.getElementTypeBitWidth() / 8);

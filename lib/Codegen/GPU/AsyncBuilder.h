@@ -20,7 +20,7 @@ namespace pst::cuda {
 /// A matrix of bf16 or f32 as TMA moves boxes of it, of `rows` rows of 128
 /// bytes: the host's side, a `!nvgpu.tensormap.descriptor` that a launch takes.
 /// The matrix's rows must begin at multiples of 16 bytes.
-Value createTensorMap(cpu::KernelBuilder &host, Value matrix, int64_t rows);
+Value createTensorMap(CodeBuilder &host, Value matrix, int64_t rows);
 
 /// Emits these instructions.
 class AsyncBuilder {

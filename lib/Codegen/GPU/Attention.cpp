@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../CPU/VectorMath.h"
+#include "../Kernel/VectorMath.h"
 #include "AttentionMMA.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <cmath>
@@ -182,10 +182,10 @@ Value AttentionBlock::probabilityIndex(Value i, Value j) {
 namespace {
 struct ForwardBlock : AttentionBlock {
   ForwardBlock(ThreadBuilder &b, const AttentionShape &shape, ValueRange values,
-               const std::optional<cpu::DropoutMask> &dropout)
+               const std::optional<DropoutMask> &dropout)
       : AttentionBlock(b, shape, values[3]), dropout(dropout) {}
 
-  const std::optional<cpu::DropoutMask> &dropout;
+  const std::optional<DropoutMask> &dropout;
 };
 
 /// for tiles of queries of heads of sequences, a block:
@@ -217,7 +217,7 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
     }
     context.replaceByLaunch(
         rewriter, op, name, inputs, /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           if (AttentionMMA::suits(shape, elementType(op.getQuery()))) {
             context.launch(
                 host, name, AttentionMMA::blocks(shape), AttentionMMA::kThreads,
@@ -242,7 +242,7 @@ private:
   static void emitForward(ForwardBlock &block, ValueRange values) {
     ThreadBuilder &b = block.b;
     const AttentionShape &shape = block.shape;
-    const std::optional<cpu::DropoutMask> &dropout = block.dropout;
+    const std::optional<DropoutMask> &dropout = block.dropout;
     Value queries = block.matrixBuffer(), keys = block.matrixBuffer(),
           others = block.matrixBuffer(), scores = block.scoreBuffer();
     Value factors = b.sharedBuffer({shape.tile()}); // of each row of O
@@ -283,18 +283,19 @@ private:
   }
 
   /// The new maximum and sum of the thread's row.
-  static SmallVector<Value>
-  emitRow(AttentionBlock &block, Value scores, Value factors, Value key,
-          ValueRange carried, const std::optional<cpu::DropoutMask> &dropout) {
+  static SmallVector<Value> emitRow(AttentionBlock &block, Value scores,
+                                    Value factors, Value key,
+                                    ValueRange carried,
+                                    const std::optional<DropoutMask> &dropout) {
     ThreadBuilder &b = block.b;
     Value i = block.scoreRow(), largest = carried[0];
     block.forRowColumns(
         [&](Value j) { largest = b.maxf(b.load(scores, {i, j}), largest); });
     largest = block.rowMax(largest);
-    Value correction = cpu::expNonPositive(b, b.subf(carried[0], largest));
+    Value correction = expNonPositive(b, b.subf(carried[0], largest));
     Value sum = b.f32(0.0);
     block.forRowColumns([&](Value j) {
-      Value e = cpu::expNonPositive(b, b.subf(b.load(scores, {i, j}), largest));
+      Value e = expNonPositive(b, b.subf(b.load(scores, {i, j}), largest));
       sum = b.addf(sum, e);
       if (dropout) {
         Value index =

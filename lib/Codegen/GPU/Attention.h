@@ -8,7 +8,7 @@
 #ifndef PST_LIB_CODEGEN_GPU_ATTENTION_H
 #define PST_LIB_CODEGEN_GPU_ATTENTION_H
 
-#include "../CPU/Dropout.h"
+#include "../Kernel/Dropout.h"
 #include "KernelContext.h"
 #include <optional>
 
@@ -50,7 +50,7 @@ enum RowStatistic { Maximum, Reciprocal, Product, RowStatistics };
 template <typename Block, typename OpT, typename EmitT>
 auto emitBlock(OpT op, const AttentionShape &shape, EmitT emit) {
   return [op, &shape, emit](ThreadBuilder &b, ValueRange values) mutable {
-    std::optional<cpu::DropoutMask> dropout;
+    std::optional<DropoutMask> dropout;
     if (op.getSeed()) {
       unsigned seed = op->getNumOperands() - 1;
       dropout.emplace(b, values[seed], values[seed + 1],

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../CPU/VectorMath.h"
+#include "../Kernel/VectorMath.h"
 #include "AttentionMMA.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <limits>
@@ -19,8 +19,7 @@ namespace {
 /// they recompute of an element.
 struct BackwardBlock : AttentionBlock {
   BackwardBlock(ThreadBuilder &b, const AttentionShape &shape,
-                ValueRange values,
-                const std::optional<cpu::DropoutMask> &dropout)
+                ValueRange values, const std::optional<DropoutMask> &dropout)
       : AttentionBlock(b, shape, values[3]), dropout(dropout),
         queries(matrixBuffer()), keys(matrixBuffer()), others(matrixBuffer()),
         gradients(matrixBuffer()), scores(scoreBuffer()),
@@ -43,10 +42,10 @@ struct BackwardBlock : AttentionBlock {
 
   /// e^(score - maximum)
   Value exponential(Value score, Value maximum) {
-    return cpu::expNonPositive(b, b.subf(score, maximum));
+    return expNonPositive(b, b.subf(score, maximum));
   }
 
-  const std::optional<cpu::DropoutMask> &dropout;
+  const std::optional<DropoutMask> &dropout;
   Value queries, keys, others, gradients; ///< Q, K, V, dO
   Value scores, products;
 };
@@ -83,7 +82,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
         RankedTensorType::get(
             {shape.batch * shape.heads, shape.length, RowStatistics},
             rewriter.getF32Type()),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           SmallVector<Value> shared(arguments.take_front(inputs.size()));
           shared.push_back(arguments.back());
           auto with = [&](ValueRange results) {

@@ -14,7 +14,7 @@
 // Sums, maxima and exponentials are f32; what is multiplied is bf16.
 
 #include "AttentionMMA.h"
-#include "../CPU/VectorMath.h"
+#include "../Kernel/VectorMath.h"
 #include <cmath>
 #include <limits>
 
@@ -143,7 +143,7 @@ Value AttentionMMA::masked(Value score, Value query, Value key) {
 }
 
 Value AttentionMMA::exponential(Value score, Value maximum) {
-  return cpu::expNonPositive(b, b.subf(score, maximum));
+  return expNonPositive(b, b.subf(score, maximum));
 }
 
 AttentionMMA::Dropped AttentionMMA::dropped(Value gradient, Value query,

@@ -24,7 +24,7 @@ public:
   /// and results. All are matrices of tokens x hidden, but for the mask of
   /// batch x length.
   enum Argument { Queries, Keys, Values, Mask, Gradient };
-  using Dropout = std::optional<cpu::DropoutMask>;
+  using Dropout = std::optional<DropoutMask>;
 
   static bool suits(const AttentionShape &shape, mlir::Type element);
   static constexpr int64_t kRows = 64;

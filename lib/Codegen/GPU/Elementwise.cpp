@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../CPU/Dropout.h"
+#include "../Kernel/Dropout.h"
 #include "KernelContext.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "pst/Dialect/NN/NNOps.h"
@@ -23,7 +23,7 @@ struct AddPattern : KernelPattern<nn::AddOp> {
     std::string name = "add_" + shapeName(op.getResult());
     context.replaceByLaunch(
         rewriter, op, name, {op.getLhs(), op.getRhs()}, /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMap(
               host, name, /*inputs=*/2, arguments,
               [](ThreadBuilder &b, ValueRange, ValueRange elements, Value) {
@@ -50,7 +50,7 @@ template <typename OpT> struct ConvertPattern : KernelPattern<OpT> {
         "convert" + elementsName(op.getOut()) + "_" + shapeName(op.getIn());
     this->context.replaceByLaunch(
         rewriter, op, name, op.getIn(), /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           this->context.launchMap(host, name, /*inputs=*/1, arguments,
                                   [](ThreadBuilder &, ValueRange,
                                      ValueRange elements,
@@ -74,13 +74,12 @@ struct DropoutPattern : KernelPattern<nn::DropoutOp> {
         arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getSeed(), site},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMap(
               host, name, /*inputs=*/1, arguments,
               [&](ThreadBuilder &b, ValueRange values, ValueRange elements,
                   Value i) {
-                cpu::DropoutMask mask(b, values[1], values[2], probability,
-                                      count);
+                DropoutMask mask(b, values[1], values[2], probability, count);
                 Value scaled = b.mulf(elements[0], b.f32(mask.scale()));
                 return b.select(mask.kept(b, i, 1), scaled, b.f32(0.0));
               });
@@ -101,8 +100,8 @@ struct AccumulatePattern : KernelPattern<AccumulateOp> {
                        PartAttr::get(op.getContext(), Part::Gradient));
     std::string name = "accumulate_" + shapeName(value);
     context.replaceByLaunchInto(
-        rewriter, op, name, value, gradient,
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        rewriter, op, name, value, gradient, /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
           Value in = arguments[0], sum = arguments[1];
           context.launchMap(
               host, name, /*inputs=*/2, {in, sum, sum},

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../CPU/Embedding.h"
+#include "../Kernel/Embedding.h"
 #include "KernelContext.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -44,7 +44,7 @@ struct EmbeddingPattern : KernelPattern<nn::EmbeddingOp> {
     int64_t rows = rowsOf(op.getTable());
     context.replaceByLaunch(
         rewriter, op, name, {op.getIndices(), op.getTable()},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMatrix(
               host, name, arguments[2], arguments,
               [&](ThreadBuilder &b, ValueRange values, Value token, Value j,
@@ -75,7 +75,7 @@ struct EmbeddingBackwardPattern : KernelPattern<nn::EmbeddingBackwardOp> {
             columns = columnsOf(op.getResult());
     context.replaceByLaunch(
         rewriter, op, name, {op.getIndices(), op.getGradient()},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchZeros(host, arguments[2]);
           context.launchRows(
               host, name, tokens, columns, arguments,
@@ -127,10 +127,10 @@ struct AddPositionsPattern : KernelPattern<nn::AddPositionsOp> {
     std::string name = "add_positions_" + shapeName(op.getInput()) + "_" +
                        shapeName(op.getTable()) + "_length" +
                        std::to_string(op.getLength()) +
-                       cpu::firstName(op.getFirst());
+                       firstName(op.getFirst());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getTable()}, /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMatrix(
               host, name, arguments[2], arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
@@ -159,11 +159,11 @@ struct PositionSumPattern : KernelPattern<nn::PositionSumOp> {
     std::string name = "position_sum_" + shapeName(op.getInput()) + "_" +
                        shapeName(op.getResult()) + "_length" +
                        std::to_string(op.getLength()) +
-                       cpu::firstName(op.getFirst());
+                       firstName(op.getFirst());
     int64_t length = op.getLength(), tokens = rowsOf(op.getInput());
     context.replaceByLaunch(
         rewriter, op, name, op.getInput(), /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMatrix(
               host, name, arguments[1], arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
@@ -198,18 +198,17 @@ struct SelectTokenPattern : KernelPattern<nn::SelectTokenOp> {
   LogicalResult matchAndRewrite(nn::SelectTokenOp op,
                                 PatternRewriter &rewriter) const override {
     std::string name = "select_token_" + shapeName(op.getInput()) + "_" +
-                       shapeName(op.getResult()) +
-                       cpu::selectionName(op.getIndex());
+                       shapeName(op.getResult()) + selectionName(op.getIndex());
     int64_t length = rowsOf(op.getInput()) / rowsOf(op.getResult());
     context.replaceByLaunch(
         rewriter, op, name, op->getOperands(), /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launchMatrix(
               host, name, arguments.back(), arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
                   int64_t size) {
-                Value token = cpu::selectedToken(b, op.getIndex(), values[1],
-                                                 row, length);
+                Value token =
+                    selectedToken(b, op.getIndex(), values[1], row, length);
                 b.storeAdjacent(b.loadAdjacent(values[0], {token, j}, size),
                                 values.back(), {row, j});
               });
@@ -225,18 +224,18 @@ struct SelectTokenBackwardPattern : KernelPattern<nn::SelectTokenBackwardOp> {
                                 PatternRewriter &rewriter) const override {
     std::string name = "select_token_backward_" + shapeName(op.getGradient()) +
                        "_" + shapeName(op.getResult()) +
-                       cpu::selectionName(op.getIndex());
+                       selectionName(op.getIndex());
     int64_t length = rowsOf(op.getResult()) / rowsOf(op.getGradient());
     context.replaceByLaunch(
         rewriter, op, name, op->getOperands(), /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launchZeros(host, arguments.back());
           context.launchMatrix(
               host, name, arguments[0], arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row, Value j,
                   int64_t size) {
-                Value token = cpu::selectedToken(b, op.getIndex(), values[1],
-                                                 row, length);
+                Value token =
+                    selectedToken(b, op.getIndex(), values[1], row, length);
                 b.storeAdjacent(b.loadAdjacent(values[0], {row, j}, size),
                                 values.back(), {token, j});
               });

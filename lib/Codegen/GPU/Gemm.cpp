@@ -161,7 +161,7 @@ void GemmTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
   });
 }
 
-void pst::cuda::launchTiles(KernelContext &context, cpu::KernelBuilder &host,
+void pst::cuda::launchTiles(KernelContext &context, CodeBuilder &host,
                             StringRef name, const GemmPlan &plan, Value left,
                             Value right, ValueRange arguments, TileBody body) {
   int64_t blocks = plan.blocks(), sharedBytes = 0;
@@ -215,9 +215,8 @@ bool pst::cuda::convertsRight(const KernelContext &context, Type left,
          (context.multipliesTF32() && left.isF32() && right.isBF16());
 }
 
-void pst::cuda::launchConversion(KernelContext &context,
-                                 cpu::KernelBuilder &host, Value matrix,
-                                 Value target) {
+void pst::cuda::launchConversion(KernelContext &context, CodeBuilder &host,
+                                 Value matrix, Value target) {
   bool rounds = getElementTypeOrSelf(target.getType()).isBF16();
   std::string name = (rounds ? "round_" : "widen_") + shapeName(matrix);
   context.launchMap(host, name, /*inputs=*/1, {matrix, target},
@@ -244,12 +243,12 @@ static SmallVector<Value> finish(ThreadBuilder &b, const GemmEpilogue &epilogue,
     add({row, column});
   if (epilogue.activation)
     for (Value &value : values)
-      value = cpu::emitActivation(b, *epilogue.activation, value);
+      value = emitActivation(b, *epilogue.activation, value);
   return values;
 }
 
 /// result = epilogue(sum over the parts of k, in ascending order)
-static void launchSumOfParts(KernelContext &context, cpu::KernelBuilder &host,
+static void launchSumOfParts(KernelContext &context, CodeBuilder &host,
                              StringRef name, const GemmPlan &plan, Value parts,
                              const GemmEpilogue &epilogue,
                              ValueRange arguments) {
@@ -274,7 +273,7 @@ static void launchSumOfParts(KernelContext &context, cpu::KernelBuilder &host,
       });
 }
 
-void pst::cuda::launchGemm(KernelContext &context, cpu::KernelBuilder &host,
+void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
                            StringRef name, GemmOperand left, GemmOperand right,
                            const GemmEpilogue &epilogue, Value result,
                            ValueRange workspaces) {

@@ -13,7 +13,7 @@
 #ifndef PST_LIB_CODEGEN_GPU_GEMM_H
 #define PST_LIB_CODEGEN_GPU_GEMM_H
 
-#include "../CPU/Activation.h"
+#include "../Kernel/Activation.h"
 #include "KernelContext.h"
 #include <optional>
 
@@ -160,7 +160,7 @@ using TileBody =
 
 /// Launches the kernel `name`, which computes op(A) op(B) as planned and calls
 /// `body` on each tile. Operands and arguments are buffers.
-void launchTiles(KernelContext &context, cpu::KernelBuilder &host,
+void launchTiles(KernelContext &context, CodeBuilder &host,
                  llvm::StringRef name, const GemmPlan &plan, Value left,
                  Value right, ValueRange arguments, TileBody body);
 
@@ -177,8 +177,8 @@ struct GemmEpilogue {
 bool convertsRight(const KernelContext &context, mlir::Type left,
                    mlir::Type right);
 /// target = matrix, in the target's type
-void launchConversion(KernelContext &context, cpu::KernelBuilder &host,
-                      Value matrix, Value target);
+void launchConversion(KernelContext &context, CodeBuilder &host, Value matrix,
+                      Value target);
 
 /// The workspaces that launchGemm takes for a product of this shape.
 llvm::SmallVector<mlir::RankedTensorType>
@@ -186,8 +186,8 @@ gemmWorkspaces(const KernelContext &context, const GemmShape &shape);
 
 /// Launches result = epilogue(op(A) op(B)). Without workspaces k is not split,
 /// nor is an operand converted.
-void launchGemm(KernelContext &context, cpu::KernelBuilder &host,
-                llvm::StringRef name, GemmOperand left, GemmOperand right,
+void launchGemm(KernelContext &context, CodeBuilder &host, llvm::StringRef name,
+                GemmOperand left, GemmOperand right,
                 const GemmEpilogue &epilogue, Value result,
                 ValueRange workspaces = {});
 
@@ -209,12 +209,11 @@ GemmPlan planWgmma(const GemmShape &shape, SplitK split, int64_t maxColumns);
 int64_t wgmmaBlocks(const GemmPlan &plan);
 int64_t wgmmaSharedBytes(const GemmPlan &plan);
 /// What emitWgmmaTiles takes for two buffers.
-std::pair<Value, Value> wgmmaOperands(cpu::KernelBuilder &host,
-                                      const GemmPlan &plan, Value left,
-                                      Value right);
+std::pair<Value, Value> wgmmaOperands(CodeBuilder &host, const GemmPlan &plan,
+                                      Value left, Value right);
 /// Lets TMA store the tiles if rows of the result are such that it can; the
 /// `result` for GemmTile::store.
-Value wgmmaResult(cpu::KernelBuilder &host, GemmPlan &plan, Value result);
+Value wgmmaResult(CodeBuilder &host, GemmPlan &plan, Value result);
 /// Computes the block's tiles and calls `body` on each.
 void emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
                     Value right, TileFunction body);

@@ -312,7 +312,7 @@ int64_t pst::cuda::wgmmaSharedBytes(const GemmPlan &plan) {
   return WgmmaBuffers(plan).bytes();
 }
 
-std::pair<Value, Value> pst::cuda::wgmmaOperands(cpu::KernelBuilder &host,
+std::pair<Value, Value> pst::cuda::wgmmaOperands(CodeBuilder &host,
                                                  const GemmPlan &plan,
                                                  Value left, Value right) {
   WgmmaBuffers buffers(plan);
@@ -320,8 +320,7 @@ std::pair<Value, Value> pst::cuda::wgmmaOperands(cpu::KernelBuilder &host,
           createTensorMap(host, right, buffers.rightPart.boxRows())};
 }
 
-Value pst::cuda::wgmmaResult(cpu::KernelBuilder &host, GemmPlan &plan,
-                             Value result) {
+Value pst::cuda::wgmmaResult(CodeBuilder &host, GemmPlan &plan, Value result) {
   int64_t bytes =
       cast<MemRefType>(result.getType()).getElementTypeBitWidth() / 8;
   if (plan.n * bytes % 16 != 0)

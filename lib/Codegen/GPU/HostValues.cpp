@@ -50,7 +50,7 @@ struct ConstantPattern : KernelPattern<arith::ConstantOp> {
     int64_t count = value.getNumElements();
     context.replaceByLaunch(
         rewriter, op, name, /*inputs=*/{}, /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launchElements(
               host, name, count, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value i) {
@@ -82,7 +82,7 @@ struct FromElementsPattern : KernelPattern<tensor::FromElementsOp> {
     name += ofShape(op);
     context.replaceByLaunch(
         rewriter, op, name, inputs.getArrayRef(), /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           context.launch(host, name, /*blocks=*/1, /*threads=*/kWarp, arguments,
                          [&](ThreadBuilder &b, ValueRange values) {
                            IRMapping map;

@@ -32,7 +32,7 @@ static gpu::GPUModuleOp kernelModule(ModuleOp module) {
 }
 
 gpu::LaunchFuncOp
-KernelContext::launch(cpu::KernelBuilder &host, StringRef name, int64_t blocks,
+KernelContext::launch(CodeBuilder &host, StringRef name, int64_t blocks,
                       int64_t threads, ValueRange arguments,
                       function_ref<void(ThreadBuilder &, ValueRange)> body,
                       int64_t sharedBytes) {
@@ -71,9 +71,8 @@ void KernelContext::made(func::FuncOp kernel, Operation *op) {
 
 /// body(b, arguments, i) for each i in [0, count), `perThread` on each thread.
 static void
-launchItems(KernelContext &context, pst::cpu::KernelBuilder &host,
-            StringRef name, int64_t count, int64_t perThread,
-            ValueRange arguments,
+launchItems(KernelContext &context, CodeBuilder &host, StringRef name,
+            int64_t count, int64_t perThread, ValueRange arguments,
             function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
   int64_t perBlock = kThreads * perThread;
   int64_t blocks = (count + perBlock - 1) / perBlock;
@@ -86,14 +85,13 @@ launchItems(KernelContext &context, pst::cpu::KernelBuilder &host,
 }
 
 void KernelContext::launchElements(
-    cpu::KernelBuilder &host, StringRef name, int64_t count,
-    ValueRange arguments,
+    CodeBuilder &host, StringRef name, int64_t count, ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
   launchItems(*this, host, name, count, kElements, arguments, body);
 }
 
 void KernelContext::launchGroups(
-    cpu::KernelBuilder &host, StringRef name, int64_t count, int64_t group,
+    CodeBuilder &host, StringRef name, int64_t count, int64_t group,
     ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value, int64_t)> body) {
   if (count % group != 0)
@@ -116,8 +114,7 @@ int64_t pst::cuda::groupOf(Value matrix) {
 }
 
 void KernelContext::launchMatrix(
-    cpu::KernelBuilder &host, StringRef name, Value matrix,
-    ValueRange arguments,
+    CodeBuilder &host, StringRef name, Value matrix, ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value, Value, int64_t)>
         body) {
   auto type = cast<ShapedType>(matrix.getType());
@@ -129,8 +126,7 @@ void KernelContext::launchMatrix(
 }
 
 void KernelContext::launchMap(
-    cpu::KernelBuilder &host, StringRef name, size_t inputs,
-    ValueRange arguments,
+    CodeBuilder &host, StringRef name, size_t inputs, ValueRange arguments,
     function_ref<Value(ThreadBuilder &, ValueRange, ValueRange, Value)>
         function) {
   Value result = arguments.back();
@@ -153,7 +149,7 @@ void KernelContext::launchMap(
 }
 
 void KernelContext::launchRows(
-    cpu::KernelBuilder &host, StringRef name, int64_t rows, int64_t columns,
+    CodeBuilder &host, StringRef name, int64_t rows, int64_t columns,
     ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
     int64_t group) {
@@ -166,7 +162,7 @@ void KernelContext::launchRows(
       [&](ThreadBuilder &b, ValueRange values) { body(b, values, b.block()); });
 }
 
-void KernelContext::launchZeros(cpu::KernelBuilder &host, Value result) {
+void KernelContext::launchZeros(CodeBuilder &host, Value result) {
   launchMap(host, "zeros_" + shapeName(result), /*inputs=*/0, result,
             [](ThreadBuilder &b, ValueRange, ValueRange, Value) {
               return b.f32(0.0);
@@ -197,8 +193,7 @@ static Value sumPartials(ThreadBuilder &b, Value partials, int64_t parts,
   return addTerms(sum, b.index(whole), parts - whole);
 }
 
-void KernelContext::launchSums(cpu::KernelBuilder &host,
-                               ArrayRef<PartialSum> sums) {
+void KernelContext::launchSums(CodeBuilder &host, ArrayRef<PartialSum> sums) {
   struct Work {
     int64_t parts, count, firstBlock;
   };
@@ -275,7 +270,7 @@ Value KernelContext::createDestination(RewriterBase &rewriter,
                                        OpResult result) {
   auto parameter = accumulations.find(result);
   if (parameter == accumulations.end())
-    return cpu::KernelContext::createDestination(rewriter, result);
+    return LaunchContext::createDestination(rewriter, result);
   return LoadOp::create(rewriter, result.getLoc(), result.getType(),
                         parameter->second,
                         PartAttr::get(rewriter.getContext(), Part::Gradient));

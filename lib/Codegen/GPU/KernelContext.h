@@ -8,14 +8,10 @@
 #ifndef PST_LIB_CODEGEN_GPU_KERNELCONTEXT_H
 #define PST_LIB_CODEGEN_GPU_KERNELCONTEXT_H
 
-#include "../CPU/KernelContext.h"
+#include "../Kernel/LaunchContext.h"
 #include "ThreadBuilder.h"
 
 namespace pst::cuda {
-
-using cpu::attributeName;
-using cpu::elementsName;
-using cpu::shapeName;
 
 /// result[i] = sum over p ascending of partials[p, i], where `result` has as
 /// many elements as a slice of `partials`; or is that sum added to it.
@@ -24,15 +20,13 @@ struct PartialSum {
   bool added = false;
 };
 
-/// The function of an op (cpu::KernelContext makes it) is for GPUs a list of
-/// launches: `launch` adds one.
-class KernelContext : public cpu::KernelContext {
+/// The function of an op is for GPUs a list of launches: `launch` adds one.
+class KernelContext : public LaunchContext {
 public:
   /// Kernels work on scalars, and are for GPUs of `arch` (sm_80, sm_90a).
   /// `tf32`: products of f32 may round their operands to tf32.
   KernelContext(mlir::ModuleOp module, llvm::StringRef arch, bool tf32)
-      : cpu::KernelContext(module, cpu::Target{/*vectorWidth=*/1}),
-        module(module), arch(arch), tf32(tf32) {}
+      : LaunchContext(module), arch(arch), tf32(tf32) {}
 
   llvm::StringRef getArch() const { return arch; }
   bool multipliesTF32() const { return tf32; }
@@ -42,7 +36,7 @@ public:
   /// buffers of identity layout, scalars of `host`'s function and tensor maps.
   /// Blocks have `sharedBytes` of dynamic shared memory.
   mlir::gpu::LaunchFuncOp
-  launch(cpu::KernelBuilder &host, llvm::StringRef name, int64_t blocks,
+  launch(CodeBuilder &host, llvm::StringRef name, int64_t blocks,
          int64_t threads, ValueRange arguments,
          llvm::function_ref<void(ThreadBuilder &, ValueRange)> body,
          int64_t sharedBytes = 0);
@@ -50,7 +44,7 @@ public:
   /// body(b, arguments, i) on some thread for each i in [0, count), a few of
   /// them on each.
   void launchElements(
-      cpu::KernelBuilder &host, llvm::StringRef name, int64_t count,
+      CodeBuilder &host, llvm::StringRef name, int64_t count,
       ValueRange arguments,
       llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body);
 
@@ -58,15 +52,15 @@ public:
   /// of `size` adjacent elements of [0, count): of `group`, if that divides
   /// `count`, else of one.
   void launchGroups(
-      cpu::KernelBuilder &host, llvm::StringRef name, int64_t count,
-      int64_t group, ValueRange arguments,
+      CodeBuilder &host, llvm::StringRef name, int64_t count, int64_t group,
+      ValueRange arguments,
       llvm::function_ref<void(ThreadBuilder &, ValueRange, Value, int64_t)>
           body);
 
   /// The same for the elements of `matrix`, as many at a time as an access
   /// moves: body(b, arguments, row, column, size), within a row.
-  void launchMatrix(cpu::KernelBuilder &host, llvm::StringRef name,
-                    Value matrix, ValueRange arguments,
+  void launchMatrix(CodeBuilder &host, llvm::StringRef name, Value matrix,
+                    ValueRange arguments,
                     llvm::function_ref<void(ThreadBuilder &, ValueRange, Value,
                                             Value, int64_t)>
                         body);
@@ -75,7 +69,7 @@ public:
   /// by element, as many at a time as an access moves; `arguments` begin with
   /// the inputs and end with the result.
   void launchMap(
-      cpu::KernelBuilder &host, llvm::StringRef name, size_t inputs,
+      CodeBuilder &host, llvm::StringRef name, size_t inputs,
       ValueRange arguments,
       llvm::function_ref<Value(ThreadBuilder &, ValueRange, ValueRange, Value)>
           function);
@@ -83,16 +77,16 @@ public:
   /// A block for each of `rows`, of as many threads as suit `columns` that come
   /// in groups of `group`.
   void
-  launchRows(cpu::KernelBuilder &host, llvm::StringRef name, int64_t rows,
+  launchRows(CodeBuilder &host, llvm::StringRef name, int64_t rows,
              int64_t columns, ValueRange arguments,
              llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
              int64_t group = 1);
 
   /// Every element of `result` becomes 0.
-  void launchZeros(cpu::KernelBuilder &host, Value result);
+  void launchZeros(CodeBuilder &host, Value result);
 
   /// All in one launch.
-  void launchSums(cpu::KernelBuilder &host, llvm::ArrayRef<PartialSum> sums);
+  void launchSums(CodeBuilder &host, llvm::ArrayRef<PartialSum> sums);
 
   /// Finds in `function` the results of the ops whose kernels end with sums, or
   /// can add, that are only added to a gradient, and takes the pst.accumulate
@@ -103,7 +97,7 @@ public:
     return accumulations.contains(result);
   }
   bool isWanted(mlir::OpResult result) const override {
-    return isAdded(result) || cpu::KernelContext::isWanted(result);
+    return isAdded(result) || LaunchContext::isWanted(result);
   }
 
 protected:
@@ -113,7 +107,6 @@ protected:
 private:
   void made(mlir::func::FuncOp kernel, mlir::Operation *op) override;
 
-  mlir::ModuleOp module;
   std::string arch;
   bool tf32;
   /// The parameters to whose gradients results are added.
@@ -124,15 +117,9 @@ private:
 /// many as 16 bytes hold, if all rows are made of such groups, else one.
 int64_t groupOf(Value matrix);
 
-/// Lowers one kind of op to launches.
 template <typename OpT>
-class KernelPattern : public mlir::OpRewritePattern<OpT> {
-public:
-  KernelPattern(mlir::MLIRContext *mlirContext, KernelContext &context)
-      : mlir::OpRewritePattern<OpT>(mlirContext), context(context) {}
-
-protected:
-  KernelContext &context;
+struct KernelPattern : LaunchPattern<OpT, KernelContext> {
+  using LaunchPattern<OpT, KernelContext>::LaunchPattern;
 };
 
 // One function for each family of kernels, each in the file of its name.

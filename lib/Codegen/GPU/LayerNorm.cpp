@@ -76,7 +76,7 @@ struct LayerNormPattern : KernelPattern<nn::LayerNormOp> {
                        attributeName(op.getEpsilon());
     context.replaceByLaunch(
         rewriter, op, name, {op.getInput(), op.getScale(), op.getShift()},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchRows(
               host, name, rows, columns, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
@@ -127,7 +127,7 @@ struct LayerNormBackwardPattern : KernelPattern<nn::LayerNormBackwardOp> {
     context.replaceByLaunch(
         rewriter, op, function,
         {op.getInput(), op.getScale(), op.getGradient()}, workspaces,
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           Value input = arguments[0], scale = arguments[1],
                 gradient = arguments[2], statistics = arguments[6];
           context.launchRows(

@@ -75,7 +75,7 @@ struct VocabularyStream {
     std::string suffix;   ///< Of the names of its kernels.
   };
   /// body(chunk) for each chunk.
-  void forChunks(cpu::KernelBuilder &host, Value weight, ValueRange workspaces,
+  void forChunks(CodeBuilder &host, Value weight, ValueRange workspaces,
                  bool backward, function_ref<void(const Chunk &)> body) const {
     if (convertsWeight) {
       launchConversion(context, host, weight, workspaces.front());
@@ -105,7 +105,7 @@ struct VocabularyStream {
   }
 
   /// part = rows of `matrix`, or with `back` the rows = part.
-  void launchCopy(cpu::KernelBuilder &host, const Chunk &chunk, Value matrix,
+  void launchCopy(CodeBuilder &host, const Chunk &chunk, Value matrix,
                   bool back) const {
     context.launchElements(
         host, (back ? "store_chunk" : "load_chunk") + chunk.suffix,
@@ -123,8 +123,7 @@ struct VocabularyStream {
   }
 
   /// logits = X(chunk) W^T
-  void launchLogits(cpu::KernelBuilder &host, const Chunk &chunk,
-                    Value input) const {
+  void launchLogits(CodeBuilder &host, const Chunk &chunk, Value input) const {
     launchCopy(host, chunk, input, /*back=*/false);
     launchGemm(context, host, "vocabulary_logits" + chunk.suffix, {chunk.part},
                {chunk.weight, /*transposed=*/true}, GemmEpilogue(),
@@ -182,7 +181,7 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
     context.replaceByLaunch(
         rewriter, op, name,
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale()},
-        workspaces, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        workspaces, [&](CodeBuilder &host, ValueRange arguments) {
           Value losses = arguments[5];
           stream.forChunks(
               host, arguments[1], arguments.drop_front(6), /*backward=*/false,
@@ -200,7 +199,7 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
   }
 
 private:
-  void launchLosses(const VocabularyStream &stream, cpu::KernelBuilder &host,
+  void launchLosses(const VocabularyStream &stream, CodeBuilder &host,
                     const VocabularyStream::Chunk &chunk, Value labels,
                     Value losses) const {
     context.launchRows(
@@ -229,7 +228,7 @@ struct LinearCrossEntropyBackwardPattern
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale(),
          op.getGradient()},
         stream.workspaces(/*backward=*/true),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           if (wantsWeight)
             context.launchZeros(host, arguments[6]);
           stream.forChunks(
@@ -255,7 +254,7 @@ struct LinearCrossEntropyBackwardPattern
   }
 
 private:
-  void launchGradients(const VocabularyStream &stream, cpu::KernelBuilder &host,
+  void launchGradients(const VocabularyStream &stream, CodeBuilder &host,
                        const VocabularyStream::Chunk &chunk,
                        ValueRange arguments) const {
     context.launchRows(

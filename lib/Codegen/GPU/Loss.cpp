@@ -5,9 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../CPU/Loss.h"
-#include "../CPU/VectorMath.h"
 #include "Loss.h"
+#include "../Kernel/VectorMath.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <limits>
 
@@ -20,8 +19,8 @@ static Value extend(ThreadBuilder &b, Value value) {
 }
 
 void pst::cuda::launchScaledSum(
-    KernelContext &context, cpu::KernelBuilder &host, StringRef name,
-    int64_t rows, ValueRange arguments,
+    KernelContext &context, CodeBuilder &host, StringRef name, int64_t rows,
+    ValueRange arguments,
     function_ref<Value(ThreadBuilder &, ValueRange, Value)> element) {
   context.launch(
       host, name, /*blocks=*/1, /*threads=*/128, arguments,
@@ -52,21 +51,14 @@ RowSoftmax::RowSoftmax(ThreadBuilder &b, Value logits, Value row,
 }
 
 Value RowSoftmax::exponential(ThreadBuilder &b, Value c) const {
-  return cpu::expNonPositive(b, b.subf(b.load(logits, {row, c}), maximum));
-}
-
-RowLabel::RowLabel(ThreadBuilder &b, Value labels, Value row, int64_t classes) {
-  Value found = cpu::labelOf(b, labels, row);
-  isExample = b.cmpi(arith::CmpIPredicate::ult, found, b.i32(classes));
-  label = arith::IndexCastOp::create(b, b.getIndexType(),
-                                     b.select(isExample, found, b.i32(0)));
+  return expNonPositive(b, b.subf(b.load(logits, {row, c}), maximum));
 }
 
 void pst::cuda::storeRowLoss(ThreadBuilder &b, const RowSoftmax &softmax,
                              const RowLabel &label, Value losses, Value at) {
   Value own = b.load(softmax.logits, {softmax.row, label.label});
   Value loss =
-      b.addf(b.subf(softmax.maximum, own), cpu::logPositive(b, softmax.sum));
+      b.addf(b.subf(softmax.maximum, own), logPositive(b, softmax.sum));
   b.onFirstThread([&] {
     b.store(b.select(label.isExample, loss, b.f32(0.0)), losses, at);
   });
@@ -97,7 +89,7 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getLogits(), op.getLabels(), op.getScale()},
         RankedTensorType::get({rows}, rewriter.getF32Type()),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           Value losses = arguments[4];
           context.launchRows(
               host, name, rows, classes, {arguments[0], arguments[1], losses},
@@ -128,7 +120,7 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
     context.replaceByLaunch(
         rewriter, op, name,
         {op.getLogits(), op.getLabels(), op.getScale(), op.getGradient()},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchRows(
               host, name, rows, classes, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
@@ -161,7 +153,7 @@ struct SquaredErrorPattern : KernelPattern<nn::SquaredErrorOp> {
     context.replaceByLaunch(
         rewriter, op, name,
         {op.getPredictions(), op.getLabels(), op.getScale()},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           launchScaledSum(
               context, host, name, rows,
               {arguments[2], arguments[3], arguments[0], arguments[1]},
@@ -186,7 +178,7 @@ struct SquaredErrorBackwardPattern : KernelPattern<nn::SquaredErrorBackwardOp> {
     context.replaceByLaunch(
         rewriter, op, name,
         {op.getPredictions(), op.getLabels(), op.getScale(), op.getGradient()},
-        /*workspaces=*/{}, [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchElements(
               host, name, rows, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row) {

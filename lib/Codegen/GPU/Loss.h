@@ -8,6 +8,7 @@
 #ifndef PST_LIB_CODEGEN_GPU_LOSS_H
 #define PST_LIB_CODEGEN_GPU_LOSS_H
 
+#include "../Kernel/RowLabel.h"
 #include "KernelContext.h"
 
 namespace pst::cuda {
@@ -15,7 +16,7 @@ namespace pst::cuda {
 /// One block: loss = scale * sum of element(b, values, row) over the rows, in
 /// f64. `values` begin with scale and loss.
 void launchScaledSum(
-    KernelContext &context, cpu::KernelBuilder &host, llvm::StringRef name,
+    KernelContext &context, CodeBuilder &host, llvm::StringRef name,
     int64_t rows, ValueRange arguments,
     llvm::function_ref<Value(ThreadBuilder &, ValueRange, Value)> element);
 
@@ -28,13 +29,6 @@ struct RowSoftmax {
   Value logits, row;
   int64_t classes;
   Value maximum, sum;
-};
-
-/// The label of a row as an index, 0 if it is none of the classes, and whether
-/// it is one. Labels are a vector, or those of the next tokens.
-struct RowLabel {
-  RowLabel(ThreadBuilder &b, Value labels, Value row, int64_t classes);
-  Value label, isExample;
 };
 
 /// losses[at] = log(sum e^logits) - logits[label], 0 if the row is no example

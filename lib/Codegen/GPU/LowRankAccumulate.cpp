@@ -51,7 +51,7 @@ struct WantedGradient {
 class TileFold {
 public:
   TileFold(ThreadBuilder &b, const GemmPlan &plan, const GemmTile &tile,
-           const cpu::VirtualWeight &weight)
+           const VirtualWeight &weight)
       : b(b), plan(plan), tile(tile), weight(weight) {
     sharedG = tile.scratch(b, plan.tileN + kPadding);
     shared = b.sharedBuffer({kBand, plan.tileN + kPadding});
@@ -165,7 +165,7 @@ private:
     Value scoreAdjoint;
     if (element.getScore())
       scoreAdjoint = b.mulf(g, element.getWeight());
-    return element.emitBackward(cpu::VirtualWeight::underMask(b, mask, g),
+    return element.emitBackward(VirtualWeight::underMask(b, mask, g),
                                 scoreAdjoint);
   }
 
@@ -311,7 +311,7 @@ private:
   ThreadBuilder &b;
   const GemmPlan &plan;
   const GemmTile &tile;
-  const cpu::VirtualWeight &weight;
+  const VirtualWeight &weight;
   Value sharedG; ///< The tile.
   Value shared;  ///< dF of a band.
 };
@@ -333,7 +333,7 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
     std::string name = "lowrank_accumulate" +
                        elementsName({op.getOutputGradient(), op.getInput()}) +
                        "_" + std::to_string(plan.k) + "_" +
-                       cpu::criterionName(criterion, op.getFactors()) + "_wrt";
+                       criterionName(criterion, op.getFactors()) + "_wrt";
     std::string added;
     for (const WantedGradient &gradient : gradients) {
       name += "_" + std::to_string(gradient.tensor);
@@ -358,7 +358,7 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
     llvm::append_range(inputs, weightOperands(op));
     context.replaceByLaunch(
         rewriter, op, function, inputs, workspaces,
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           size_t inputCount = inputs.size();
           SmallVector<Value> operands(
               arguments.take_front(inputCount).drop_front(2));
@@ -397,7 +397,7 @@ private:
                        const GemmPlan &plan, const GemmTile &tile,
                        ArrayRef<WantedGradient> gradients, ValueRange operands,
                        ValueRange targets) {
-    cpu::VirtualWeight weight = virtualWeight(b, criterion, operands);
+    VirtualWeight weight = virtualWeight(b, criterion, operands);
     // Each rank is a register. ptxas would rather have more blocks and spill.
     bool few = llvm::all_of(
         gradients, [](auto &gradient) { return gradient.rank <= kFewRanks; });

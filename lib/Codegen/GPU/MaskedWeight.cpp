@@ -26,17 +26,15 @@ static constexpr int64_t kRows = 4;
 static constexpr int64_t kColumns = 4;
 static constexpr int64_t kThreads = 128;
 
-cpu::VirtualWeight pst::cuda::virtualWeight(ThreadBuilder &b,
-                                            CriterionOp criterion,
-                                            ValueRange operands) {
+VirtualWeight pst::cuda::virtualWeight(ThreadBuilder &b, CriterionOp criterion,
+                                       ValueRange operands) {
   size_t factors = criterion.getNumTensors();
   Value threshold, cut;
   if (operands.size() > factors) {
     threshold = b.load(operands[factors], {});
     cut = b.load(operands[factors + 1], {});
   }
-  return cpu::VirtualWeight(criterion, operands.take_front(factors), threshold,
-                            cut);
+  return VirtualWeight(criterion, operands.take_front(factors), threshold, cut);
 }
 
 /// for groups of 4 rows and groups of 4 columns, a thread:
@@ -45,8 +43,7 @@ cpu::VirtualWeight pst::cuda::virtualWeight(ThreadBuilder &b,
 /// The last rows are a group of their own, which overlaps the one before: what
 /// two threads write has the same bits. Rows that are not made of whole groups
 /// of columns are computed column by column.
-void pst::cuda::launchMaskedWeight(KernelContext &context,
-                                   cpu::KernelBuilder &host,
+void pst::cuda::launchMaskedWeight(KernelContext &context, CodeBuilder &host,
                                    CriterionOp criterion, StringRef name,
                                    ValueRange operands, Value result) {
   auto type = cast<MemRefType>(result.getType());
@@ -65,8 +62,7 @@ void pst::cuda::launchMaskedWeight(KernelContext &context,
           .str(),
       (count + kThreads - 1) / kThreads, kThreads, arguments,
       [&](ThreadBuilder &b, ValueRange values) {
-        cpu::VirtualWeight weight =
-            virtualWeight(b, criterion, values.drop_back());
+        VirtualWeight weight = virtualWeight(b, criterion, values.drop_back());
         Value i = b.addi(b.muli(b.block(), kThreads), b.thread());
         auto emit = [&] {
           Value row = b.muli(b.divi(i, groups), height);
@@ -95,13 +91,13 @@ struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
   LogicalResult matchAndRewrite(MaskedWeightOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    std::string name = cpu::criterionName(criterion, op.getFactors());
+    std::string name = criterionName(criterion, op.getFactors());
     context.replaceByLaunch(
         rewriter, op,
         "masked_weight" + elementsName(op.getResult()) + "_" + name +
             (op.getThreshold() ? "_threshold" : ""),
         weightOperands(op), /*workspaces=*/{},
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           launchMaskedWeight(context, host, criterion, name,
                              arguments.drop_back(), arguments.back());
         });

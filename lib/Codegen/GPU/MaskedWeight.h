@@ -8,7 +8,7 @@
 #ifndef PST_LIB_CODEGEN_GPU_MASKEDWEIGHT_H
 #define PST_LIB_CODEGEN_GPU_MASKEDWEIGHT_H
 
-#include "../CPU/VirtualWeight.h"
+#include "../Kernel/VirtualWeight.h"
 #include "KernelContext.h"
 
 namespace pst::cuda {
@@ -22,12 +22,12 @@ template <typename OpT> llvm::SmallVector<Value> weightOperands(OpT op) {
 }
 
 /// The virtual weight in a kernel that has `operands` for weightOperands.
-cpu::VirtualWeight virtualWeight(ThreadBuilder &b, CriterionOp criterion,
-                                 ValueRange operands);
+VirtualWeight virtualWeight(ThreadBuilder &b, CriterionOp criterion,
+                            ValueRange operands);
 
 /// Launches result = M * W' for the buffers of weightOperands; `name` is the
-/// criterion's (cpu::criterionName).
-void launchMaskedWeight(KernelContext &context, cpu::KernelBuilder &host,
+/// criterion's (criterionName).
+void launchMaskedWeight(KernelContext &context, CodeBuilder &host,
                         CriterionOp criterion, llvm::StringRef name,
                         ValueRange operands, Value result);
 

@@ -36,7 +36,7 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
         GemmShape::of({op.getInput()}, {op.getWeight(), !op.getTransposed()});
     context.replaceByLaunch(
         rewriter, op, name, inputs, gemmWorkspaces(context, shape),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           ValueRange outputs = arguments.drop_front(inputs.size());
           launchGemm(context, host, name, {arguments[0]},
                      {arguments[1], /*transposed=*/!op.getTransposed()},
@@ -61,7 +61,7 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
     context.replaceByLaunch(
         rewriter, op, name, {op.getLhs(), op.getRhs()},
         gemmWorkspaces(context, shape),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           launchGemm(context, host, name, {arguments[0], op.getTransposeLhs()},
                      {arguments[1], op.getTransposeRhs()}, GemmEpilogue(),
                      arguments[2], arguments.drop_front(3));
@@ -93,7 +93,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
         std::string(op.getBias() ? "_bias" : "") +
         (op.getAddend() ? "_addend" : "") +
         (op.getActivation() ? "_" + op.getActivation()->str() : "");
-    std::string weightName = cpu::criterionName(criterion, op.getFactors());
+    std::string weightName = criterionName(criterion, op.getFactors());
     std::string name = "masked_matmul" +
                        elementsName({op.getInput(), op.getResult()}) + "_" +
                        std::to_string(dim(op.getInput(), 0)) + "_" +
@@ -108,7 +108,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
                                      /*rightTransposed=*/!op.getTransposed())));
     context.replaceByLaunch(
         rewriter, op, name, inputs, workspaces,
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
+        [&](CodeBuilder &host, ValueRange arguments) {
           ValueRange outputs = arguments.drop_front(inputs.size());
           Value result = outputs[0], weight = outputs[1];
           launchMaskedWeight(context, host, criterion, weightName,

@@ -73,7 +73,7 @@ struct SelectionBuffers {
 class ScoreSelection {
 public:
   /// `arguments` are those of SelectionBuffers; `name` is the criterion's.
-  ScoreSelection(KernelContext &context, cpu::KernelBuilder &host,
+  ScoreSelection(KernelContext &context, CodeBuilder &host,
                  CriterionOp criterion, llvm::StringRef name,
                  const SelectionSizes &sizes, ValueRange arguments)
       : context(context), host(host), criterion(criterion), name(name),
@@ -108,7 +108,7 @@ private:
                    Element keyOf, Element indexOf, Value nan);
 
   KernelContext &context;
-  cpu::KernelBuilder &host;
+  CodeBuilder &host;
   CriterionOp criterion;
   llvm::StringRef name;
   const SelectionSizes &s;

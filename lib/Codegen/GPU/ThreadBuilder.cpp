@@ -17,12 +17,15 @@ static constexpr unsigned kSharedSpace = 3;
 
 ThreadBuilder::ThreadBuilder(Location loc, gpu::GPUFuncOp kernel,
                              int64_t threads)
-    : KernelBuilder(loc, kernel->getParentOfType<ModuleOp>()), kernel(kernel),
+    : CodeBuilder(loc, kernel.getContext()), kernel(kernel),
       numThreads(threads) {
-  alignedVectors = true;
   setInsertionPointToEnd(&kernel.getBody().front());
   threadIndex = gpu::ThreadIdOp::create(*this, gpu::Dimension::x);
   blockIndex = gpu::BlockIdOp::create(*this, gpu::Dimension::x);
+}
+
+llvm::MaybeAlign ThreadBuilder::alignmentOf(int64_t lanes, Type element) const {
+  return llvm::MaybeAlign(lanes * element.getIntOrFloatBitWidth() / 8);
 }
 
 Value ThreadBuilder::lane() { return remi(threadIndex, kWarp); }

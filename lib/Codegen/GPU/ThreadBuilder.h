@@ -5,25 +5,23 @@
 //
 //===----------------------------------------------------------------------===//
 
-// What kernels for GPUs are written in: the loops and the scalar arithmetic of
-// the CPU's builder, and what a thread knows and shares. Grids and blocks have
-// one dimension.
+// What kernels for GPUs are written in: beside the arithmetic of all kernels,
+// what a thread knows and shares. Grids and blocks have one dimension.
 
 #ifndef PST_LIB_CODEGEN_GPU_THREADBUILDER_H
 #define PST_LIB_CODEGEN_GPU_THREADBUILDER_H
 
-#include "../CPU/KernelBuilder.h"
+#include "../Kernel/CodeBuilder.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 
 namespace pst::cuda {
 
-using mlir::Value;
-using mlir::ValueRange;
+using namespace kernel;
 
 /// Threads that run in lockstep and can shuffle.
 inline constexpr int64_t kWarp = 32;
 
-class ThreadBuilder : public cpu::KernelBuilder {
+class ThreadBuilder : public CodeBuilder {
 public:
   /// Appends to `kernel`, whose blocks have `threads` threads, a multiple of
   /// the warp.
@@ -91,7 +89,13 @@ public:
   /// The address of a buffer's first element, in its space.
   Value pointer(Value memref);
 
+  /// 16 bytes of f32.
+  int64_t splatsPerLoad() const override { return 4; }
+
 private:
+  /// Vectors lie aligned to their size, as what they are made of does.
+  llvm::MaybeAlign alignmentOf(int64_t lanes,
+                               mlir::Type element) const override;
   Value elementPointer(Value memref, ValueRange indices);
   Value reduceBlock(Value value,
                     llvm::function_ref<Value(Value, Value)> combine);

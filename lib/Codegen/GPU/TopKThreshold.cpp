@@ -26,7 +26,7 @@
 // Small weights have no bracket: one block selects among all elements. All
 // counts are integers, so the result depends on no order, and not on the way.
 
-#include "../CPU/ScoreKey.h"
+#include "../Kernel/ScoreKey.h"
 #include "ScoreSelection.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -87,8 +87,8 @@ void ScoreSelection::launchKernel(
 
 Value ScoreSelection::keyAt(ThreadBuilder &b, const Buffers &w, Value row,
                             Value column) {
-  cpu::VirtualWeight weight(criterion, w.factors);
-  return cpu::keyOfScore(b, weight.evaluate(b, row, column, 1).getScore());
+  VirtualWeight weight(criterion, w.factors);
+  return keyOfScore(b, weight.evaluate(b, row, column, 1).getScore());
 }
 
 Value ScoreSelection::keyOfElement(ThreadBuilder &b, const Buffers &w,
@@ -122,7 +122,7 @@ void ScoreSelection::selectAmong(ThreadBuilder &b, const Buffers &w,
   b.onFirstThread([&] {
     // Nothing kept: no score is above infinity, and none before index 0.
     Value none = isEqual(b, numKept(b, w), b.i32(0));
-    Value tau = b.select(none, b.f32(INFINITY), cpu::scoreOfKey(b, found.key));
+    Value tau = b.select(none, b.f32(INFINITY), scoreOfKey(b, found.key));
     b.store(b.select(nan, b.f32(NAN), tau), w.threshold, {});
     Value at =
         arith::ExtUIOp::create(b, b.getI64Type(), complement(b, last.key));
@@ -251,16 +251,16 @@ struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
       return op.emitOpError("selects among ")
              << sizes.elements() << " scores: kernels for GPUs count up to "
              << UINT32_MAX;
-    std::string name = cpu::criterionName(criterion, op.getFactors());
+    std::string name = criterionName(criterion, op.getFactors());
     SmallVector<Value> inputs(op.getFactors());
     inputs.push_back(op.getSparsity());
-    context.replaceByLaunch(
-        rewriter, op, "topk_threshold_" + name, inputs,
-        SelectionBuffers::workspaces(sizes, rewriter),
-        [&](cpu::KernelBuilder &host, ValueRange arguments) {
-          ScoreSelection(context, host, criterion, name, sizes, arguments)
-              .launch();
-        });
+    context.replaceByLaunch(rewriter, op, "topk_threshold_" + name, inputs,
+                            SelectionBuffers::workspaces(sizes, rewriter),
+                            [&](CodeBuilder &host, ValueRange arguments) {
+                              ScoreSelection(context, host, criterion, name,
+                                             sizes, arguments)
+                                  .launch();
+                            });
     return success();
   }
 };

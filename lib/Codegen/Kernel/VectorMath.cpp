@@ -8,13 +8,12 @@
 #include "VectorMath.h"
 
 using namespace mlir;
-using namespace pst::cpu;
+using namespace pst::kernel;
 
 namespace {
 /// Constants and bit operations of as many lanes as a given value has.
 struct Lanes {
-  Lanes(KernelBuilder &b, Value like)
-      : b(b), count(KernelBuilder::lanesOf(like)) {}
+  Lanes(CodeBuilder &b, Value like) : b(b), count(CodeBuilder::lanesOf(like)) {}
 
   Value constant(double value) { return b.f32(value, count); }
   Value integer(int64_t value) { return b.splat(b.i32(value), count); }
@@ -36,12 +35,12 @@ struct Lanes {
     return b.cmpf(arith::CmpFPredicate::OLT, lhs, constant(rhs));
   }
 
-  KernelBuilder &b;
+  CodeBuilder &b;
   int64_t count;
 };
 } // namespace
 
-Value pst::cpu::expNonPositive(KernelBuilder &b, Value x) {
+Value pst::kernel::expNonPositive(CodeBuilder &b, Value x) {
   Lanes l(b, x);
   // n = round(x / ln 2) sits in the low bits of x / ln 2 + 1.5 * 2^23, so no
   // conversion can meet a number that does not fit an integer.
@@ -63,7 +62,7 @@ Value pst::cpu::expNonPositive(KernelBuilder &b, Value x) {
   return b.select(l.less(x, -87.33), l.constant(0.0), result);
 }
 
-Value pst::cpu::logPositive(KernelBuilder &b, Value x) {
+Value pst::kernel::logPositive(CodeBuilder &b, Value x) {
   Lanes l(b, x);
   // x = m 2^e with m in [sqrt(1/2), sqrt(2)).
   Value offset = l.integer(0x3f3504f3);
@@ -86,7 +85,7 @@ Value pst::cpu::logPositive(KernelBuilder &b, Value x) {
   return b.select(b.cmpf(arith::CmpFPredicate::UNO, x, x), x, result);
 }
 
-Value pst::cpu::tanh(KernelBuilder &b, Value x) {
+Value pst::kernel::tanh(CodeBuilder &b, Value x) {
   Lanes l(b, x);
   Value magnitude = b.absf(x);
   // Large: (1 - e^-2|x|) / (1 + e^-2|x|), with the sign of x.
@@ -103,7 +102,7 @@ Value pst::cpu::tanh(KernelBuilder &b, Value x) {
   return b.select(l.less(magnitude, 0.625), small, large);
 }
 
-Sigmoid pst::cpu::sigmoid(KernelBuilder &b, Value x) {
+Sigmoid pst::kernel::sigmoid(CodeBuilder &b, Value x) {
   Lanes l(b, x);
   Value one = l.constant(1.0);
   Value e = expNonPositive(b, b.subf(l.constant(0.0), b.absf(x)));
@@ -114,7 +113,7 @@ Sigmoid pst::cpu::sigmoid(KernelBuilder &b, Value x) {
           b.mulf(complement, reciprocal)};
 }
 
-Normal pst::cpu::normal(KernelBuilder &b, Value x) {
+Normal pst::kernel::normal(CodeBuilder &b, Value x) {
   Lanes l(b, x);
   // With t = |x|: e^(-t^2/2) R(t) is the integral from -infinity to -t, where
   // R(t) = erfcx(t / sqrt(2)) / 2 is a polynomial in s = 1 / (1 + 0.35 t), the

@@ -6,12 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "VirtualWeight.h"
-#include "KernelContext.h"
+#include "LaunchContext.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
 using namespace pst;
-using namespace pst::cpu;
+using namespace pst::kernel;
 
 /// Tensor (among all factor tensors) that has the weight's shape.
 static unsigned denseTensor(CriterionOp criterion) {
@@ -30,7 +30,7 @@ VirtualWeight::VirtualWeight(CriterionOp criterion, ValueRange factors,
 }
 
 SmallVector<EmittedCriterion>
-VirtualWeight::evaluateRows(KernelBuilder &b, Value row, int64_t count,
+VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
                             Value column, int64_t lanes) const {
   CriterionOp criterion = this->criterion;
   SmallVector<SmallVector<Value>> values(count);
@@ -77,18 +77,16 @@ VirtualWeight::evaluateRows(KernelBuilder &b, Value row, int64_t count,
       Value rows = fromRow(rank);
       // Of each row, several k by one load where they are aligned to it. All
       // rows' for the same k, for they are needed one after the other.
-      constexpr int64_t kTogether = 4;
+      int64_t most = b.splatsPerLoad();
       SmallVector<Value> together(count);
       auto left = [&](int64_t i, Value k) -> Value {
         std::optional<int64_t> constant = getConstantIntValue(k);
-        if (!constant || lanes == 1 || !b.hasAlignedVectors() ||
-            rank % kTogether != 0)
+        if (!constant || lanes == 1 || most == 1 || rank % most != 0)
           return b.loadSplat(rows, b.addi(k, i * rank), lanes);
-        if (*constant % kTogether == 0)
-          together[i] = b.load(rows, b.addi(k, i * rank), kTogether);
+        if (*constant % most == 0)
+          together[i] = b.load(rows, b.addi(k, i * rank), most);
         return b.splat(
-            vector::ExtractOp::create(b, together[i], *constant % kTogether),
-            lanes);
+            vector::ExtractOp::create(b, together[i], *constant % most), lanes);
       };
       SmallVector<Value> sums =
           emitRankSums(b, rank, b.lanesType(lanes), count, left, [&](Value k) {
@@ -105,12 +103,12 @@ VirtualWeight::evaluateRows(KernelBuilder &b, Value row, int64_t count,
   return elements;
 }
 
-EmittedCriterion VirtualWeight::evaluate(KernelBuilder &b, Value row,
+EmittedCriterion VirtualWeight::evaluate(CodeBuilder &b, Value row,
                                          Value column, int64_t lanes) const {
   return evaluateRows(b, row, /*count=*/1, column, lanes)[0];
 }
 
-Value VirtualWeight::mask(KernelBuilder &b, const EmittedCriterion &element,
+Value VirtualWeight::mask(CodeBuilder &b, const EmittedCriterion &element,
                           Value row, Value column) const {
   if (!threshold)
     return nullptr;
@@ -120,7 +118,7 @@ Value VirtualWeight::mask(KernelBuilder &b, const EmittedCriterion &element,
                   column);
 }
 
-Value VirtualWeight::underMask(KernelBuilder &b, Value mask, Value value) {
+Value VirtualWeight::underMask(CodeBuilder &b, Value mask, Value value) {
   if (!mask)
     return value;
   auto vector = dyn_cast<VectorType>(value.getType());
@@ -128,17 +126,15 @@ Value VirtualWeight::underMask(KernelBuilder &b, Value mask, Value value) {
                   b.f32(0.0, vector ? vector.getNumElements() : 1));
 }
 
-Value VirtualWeight::maskedWeight(KernelBuilder &b, Value row, Value column,
+Value VirtualWeight::maskedWeight(CodeBuilder &b, Value row, Value column,
                                   int64_t lanes) const {
-  return maskedWeights(b, row, /*count=*/1, column, lanes)[0];
+  return maskedWeights(b, row, /*count=*/1, column, lanes, /*most=*/1)[0];
 }
 
-SmallVector<Value> VirtualWeight::maskedWeights(KernelBuilder &b, Value row,
+SmallVector<Value> VirtualWeight::maskedWeights(CodeBuilder &b, Value row,
                                                 int64_t count, Value column,
                                                 int64_t lanes,
                                                 int64_t most) const {
-  if (!most) // as many as the registers hold two rank sums of
-    most = lanes == 16 ? 8 : 4;
   SmallVector<Value> weights;
   for (int64_t from = 0; from < count; from += most) {
     Value first = b.addi(row, from);
@@ -151,7 +147,8 @@ SmallVector<Value> VirtualWeight::maskedWeights(KernelBuilder &b, Value row,
   return weights;
 }
 
-std::string pst::cpu::criterionName(CriterionOp criterion, ValueRange factors) {
+std::string pst::kernel::criterionName(CriterionOp criterion,
+                                       ValueRange factors) {
   std::string name = criterion.getSymName().str() + "_" +
                      shapeName(factors[denseTensor(criterion)]);
   for (unsigned i = 0; i < criterion.getNumFactors(); ++i)

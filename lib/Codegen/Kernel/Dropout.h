@@ -23,23 +23,23 @@
 // where low and high are the halves of 64 bits. mix64 is the finalizer of
 // SplitMix64 (Steele, Lea and Flood 2014), mix32 Wellons' "lowbias32".
 
-#ifndef PST_LIB_CODEGEN_CPU_DROPOUT_H
-#define PST_LIB_CODEGEN_CPU_DROPOUT_H
+#ifndef PST_LIB_CODEGEN_KERNEL_DROPOUT_H
+#define PST_LIB_CODEGEN_KERNEL_DROPOUT_H
 
-#include "KernelBuilder.h"
+#include "CodeBuilder.h"
 
-namespace pst::cpu {
+namespace pst::kernel {
 
 /// The mask of one dropout, for indices below `count`.
 class DropoutMask {
 public:
   /// Computes the key; `seed` and `site` are i64.
-  DropoutMask(KernelBuilder &b, Value seed, Value site, double probability,
+  DropoutMask(CodeBuilder &b, Value seed, Value site, double probability,
               int64_t count);
 
   /// For the elements `index`, `index + 1`, ...: an i1 in each of `lanes`
   /// lanes, true where the element is kept.
-  Value kept(KernelBuilder &b, Value index, int64_t lanes) const;
+  Value kept(CodeBuilder &b, Value index, int64_t lanes) const;
 
   /// What a kept element is multiplied by: 1 / (1 - probability).
   double scale() const { return 1.0 / (1.0 - probability); }
@@ -50,6 +50,6 @@ private:
   Value low, high;
 };
 
-} // namespace pst::cpu
+} // namespace pst::kernel
 
-#endif // PST_LIB_CODEGEN_CPU_DROPOUT_H
+#endif // PST_LIB_CODEGEN_KERNEL_DROPOUT_H

@@ -5,15 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef PST_LIB_CODEGEN_CPU_EMBEDDING_H
-#define PST_LIB_CODEGEN_CPU_EMBEDDING_H
+#ifndef PST_LIB_CODEGEN_KERNEL_EMBEDDING_H
+#define PST_LIB_CODEGEN_KERNEL_EMBEDDING_H
 
-#include "KernelBuilder.h"
+#include "CodeBuilder.h"
 
 #include <optional>
 #include <string>
 
-namespace pst::cpu {
+namespace pst::kernel {
 
 /// What tells kernels apart that begin at another row of a table of positions.
 std::string firstName(int64_t first);
@@ -23,9 +23,9 @@ std::string selectionName(std::optional<int64_t> index);
 /// The token of sequence `row` that is selected, counted over all sequences of
 /// `length` tokens: the one at `index` or, without one, the last whose `mask`
 /// (sequences x length, of i32) is not 0, else the first.
-Value selectedToken(KernelBuilder &b, std::optional<int64_t> index, Value mask,
+Value selectedToken(CodeBuilder &b, std::optional<int64_t> index, Value mask,
                     Value row, int64_t length);
 
-} // namespace pst::cpu
+} // namespace pst::kernel
 
-#endif // PST_LIB_CODEGEN_CPU_EMBEDDING_H
+#endif // PST_LIB_CODEGEN_KERNEL_EMBEDDING_H

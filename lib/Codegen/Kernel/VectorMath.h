@@ -9,35 +9,35 @@
 // bits for a lane and for a scalar remainder, on every machine that rounds
 // fused multiply-adds, without a call into a C library. A NaN stays NaN.
 
-#ifndef PST_LIB_CODEGEN_CPU_VECTORMATH_H
-#define PST_LIB_CODEGEN_CPU_VECTORMATH_H
+#ifndef PST_LIB_CODEGEN_KERNEL_VECTORMATH_H
+#define PST_LIB_CODEGEN_KERNEL_VECTORMATH_H
 
-#include "KernelBuilder.h"
+#include "CodeBuilder.h"
 
-namespace pst::cpu {
+namespace pst::kernel {
 
 /// e^x for x <= 0, within 2 ulp; 0 below -87.33 (where it would be denormal).
-Value expNonPositive(KernelBuilder &b, Value x);
+Value expNonPositive(CodeBuilder &b, Value x);
 
 /// The natural logarithm of a positive, normal, finite x, within 2 ulp.
-Value logPositive(KernelBuilder &b, Value x);
+Value logPositive(CodeBuilder &b, Value x);
 
 /// tanh x, relative error below 4e-7.
-Value tanh(KernelBuilder &b, Value x);
+Value tanh(CodeBuilder &b, Value x);
 
 /// 1 / (1 + e^-x), relative error below 4e-7, and its derivative.
 struct Sigmoid {
   Value value, derivative;
 };
-Sigmoid sigmoid(KernelBuilder &b, Value x);
+Sigmoid sigmoid(CodeBuilder &b, Value x);
 
 /// The standard normal distribution: its integral from -infinity to x,
 /// relative error below 1e-6 for |x| < 6, and its density at x.
 struct Normal {
   Value integral, density;
 };
-Normal normal(KernelBuilder &b, Value x);
+Normal normal(CodeBuilder &b, Value x);
 
-} // namespace pst::cpu
+} // namespace pst::kernel
 
-#endif // PST_LIB_CODEGEN_CPU_VECTORMATH_H
+#endif // PST_LIB_CODEGEN_KERNEL_VECTORMATH_H

@@ -5,13 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef PST_LIB_CODEGEN_CPU_VIRTUALWEIGHT_H
-#define PST_LIB_CODEGEN_CPU_VIRTUALWEIGHT_H
+#ifndef PST_LIB_CODEGEN_KERNEL_VIRTUALWEIGHT_H
+#define PST_LIB_CODEGEN_KERNEL_VIRTUALWEIGHT_H
 
-#include "KernelBuilder.h"
+#include "CodeBuilder.h"
 #include "pst/Codegen/Criterion.h"
 
-namespace pst::cpu {
+namespace pst::kernel {
 
 /// An n x m weight that exists only as a criterion and its factors' buffers;
 /// with a threshold (f32) and a cut (i64), under their mask.
@@ -27,26 +27,26 @@ public:
   Value getFactor(unsigned i) const { return factors[i]; }
 
   /// Evaluates the criterion at (row, column .. column + lanes - 1).
-  EmittedCriterion evaluate(KernelBuilder &b, Value row, Value column,
+  EmittedCriterion evaluate(CodeBuilder &b, Value row, Value column,
                             int64_t lanes) const;
   /// The same for `count` rows from `row` on, one result each, which share what
   /// they read of the columns.
-  llvm::SmallVector<EmittedCriterion> evaluateRows(KernelBuilder &b, Value row,
+  llvm::SmallVector<EmittedCriterion> evaluateRows(CodeBuilder &b, Value row,
                                                    int64_t count, Value column,
                                                    int64_t lanes) const;
   /// Whether those elements stay; null if there is no threshold, so all do.
-  Value mask(KernelBuilder &b, const EmittedCriterion &element, Value row,
+  Value mask(CodeBuilder &b, const EmittedCriterion &element, Value row,
              Value column) const;
   /// `value` where the mask is set (null: everywhere), else zero.
-  static Value underMask(KernelBuilder &b, Value mask, Value value);
+  static Value underMask(CodeBuilder &b, Value mask, Value value);
   /// The weights there, zero where the mask is.
-  Value maskedWeight(KernelBuilder &b, Value row, Value column,
+  Value maskedWeight(CodeBuilder &b, Value row, Value column,
                      int64_t lanes) const;
   /// The same for `count` rows from `row` on; `most` of them are evaluated at
-  /// once, 0: as many as a CPU's registers hold.
-  llvm::SmallVector<Value> maskedWeights(KernelBuilder &b, Value row,
+  /// once: as many as the registers hold.
+  llvm::SmallVector<Value> maskedWeights(CodeBuilder &b, Value row,
                                          int64_t count, Value column,
-                                         int64_t lanes, int64_t most = 0) const;
+                                         int64_t lanes, int64_t most) const;
 
 private:
   CriterionOp criterion;
@@ -59,6 +59,6 @@ private:
 /// "pst_384x384_r8_r8".
 std::string criterionName(CriterionOp criterion, ValueRange factors);
 
-} // namespace pst::cpu
+} // namespace pst::kernel
 
-#endif // PST_LIB_CODEGEN_CPU_VIRTUALWEIGHT_H
+#endif // PST_LIB_CODEGEN_KERNEL_VIRTUALWEIGHT_H

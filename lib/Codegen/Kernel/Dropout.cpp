@@ -10,13 +10,12 @@
 #include <cmath>
 
 using namespace mlir;
-using namespace pst::cpu;
+using namespace pst::kernel;
 
 /// (x ^ x >> shift) * factor, in the lanes of x.
-static Value mixRound(KernelBuilder &b, Value x, int64_t shift,
-                      uint64_t factor) {
+static Value mixRound(CodeBuilder &b, Value x, int64_t shift, uint64_t factor) {
   Type element = getElementTypeOrSelf(x.getType());
-  int64_t lanes = KernelBuilder::lanesOf(x);
+  int64_t lanes = CodeBuilder::lanesOf(x);
   auto constant = [&](uint64_t value) {
     return b.splat(element.isInteger(32) ? b.i32(int32_t(value))
                                          : b.i64(int64_t(value)),
@@ -27,29 +26,29 @@ static Value mixRound(KernelBuilder &b, Value x, int64_t shift,
   return factor == 1 ? x : Value(arith::MulIOp::create(b, x, constant(factor)));
 }
 
-static Value mix64(KernelBuilder &b, Value z) {
+static Value mix64(CodeBuilder &b, Value z) {
   z = mixRound(b, z, 30, 0xbf58476d1ce4e5b9);
   z = mixRound(b, z, 27, 0x94d049bb133111eb);
   return mixRound(b, z, 31, 1);
 }
 
-static Value mix32(KernelBuilder &b, Value x) {
+static Value mix32(CodeBuilder &b, Value x) {
   x = mixRound(b, x, 16, 0x7feb352d);
   x = mixRound(b, x, 15, 0x846ca68b);
   return mixRound(b, x, 16, 1);
 }
 
-static Value lowHalf(KernelBuilder &b, Value x) {
+static Value lowHalf(CodeBuilder &b, Value x) {
   return arith::TruncIOp::create(
-      b, b.lanesType(KernelBuilder::lanesOf(x), b.getI32Type()), x);
+      b, b.lanesType(CodeBuilder::lanesOf(x), b.getI32Type()), x);
 }
 
-static Value highHalf(KernelBuilder &b, Value x) {
-  Value shift = b.splat(b.i64(32), KernelBuilder::lanesOf(x));
+static Value highHalf(CodeBuilder &b, Value x) {
+  Value shift = b.splat(b.i64(32), CodeBuilder::lanesOf(x));
   return lowHalf(b, arith::ShRUIOp::create(b, x, shift));
 }
 
-DropoutMask::DropoutMask(KernelBuilder &b, Value seed, Value site,
+DropoutMask::DropoutMask(CodeBuilder &b, Value seed, Value site,
                          double probability, int64_t count)
     : probability(probability), wide(count > int64_t(1) << 32) {
   Value number = arith::AddIOp::create(b, site, b.i64(1));
@@ -60,7 +59,7 @@ DropoutMask::DropoutMask(KernelBuilder &b, Value seed, Value site,
   high = highHalf(b, key);
 }
 
-Value DropoutMask::kept(KernelBuilder &b, Value index, int64_t lanes) const {
+Value DropoutMask::kept(CodeBuilder &b, Value index, int64_t lanes) const {
   // The indices of the lanes, in as many bits as they need.
   Type element = wide ? b.getI64Type() : b.getI32Type();
   Value indices = b.splat(arith::IndexCastOp::create(b, element, index), lanes);

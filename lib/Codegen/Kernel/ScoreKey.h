@@ -5,21 +5,21 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef PST_LIB_CODEGEN_CPU_SCOREKEY_H
-#define PST_LIB_CODEGEN_CPU_SCOREKEY_H
+#ifndef PST_LIB_CODEGEN_KERNEL_SCOREKEY_H
+#define PST_LIB_CODEGEN_KERNEL_SCOREKEY_H
 
-#include "KernelBuilder.h"
+#include "CodeBuilder.h"
 
-namespace pst::cpu {
+namespace pst::kernel {
 
 /// The bits of a score (f32, or lanes of it) in an order in which unsigned
 /// numbers compare as the scores do; equal scores (0.0 and -0.0) have equal
 /// keys, and NaNs have the largest, all ones, which no number has.
-Value keyOfScore(KernelBuilder &b, Value score);
+Value keyOfScore(CodeBuilder &b, Value score);
 
 /// The score of a key.
-Value scoreOfKey(KernelBuilder &b, Value key);
+Value scoreOfKey(CodeBuilder &b, Value key);
 
-} // namespace pst::cpu
+} // namespace pst::kernel
 
-#endif // PST_LIB_CODEGEN_CPU_SCOREKEY_H
+#endif // PST_LIB_CODEGEN_KERNEL_SCOREKEY_H

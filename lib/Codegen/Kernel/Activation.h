@@ -5,21 +5,21 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef PST_LIB_CODEGEN_CPU_ACTIVATION_H
-#define PST_LIB_CODEGEN_CPU_ACTIVATION_H
+#ifndef PST_LIB_CODEGEN_KERNEL_ACTIVATION_H
+#define PST_LIB_CODEGEN_KERNEL_ACTIVATION_H
 
-#include "KernelBuilder.h"
+#include "CodeBuilder.h"
 #include "pst/Dialect/NN/NNOps.h"
 
-namespace pst::cpu {
+namespace pst::kernel {
 
 /// f(x), for f32 or a vector of it (`nn.activation` has the formulas).
-Value emitActivation(KernelBuilder &b, nn::ActivationKind kind, Value x);
+Value emitActivation(CodeBuilder &b, nn::ActivationKind kind, Value x);
 
 /// f'(x), likewise; that of relu at 0 is 0.
-Value emitActivationDerivative(KernelBuilder &b, nn::ActivationKind kind,
+Value emitActivationDerivative(CodeBuilder &b, nn::ActivationKind kind,
                                Value x);
 
-} // namespace pst::cpu
+} // namespace pst::kernel
 
-#endif // PST_LIB_CODEGEN_CPU_ACTIVATION_H
+#endif // PST_LIB_CODEGEN_KERNEL_ACTIVATION_H

@@ -5,12 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef PST_LIB_CODEGEN_CPU_ADAMW_H
-#define PST_LIB_CODEGEN_CPU_ADAMW_H
+#ifndef PST_LIB_CODEGEN_KERNEL_ADAMW_H
+#define PST_LIB_CODEGEN_KERNEL_ADAMW_H
 
-#include "KernelBuilder.h"
+#include "CodeBuilder.h"
 
-namespace pst::cpu {
+namespace pst::kernel {
 
 /// The arguments of an AdamW kernel, in order.
 struct AdamWArguments {
@@ -22,9 +22,9 @@ struct AdamWArguments {
         norm(values[12]), partials(values[13]) {}
 
   /// What the gradient of that norm is multiplied by.
-  Value clip(KernelBuilder &b, Value norm) const;
+  Value clip(CodeBuilder &b, Value norm) const;
   /// The update of elements i, i + 1, ...; `keep` is what decay leaves of them.
-  void update(KernelBuilder &b, Value clip, Value keep, Value i,
+  void update(CodeBuilder &b, Value clip, Value keep, Value i,
               int64_t lanes) const;
 
   Value learningRate, beta1, beta2, epsilon, decay, correction1, correction2,
@@ -32,6 +32,6 @@ struct AdamWArguments {
   Value parameter, gradient, moment1, moment2, norm, partials;
 };
 
-} // namespace pst::cpu
+} // namespace pst::kernel
 
-#endif // PST_LIB_CODEGEN_CPU_ADAMW_H
+#endif // PST_LIB_CODEGEN_KERNEL_ADAMW_H

@@ -1,0 +1,26 @@
+//===- RowLabel.h - Which class a row of logits should be -------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_CODEGEN_KERNEL_ROWLABEL_H
+#define PST_LIB_CODEGEN_KERNEL_ROWLABEL_H
+
+#include "CodeBuilder.h"
+
+namespace pst::kernel {
+
+/// The label of a row of logits as an index, 0 if it is none of the classes,
+/// and whether it is one. `labels` (i32) are one for each row or, of B x L
+/// tokens, the tokens themselves: a row's label is the one after it, and the
+/// last of a sequence has none.
+struct RowLabel {
+  RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes);
+  Value label, isExample;
+};
+
+} // namespace pst::kernel
+
+#endif // PST_LIB_CODEGEN_KERNEL_ROWLABEL_H
