@@ -5,9 +5,9 @@
 // Ops of one kind and shape share a kernel.
 
 // CHECK-LABEL: func.func @activations
-// CHECK: %[[Y:.*]] = pst.launch @gelu_67x199 ins(%{{.*}} : tensor<67x199xf32>) outs(%{{.*}} : tensor<67x199xf32>) -> tensor<67x199xf32>
-// CHECK: pst.launch @gelu_67x199 ins(%[[Y]]
-// CHECK: pst.launch @relu_backward_67x199 ins(%{{.*}}, %[[Y]]
+// CHECK: %[[Y:.*]] = pst.launch @activation_67x199_gelu ins(%{{.*}} : tensor<67x199xf32>) outs(%{{.*}} : tensor<67x199xf32>) -> tensor<67x199xf32>
+// CHECK: pst.launch @activation_67x199_gelu ins(%[[Y]]
+// CHECK: pst.launch @activation_backward_67x199_relu ins(%{{.*}}, %[[Y]]
 func.func @activations(%x: tensor<67x199xf32>) -> (tensor<67x199xf32>, tensor<67x199xf32>) {
   %y = nn.activation gelu %x : tensor<67x199xf32>
   %z = nn.activation gelu %y : tensor<67x199xf32>
@@ -18,7 +18,7 @@ func.func @activations(%x: tensor<67x199xf32>) -> (tensor<67x199xf32>, tensor<67
 // 13333 elements: three chunks of 4096, 1040 in whole vectors, 5 single ones.
 // No call and no approximation of MLIR's: the formula is spelled out.
 
-// CHECK-LABEL: func.func private @gelu_67x199(
+// CHECK-LABEL: func.func private @activation_67x199_gelu(
 // CHECK-SAME: memref<67x199xf32>, %{{.*}}: memref<67x199xf32>)
 // CHECK-NOT: math.erf
 // CHECK-NOT: math.exp
@@ -33,12 +33,12 @@ func.func @activations(%x: tensor<67x199xf32>) -> (tensor<67x199xf32>, tensor<67
 
 // The derivative of relu at 0 is 0.
 
-// CHECK-LABEL: func.func private @relu_backward_67x199(
+// CHECK-LABEL: func.func private @activation_backward_67x199_relu(
 // CHECK: arith.cmpf ogt, %{{.*}}, %{{.*}} : vector<8xf32>
 
 // A column sum holds four vectors of columns while the rows go by.
 
-// CHECK-LABEL: func.func private @column_sum_10x64(
+// CHECK-LABEL: func.func private @column_sum_10x64_64(
 // CHECK: scf.parallel (%{{.*}}) = (%c0) to (%c2) step (%c1)
 // CHECK: scf.for %{{.*}} = %c0 to %c10 step %c1 iter_args({{.*}}) -> (vector<8xf32>, vector<8xf32>, vector<8xf32>, vector<8xf32>)
 // CHECK-COUNT-4: arith.addf

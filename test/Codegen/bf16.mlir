@@ -8,7 +8,7 @@ pst.criterion @lora(%w: dense, %uv: lowrank) {
   pst.yield weight %v
 }
 
-// CHECK-LABEL: func.func private @masked_weight_lora_4x16_bf16_r2(
+// CHECK-LABEL: func.func private @masked_weight_4x16xbf16_4x2_2x16_4x16_lora(
 // CHECK-SAME: %[[W:.*]]: memref<4x16xbf16>, %{{.*}}: memref<4x2xf32>, %{{.*}}: memref<2x16xf32>, %{{.*}}: memref<4x16xf32>)
 // CHECK: %[[ROW:.*]] = memref.reinterpret_cast %[[W]]
 // CHECK: %[[NARROW:.*]] = vector.load %[[ROW]]{{.*}}, vector<8xbf16>

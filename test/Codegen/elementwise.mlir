@@ -9,9 +9,9 @@ pst.parameter @p trainable init<zeros> : tensor<4x8xf32>
 // CHECK-SAME: %[[X:.*]]: tensor<4x8xf32>, %[[SEED:.*]]: i64
 // CHECK-DAG: %[[FIRST:.*]] = arith.constant 3 : i64
 // CHECK-DAG: %[[SECOND:.*]] = arith.constant 4 : i64
-// CHECK: pst.launch @[[DROPOUT:dropout_4x8_[0-9a-f]+]] ins(%[[X]], %[[SEED]], %[[FIRST]] : tensor<4x8xf32>, i64, i64)
+// CHECK: pst.launch @[[DROPOUT:dropout_4x8_probability[0-9a-f]+]] ins(%[[X]], %[[SEED]], %[[FIRST]] : tensor<4x8xf32>, i64, i64)
 // CHECK: %[[Z:.*]] = pst.launch @[[DROPOUT]] ins(%{{.*}}, %[[SEED]], %[[SECOND]] :
-// CHECK: pst.launch @dropout_4x8_{{[0-9a-f]+}} ins
+// CHECK: pst.launch @dropout_4x8_probability{{[0-9a-f]+}} ins
 // CHECK: %[[G:.*]] = pst.load @p gradient
 // CHECK: pst.launch @accumulate_4x8 ins(%[[Z]] : tensor<4x8xf32>) outs(%[[G]] : tensor<4x8xf32>)
 func.func @main(%x: tensor<4x8xf32>, %seed: i64) -> tensor<4x8xf32> {

@@ -13,15 +13,15 @@ func.func @tokens(%ids: tensor<4x5xi32>, %table: tensor<11x200xf32>, %positions:
 
 // An index is brought into the table before it is used.
 
-// CHECK-LABEL: func.func private @embedding_4x5_11x200(
+// CHECK-LABEL: func.func private @embedding_4x5xi32_11x200_20x200(
 // CHECK: scf.parallel
 // CHECK: %[[LOW:.*]] = arith.maxsi %{{.*}}, %c0_i32
 // CHECK: %[[INDEX:.*]] = arith.minsi %[[LOW]], %c10_i32
 // CHECK: %[[ROW:.*]] = arith.index_cast %[[INDEX]]
 // CHECK: vector.load %{{.*}}[%[[ROW]], %{{.*}}]
 
-// CHECK-LABEL: func.func private @add_positions_20x200_6x200_length5(
+// CHECK-LABEL: func.func private @add_positions_20x200_6x200_first0_length5(
 // CHECK-LABEL: func.func private @select_token_20x200_4x200_index4(
-// CHECK-LABEL: func.func private @embedding_backward_4x5_11x200(
+// CHECK-LABEL: func.func private @embedding_backward_4x5xi32_20x200_11x200(
 // CHECK: scf.parallel (%{{.*}}) = (%c0) to (%c3) step (%c1)
 // CHECK: scf.for %{{.*}} = %c0 to %c20 step %c1

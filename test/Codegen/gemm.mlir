@@ -6,10 +6,10 @@
 // one shape share a kernel, whose name tells all that it depends on.
 
 // CHECK-LABEL: func.func @layers
-// CHECK: pst.launch @linear_50x24_40x24_bias ins({{.*}}) outs({{.*}}) {workspace = 1 : i64}
-// CHECK: pst.launch @linear_50x24_40x24_bias
-// CHECK: pst.launch @linear_50x24_40x24 ins
-// CHECK: pst.launch @matmul_50x40t_50x24 ins
+// CHECK: pst.launch @linear_50x24_40x24_40_50x40 ins({{.*}}) outs({{.*}}) {workspace = 1 : i64}
+// CHECK: pst.launch @linear_50x24_40x24_40_50x40
+// CHECK: pst.launch @linear_50x24_40x24_50x40 ins
+// CHECK: pst.launch @matmul_50x40_50x24_40x24_transpose_lhs ins
 func.func @layers(%x: tensor<50x24xf32>, %w: tensor<40x24xf32>, %b: tensor<40xf32>) -> (tensor<50x40xf32>, tensor<50x40xf32>, tensor<40x24xf32>) {
   %y = nn.linear %x, %w bias(%b : tensor<40xf32>) : tensor<50x24xf32>, tensor<40x24xf32> -> tensor<50x40xf32>
   %z = nn.linear %x, %w bias(%b : tensor<40xf32>) : tensor<50x24xf32>, tensor<40x24xf32> -> tensor<50x40xf32>
@@ -23,10 +23,10 @@ func.func @layers(%x: tensor<50x24xf32>, %w: tensor<40x24xf32>, %b: tensor<40xf3
 
 // Blocks follow from the shapes and the caches, and can be given; m is rounded
 // up to whole tiles.
-// GIVEN: func.func private @linear_50x24_40x24_bias({{.*}} attributes {pst.blocks = {k = 8 : i64, m = 18 : i64, n = 16 : i64, tile_columns = 16 : i64, tile_rows = 6 : i64}}
+// GIVEN: func.func private @linear_50x24_40x24_40_50x40({{.*}} attributes {pst.blocks = {k = 8 : i64, m = 18 : i64, n = 16 : i64, tile_columns = 16 : i64, tile_rows = 6 : i64}}
 // NEGATIVE: error: block sizes must be positive, or 0 for those of the cost model, but got 0, 0, -8
 
-// CHECK-LABEL: func.func private @linear_50x24_40x24_bias(
+// CHECK-LABEL: func.func private @linear_50x24_40x24_40_50x40(
 // CHECK-SAME: %[[PACKED:[a-z0-9]+]]: memref<1160xf32>)
 // CHECK: scf.parallel
 // CHECK: vector.shuffle
@@ -40,6 +40,6 @@ func.func @layers(%x: tensor<50x24xf32>, %w: tensor<40x24xf32>, %b: tensor<40xf3
 
 // A transposed A is packed as it lies.
 
-// CHECK-LABEL: func.func private @matmul_50x40t_50x24(
+// CHECK-LABEL: func.func private @matmul_50x40_50x24_40x24_transpose_lhs(
 // CHECK-NOT: vector.shuffle
 // CHECK: return

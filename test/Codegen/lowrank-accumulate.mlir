@@ -10,7 +10,7 @@ pst.criterion @lora(%w: dense, %uv: lowrank) {
   pst.yield weight %v
 }
 
-// CHECK-LABEL: func.func private @lowrank_accumulate_40_lora_200x50_r3_wrt_2(
+// CHECK-LABEL: func.func private @lowrank_accumulate_40x200_40x50_200x50_200x3_3x50_lora_wrt2(
 // CHECK-SAME: %{{.*}}: memref<40x200xf32>, %{{.*}}: memref<40x50xf32>, %{{.*}}: memref<200x50xf32>, %{{.*}}: memref<200x3xf32>, %{{.*}}: memref<3x50xf32>, %[[DQ:.*]]: memref<3x50xf32>, %[[PACKED:.*]]: memref<2568xf32>, %[[PARTIAL:.*]]: memref<4x3x50xf32>)
 // CHECK-NOT: memref<200x50xf32>
 // CHECK: scf.parallel
@@ -31,7 +31,7 @@ func.func @backward(%dy: tensor<40x200xf32>, %x: tensor<40x50xf32>, %w: tensor<2
 // Tokens that take several blocks are added up in a workspace, which holds G of
 // a group of rows; what a tile is added to is fetched while it is multiplied.
 
-// CHECK-LABEL: func.func private @lowrank_accumulate_600_lora_200x50_r3_wrt_2(
+// CHECK-LABEL: func.func private @lowrank_accumulate_600x200_600x50_200x50_200x3_3x50_lora_wrt2(
 // CHECK-SAME: %[[HELD:[a-z0-9]+]]: memref<13824xf32>, %{{[a-z0-9]+}}: memref<4x3x50xf32>) attributes {pst.blocks = {k = 304 : i64
 // CHECK: memref.prefetch %[[HELD]][%{{.*}}], write
 // CHECK: math.fma

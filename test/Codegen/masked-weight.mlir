@@ -8,7 +8,7 @@ pst.criterion @movement(%w: dense, %s: dense) {
   pst.yield weight %w score %t
 }
 
-// CHECK-LABEL: func.func private @masked_weight_movement_3x11_threshold(
+// CHECK-LABEL: func.func private @masked_weight_3x11_f32_i64_movement(
 // CHECK: scf.parallel
 // CHECK: arith.addf %{{.*}}, %{{.*}} : vector<8xf32>
 // CHECK: arith.select %{{.*}}, %{{.*}}, %{{.*}} : vector<8xi1>, vector<8xf32>

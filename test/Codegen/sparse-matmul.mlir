@@ -10,21 +10,21 @@ pst.criterion @map(%w: dense) {
 }
 
 // CHECK-LABEL: func.func @forward
-// CHECK: pst.launch @masked_matmul_256_map_96x64_threshold_adaptive ins
+// CHECK: pst.launch @masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive ins
 func.func @forward(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %sparsity: tensor<f32>) -> tensor<256x96xf32> {
   %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as adaptive sparsity(%sparsity) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
   return %y : tensor<256x96xf32>
 }
 
-// CHECK-LABEL: func.func private @masked_matmul_256_map_96x64_threshold_adaptive(
+// CHECK-LABEL: func.func private @masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive(
 // CHECK: %[[SPARSITY:.*]] = memref.load %{{.*}}[] : memref<f32>
 // CHECK: %[[ENOUGH:.*]] = arith.cmpf oge, %[[SPARSITY]]
 // CHECK: scf.if %[[ENOUGH]] {
-// CHECK-NEXT: func.call @masked_matmul_256_map_96x64_threshold_compressed(
+// CHECK-NEXT: func.call @masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive_compressed(
 // CHECK: } else {
-// CHECK-NEXT: func.call @masked_matmul_256_map_96x64_threshold_packed(
+// CHECK-NEXT: func.call @masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive_packed(
 
-// CHECK-LABEL: func.func private @masked_matmul_256_map_96x64_threshold_compressed(
+// CHECK-LABEL: func.func private @masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive_compressed(
 // CHECK: scf.parallel
 // CHECK: %[[KEPT:.*]] = arith.cmpf une, %[[VALUE:.*]], %{{.*}} : vector<8xf32>
 // CHECK: vector.bitcast %[[KEPT]] : vector<8xi1> to vector<1xi8>

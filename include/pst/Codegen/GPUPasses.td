@@ -25,13 +25,13 @@ def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
     After:
     ```mlir
     gpu.module @kernels {
-      gpu.func @relu_2x3(%x: memref<2x3xf32>, %y: memref<2x3xf32>) kernel { ... }
+      gpu.func @activation_2x3_relu(%x: memref<2x3xf32>, %y: memref<2x3xf32>) kernel { ... }
     }
-    func.func private @relu_2x3(%x: memref<2x3xf32>, %y: memref<2x3xf32>) {
-      gpu.launch_func @kernels::@relu_2x3 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%x : memref<2x3xf32>, %y : memref<2x3xf32>)
+    func.func private @activation_2x3_relu(%x: memref<2x3xf32>, %y: memref<2x3xf32>) {
+      gpu.launch_func @kernels::@activation_2x3_relu blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%x : memref<2x3xf32>, %y : memref<2x3xf32>)
       return
     }
-    %y = pst.launch @relu_2x3 ins(%x : tensor<2x3xf32>) outs(%e : tensor<2x3xf32>) -> tensor<2x3xf32>
+    %y = pst.launch @activation_2x3_relu ins(%x : tensor<2x3xf32>) outs(%e : tensor<2x3xf32>) -> tensor<2x3xf32>
     ```
   }];
   let options = [
@@ -61,7 +61,7 @@ def EmulateLaunches : Pass<"pst-emulate-launches", "::mlir::ModuleOp"> {
 
     Before:
     ```mlir
-    gpu.launch_func @kernels::@relu_2x3 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%x : memref<2x3xf32>, %y : memref<2x3xf32>)
+    gpu.launch_func @kernels::@activation_2x3_relu blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%x : memref<2x3xf32>, %y : memref<2x3xf32>)
     ```
     After:
     ```mlir

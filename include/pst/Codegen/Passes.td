@@ -27,7 +27,7 @@ def EmitCPUKernels : Pass<"pst-emit-cpu-kernels", "::mlir::ModuleOp"> {
     After:
     ```mlir
     %e = tensor.empty() : tensor<2x3xf32>
-    %y = pst.launch @relu_2x3 ins(%x : tensor<2x3xf32>) outs(%e : tensor<2x3xf32>) -> tensor<2x3xf32>
+    %y = pst.launch @activation_2x3_relu ins(%x : tensor<2x3xf32>) outs(%e : tensor<2x3xf32>) -> tensor<2x3xf32>
     ```
   }];
   let options = [
@@ -138,11 +138,11 @@ def LowerLaunches : Pass<"pst-lower-launches", "::mlir::ModuleOp"> {
   let description = [{
     Before:
     ```mlir
-    pst.launch @relu_2x3 ins(%x : memref<2x3xf32>) outs(%y : memref<2x3xf32>)
+    pst.launch @activation_2x3_relu ins(%x : memref<2x3xf32>) outs(%y : memref<2x3xf32>)
     ```
     After:
     ```mlir
-    func.call @relu_2x3(%x, %y) : (memref<2x3xf32>, memref<2x3xf32>) -> ()
+    func.call @activation_2x3_relu(%x, %y) : (memref<2x3xf32>, memref<2x3xf32>) -> ()
     ```
     Declarations of parameters and criteria have served and are dropped.
   }];

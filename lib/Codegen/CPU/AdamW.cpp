@@ -65,9 +65,7 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
           RankedTensorType::get({size}, rewriter.getF32Type()), space));
     int64_t chunks = (size + kChunk - 1) / kChunk;
     context.replaceByLaunchInto(
-        rewriter, op,
-        "adamw_" + std::to_string(size) + "_decayed" + std::to_string(decayed),
-        op->getOperands(), spaces,
+        rewriter, op, op->getOperands(), spaces,
         RankedTensorType::get({chunks}, rewriter.getF64Type()),
         [&](KernelBuilder &b, ValueRange values) {
           AdamWArguments a(values);

@@ -166,23 +166,18 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
     AttentionShape shape = attentionShape(op, context.lanes());
     if (failed(shape.checkScratch(op, /*matrices=*/2, /*blocks=*/1)))
       return failure();
-    std::string name = "attention_" + shapeName(op.getMask()) + "x" +
-                       std::to_string(shape.columns()) + "_heads" +
-                       std::to_string(shape.heads) +
-                       (shape.causal ? "_causal" : "");
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
                               op.getMask()};
     if (op.getSeed()) {
-      name += "_dropout_" + attributeName(*op.getProbability());
       inputs.push_back(op.getSeed());
       inputs.push_back(
           arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr()));
     }
     context.replaceByLaunch(
-        rewriter, op, name, inputs, /*workspaces=*/{},
+        rewriter, op, inputs, /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
           context.emitParallelTasks(
-              b, name + "_head", shape.batch * shape.heads, arguments,
+              b, "head", shape.batch * shape.heads, arguments,
               [&](KernelBuilder &b, Value task, ValueRange arguments) {
                 std::optional<DropoutMask> dropout;
                 if (op.getSeed())

@@ -61,12 +61,11 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     target.kBlock = kBlock;
     cpu::KernelContext context(getOperation(), target);
     RewritePatternSet patterns(&getContext());
-    cpu::populateActivationKernels(patterns, context);
+    kernel::populateSharedKernels(patterns, context);
     cpu::populateAdamWKernels(patterns, context);
     cpu::populateAttentionKernels(patterns, context);
-    cpu::populateElementwiseKernels(patterns, context);
-    cpu::populateEmbeddingKernels(patterns, context);
-    cpu::populateLayerNormKernels(patterns, context);
+    cpu::populateColumnSumKernels(patterns, context);
+    cpu::populateEmbeddingBackwardKernels(patterns, context);
     cpu::populateLinearCrossEntropyKernels(patterns, context);
     cpu::populateLossKernels(patterns, context);
     cpu::populateLowRankAccumulateKernels(patterns, context);
@@ -78,6 +77,8 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
     for (func::FuncOp function : functions)
       walkAndApplyPatterns(function, frozen);
+    if (failed(context.checkAllLowered("CPUs")))
+      signalPassFailure();
   }
 };
 } // namespace

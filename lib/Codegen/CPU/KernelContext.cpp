@@ -12,38 +12,35 @@ using namespace pst;
 using namespace pst::cpu;
 
 void KernelContext::replaceByLaunchInto(RewriterBase &rewriter, Operation *op,
-                                        StringRef name, ValueRange inputs,
-                                        ValueRange outputs,
+                                        ValueRange inputs, ValueRange outputs,
                                         ArrayRef<RankedTensorType> workspaces,
                                         Body body) {
-  LaunchContext::replaceByLaunchInto(rewriter, op, name, inputs, outputs,
-                                     workspaces,
+  LaunchContext::replaceByLaunchInto(rewriter, op, inputs, outputs, workspaces,
                                      [&](CodeBuilder &b, ValueRange arguments) {
                                        KernelBuilder kernel(b);
                                        body(kernel, arguments);
                                      });
 }
 
-func::FuncOp KernelContext::getOrCreateFunction(Location loc, StringRef name,
-                                                TypeRange arguments,
-                                                Body body) {
-  return LaunchContext::getOrCreateFunction(
-      loc, name, arguments, [&](CodeBuilder &b, ValueRange arguments) {
+func::FuncOp KernelContext::getOrCreatePart(KernelBuilder &builder,
+                                            StringRef part, TypeRange arguments,
+                                            Body body) {
+  return LaunchContext::getOrCreatePart(
+      builder, part, arguments, [&](CodeBuilder &b, ValueRange arguments) {
         KernelBuilder kernel(b);
         body(kernel, arguments);
       });
 }
 
 void KernelContext::emitParallelTasks(
-    KernelBuilder &builder, StringRef name, int64_t count, ValueRange arguments,
+    KernelBuilder &builder, StringRef part, int64_t count, ValueRange arguments,
     function_ref<void(KernelBuilder &, Value, ValueRange)> body) {
   SmallVector<Type> types{builder.getIndexType()};
   llvm::append_range(types, arguments.getTypes());
-  func::FuncOp function =
-      getOrCreateFunction(builder.getLoc(), name, types,
-                          [&](KernelBuilder &inner, ValueRange values) {
-                            body(inner, values.front(), values.drop_front());
-                          });
+  func::FuncOp function = getOrCreatePart(
+      builder, part, types, [&](KernelBuilder &inner, ValueRange values) {
+        body(inner, values.front(), values.drop_front());
+      });
   builder.parallel(count, [&](Value task) {
     SmallVector<Value> operands{task};
     llvm::append_range(operands, arguments);

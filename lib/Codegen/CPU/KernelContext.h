@@ -26,29 +26,49 @@ public:
   using Body = llvm::function_ref<void(KernelBuilder &, ValueRange)>;
 
   void replaceByLaunch(mlir::RewriterBase &rewriter, mlir::Operation *op,
-                       llvm::StringRef name, ValueRange inputs,
+                       ValueRange inputs,
                        llvm::ArrayRef<mlir::RankedTensorType> workspaces,
                        Body body) {
-    replaceByLaunchInto(rewriter, op, name, inputs, /*outputs=*/{}, workspaces,
-                        body);
+    replaceByLaunchInto(rewriter, op, inputs, /*outputs=*/{}, workspaces, body);
   }
   void replaceByLaunchInto(mlir::RewriterBase &rewriter, mlir::Operation *op,
-                           llvm::StringRef name, ValueRange inputs,
-                           ValueRange outputs,
+                           ValueRange inputs, ValueRange outputs,
                            llvm::ArrayRef<mlir::RankedTensorType> workspaces,
                            Body body);
-  mlir::func::FuncOp getOrCreateFunction(mlir::Location loc,
-                                         llvm::StringRef name,
-                                         mlir::TypeRange arguments, Body body);
+  mlir::func::FuncOp getOrCreatePart(KernelBuilder &builder,
+                                     llvm::StringRef part,
+                                     mlir::TypeRange arguments, Body body);
 
-  /// for task in [0, count), in parallel: name(task, arguments)
+  /// for task in [0, count), in parallel: part(task, arguments)
   ///
-  /// where `body` builds the function `name`. For tasks with scratch on the
-  /// stack, which belongs at the start of a function.
+  /// where `body` builds that function. For tasks with scratch on the stack,
+  /// which belongs at the start of a function.
   void emitParallelTasks(
-      KernelBuilder &builder, llvm::StringRef name, int64_t count,
+      KernelBuilder &builder, llvm::StringRef part, int64_t count,
       ValueRange arguments,
       llvm::function_ref<void(KernelBuilder &, Value, ValueRange)> body);
+
+  // Loops: Driver.cpp
+  void mapElements(
+      CodeBuilder &host, int64_t chunk, size_t inputs, ValueRange arguments,
+      llvm::function_ref<ElementFunction(CodeBuilder &, ValueRange)> prepare)
+      override;
+  void writeRows(CodeBuilder &host, unsigned like, ValueRange arguments,
+                 llvm::function_ref<RowWrite(CodeBuilder &, ValueRange, Value)>
+                     body) override;
+  void clear(CodeBuilder &host, Value buffer) override;
+  void scaledSum(CodeBuilder &host, int64_t rows, ValueRange arguments,
+                 llvm::function_ref<Value(CodeBuilder &, ValueRange, Value)>
+                     element) override;
+  void forRows(CodeBuilder &host, ValueRange arguments,
+               llvm::function_ref<void(Row &, ValueRange)> body) override;
+  llvm::SmallVector<mlir::RankedTensorType>
+  columnSumWorkspaces(mlir::RankedTensorType matrix, int64_t statistics,
+                      int64_t sums) override;
+  void rowGradients(CodeBuilder &host, ValueRange arguments, Value result,
+                    const ColumnSums *sums,
+                    llvm::function_ref<RowGradient(Row &, ValueRange)> gradient,
+                    AccumulateFunction accumulate) override;
 
 private:
   Target target;
@@ -60,12 +80,11 @@ struct KernelPattern : LaunchPattern<OpT, KernelContext> {
 };
 
 // One function for each family of kernels, each in the file of its name.
-void populateActivationKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAdamWKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
-void populateElementwiseKernels(mlir::RewritePatternSet &, KernelContext &);
-void populateEmbeddingKernels(mlir::RewritePatternSet &, KernelContext &);
-void populateLayerNormKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateColumnSumKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateEmbeddingBackwardKernels(mlir::RewritePatternSet &,
+                                      KernelContext &);
 void populateLinearCrossEntropyKernels(mlir::RewritePatternSet &,
                                        KernelContext &);
 void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);

@@ -128,10 +128,6 @@ private:
   const Target &target;
 };
 
-std::string streamName(StringRef name, Value input, Value weight) {
-  return (name + "_" + shapeName(input) + "_" + shapeName(weight)).str();
-}
-
 struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::LinearCrossEntropyOp op,
@@ -142,7 +138,6 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
         RankedTensorType::get({stream.tokens}, rewriter.getF32Type()));
     context.replaceByLaunch(
         rewriter, op,
-        streamName("linear_cross_entropy", op.getInput(), op.getWeight()),
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale()},
         workspaces, [&](KernelBuilder &b, ValueRange arguments) {
           Value logits = arguments[5], losses = arguments[7];
@@ -162,8 +157,8 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
                   [&] { b.store(b.f32(0.0), losses, token); });
             });
           });
-          b.store(scaledSum(b, losses, stream.tokens, arguments[3]),
-                  arguments[4], {});
+          context.scaledSum(b, stream.tokens,
+                            {arguments[3], arguments[4], losses}, loadRowLoss);
         });
     return success();
   }
@@ -178,9 +173,6 @@ struct LinearCrossEntropyBackwardPattern
     bool wantsWeight = !!op.getWeightGradient();
     context.replaceByLaunch(
         rewriter, op,
-        streamName("linear_cross_entropy_backward", op.getInput(),
-                   op.getWeight()) +
-            (wantsWeight ? "_weight" : ""),
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale(),
          op.getGradient()},
         stream.workspaces(rewriter),

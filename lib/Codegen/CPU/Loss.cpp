@@ -14,21 +14,6 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cpu;
 
-static Value extend(KernelBuilder &b, Value value) {
-  return arith::ExtFOp::create(b, b.getF64Type(), value);
-}
-
-Value pst::cpu::scaledSum(KernelBuilder &b, Value rowLosses, int64_t rows,
-                          Value scale) {
-  Value sum =
-      b.loop(b.index(0), b.index(rows), 1, {b.f64(0.0)},
-             [&](Value row, ValueRange carried) -> SmallVector<Value> {
-               return {b.addf(carried[0], extend(b, b.load(rowLosses, row)))};
-             })[0];
-  return arith::TruncFOp::create(b, b.getF32Type(),
-                                 b.mulf(sum, extend(b, scale)));
-}
-
 RowSoftmax::RowSoftmax(KernelBuilder &b, Value logits, Value row,
                        int64_t classes, int64_t lanes)
     : logits(logits), row(row), classes(classes), lanes(lanes) {
@@ -99,8 +84,7 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
     context.replaceByLaunch(
-        rewriter, op, "cross_entropy_" + shapeName(op.getLogits()),
-        {op.getLogits(), op.getLabels(), op.getScale()},
+        rewriter, op, {op.getLogits(), op.getLabels(), op.getScale()},
         RankedTensorType::get({rows}, rewriter.getF32Type()),
         [&](KernelBuilder &b, ValueRange arguments) {
           Value logits = arguments[0], losses = arguments[4];
@@ -114,7 +98,8 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
                 },
                 [&] { b.store(b.f32(0.0), losses, row); });
           });
-          b.store(scaledSum(b, losses, rows, arguments[2]), arguments[3], {});
+          context.scaledSum(b, rows, {arguments[2], arguments[3], losses},
+                            loadRowLoss);
         });
     return success();
   }
@@ -129,7 +114,7 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
     context.replaceByLaunch(
-        rewriter, op, "cross_entropy_backward_" + shapeName(op.getLogits()),
+        rewriter, op,
         {op.getLogits(), op.getLabels(), op.getScale(), op.getGradient()},
         /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
           Value logits = arguments[0], result = arguments[4];
@@ -152,64 +137,10 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
   }
 };
 
-/// predictions[row, 0] - labels[row]; 0 where the label is NaN
-Value errorOf(KernelBuilder &b, Value predictions, Value labels, Value row) {
-  Value label = b.load(labels, row);
-  Value error = b.subf(b.load(predictions, {row, b.index(0)}), label);
-  return b.select(b.cmpf(arith::CmpFPredicate::UNO, label, label), b.f32(0.0),
-                  error);
-}
-
-/// result = scale * sum of squared errors, one after the other
-struct SquaredErrorPattern : KernelPattern<nn::SquaredErrorOp> {
-  using KernelPattern::KernelPattern;
-  LogicalResult matchAndRewrite(nn::SquaredErrorOp op,
-                                PatternRewriter &rewriter) const override {
-    int64_t rows =
-        cast<RankedTensorType>(op.getPredictions().getType()).getDimSize(0);
-    context.replaceByLaunch(
-        rewriter, op, "squared_error_" + shapeName(op.getPredictions()),
-        {op.getPredictions(), op.getLabels(), op.getScale()},
-        RankedTensorType::get({rows}, rewriter.getF32Type()),
-        [&](KernelBuilder &b, ValueRange arguments) {
-          b.loop(0, rows, 1, [&](Value row) {
-            Value error = errorOf(b, arguments[0], arguments[1], row);
-            b.store(b.mulf(error, error), arguments[4], row);
-          });
-          b.store(scaledSum(b, arguments[4], rows, arguments[2]), arguments[3],
-                  {});
-        });
-    return success();
-  }
-};
-
-/// result[row, 0] = gradient * scale * 2 * error
-struct SquaredErrorBackwardPattern : KernelPattern<nn::SquaredErrorBackwardOp> {
-  using KernelPattern::KernelPattern;
-  LogicalResult matchAndRewrite(nn::SquaredErrorBackwardOp op,
-                                PatternRewriter &rewriter) const override {
-    int64_t rows =
-        cast<RankedTensorType>(op.getPredictions().getType()).getDimSize(0);
-    context.replaceByLaunch(
-        rewriter, op,
-        "squared_error_backward_" + shapeName(op.getPredictions()),
-        {op.getPredictions(), op.getLabels(), op.getScale(), op.getGradient()},
-        /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
-          Value factor = b.mulf(b.mulf(b.load(arguments[3], {}), arguments[2]),
-                                b.f32(2.0));
-          b.loop(0, rows, 1, [&](Value row) {
-            Value error = errorOf(b, arguments[0], arguments[1], row);
-            b.store(b.mulf(error, factor), arguments[4], {row, b.index(0)});
-          });
-        });
-    return success();
-  }
-};
 } // namespace
 
 void pst::cpu::populateLossKernels(RewritePatternSet &patterns,
                                    KernelContext &context) {
-  patterns.add<CrossEntropyPattern, CrossEntropyBackwardPattern,
-               SquaredErrorPattern, SquaredErrorBackwardPattern>(
+  patterns.add<CrossEntropyPattern, CrossEntropyBackwardPattern>(
       patterns.getContext(), context);
 }

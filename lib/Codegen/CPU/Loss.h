@@ -38,9 +38,6 @@ private:
   Value maximum, sum;
 };
 
-/// scale * sum of rowLosses, added in f64 in ascending order.
-Value scaledSum(KernelBuilder &b, Value rowLosses, int64_t rows, Value scale);
-
 } // namespace pst::cpu
 
 #endif // PST_LIB_CODEGEN_CPU_LOSS_H

@@ -214,10 +214,6 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
     if (holds)
       workspaces.push_back(RankedTensorType::get(
           sizes.stripsPerGroup() * blocking.mBlock * blocking.nBlock, f32));
-    std::string name = "lowrank_accumulate_" + std::to_string(tokens) + "_" +
-                       criterionName(criterion, op.getFactors()) + "_wrt";
-    for (int64_t tensor : op.getWrt())
-      name += "_" + std::to_string(tensor);
     for (FactorGradient &g : gradients)
       if (needsPartial(op, g))
         workspaces.push_back(
@@ -227,7 +223,7 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
     if (op.getThreshold())
       llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
     context.replaceByLaunch(
-        rewriter, op, name, inputs, workspaces,
+        rewriter, op, inputs, workspaces,
         [&](KernelBuilder &b, ValueRange arguments) {
           size_t factors = op.getFactors().size();
           Value threshold, cut;

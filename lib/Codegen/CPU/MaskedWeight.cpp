@@ -24,10 +24,8 @@ struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
     if (op.getThreshold())
       llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
     context.replaceByLaunch(
-        rewriter, op,
-        "masked_weight_" + criterionName(criterion, op.getFactors()) +
-            (op.getThreshold() ? "_threshold" : ""),
-        inputs, /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
+        rewriter, op, inputs, /*workspaces=*/{},
+        [&](KernelBuilder &b, ValueRange arguments) {
           size_t next = op.getFactors().size();
           Value threshold, cut;
           if (op.getThreshold()) {

@@ -38,11 +38,7 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
     if (op.getBias())
       inputs.push_back(op.getBias());
     context.replaceByLaunch(
-        rewriter, op,
-        "linear_" + shapeName(op.getInput()) + "_" + shapeName(op.getWeight()) +
-            (op.getTransposed() ? "_transposed" : "") +
-            (op.getBias() ? "_bias" : ""),
-        inputs, workspaceType(blocking, rewriter),
+        rewriter, op, inputs, workspaceType(blocking, rewriter),
         [&](KernelBuilder &b, ValueRange arguments) {
           emitGemm(b, blocking,
                    {MatrixReader::of(arguments[0]),
@@ -63,19 +59,16 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
     GemmBlocking blocking(dim(op.getResult(), 0), dim(op.getResult(), 1),
                           dim(op.getLhs(), op.getTransposeLhs() ? 0 : 1),
                           context.getTarget());
-    context.replaceByLaunch(
-        rewriter, op,
-        "matmul_" + shapeName(op.getLhs()) +
-            (op.getTransposeLhs() ? "t_" : "_") + shapeName(op.getRhs()) +
-            (op.getTransposeRhs() ? "t" : ""),
-        {op.getLhs(), op.getRhs()}, workspaceType(blocking, rewriter),
-        [&](KernelBuilder &b, ValueRange arguments) {
-          emitGemm(b, blocking,
-                   {MatrixReader::of(arguments[0]),
-                    MatrixReader::of(arguments[1]), op.getTransposeLhs(),
-                    op.getTransposeRhs()},
-                   Epilogue{}, arguments[2], arguments[3]);
-        });
+    context.replaceByLaunch(rewriter, op, {op.getLhs(), op.getRhs()},
+                            workspaceType(blocking, rewriter),
+                            [&](KernelBuilder &b, ValueRange arguments) {
+                              emitGemm(b, blocking,
+                                       {MatrixReader::of(arguments[0]),
+                                        MatrixReader::of(arguments[1]),
+                                        op.getTransposeLhs(),
+                                        op.getTransposeRhs()},
+                                       Epilogue{}, arguments[2], arguments[3]);
+                            });
     return success();
   }
 };
@@ -104,13 +97,6 @@ public:
 
   void replace(PatternRewriter &rewriter) {
     SmallVector<RankedTensorType> workspaces = workspaceTypes(rewriter);
-    std::string name =
-        "masked_matmul_" + std::to_string(tokens()) + "_" +
-        criterionName(criterion, op.getFactors()) +
-        (op.getThreshold() ? "_threshold" : "") +
-        (op.getBias() ? "_bias" : "") + (op.getAddend() ? "_addend" : "") +
-        (op.getActivation() ? "_" + op.getActivation()->str() : std::string()) +
-        (op.getTransposed() ? "_transposed" : "");
     auto emit = [&](KernelBuilder &b, ValueRange arguments) {
       switch (form) {
       case ProductForm::Packed:
@@ -118,17 +104,13 @@ public:
       case ProductForm::Compressed:
         return emitSparse(b, arguments);
       case ProductForm::Adaptive:
-        return emitChoice(b, name, arguments);
+        return emitChoice(b, arguments);
       }
     };
     SmallVector<Value> operands(inputs);
     if (form == ProductForm::Adaptive)
       operands.push_back(op.getSparsity());
-    context.replaceByLaunch(rewriter, op,
-                            form == ProductForm::Packed
-                                ? name
-                                : name + "_" + stringifyProductForm(form).str(),
-                            operands, workspaces, emit);
+    context.replaceByLaunch(rewriter, op, operands, workspaces, emit);
   }
 
 private:
@@ -214,15 +196,15 @@ private:
         {a.workspaces[0], a.workspaces[1], a.workspaces[2], a.workspaces[3]});
   }
 
-  // if sparsity >= 1 - density: name_compressed(...) else: name_packed(...)
-  void emitChoice(KernelBuilder &b, StringRef name, ValueRange arguments) {
+  // if sparsity >= 1 - density: compressed(...) else: packed(...)
+  void emitChoice(KernelBuilder &b, ValueRange arguments) {
     SmallVector<Value> operands(arguments);
     Value sparsity = b.load(operands[inputs.size()], {});
     operands.erase(operands.begin() + inputs.size());
     auto call = [&](StringRef form,
                     void (MaskedProduct::*emit)(KernelBuilder &, ValueRange)) {
-      func::FuncOp function = context.getOrCreateFunction(
-          b.getLoc(), (name + form).str(), TypeRange(ValueRange(operands)),
+      func::FuncOp function = context.getOrCreatePart(
+          b, form, TypeRange(ValueRange(operands)),
           [&](KernelBuilder &inner, ValueRange arguments) {
             (this->*emit)(inner, arguments);
           });
@@ -231,8 +213,8 @@ private:
     double limit = 1.0 - density() / 100.0;
     b.ifElse(
         b.cmpf(arith::CmpFPredicate::OGE, sparsity, b.f32(limit)),
-        [&] { call("_compressed", &MaskedProduct::emitSparse); },
-        [&] { call("_packed", &MaskedProduct::emitDense); });
+        [&] { call("compressed", &MaskedProduct::emitSparse); },
+        [&] { call("packed", &MaskedProduct::emitDense); });
   }
 
   MaskedMatmulOp op;

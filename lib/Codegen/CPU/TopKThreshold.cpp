@@ -177,10 +177,7 @@ struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
     if (warm)
       inputs.push_back(op.getPrevious());
     context.replaceByLaunch(
-        rewriter, op,
-        "topk_threshold_" + criterionName(criterion, op.getFactors()) +
-            (warm ? "_previous" : ""),
-        inputs, sizes.workspaces(rewriter),
+        rewriter, op, inputs, sizes.workspaces(rewriter),
         [&](KernelBuilder &b, ValueRange arguments) {
           size_t factors = op.getFactors().size();
           VirtualWeight weight(criterion, arguments.take_front(factors));

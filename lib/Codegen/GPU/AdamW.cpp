@@ -46,17 +46,15 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
           rewriter, op.getLoc(),
           RankedTensorType::get({size}, rewriter.getF32Type()), space));
     int64_t chunks = (size + kChunk - 1) / kChunk;
-    std::string name =
-        "adamw_" + std::to_string(size) + "_decayed" + std::to_string(decayed);
     context.replaceByLaunchInto(
-        rewriter, op, name, op->getOperands(), spaces,
+        rewriter, op, op->getOperands(), spaces,
         RankedTensorType::get({chunks}, rewriter.getF64Type()),
         [&](CodeBuilder &host, ValueRange arguments) {
           AdamWArguments of(arguments);
-          launchNorm(host, name, of, size, chunks);
+          launchNorm(host, of, size, chunks);
           if (size)
             context.launchElements(
-                host, name, size, arguments,
+                host, "", size, arguments,
                 [&](ThreadBuilder &b, ValueRange values, Value i) {
                   AdamWArguments a(values);
                   Value one = b.f32(1.0);
@@ -71,12 +69,12 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
   }
 
 private:
-  void launchNorm(CodeBuilder &host, StringRef name, const AdamWArguments &of,
-                  int64_t size, int64_t chunks) const {
+  void launchNorm(CodeBuilder &host, const AdamWArguments &of, int64_t size,
+                  int64_t chunks) const {
     if (size)
       context.launch(
-          host, (name + "_squares").str(), chunks, kThreads,
-          {of.gradient, of.partials}, [&](ThreadBuilder &b, ValueRange values) {
+          host, "squares", chunks, kThreads, {of.gradient, of.partials},
+          [&](ThreadBuilder &b, ValueRange values) {
             Value begin = b.muli(b.block(), kChunk);
             Value end = b.mini(b.addi(begin, kChunk), b.index(size));
             Value sum = sumInF64(b, begin, end, [&](Value i) {
@@ -85,7 +83,7 @@ private:
             b.onFirstThread([&] { b.store(sum, values[1], b.block()); });
           });
     context.launch(
-        host, (name + "_norm").str(), 1, kThreads, {of.partials, of.norm},
+        host, "norm", 1, kThreads, {of.partials, of.norm},
         [&](ThreadBuilder &b, ValueRange values) {
           Value sum = sumInF64(b, b.index(0), b.index(chunks),
                                [&](Value i) { return b.load(values[0], i); });

@@ -202,25 +202,19 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
     AttentionShape shape = attentionShape(op);
     if (failed(shape.check(op)))
       return failure();
-    std::string name = "attention" + elementsName(op.getQuery()) + "_" +
-                       shapeName(op.getMask()) + "x" +
-                       std::to_string(shape.heads * shape.width) + "_heads" +
-                       std::to_string(shape.heads) +
-                       (shape.causal ? "_causal" : "");
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
                               op.getMask()};
     if (op.getSeed()) {
-      name += "_dropout_" + attributeName(*op.getProbability());
       inputs.push_back(op.getSeed());
       inputs.push_back(
           arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr()));
     }
     context.replaceByLaunch(
-        rewriter, op, name, inputs, /*workspaces=*/{},
+        rewriter, op, inputs, /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
           if (AttentionMMA::suits(shape, elementType(op.getQuery()))) {
             context.launch(
-                host, name, AttentionMMA::blocks(shape), AttentionMMA::kThreads,
+                host, "", AttentionMMA::blocks(shape), AttentionMMA::kThreads,
                 arguments,
                 emitBlock<AttentionMMA>(
                     op, shape, [](AttentionMMA &block, ValueRange values) {
@@ -229,7 +223,7 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
             return;
           }
           context.launch(
-              host, name, shape.blocks(), AttentionShape::kThreads, arguments,
+              host, "", shape.blocks(), AttentionShape::kThreads, arguments,
               emitBlock<ForwardBlock>(
                   op, shape, [](ForwardBlock &block, ValueRange values) {
                     emitForward(block, values);

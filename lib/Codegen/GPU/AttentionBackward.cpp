@@ -64,21 +64,15 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
     AttentionShape shape = attentionShape(op);
     if (failed(shape.check(op)))
       return failure();
-    std::string name = "attention_backward" + elementsName(op.getQuery()) +
-                       "_" + shapeName(op.getMask()) + "x" +
-                       std::to_string(shape.heads * shape.width) + "_heads" +
-                       std::to_string(shape.heads) +
-                       (shape.causal ? "_causal" : "");
     SmallVector<Value> inputs{op.getQuery(), op.getKey(), op.getValue(),
                               op.getMask(), op.getGradient()};
     if (op.getSeed()) {
-      name += "_dropout_" + attributeName(*op.getProbability());
       inputs.push_back(op.getSeed());
       inputs.push_back(
           arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr()));
     }
     context.replaceByLaunch(
-        rewriter, op, name, inputs,
+        rewriter, op, inputs,
         RankedTensorType::get(
             {shape.batch * shape.heads, shape.length, RowStatistics},
             rewriter.getF32Type()),
@@ -93,14 +87,14 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
           ValueRange results = arguments.slice(inputs.size(), 3);
           if (AttentionMMA::suits(shape, elementType(op.getQuery()))) {
             context.launch(
-                host, name + "_queries", AttentionMMA::blocks(shape),
+                host, "queries", AttentionMMA::blocks(shape),
                 AttentionMMA::kThreads, with(results[0]),
                 emitBlock<AttentionMMA>(
                     op, shape, [](AttentionMMA &block, ValueRange values) {
                       block.queryGradients(values.end()[-2], values.back());
                     }));
             context.launch(
-                host, name + "_keys", AttentionMMA::blocks(shape),
+                host, "keys", AttentionMMA::blocks(shape),
                 AttentionMMA::kThreads, with({results[1], results[2]}),
                 emitBlock<AttentionMMA>(
                     op, shape, [](AttentionMMA &block, ValueRange values) {
@@ -110,7 +104,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
             return;
           }
           context.launch(
-              host, name + "_queries", shape.blocks(), AttentionShape::kThreads,
+              host, "queries", shape.blocks(), AttentionShape::kThreads,
               with(results[0]),
               emitBlock<BackwardBlock>(
                   op, shape, [](BackwardBlock &block, ValueRange values) {
@@ -119,7 +113,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
                     emitQueryGradient(block, values, row);
                   }));
           context.launch(
-              host, name + "_keys", shape.blocks(), AttentionShape::kThreads,
+              host, "keys", shape.blocks(), AttentionShape::kThreads,
               with({results[1], results[2]}),
               emitBlock<BackwardBlock>(
                   op, shape, [](BackwardBlock &block, ValueRange values) {

@@ -170,7 +170,7 @@ void AttentionMMA::store(const WarpSums &sums,
           Value sum = sums.values[block * WarpSums::kEach + 2 * half + e];
           pair.push_back(scale ? b.mulf(sum, scale) : sum);
         }
-        b.storeAdjacent(
+        b.storeGroup(
             pair, result,
             {b.addi(row, at), b.addi(column, WarpSums::column(b, block, 0))});
       }

@@ -13,7 +13,6 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 #include "pst/Codegen/GPUPasses.h"
-#include "pst/Dialect/NN/NNDialect.h"
 
 namespace pst {
 #define GEN_PASS_DEF_EMITGPUKERNELS
@@ -30,13 +29,12 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
   void runOnOperation() override {
     cuda::KernelContext context(getOperation(), arch, tf32);
     RewritePatternSet patterns(&getContext());
-    cuda::populateActivationKernels(patterns, context);
+    kernel::populateSharedKernels(patterns, context);
     cuda::populateAdamWKernels(patterns, context);
     cuda::populateAttentionKernels(patterns, context);
-    cuda::populateElementwiseKernels(patterns, context);
-    cuda::populateEmbeddingKernels(patterns, context);
+    cuda::populateColumnSumKernels(patterns, context);
+    cuda::populateEmbeddingBackwardKernels(patterns, context);
     cuda::populateHostValueKernels(patterns, context);
-    cuda::populateLayerNormKernels(patterns, context);
     cuda::populateLinearCrossEntropyKernels(patterns, context);
     cuda::populateLossKernels(patterns, context);
     cuda::populateLowRankAccumulateKernels(patterns, context);
@@ -50,13 +48,7 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
       context.fuseAccumulations(function);
     for (func::FuncOp function : functions)
       walkAndApplyPatterns(function, frozen);
-    WalkResult result = getOperation().walk([](Operation *op) {
-      if (!isa_and_nonnull<nn::NNDialect>(op->getDialect()))
-        return WalkResult::advance();
-      op->emitOpError("has no kernel for GPUs");
-      return WalkResult::interrupt();
-    });
-    if (result.wasInterrupted())
+    if (failed(context.checkAllLowered("GPUs")))
       signalPassFailure();
   }
 };

@@ -156,14 +156,14 @@ Value GemmTile::storedRow(ThreadBuilder &b, Value row) const {
 
 void GemmTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
   forInside(b, [&](Value row, Value column, ValueRange values) {
-    b.storeAdjacent(map(row, column, values), result,
-                    {storedRow(b, row), column});
+    b.storeGroup(map(row, column, values), result, {storedRow(b, row), column});
   });
 }
 
 void pst::cuda::launchTiles(KernelContext &context, CodeBuilder &host,
-                            StringRef name, const GemmPlan &plan, Value left,
-                            Value right, ValueRange arguments, TileBody body) {
+                            const KernelPart &part, const GemmPlan &plan,
+                            Value left, Value right, ValueRange arguments,
+                            TileBody body) {
   int64_t blocks = plan.blocks(), sharedBytes = 0;
   if (plan.method == GemmMethod::Wgmma) {
     std::tie(left, right) = wgmmaOperands(host, plan, left, right);
@@ -173,7 +173,7 @@ void pst::cuda::launchTiles(KernelContext &context, CodeBuilder &host,
   SmallVector<Value> all{left, right};
   llvm::append_range(all, arguments);
   context.launch(
-      host, name, blocks, plan.threads, all,
+      host, part, blocks, plan.threads, all,
       [&](ThreadBuilder &b, ValueRange values) {
         auto onTile = [&](const GemmTile &tile) {
           body(b, tile, values.drop_front(2));
@@ -218,10 +218,12 @@ bool pst::cuda::convertsRight(const KernelContext &context, Type left,
 void pst::cuda::launchConversion(KernelContext &context, CodeBuilder &host,
                                  Value matrix, Value target) {
   bool rounds = getElementTypeOrSelf(target.getType()).isBF16();
-  std::string name = (rounds ? "round_" : "widen_") + shapeName(matrix);
-  context.launchMap(host, name, /*inputs=*/1, {matrix, target},
-                    [](ThreadBuilder &, ValueRange, ValueRange elements,
-                       Value) { return elements[0]; });
+  KernelIdentity identity(rounds ? "round" : "widen");
+  context.launchMap(
+      host, identity.add(matrix.getType()), /*inputs=*/1, {matrix, target},
+      [](CodeBuilder &, ValueRange) -> ElementFunction {
+        return [](ValueRange elements, Value, int64_t) { return elements[0]; };
+      });
 }
 
 /// The elements from (row, column) of the result on, given the product's;
@@ -232,7 +234,7 @@ static SmallVector<Value> finish(ThreadBuilder &b, const GemmEpilogue &epilogue,
   SmallVector<Value> values(sums);
   auto add = [&](ArrayRef<Value> indices) {
     SmallVector<Value> terms =
-        b.loadAdjacent(operands.front(), indices, values.size());
+        b.loadGroup(operands.front(), indices, values.size());
     for (auto [value, term] : llvm::zip(values, terms))
       value = b.addf(value, term);
     operands = operands.drop_front();
@@ -249,32 +251,32 @@ static SmallVector<Value> finish(ThreadBuilder &b, const GemmEpilogue &epilogue,
 
 /// result = epilogue(sum over the parts of k, in ascending order)
 static void launchSumOfParts(KernelContext &context, CodeBuilder &host,
-                             StringRef name, const GemmPlan &plan, Value parts,
-                             const GemmEpilogue &epilogue,
+                             const KernelPart &part, const GemmPlan &plan,
+                             Value parts, const GemmEpilogue &epilogue,
                              ValueRange arguments) {
   Value result = arguments.front();
   SmallVector<Value> all{parts};
   llvm::append_range(all, arguments);
   context.launchMatrix(
-      host, (name + "_sum").str(), result, all,
+      host, part.then("sum"), result, all,
       [&](ThreadBuilder &b, ValueRange values, Value row, Value column,
           int64_t size) {
         auto part = [&](int64_t number) {
           Value at = b.addi(row, number * plan.rowsOfPart());
-          return b.loadAdjacent(values[0], {at, column}, size);
+          return b.loadGroup(values[0], {at, column}, size);
         };
         SmallVector<Value> sums = part(0);
         for (int64_t number = 1; number < plan.splits; ++number)
           for (auto [sum, term] : llvm::zip(sums, part(number)))
             sum = b.addf(sum, term);
-        b.storeAdjacent(
+        b.storeGroup(
             finish(b, epilogue, values.drop_front(2), row, column, sums),
             values[1], {row, column});
       });
 }
 
 void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
-                           StringRef name, GemmOperand left, GemmOperand right,
+                           GemmOperand left, GemmOperand right,
                            const GemmEpilogue &epilogue, Value result,
                            ValueRange workspaces) {
   if (!workspaces.empty() &&
@@ -286,6 +288,20 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
   GemmPlan plan = chooseGemm(context, GemmShape::of(left, right),
                              workspaces.empty() ? SplitK::No : SplitK::Sums);
   bool splits = plan.splits > 1;
+  // Ops of other kinds may need the same product.
+  KernelIdentity identity("matmul");
+  identity.add(
+      {left.matrix.getType(), right.matrix.getType(), result.getType()});
+  for (auto [word, is] :
+       {std::pair<StringRef, bool>("left_transposed", left.transposed),
+        {"right_transposed", right.transposed},
+        {"bias", !!epilogue.bias},
+        {"addend", !!epilogue.addend}})
+    if (is)
+      identity.add(word);
+  if (epilogue.activation)
+    identity.add(nn::stringifyActivationKind(*epilogue.activation));
+  KernelPart part(identity);
   SmallVector<Value> arguments{result};
   if (epilogue.bias)
     arguments.push_back(epilogue.bias);
@@ -297,7 +313,7 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
   if (plan.method == GemmMethod::Wgmma)
     ofTiles[0] = wgmmaResult(host, plan, ofTiles[0]);
   launchTiles(
-      context, host, name, plan, left.matrix, right.matrix, ofTiles,
+      context, host, part, plan, left.matrix, right.matrix, ofTiles,
       [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
         tile.store(b, values[0], [&](Value row, Value column, ValueRange sums) {
           return splits ? SmallVector<Value>(sums)
@@ -306,6 +322,6 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
         });
       });
   if (splits)
-    launchSumOfParts(context, host, name, plan, workspaces.front(), epilogue,
+    launchSumOfParts(context, host, part, plan, workspaces.front(), epilogue,
                      arguments);
 }

@@ -158,10 +158,10 @@ protected:
 using TileBody =
     llvm::function_ref<void(ThreadBuilder &, const GemmTile &, ValueRange)>;
 
-/// Launches the kernel `name`, which computes op(A) op(B) as planned and calls
+/// Launches the kernel `part`, which computes op(A) op(B) as planned and calls
 /// `body` on each tile. Operands and arguments are buffers.
 void launchTiles(KernelContext &context, CodeBuilder &host,
-                 llvm::StringRef name, const GemmPlan &plan, Value left,
+                 const KernelPart &part, const GemmPlan &plan, Value left,
                  Value right, ValueRange arguments, TileBody body);
 
 /// What happens to an element of a product before it is stored, in this order.
@@ -186,9 +186,8 @@ gemmWorkspaces(const KernelContext &context, const GemmShape &shape);
 
 /// Launches result = epilogue(op(A) op(B)). Without workspaces k is not split,
 /// nor is an operand converted.
-void launchGemm(KernelContext &context, CodeBuilder &host, llvm::StringRef name,
-                GemmOperand left, GemmOperand right,
-                const GemmEpilogue &epilogue, Value result,
+void launchGemm(KernelContext &context, CodeBuilder &host, GemmOperand left,
+                GemmOperand right, const GemmEpilogue &epilogue, Value result,
                 ValueRange workspaces = {});
 
 //===----------------------------------------------------------------------===//

@@ -20,12 +20,6 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
-/// "_2x3" for the name of a kernel; nothing for a scalar.
-static std::string ofShape(Value value) {
-  std::string shape = shapeName(value);
-  return shape.empty() ? "" : "_" + shape;
-}
-
 namespace {
 /// for each element i: result[i] = constant
 struct ConstantPattern : KernelPattern<arith::ConstantOp> {
@@ -35,24 +29,15 @@ struct ConstantPattern : KernelPattern<arith::ConstantOp> {
     auto value = dyn_cast<DenseElementsAttr>(op.getValue());
     if (!value || !value.isSplat())
       return failure();
-    Type element = value.getElementType();
     auto scalar = cast<TypedAttr>(value.getSplatValue<Attribute>());
-    std::string bits;
-    if (auto number = dyn_cast<FloatAttr>(scalar))
-      bits = attributeName(number.getValue());
-    else if (auto number = dyn_cast<IntegerAttr>(scalar))
-      bits = std::to_string(number.getValue().getZExtValue());
-    else
+    if (!isa<FloatAttr, IntegerAttr>(scalar))
       return failure();
-    std::string name = "constant_";
-    llvm::raw_string_ostream(name) << element << "_" << bits;
-    name += ofShape(op);
     int64_t count = value.getNumElements();
     context.replaceByLaunch(
-        rewriter, op, name, /*inputs=*/{}, /*workspaces=*/{},
+        rewriter, op, /*inputs=*/{}, /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
           context.launchElements(
-              host, name, count, arguments,
+              host, "", count, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value i) {
                 b.store(arith::ConstantOp::create(b, scalar),
                         b.flatten(values[0]), i);
@@ -72,18 +57,16 @@ struct FromElementsPattern : KernelPattern<tensor::FromElementsOp> {
     for (Value element : op.getElements())
       if (failed(collect(element, inputs, slice)))
         return failure();
-    std::string name = "elements";
-    llvm::raw_string_ostream text(name);
-    for (Value input : inputs)
-      text << "_" << input.getType();
+    KernelIdentity identity("elements");
+    identity.add(ValueRange(inputs.getArrayRef()).getTypes());
     for (Operation *computed : slice)
-      text << "_" << computed->getName().stripDialect() << "_"
-           << computed->getResult(0).getType();
-    name += ofShape(op);
+      identity.add(computed->getName().stripDialect())
+          .distinguish(computed->getResultTypes());
+    identity.add(op.getType());
     context.replaceByLaunch(
-        rewriter, op, name, inputs.getArrayRef(), /*workspaces=*/{},
-        [&](CodeBuilder &host, ValueRange arguments) {
-          context.launch(host, name, /*blocks=*/1, /*threads=*/kWarp, arguments,
+        rewriter, op, identity, inputs.getArrayRef(), /*outputs=*/{},
+        /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
+          context.launch(host, "", /*blocks=*/1, /*threads=*/kWarp, arguments,
                          [&](ThreadBuilder &b, ValueRange values) {
                            IRMapping map;
                            for (auto [outer, inner] : llvm::zip(inputs, values))

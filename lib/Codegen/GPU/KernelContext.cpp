@@ -31,13 +31,28 @@ static gpu::GPUModuleOp kernelModule(ModuleOp module) {
   return gpu::GPUModuleOp::create(builder, module.getLoc(), kModule);
 }
 
+KernelIdentity KernelPart::of(StringRef function) const {
+  if (shared)
+    return *shared;
+  KernelIdentity identity(function);
+  return part.empty() ? identity : identity.add(part);
+}
+
+KernelPart KernelPart::then(StringRef next) const {
+  if (shared)
+    return KernelIdentity(*shared).add(next);
+  return KernelPart(part.empty() ? next.str() : part + "_" + next.str());
+}
+
 gpu::LaunchFuncOp
-KernelContext::launch(CodeBuilder &host, StringRef name, int64_t blocks,
+KernelContext::launch(CodeBuilder &host, const KernelPart &part, int64_t blocks,
                       int64_t threads, ValueRange arguments,
                       function_ref<void(ThreadBuilder &, ValueRange)> body,
                       int64_t sharedBytes) {
   Location loc = host.getLoc();
   gpu::GPUModuleOp kernels = kernelModule(module);
+  StringRef name =
+      kernelNames.of(part.of(kernelOf(host)).distinguish(arguments.getTypes()));
   auto kernel = kernels.lookupSymbol<gpu::GPUFuncOp>(name);
   if (!kernel) {
     OpBuilder builder = OpBuilder::atBlockEnd(kernels.getBody());
@@ -69,37 +84,37 @@ void KernelContext::made(func::FuncOp kernel, Operation *op) {
   noteWork(kernel, op);
 }
 
-/// body(b, arguments, i) for each i in [0, count), `perThread` on each thread.
-static void
-launchItems(KernelContext &context, CodeBuilder &host, StringRef name,
-            int64_t count, int64_t perThread, ValueRange arguments,
-            function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
+/// body(i) for each i in [0, count), `perThread` of them on each thread, which
+/// gets it from `prepare` first.
+static void launchItems(
+    KernelContext &context, CodeBuilder &host, const KernelPart &part,
+    int64_t count, int64_t perThread, ValueRange arguments,
+    function_ref<std::function<void(Value)>(ThreadBuilder &, ValueRange)>
+        prepare) {
   int64_t perBlock = kThreads * perThread;
   int64_t blocks = (count + perBlock - 1) / perBlock;
-  context.launch(host, name, blocks, kThreads, arguments,
+  context.launch(host, part, blocks, kThreads, arguments,
                  [&](ThreadBuilder &b, ValueRange values) {
+                   std::function<void(Value)> body = prepare(b, values);
                    Value begin = b.muli(b.block(), perBlock);
                    Value end = b.mini(b.addi(begin, perBlock), b.index(count));
-                   b.strided(begin, end, [&](Value i) { body(b, values, i); });
+                   b.strided(begin, end, body);
                  });
 }
 
 void KernelContext::launchElements(
-    CodeBuilder &host, StringRef name, int64_t count, ValueRange arguments,
+    CodeBuilder &host, const KernelPart &part, int64_t count,
+    ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
-  launchItems(*this, host, name, count, kElements, arguments, body);
+  launchItems(*this, host, part, count, kElements, arguments,
+              [&](ThreadBuilder &b, ValueRange values) {
+                return [&b, values, body](Value i) { body(b, values, i); };
+              });
 }
 
-void KernelContext::launchGroups(
-    CodeBuilder &host, StringRef name, int64_t count, int64_t group,
-    ValueRange arguments,
-    function_ref<void(ThreadBuilder &, ValueRange, Value, int64_t)> body) {
-  if (count % group != 0)
-    group = 1;
-  launchItems(*this, host, name, count / group, group == 1 ? kElements : 1,
-              arguments, [&](ThreadBuilder &b, ValueRange values, Value i) {
-                body(b, values, b.muli(i, group), group);
-              });
+/// Groups of one element are no gain: a thread takes several.
+static int64_t groupsPerThread(int64_t size) {
+  return size == 1 ? kElements : 1;
 }
 
 /// Elements of `value`'s type that 16 bytes hold.
@@ -114,42 +129,56 @@ int64_t pst::cuda::groupOf(Value matrix) {
 }
 
 void KernelContext::launchMatrix(
-    CodeBuilder &host, StringRef name, Value matrix, ValueRange arguments,
+    CodeBuilder &host, const KernelPart &part, Value matrix,
+    ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value, Value, int64_t)>
         body) {
   auto type = cast<ShapedType>(matrix.getType());
-  int64_t columns = type.getDimSize(1);
-  launchGroups(host, name, type.getNumElements(), groupOf(matrix), arguments,
-               [&](ThreadBuilder &b, ValueRange values, Value i, int64_t size) {
-                 body(b, values, b.divi(i, columns), b.remi(i, columns), size);
-               });
+  int64_t columns = type.getDimSize(1), size = groupOf(matrix);
+  launchItems(*this, host, part, type.getNumElements() / size,
+              groupsPerThread(size), arguments,
+              [&](ThreadBuilder &b, ValueRange values) {
+                return [&b, values, body, columns, size](Value group) {
+                  Value i = b.muli(group, size);
+                  body(b, values, b.divi(i, columns), b.remi(i, columns), size);
+                };
+              });
 }
 
 void KernelContext::launchMap(
-    CodeBuilder &host, StringRef name, size_t inputs, ValueRange arguments,
-    function_ref<Value(ThreadBuilder &, ValueRange, ValueRange, Value)>
-        function) {
+    CodeBuilder &host, const KernelPart &part, size_t inputs,
+    ValueRange arguments,
+    function_ref<ElementFunction(CodeBuilder &, ValueRange)> prepare) {
   Value result = arguments.back();
-  launchGroups(host, name, cast<ShapedType>(result.getType()).getNumElements(),
-               elementsOfAccess(result), arguments,
-               [&](ThreadBuilder &b, ValueRange values, Value i, int64_t size) {
-                 SmallVector<SmallVector<Value>> loaded;
-                 for (Value input : values.take_front(inputs))
-                   loaded.push_back(b.loadAdjacent(b.flatten(input), i, size));
-                 SmallVector<Value> results;
-                 for (int64_t e = 0; e < size; ++e) {
-                   SmallVector<Value> elements;
-                   for (ArrayRef<Value> input : loaded)
-                     elements.push_back(input[e]);
-                   results.push_back(
-                       function(b, values, elements, b.addi(i, e)));
-                 }
-                 b.storeAdjacent(results, b.flatten(values.back()), i);
-               });
+  int64_t count = cast<ShapedType>(result.getType()).getNumElements();
+  int64_t size = elementsOfAccess(result);
+  if (count % size != 0)
+    size = 1;
+  auto mapGroup = [=](ThreadBuilder &b, ValueRange values,
+                      const ElementFunction &function, Value i) {
+    SmallVector<Group> loaded;
+    for (Value input : values.take_front(inputs))
+      loaded.push_back(b.loadGroup(b.flatten(input), i, size));
+    Group results;
+    for (int64_t e = 0; e < size; ++e) {
+      SmallVector<Value> elements;
+      for (const Group &input : loaded)
+        elements.push_back(input[e]);
+      results.push_back(function(elements, b.addi(i, e), /*lanes=*/1));
+    }
+    b.storeGroup(results, b.flatten(values.back()), i);
+  };
+  launchItems(*this, host, part, count / size, groupsPerThread(size), arguments,
+              [&](ThreadBuilder &b, ValueRange values) {
+                return [&b, values, mapGroup, size,
+                        function = prepare(b, values)](Value group) {
+                  mapGroup(b, values, function, b.muli(group, size));
+                };
+              });
 }
 
 void KernelContext::launchRows(
-    CodeBuilder &host, StringRef name, int64_t rows, int64_t columns,
+    CodeBuilder &host, const KernelPart &part, int64_t rows, int64_t columns,
     ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
     int64_t group) {
@@ -158,15 +187,8 @@ void KernelContext::launchRows(
   int64_t threads =
       std::clamp((wanted + kWarp - 1) / kWarp * kWarp, kWarp, kThreads);
   launch(
-      host, name, rows, threads, arguments,
+      host, part, rows, threads, arguments,
       [&](ThreadBuilder &b, ValueRange values) { body(b, values, b.block()); });
-}
-
-void KernelContext::launchZeros(CodeBuilder &host, Value result) {
-  launchMap(host, "zeros_" + shapeName(result), /*inputs=*/0, result,
-            [](ThreadBuilder &b, ValueRange, ValueRange, Value) {
-              return b.f32(0.0);
-            });
 }
 
 /// The sum of partials[p, i] over p, ascending. Many loads are on their way
@@ -199,18 +221,17 @@ void KernelContext::launchSums(CodeBuilder &host, ArrayRef<PartialSum> sums) {
   };
   SmallVector<Work> works;
   SmallVector<Value> arguments;
-  std::string name = "sum";
+  KernelIdentity identity("sum");
   int64_t blocks = 0;
   for (const PartialSum &sum : sums) {
     auto type = cast<MemRefType>(sum.partials.getType());
     int64_t parts = type.getDimSize(0), count = type.getNumElements() / parts;
-    name += "_" + std::to_string(parts) + "x" + std::to_string(count) +
-            (sum.added ? "_added_to_" : "_to_") + shapeName(sum.result);
+    identity.add(sum.added ? "added" : "of").add(type);
     works.push_back({parts, count, blocks});
     blocks += (count + kThreads - 1) / kThreads;
     llvm::append_values(arguments, sum.partials, sum.result);
   }
-  launch(host, name, blocks, kThreads, arguments,
+  launch(host, std::move(identity), blocks, kThreads, arguments,
          [&](ThreadBuilder &b, ValueRange values) {
            for (auto [s, work] : llvm::enumerate(works)) {
              Value i = b.addi(

@@ -13,6 +13,26 @@
 
 namespace pst::cuda {
 
+/// Which kernel a launch launches.
+class KernelPart {
+public:
+  /// The one of that name among those of the function that launches it, or its
+  /// only one.
+  KernelPart(llvm::StringRef part) : part(part) {}
+  KernelPart(const char *part) : part(part) {}
+  KernelPart(std::string part) : part(std::move(part)) {}
+  /// One that several functions may share.
+  KernelPart(KernelIdentity identity) : shared(std::move(identity)) {}
+
+  KernelIdentity of(llvm::StringRef function) const;
+  /// What follows it.
+  KernelPart then(llvm::StringRef part) const;
+
+private:
+  std::string part;
+  std::optional<KernelIdentity> shared;
+};
+
 /// result[i] = sum over p ascending of partials[p, i], where `result` has as
 /// many elements as a slice of `partials`; or is that sum added to it.
 struct PartialSum {
@@ -31,12 +51,12 @@ public:
   llvm::StringRef getArch() const { return arch; }
   bool multipliesTF32() const { return tf32; }
 
-  /// Launches `blocks` blocks of `threads` threads of the kernel `name`, built
-  /// by `body` the first time that the name is asked for. `arguments` are
-  /// buffers of identity layout, scalars of `host`'s function and tensor maps.
-  /// Blocks have `sharedBytes` of dynamic shared memory.
+  /// Launches `blocks` blocks of `threads` threads of the kernel `part`, built
+  /// by `body` the first time that it is asked for. `arguments` are buffers of
+  /// identity layout, scalars of `host`'s function and tensor maps. Blocks have
+  /// `sharedBytes` of dynamic shared memory.
   mlir::gpu::LaunchFuncOp
-  launch(CodeBuilder &host, llvm::StringRef name, int64_t blocks,
+  launch(CodeBuilder &host, const KernelPart &part, int64_t blocks,
          int64_t threads, ValueRange arguments,
          llvm::function_ref<void(ThreadBuilder &, ValueRange)> body,
          int64_t sharedBytes = 0);
@@ -44,56 +64,63 @@ public:
   /// body(b, arguments, i) on some thread for each i in [0, count), a few of
   /// them on each.
   void launchElements(
-      CodeBuilder &host, llvm::StringRef name, int64_t count,
+      CodeBuilder &host, const KernelPart &part, int64_t count,
       ValueRange arguments,
       llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body);
 
-  /// body(b, arguments, i, size), each on a thread of its own, for each group
-  /// of `size` adjacent elements of [0, count): of `group`, if that divides
-  /// `count`, else of one.
-  void launchGroups(
-      CodeBuilder &host, llvm::StringRef name, int64_t count, int64_t group,
-      ValueRange arguments,
-      llvm::function_ref<void(ThreadBuilder &, ValueRange, Value, int64_t)>
-          body);
-
-  /// The same for the elements of `matrix`, as many at a time as an access
-  /// moves: body(b, arguments, row, column, size), within a row.
-  void launchMatrix(CodeBuilder &host, llvm::StringRef name, Value matrix,
+  /// body(b, arguments, row, column, size), each on a thread of its own, for
+  /// the elements of `matrix`, as many adjacent ones of a row at a time as an
+  /// access moves.
+  void launchMatrix(CodeBuilder &host, const KernelPart &part, Value matrix,
                     ValueRange arguments,
                     llvm::function_ref<void(ThreadBuilder &, ValueRange, Value,
                                             Value, int64_t)>
                         body);
 
-  /// result[i] = function(b, arguments, elements i of the `inputs`, i), element
-  /// by element, as many at a time as an access moves; `arguments` begin with
-  /// the inputs and end with the result.
+  /// Driver::mapElements, as many at a time as an access moves.
   void launchMap(
-      CodeBuilder &host, llvm::StringRef name, size_t inputs,
+      CodeBuilder &host, const KernelPart &part, size_t inputs,
       ValueRange arguments,
-      llvm::function_ref<Value(ThreadBuilder &, ValueRange, ValueRange, Value)>
-          function);
+      llvm::function_ref<ElementFunction(CodeBuilder &, ValueRange)> prepare);
 
   /// A block for each of `rows`, of as many threads as suit `columns` that come
   /// in groups of `group`.
   void
-  launchRows(CodeBuilder &host, llvm::StringRef name, int64_t rows,
+  launchRows(CodeBuilder &host, const KernelPart &part, int64_t rows,
              int64_t columns, ValueRange arguments,
              llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
              int64_t group = 1);
 
-  /// Every element of `result` becomes 0.
-  void launchZeros(CodeBuilder &host, Value result);
-
   /// All in one launch.
   void launchSums(CodeBuilder &host, llvm::ArrayRef<PartialSum> sums);
+
+  // Loops: Driver.cpp
+  void mapElements(
+      CodeBuilder &host, int64_t chunk, size_t inputs, ValueRange arguments,
+      llvm::function_ref<ElementFunction(CodeBuilder &, ValueRange)> prepare)
+      override;
+  void writeRows(CodeBuilder &host, unsigned like, ValueRange arguments,
+                 llvm::function_ref<RowWrite(CodeBuilder &, ValueRange, Value)>
+                     body) override;
+  void clear(CodeBuilder &host, Value buffer) override;
+  void scaledSum(CodeBuilder &host, int64_t rows, ValueRange arguments,
+                 llvm::function_ref<Value(CodeBuilder &, ValueRange, Value)>
+                     element) override;
+  void forRows(CodeBuilder &host, ValueRange arguments,
+               llvm::function_ref<void(Row &, ValueRange)> body) override;
+  llvm::SmallVector<mlir::RankedTensorType>
+  columnSumWorkspaces(mlir::RankedTensorType matrix, int64_t statistics,
+                      int64_t sums) override;
+  void rowGradients(CodeBuilder &host, ValueRange arguments, Value result,
+                    const ColumnSums *sums,
+                    llvm::function_ref<RowGradient(Row &, ValueRange)> gradient,
+                    AccumulateFunction accumulate) override;
 
   /// Finds in `function` the results of the ops whose kernels end with sums, or
   /// can add, that are only added to a gradient, and takes the pst.accumulate
   /// away: such kernels add to the gradient themselves.
   void fuseAccumulations(mlir::func::FuncOp function);
-  /// Whether the kernel has to add `result` to what its destination holds.
-  bool isAdded(mlir::OpResult result) const {
+  bool isAdded(mlir::OpResult result) const override {
     return accumulations.contains(result);
   }
   bool isWanted(mlir::OpResult result) const override {
@@ -109,6 +136,7 @@ private:
 
   std::string arch;
   bool tf32;
+  KernelNames kernelNames;
   /// The parameters to whose gradients results are added.
   llvm::DenseMap<Value, mlir::FlatSymbolRefAttr> accumulations;
 };
@@ -123,13 +151,12 @@ struct KernelPattern : LaunchPattern<OpT, KernelContext> {
 };
 
 // One function for each family of kernels, each in the file of its name.
-void populateActivationKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAdamWKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
-void populateElementwiseKernels(mlir::RewritePatternSet &, KernelContext &);
-void populateEmbeddingKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateColumnSumKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateEmbeddingBackwardKernels(mlir::RewritePatternSet &,
+                                      KernelContext &);
 void populateHostValueKernels(mlir::RewritePatternSet &, KernelContext &);
-void populateLayerNormKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLinearCrossEntropyKernels(mlir::RewritePatternSet &,
                                        KernelContext &);
 void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);

@@ -51,7 +51,6 @@ struct VocabularyStream {
     int64_t largest =
         std::min(tokens, std::max<int64_t>(kLogits / classes, 64));
     chunk = llvm::divideCeil(tokens, llvm::divideCeil(tokens, largest));
-    suffix = "_" + shapeName(input) + "_" + shapeName(weight);
   }
 
   /// What forChunks takes.
@@ -72,7 +71,7 @@ struct VocabularyStream {
     Value weight;         ///< As it is multiplied.
     GemmOperand gradient; ///< Of the logits.
     ValueRange ofProduct; ///< Workspaces of gradient W.
-    std::string suffix;   ///< Of the names of its kernels.
+    std::string suffix;   ///< Of what its kernels are called.
   };
   /// body(chunk) for each chunk.
   void forChunks(CodeBuilder &host, Value weight, ValueRange workspaces,
@@ -90,7 +89,7 @@ struct VocabularyStream {
       Chunk one{rows,       host.i64(first),
                 buffers[0], buffers[1],
                 weight,     {},
-                {},         "_rows" + std::to_string(rows) + suffix};
+                {},         "_rows" + std::to_string(rows)};
       if (backward) {
         one.gradient = {buffers[0]};
         buffers = buffers.drop_front(2);
@@ -108,8 +107,8 @@ struct VocabularyStream {
   void launchCopy(CodeBuilder &host, const Chunk &chunk, Value matrix,
                   bool back) const {
     context.launchElements(
-        host, (back ? "store_chunk" : "load_chunk") + chunk.suffix,
-        chunk.rows * features, {matrix, chunk.part, chunk.first},
+        host, (back ? "store" : "load") + chunk.suffix, chunk.rows * features,
+        {matrix, chunk.part, chunk.first},
         [&](ThreadBuilder &b, ValueRange values, Value i) {
           Value row = b.divi(i, features), column = b.remi(i, features);
           Value from = b.addi(toIndex(b, values[2]), row);
@@ -125,9 +124,8 @@ struct VocabularyStream {
   /// logits = X(chunk) W^T
   void launchLogits(CodeBuilder &host, const Chunk &chunk, Value input) const {
     launchCopy(host, chunk, input, /*back=*/false);
-    launchGemm(context, host, "vocabulary_logits" + chunk.suffix, {chunk.part},
-               {chunk.weight, /*transposed=*/true}, GemmEpilogue(),
-               chunk.logits);
+    launchGemm(context, host, {chunk.part}, {chunk.weight, /*transposed=*/true},
+               GemmEpilogue(), chunk.logits);
   }
 
   static Value toIndex(ThreadBuilder &b, Value i64) {
@@ -140,7 +138,6 @@ struct VocabularyStream {
   bool narrow;  ///< Whether they are bf16.
   bool convertsWeight;
   Type weightType; ///< As it is multiplied.
-  std::string suffix;
 
 private:
   /// Logits and part of a chunk; backward the logits' gradient, if it is not
@@ -177,9 +174,8 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
     SmallVector<RankedTensorType> workspaces{
         RankedTensorType::get({stream.tokens}, rewriter.getF32Type())};
     llvm::append_range(workspaces, stream.workspaces(/*backward=*/false));
-    std::string name = "linear_cross_entropy" + stream.suffix;
     context.replaceByLaunch(
-        rewriter, op, name,
+        rewriter, op,
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale()},
         workspaces, [&](CodeBuilder &host, ValueRange arguments) {
           Value losses = arguments[5];
@@ -189,11 +185,8 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
                 stream.launchLogits(host, chunk, arguments[0]);
                 launchLosses(stream, host, chunk, arguments[2], losses);
               });
-          launchScaledSum(context, host, name + "_sum", stream.tokens,
-                          {arguments[3], arguments[4], losses},
-                          [&](ThreadBuilder &b, ValueRange values, Value row) {
-                            return b.load(values[2], row);
-                          });
+          context.scaledSum(host, stream.tokens,
+                            {arguments[3], arguments[4], losses}, loadRowLoss);
         });
     return success();
   }
@@ -203,7 +196,7 @@ private:
                     const VocabularyStream::Chunk &chunk, Value labels,
                     Value losses) const {
     context.launchRows(
-        host, "vocabulary_losses" + chunk.suffix, chunk.rows, stream.classes,
+        host, "losses" + chunk.suffix, chunk.rows, stream.classes,
         {chunk.logits, labels, losses, chunk.first},
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value token = b.addi(VocabularyStream::toIndex(b, values[3]), row);
@@ -223,14 +216,12 @@ struct LinearCrossEntropyBackwardPattern
     bool wantsWeight = !!op.getWeightGradient();
     context.replaceByLaunch(
         rewriter, op,
-        "linear_cross_entropy_backward" + stream.suffix +
-            (wantsWeight ? "_weight" : ""),
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale(),
          op.getGradient()},
         stream.workspaces(/*backward=*/true),
         [&](CodeBuilder &host, ValueRange arguments) {
           if (wantsWeight)
-            context.launchZeros(host, arguments[6]);
+            context.clear(host, arguments[6]);
           stream.forChunks(
               host, arguments[1], arguments.drop_front(wantsWeight ? 7 : 6),
               /*backward=*/true, [&](const VocabularyStream::Chunk &chunk) {
@@ -241,12 +232,11 @@ struct LinearCrossEntropyBackwardPattern
                   add.addend = arguments[6];
                   GemmOperand transposed = chunk.gradient;
                   transposed.transposed = true;
-                  launchGemm(context, host, "vocabulary_weight" + chunk.suffix,
-                             transposed, {chunk.part}, add, arguments[6]);
+                  launchGemm(context, host, transposed, {chunk.part}, add,
+                             arguments[6]);
                 }
-                launchGemm(context, host, "vocabulary_input" + chunk.suffix,
-                           chunk.gradient, {chunk.weight}, GemmEpilogue(),
-                           chunk.part, chunk.ofProduct);
+                launchGemm(context, host, chunk.gradient, {chunk.weight},
+                           GemmEpilogue(), chunk.part, chunk.ofProduct);
                 stream.launchCopy(host, chunk, arguments[5], /*back=*/true);
               });
         });
@@ -258,7 +248,7 @@ private:
                        const VocabularyStream::Chunk &chunk,
                        ValueRange arguments) const {
     context.launchRows(
-        host, "vocabulary_gradients" + chunk.suffix, chunk.rows, stream.classes,
+        host, "gradients" + chunk.suffix, chunk.rows, stream.classes,
         {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first,
          chunk.gradient.matrix},
         [&](ThreadBuilder &b, ValueRange values, Value row) {

@@ -13,13 +13,6 @@
 
 namespace pst::cuda {
 
-/// One block: loss = scale * sum of element(b, values, row) over the rows, in
-/// f64. `values` begin with scale and loss.
-void launchScaledSum(
-    KernelContext &context, CodeBuilder &host, llvm::StringRef name,
-    int64_t rows, ValueRange arguments,
-    llvm::function_ref<Value(ThreadBuilder &, ValueRange, Value)> element);
-
 /// A row of logits, reduced by its block: its largest element and the sum of
 /// e^(logit - maximum).
 struct RowSoftmax {

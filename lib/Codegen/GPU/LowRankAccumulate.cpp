@@ -284,7 +284,7 @@ private:
           SmallVector<Value> values;
           for (int64_t k = 0; k < gradient.rank; k += step)
             llvm::append_range(values,
-                               b.loadAdjacent(factor, {row, b.index(k)}, step));
+                               b.loadGroup(factor, {row, b.index(k)}, step));
           return values;
         });
   }
@@ -330,20 +330,6 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
                    /*maxColumns=*/64);
     SmallVector<WantedGradient> gradients =
         wantedGradients(op, criterion, plan);
-    std::string name = "lowrank_accumulate" +
-                       elementsName({op.getOutputGradient(), op.getInput()}) +
-                       "_" + std::to_string(plan.k) + "_" +
-                       criterionName(criterion, op.getFactors()) + "_wrt";
-    std::string added;
-    for (const WantedGradient &gradient : gradients) {
-      name += "_" + std::to_string(gradient.tensor);
-      if (!gradient.added)
-        continue;
-      added += "_" + std::to_string(gradient.tensor);
-      if (!gradient.partials) // the tiles add, not a launch of its own
-        name += "_added";
-    }
-    std::string function = name + (added.empty() ? "" : "_added" + added);
     SmallVector<RankedTensorType> workspaces;
     for (const WantedGradient &gradient : gradients)
       if (gradient.partials) {
@@ -357,7 +343,7 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
     SmallVector<Value> inputs{op.getOutputGradient(), op.getInput()};
     llvm::append_range(inputs, weightOperands(op));
     context.replaceByLaunch(
-        rewriter, op, function, inputs, workspaces,
+        rewriter, op, inputs, workspaces,
         [&](CodeBuilder &host, ValueRange arguments) {
           size_t inputCount = inputs.size();
           SmallVector<Value> operands(
@@ -375,7 +361,8 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
             scratch = scratch.drop_front();
           }
           launchTiles(
-              context, host, name, plan, arguments[0], arguments[1], operands,
+              context, host, "tiles", plan, arguments[0], arguments[1],
+              operands,
               [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
                 foldTile(b, criterion, plan, tile, gradients,
                          values.take_front(first), values.drop_front(first));

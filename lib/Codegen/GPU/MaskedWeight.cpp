@@ -44,22 +44,21 @@ VirtualWeight pst::cuda::virtualWeight(ThreadBuilder &b, CriterionOp criterion,
 /// two threads write has the same bits. Rows that are not made of whole groups
 /// of columns are computed column by column.
 void pst::cuda::launchMaskedWeight(KernelContext &context, CodeBuilder &host,
-                                   CriterionOp criterion, StringRef name,
-                                   ValueRange operands, Value result) {
+                                   CriterionOp criterion, ValueRange operands,
+                                   Value result) {
   auto type = cast<MemRefType>(result.getType());
   int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
   int64_t height = std::min(rows, kRows);
   int64_t width = columns % kColumns == 0 ? kColumns : 1;
   int64_t groups = columns / width;
   int64_t count = (rows + height - 1) / height * groups;
-  bool masked = operands.size() > criterion.getNumTensors();
   SmallVector<Value> arguments(operands);
   arguments.push_back(result);
   gpu::LaunchFuncOp launch = context.launch(
       host,
-      ("masked_weight" + elementsName(result) + "_" + name +
-       (masked ? "_threshold" : ""))
-          .str(),
+      KernelIdentity("masked_weight")
+          .add(ValueRange(arguments).getTypes())
+          .add(criterion.getSymName()),
       (count + kThreads - 1) / kThreads, kThreads, arguments,
       [&](ThreadBuilder &b, ValueRange values) {
         VirtualWeight weight = virtualWeight(b, criterion, values.drop_back());
@@ -91,16 +90,12 @@ struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
   LogicalResult matchAndRewrite(MaskedWeightOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    std::string name = criterionName(criterion, op.getFactors());
-    context.replaceByLaunch(
-        rewriter, op,
-        "masked_weight" + elementsName(op.getResult()) + "_" + name +
-            (op.getThreshold() ? "_threshold" : ""),
-        weightOperands(op), /*workspaces=*/{},
-        [&](CodeBuilder &host, ValueRange arguments) {
-          launchMaskedWeight(context, host, criterion, name,
-                             arguments.drop_back(), arguments.back());
-        });
+    context.replaceByLaunch(rewriter, op, weightOperands(op), /*workspaces=*/{},
+                            [&](CodeBuilder &host, ValueRange arguments) {
+                              launchMaskedWeight(context, host, criterion,
+                                                 arguments.drop_back(),
+                                                 arguments.back());
+                            });
     return success();
   }
 };

@@ -25,11 +25,10 @@ template <typename OpT> llvm::SmallVector<Value> weightOperands(OpT op) {
 VirtualWeight virtualWeight(ThreadBuilder &b, CriterionOp criterion,
                             ValueRange operands);
 
-/// Launches result = M * W' for the buffers of weightOperands; `name` is the
-/// criterion's (criterionName).
+/// Launches result = M * W' for the buffers of weightOperands.
 void launchMaskedWeight(KernelContext &context, CodeBuilder &host,
-                        CriterionOp criterion, llvm::StringRef name,
-                        ValueRange operands, Value result);
+                        CriterionOp criterion, ValueRange operands,
+                        Value result);
 
 } // namespace pst::cuda
 

@@ -14,10 +14,6 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
-static int64_t dim(Value value, unsigned i) {
-  return cast<ShapedType>(value.getType()).getDimSize(i);
-}
-
 namespace {
 /// Y = X W^T + bias, or Y = X W + bias
 struct LinearPattern : KernelPattern<nn::LinearOp> {
@@ -27,18 +23,13 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
     SmallVector<Value> inputs{op.getInput(), op.getWeight()};
     if (op.getBias())
       inputs.push_back(op.getBias());
-    std::string name = "linear" + elementsName(op.getResult()) + "_" +
-                       shapeName(op.getInput()) + "_" +
-                       shapeName(op.getWeight()) +
-                       (op.getTransposed() ? "_transposed" : "") +
-                       (op.getBias() ? "_bias" : "");
     GemmShape shape =
         GemmShape::of({op.getInput()}, {op.getWeight(), !op.getTransposed()});
     context.replaceByLaunch(
-        rewriter, op, name, inputs, gemmWorkspaces(context, shape),
+        rewriter, op, inputs, gemmWorkspaces(context, shape),
         [&](CodeBuilder &host, ValueRange arguments) {
           ValueRange outputs = arguments.drop_front(inputs.size());
-          launchGemm(context, host, name, {arguments[0]},
+          launchGemm(context, host, {arguments[0]},
                      {arguments[1], /*transposed=*/!op.getTransposed()},
                      {op.getBias() ? arguments[2] : Value()}, outputs[0],
                      outputs.drop_front());
@@ -52,17 +43,13 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::MatmulOp op,
                                 PatternRewriter &rewriter) const override {
-    std::string name =
-        "matmul" + elementsName(op.getResult()) + "_" + shapeName(op.getLhs()) +
-        (op.getTransposeLhs() ? "t_" : "_") + shapeName(op.getRhs()) +
-        (op.getTransposeRhs() ? "t" : "");
     GemmShape shape = GemmShape::of({op.getLhs(), op.getTransposeLhs()},
                                     {op.getRhs(), op.getTransposeRhs()});
     context.replaceByLaunch(
-        rewriter, op, name, {op.getLhs(), op.getRhs()},
+        rewriter, op, {op.getLhs(), op.getRhs()},
         gemmWorkspaces(context, shape),
         [&](CodeBuilder &host, ValueRange arguments) {
-          launchGemm(context, host, name, {arguments[0], op.getTransposeLhs()},
+          launchGemm(context, host, {arguments[0], op.getTransposeLhs()},
                      {arguments[1], op.getTransposeRhs()}, GemmEpilogue(),
                      arguments[2], arguments.drop_front(3));
         });
@@ -89,16 +76,6 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
       inputs.push_back(op.getBias());
     if (op.getAddend())
       inputs.push_back(op.getAddend());
-    std::string epilogueName =
-        std::string(op.getBias() ? "_bias" : "") +
-        (op.getAddend() ? "_addend" : "") +
-        (op.getActivation() ? "_" + op.getActivation()->str() : "");
-    std::string weightName = criterionName(criterion, op.getFactors());
-    std::string name = "masked_matmul" +
-                       elementsName({op.getInput(), op.getResult()}) + "_" +
-                       std::to_string(dim(op.getInput(), 0)) + "_" +
-                       weightName + (op.getThreshold() ? "_threshold" : "") +
-                       epilogueName + (op.getTransposed() ? "_transposed" : "");
     SmallVector<RankedTensorType> workspaces{weightType};
     llvm::append_range(
         workspaces,
@@ -107,17 +84,12 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
                                      /*leftTransposed=*/false, weightType,
                                      /*rightTransposed=*/!op.getTransposed())));
     context.replaceByLaunch(
-        rewriter, op, name, inputs, workspaces,
+        rewriter, op, inputs, workspaces,
         [&](CodeBuilder &host, ValueRange arguments) {
           ValueRange outputs = arguments.drop_front(inputs.size());
           Value result = outputs[0], weight = outputs[1];
-          launchMaskedWeight(context, host, criterion, weightName,
+          launchMaskedWeight(context, host, criterion,
                              arguments.slice(1, operands), weight);
-          // The product's kernel knows nothing of the criterion.
-          std::string product = "matmul" + elementsName(op.getResult()) + "_" +
-                                shapeName(op.getInput()) + "_" +
-                                shapeName(weight) +
-                                (op.getTransposed() ? "" : "t") + epilogueName;
           GemmEpilogue epilogue;
           size_t next = 1 + operands;
           if (op.getBias())
@@ -127,7 +99,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
           if (op.getActivation())
             epilogue.activation =
                 nn::symbolizeActivationKind(*op.getActivation());
-          launchGemm(context, host, product, {arguments[0]},
+          launchGemm(context, host, {arguments[0]},
                      {weight, /*transposed=*/!op.getTransposed()}, epilogue,
                      result, outputs.drop_front(2));
         });

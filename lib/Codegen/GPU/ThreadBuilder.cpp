@@ -161,8 +161,14 @@ Value ThreadBuilder::shuffleXor(Value value, int64_t mask) {
 }
 
 Value ThreadBuilder::atomicAdd(Value value, Value memref, ValueRange indices) {
-  return memref::AtomicRMWOp::create(*this, arith::AtomicRMWKind::addi, value,
-                                     memref, indices);
+  Value address = elementPointer(memref, indices);
+  bool isShared =
+      cast<LLVM::LLVMPointerType>(address.getType()).getAddressSpace() ==
+      kSharedSpace;
+  // It orders nothing but itself: a stronger one would come with fences.
+  return LLVM::AtomicRMWOp::create(*this, LLVM::AtomicBinOp::add, address,
+                                   value, LLVM::AtomicOrdering::monotonic,
+                                   isShared ? "block" : "device");
 }
 
 Value ThreadBuilder::pointer(Value memref) {
@@ -203,8 +209,8 @@ static int64_t elementsOfAccess(Value memref, int64_t count) {
   return std::min(count, kAccess * 8 / element.getIntOrFloatBitWidth());
 }
 
-SmallVector<Value> ThreadBuilder::loadAdjacent(Value memref, ValueRange indices,
-                                               int64_t count) {
+SmallVector<Value> ThreadBuilder::loadGroup(Value memref, ValueRange indices,
+                                            int64_t count) {
   int64_t size = elementsOfAccess(memref, count);
   Type element = cast<MemRefType>(memref.getType()).getElementType();
   SmallVector<Value> values, place(indices);
@@ -226,8 +232,8 @@ SmallVector<Value> ThreadBuilder::loadAdjacent(Value memref, ValueRange indices,
   return values;
 }
 
-void ThreadBuilder::storeAdjacent(ValueRange values, Value memref,
-                                  ValueRange indices) {
+void ThreadBuilder::storeGroup(ValueRange values, Value memref,
+                               ValueRange indices) {
   int64_t size = elementsOfAccess(memref, values.size());
   Type element = cast<MemRefType>(memref.getType()).getElementType();
   SmallVector<Value> place(indices);

@@ -76,16 +76,16 @@ public:
   /// `value` of the lane whose number differs in the bits of `mask`.
   Value shuffleXor(Value value, int64_t mask);
   /// 32-bit addition to an element of a buffer that other threads add to as
-  /// well; returns what was there.
+  /// well; returns what was there. Orders no other access.
   Value atomicAdd(Value value, Value memref, ValueRange indices);
 
   /// `count` adjacent elements of a row, by accesses of 16 bytes (or fewer, of
   /// all of them) where they are aligned to their size: the innermost index is
   /// a multiple of `count`, and the rows' length too, else one by one. Those of
   /// bf16 are widened, and rounded, as `load` and `store` do.
-  llvm::SmallVector<Value> loadAdjacent(Value memref, ValueRange indices,
-                                        int64_t count);
-  void storeAdjacent(ValueRange values, Value memref, ValueRange indices);
+  Group loadGroup(Value memref, ValueRange indices, int64_t count) override;
+  void storeGroup(ValueRange values, Value memref, ValueRange indices) override;
+  Group zeroGroup(int64_t size) override { return Group(size, f32(0.0)); }
   /// The address of a buffer's first element, in its space.
   Value pointer(Value memref);
 

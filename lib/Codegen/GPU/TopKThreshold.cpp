@@ -26,8 +26,8 @@
 // Small weights have no bracket: one block selects among all elements. All
 // counts are integers, so the result depends on no order, and not on the way.
 
+#include "TopKThreshold.h"
 #include "../Kernel/ScoreKey.h"
-#include "ScoreSelection.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
@@ -79,8 +79,8 @@ void ScoreSelection::launchKernel(
     const char *part, int64_t blocks, int64_t threads,
     function_ref<void(ThreadBuilder &, const Buffers &)> body) {
   size_t numFactors = criterion.getNumTensors();
-  context.launch(host, ("topk_threshold_" + name + "_" + part).str(), blocks,
-                 threads, arguments, [&](ThreadBuilder &b, ValueRange values) {
+  context.launch(host, part, blocks, threads, arguments,
+                 [&](ThreadBuilder &b, ValueRange values) {
                    body(b, Buffers(values, numFactors));
                  });
 }
@@ -251,16 +251,13 @@ struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
       return op.emitOpError("selects among ")
              << sizes.elements() << " scores: kernels for GPUs count up to "
              << UINT32_MAX;
-    std::string name = criterionName(criterion, op.getFactors());
     SmallVector<Value> inputs(op.getFactors());
     inputs.push_back(op.getSparsity());
-    context.replaceByLaunch(rewriter, op, "topk_threshold_" + name, inputs,
-                            SelectionBuffers::workspaces(sizes, rewriter),
-                            [&](CodeBuilder &host, ValueRange arguments) {
-                              ScoreSelection(context, host, criterion, name,
-                                             sizes, arguments)
-                                  .launch();
-                            });
+    context.replaceByLaunch(
+        rewriter, op, inputs, SelectionBuffers::workspaces(sizes, rewriter),
+        [&](CodeBuilder &host, ValueRange arguments) {
+          ScoreSelection(context, host, criterion, sizes, arguments).launch();
+        });
     return success();
   }
 };

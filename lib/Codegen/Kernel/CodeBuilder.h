@@ -25,6 +25,10 @@ namespace pst::kernel {
 using mlir::Value;
 using mlir::ValueRange;
 
+/// Adjacent elements of a row that are computed together: a vector's lanes on a
+/// CPU, one value; on a GPU as many values as an access moves.
+using Group = llvm::SmallVector<Value>;
+
 class CodeBuilder : public mlir::ImplicitLocOpBuilder {
 public:
   using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
@@ -97,6 +101,19 @@ public:
   Value select(Value condition, Value lhs, Value rhs);
   /// The same buffer (of static shape) as one row.
   Value flatten(Value memref);
+
+  //===--------------------------------------------------------------------===//
+  // Groups
+  //===--------------------------------------------------------------------===//
+
+  /// `size` elements from the place `indices` on.
+  virtual Group loadGroup(Value memref, ValueRange indices, int64_t size) {
+    return {load(memref, indices, size)};
+  }
+  virtual void storeGroup(ValueRange group, Value memref, ValueRange indices) {
+    store(group[0], memref, indices);
+  }
+  virtual Group zeroGroup(int64_t size) { return {f32(0.0, size)}; }
 
   /// Of adjacent elements that are splatted one after the other, so many are
   /// best loaded at once, aligned to their size.

@@ -1,4 +1,4 @@
-//===- Embedding.cpp - What moving rows of tokens shares ------------------===//
+//===- Embedding.cpp - Ops that move rows of tokens -----------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -6,20 +6,29 @@
 //===----------------------------------------------------------------------===//
 
 #include "Embedding.h"
+#include "LaunchContext.h"
+#include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
+using namespace pst;
 using namespace pst::kernel;
 
-std::string pst::kernel::firstName(int64_t first) {
-  return first ? "_first" + std::to_string(first) : "";
+static int64_t rowsOf(Value value) {
+  return cast<ShapedType>(value.getType()).getDimSize(0);
 }
 
-std::string pst::kernel::selectionName(std::optional<int64_t> index) {
-  return index ? "_index" + std::to_string(*index) : "_last";
+Value pst::kernel::tableRow(CodeBuilder &b, Value indices, Value token,
+                            int64_t rows) {
+  Value index = b.load(b.flatten(indices), token);
+  index = arith::MaxSIOp::create(b, index, b.i32(0));
+  return arith::MinSIOp::create(b, index, b.i32(rows - 1));
 }
 
-Value pst::kernel::selectedToken(CodeBuilder &b, std::optional<int64_t> index,
-                                 Value mask, Value row, int64_t length) {
+/// The token of sequence `row` that is selected, counted over all sequences of
+/// `length` tokens: the one at `index` or, without one, the last whose `mask`
+/// (sequences x length, of i32) is not 0, else the first.
+static Value selectedToken(CodeBuilder &b, std::optional<int64_t> index,
+                           Value mask, Value row, int64_t length) {
   Value first = b.muli(row, length);
   if (index)
     return b.addi(first, *index);
@@ -31,4 +40,125 @@ Value pst::kernel::selectedToken(CodeBuilder &b, std::optional<int64_t> index,
                         return {b.select(isToken, t, carried[0])};
                       })[0];
   return b.addi(first, last);
+}
+
+namespace {
+/// result[row] = elements(op, arguments, row)
+template <typename OpT> struct RowPattern : LaunchPattern<OpT> {
+  using Function = GroupFunction (*)(CodeBuilder &b, OpT op,
+                                     ValueRange arguments, Value row);
+  RowPattern(MLIRContext *mlirContext, LaunchContext &context,
+             Function function)
+      : LaunchPattern<OpT>(mlirContext, context), function(function) {}
+
+  LogicalResult matchAndRewrite(OpT op,
+                                PatternRewriter &rewriter) const override {
+    this->context.replaceByLaunch(
+        rewriter, op, op->getOperands(), /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          this->context.writeRows(
+              host, /*like=*/arguments.size() - 1, arguments,
+              [&](CodeBuilder &b, ValueRange values, Value row) {
+                return Driver::RowWrite{row, function(b, op, values, row)};
+              });
+        });
+    return success();
+  }
+  Function function;
+};
+
+/// result = 0; result[b * length + index] = gradient[b]
+struct SelectTokenBackwardPattern : LaunchPattern<nn::SelectTokenBackwardOp> {
+  using LaunchPattern::LaunchPattern;
+  LogicalResult matchAndRewrite(nn::SelectTokenBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    int64_t length = rowsOf(op.getResult()) / rowsOf(op.getGradient());
+    context.replaceByLaunch(
+        rewriter, op, op->getOperands(), /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          context.clear(host, arguments.back());
+          context.writeRows(
+              host, /*like=*/0, arguments,
+              [&](CodeBuilder &b, ValueRange values, Value row) {
+                Value token =
+                    selectedToken(b, op.getIndex(), values[1], row, length);
+                return Driver::RowWrite{
+                    token, [&b, row, from = values[0]](Value j, int64_t size) {
+                      return b.loadGroup(from, {row, j}, size);
+                    }};
+              });
+        });
+    return success();
+  }
+};
+} // namespace
+
+/// result[t] = table[index(t)]
+static GroupFunction embed(CodeBuilder &b, nn::EmbeddingOp op,
+                           ValueRange arguments, Value token) {
+  Value index = tableRow(b, arguments[0], token, rowsOf(arguments[1]));
+  Value row = arith::IndexCastOp::create(b, b.getIndexType(), index);
+  return [&b, row, table = arguments[1]](Value j, int64_t size) {
+    return b.loadGroup(table, {row, j}, size);
+  };
+}
+
+/// result[t] = input[t] + table[first + t % length]
+static GroupFunction addPosition(CodeBuilder &b, nn::AddPositionsOp op,
+                                 ValueRange arguments, Value row) {
+  Value position = b.addi(b.remi(row, op.getLength()), op.getFirst());
+  return [&b, row, position, input = arguments[0],
+          table = arguments[1]](Value j, int64_t size) {
+    Group sums = b.loadGroup(input, {row, j}, size);
+    for (auto [sum, term] :
+         llvm::zip(sums, b.loadGroup(table, {position, j}, size)))
+      sum = b.addf(sum, term);
+    return sums;
+  };
+}
+
+/// result[first + p] = sum over b ascending of input[b * length + p]; else 0
+static GroupFunction sumPosition(CodeBuilder &b, nn::PositionSumOp op,
+                                 ValueRange arguments, Value row) {
+  int64_t length = op.getLength();
+  Value input = arguments[0];
+  Value position = b.subi(row, b.index(op.getFirst()));
+  // Unsigned: rows before the first are none either.
+  Value isPosition =
+      b.cmpi(arith::CmpIPredicate::ult, position, b.index(length));
+  Value begin = b.select(isPosition, position, b.index(0));
+  Value end = b.select(isPosition, b.index(rowsOf(input)), begin);
+  return [=, &b](Value j, int64_t size) {
+    return b.loop(begin, end, length, b.zeroGroup(size),
+                  [&](Value token, ValueRange carried) {
+                    Group next(carried);
+                    for (auto [sum, term] :
+                         llvm::zip(next, b.loadGroup(input, {token, j}, size)))
+                      sum = b.addf(sum, term);
+                    return next;
+                  });
+  };
+}
+
+/// result[b] = input[b * length + index]
+static GroupFunction selectToken(CodeBuilder &b, nn::SelectTokenOp op,
+                                 ValueRange arguments, Value row) {
+  int64_t length = rowsOf(op.getInput()) / rowsOf(op.getResult());
+  Value token = selectedToken(b, op.getIndex(), arguments[1], row, length);
+  return [&b, token, input = arguments[0]](Value j, int64_t size) {
+    return b.loadGroup(input, {token, j}, size);
+  };
+}
+
+void pst::kernel::populateEmbeddingKernels(RewritePatternSet &patterns,
+                                           LaunchContext &context) {
+  MLIRContext *mlirContext = patterns.getContext();
+  patterns.add<RowPattern<nn::EmbeddingOp>>(mlirContext, context, embed);
+  patterns.add<RowPattern<nn::AddPositionsOp>>(mlirContext, context,
+                                               addPosition);
+  patterns.add<RowPattern<nn::PositionSumOp>>(mlirContext, context,
+                                              sumPosition);
+  patterns.add<RowPattern<nn::SelectTokenOp>>(mlirContext, context,
+                                              selectToken);
+  patterns.add<SelectTokenBackwardPattern>(mlirContext, context);
 }

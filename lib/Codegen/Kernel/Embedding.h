@@ -10,21 +10,11 @@
 
 #include "CodeBuilder.h"
 
-#include <optional>
-#include <string>
-
 namespace pst::kernel {
 
-/// What tells kernels apart that begin at another row of a table of positions.
-std::string firstName(int64_t first);
-/// What tells kernels apart that select another token.
-std::string selectionName(std::optional<int64_t> index);
-
-/// The token of sequence `row` that is selected, counted over all sequences of
-/// `length` tokens: the one at `index` or, without one, the last whose `mask`
-/// (sequences x length, of i32) is not 0, else the first.
-Value selectedToken(CodeBuilder &b, std::optional<int64_t> index, Value mask,
-                    Value row, int64_t length);
+/// The table row of token `token`, an i32: its index among `indices` (i32, of
+/// any shape), brought into [0, rows).
+Value tableRow(CodeBuilder &b, Value indices, Value token, int64_t rows);
 
 } // namespace pst::kernel
 

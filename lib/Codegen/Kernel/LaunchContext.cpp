@@ -7,8 +7,8 @@
 
 #include "LaunchContext.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/IR/TypeUtilities.h"
-#include "llvm/ADT/StringExtras.h"
+#include "pst/Dialect/NN/NNDialect.h"
+#include "pst/Dialect/PST/PSTDialect.h"
 
 using namespace mlir;
 using namespace pst;
@@ -20,11 +20,37 @@ static Type bufferType(Type type) {
                 : type;
 }
 
-func::FuncOp LaunchContext::getOrCreateFunction(Location loc, StringRef name,
-                                                TypeRange arguments,
-                                                Body body) {
-  if (auto function = symbols.lookup<func::FuncOp>(name))
-    return function;
+LaunchContext::LaunchContext(ModuleOp module)
+    : module(module), symbols(module) {
+  for (Operation &op : *module.getBody())
+    if (auto symbol = dyn_cast<SymbolOpInterface>(op))
+      names.reserve(symbol.getName());
+}
+
+LogicalResult LaunchContext::checkAllLowered(StringRef target) {
+  WalkResult result = module.walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (isa<CriterionOp>(op))
+      return WalkResult::skip();
+    bool isOurs = isa_and_nonnull<nn::NNDialect, PSTDialect>(op->getDialect());
+    // Declarations, and what the memory plan takes.
+    if (!isOurs ||
+        isa<ParameterOp, LoadOp, StoreOp, SpaceOp, BufferOp, LaunchOp>(op))
+      return WalkResult::advance();
+    op->emitOpError("has no kernel for ") << target;
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
+
+StringRef LaunchContext::kernelOf(CodeBuilder &builder) {
+  Operation *parent = builder.getInsertionBlock()->getParentOp();
+  auto function = dyn_cast<func::FuncOp>(parent);
+  return (function ? function : parent->getParentOfType<func::FuncOp>())
+      .getName();
+}
+
+func::FuncOp LaunchContext::create(Location loc, StringRef name,
+                                   TypeRange arguments, Body body) {
   MLIRContext *mlirContext = module.getContext();
   auto function = func::FuncOp::create(
       loc, name, FunctionType::get(mlirContext, arguments, {}));
@@ -39,6 +65,15 @@ func::FuncOp LaunchContext::getOrCreateFunction(Location loc, StringRef name,
   return function;
 }
 
+func::FuncOp LaunchContext::getOrCreatePart(CodeBuilder &builder,
+                                            StringRef part, TypeRange arguments,
+                                            Body body) {
+  StringRef name = names.of(KernelIdentity(kernelOf(builder)).add(part));
+  if (auto function = symbols.lookup<func::FuncOp>(name))
+    return function;
+  return create(builder.getLoc(), name, arguments, body);
+}
+
 static Value createEmpty(RewriterBase &rewriter, Location loc, Type type) {
   auto tensor = cast<RankedTensorType>(type);
   return tensor::EmptyOp::create(rewriter, loc, tensor.getShape(),
@@ -50,15 +85,22 @@ Value LaunchContext::createDestination(RewriterBase &rewriter,
   return createEmpty(rewriter, result.getLoc(), result.getType());
 }
 
-void LaunchContext::replaceByLaunchInto(RewriterBase &rewriter, Operation *op,
-                                        StringRef name, ValueRange inputs,
-                                        ValueRange outputs,
-                                        ArrayRef<RankedTensorType> workspaces,
-                                        Body body) {
+void LaunchContext::replaceByLaunch(RewriterBase &rewriter, Operation *op,
+                                    KernelIdentity identity, ValueRange inputs,
+                                    ValueRange outputs,
+                                    ArrayRef<RankedTensorType> workspaces,
+                                    Body body) {
   Location loc = op->getLoc();
   SmallVector<Value> destinations(outputs);
-  for (OpResult result : op->getResults())
+  SmallVector<unsigned> added, unread;
+  for (OpResult result : op->getResults()) {
     destinations.push_back(createDestination(rewriter, result));
+    if (isAdded(result))
+      added.push_back(result.getResultNumber());
+    else if (!isWanted(result))
+      unread.push_back(result.getResultNumber());
+  }
+  identity.add("added", added).add("unread", unread);
   for (RankedTensorType type : workspaces)
     destinations.push_back(createEmpty(rewriter, loc, type));
   SmallVector<Type> arguments;
@@ -66,37 +108,15 @@ void LaunchContext::replaceByLaunchInto(RewriterBase &rewriter, Operation *op,
     arguments.push_back(bufferType(type));
   for (Value destination : destinations)
     arguments.push_back(bufferType(destination.getType()));
-  bool isKnown = symbols.lookup(name);
-  func::FuncOp kernel = getOrCreateFunction(loc, name, arguments, body);
-  if (!isKnown)
+  StringRef name = names.of(identity.distinguish(arguments));
+  auto kernel = symbols.lookup<func::FuncOp>(name);
+  if (!kernel) {
+    kernel = create(loc, name, arguments, body);
     made(kernel, op);
+  }
   auto launch = LaunchOp::create(
       rewriter, loc, TypeRange(ValueRange(destinations)), kernel.getSymName(),
       inputs, destinations, workspaces.size());
   rewriter.replaceOp(
       op, launch.getResults().slice(outputs.size(), op->getNumResults()));
-}
-
-std::string pst::kernel::shapeName(Value value) {
-  std::string name;
-  auto type = cast<ShapedType>(value.getType());
-  for (int64_t size : type.getShape())
-    name += (name.empty() ? "" : "x") + std::to_string(size);
-  return type.getElementType().isBF16() ? name + "_bf16" : name;
-}
-
-std::string pst::kernel::elementsName(ValueRange values) {
-  std::string name;
-  bool narrow = false;
-  for (Value value : values) {
-    bool isBF16 = getElementTypeOrSelf(value).isBF16();
-    narrow |= isBF16;
-    name += std::string(name.empty() ? "_" : "x") + (isBF16 ? "bf16" : "f32");
-  }
-  return narrow ? name : "";
-}
-
-std::string pst::kernel::attributeName(const llvm::APFloat &value) {
-  return llvm::utohexstr(value.bitcastToAPInt().getZExtValue(),
-                         /*LowerCase=*/true);
 }

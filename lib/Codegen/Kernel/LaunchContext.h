@@ -8,7 +8,8 @@
 #ifndef PST_LIB_CODEGEN_KERNEL_LAUNCHCONTEXT_H
 #define PST_LIB_CODEGEN_KERNEL_LAUNCHCONTEXT_H
 
-#include "CodeBuilder.h"
+#include "Driver.h"
+#include "KernelNames.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/IR/SymbolTable.h"
@@ -17,11 +18,9 @@
 namespace pst::kernel {
 
 /// Replaces the ops of one module by launches of kernels.
-class LaunchContext {
+class LaunchContext : public Driver {
 public:
-  explicit LaunchContext(mlir::ModuleOp module)
-      : module(module), symbols(module) {}
-  virtual ~LaunchContext() = default;
+  explicit LaunchContext(mlir::ModuleOp module);
 
   CriterionOp getCriterion(mlir::FlatSymbolRefAttr name) {
     return symbols.lookup<CriterionOp>(name.getValue());
@@ -30,36 +29,47 @@ public:
   /// Builds a function whose arguments are the values.
   using Body = llvm::function_ref<void(CodeBuilder &, ValueRange)>;
 
-  /// Replaces `op` by a launch of the kernel `name`, whose arguments are the
-  /// inputs, one destination for each result of `op`, and the workspaces, all
-  /// as buffers of identity layout (scalars by value). `body` builds the
-  /// kernel, the first time that the name is asked for; the name must tell
-  /// everything that the code depends on: op, shapes, attributes.
+  /// Replaces `op` by a launch of a kernel, whose arguments are the inputs, one
+  /// destination for each result of `op`, and the workspaces, all as buffers of
+  /// identity layout (scalars by value). `body` builds the kernel, unless there
+  /// is one: for ops of the same types and attributes it must build the same.
   void replaceByLaunch(mlir::RewriterBase &rewriter, mlir::Operation *op,
-                       llvm::StringRef name, ValueRange inputs,
+                       ValueRange inputs,
                        llvm::ArrayRef<mlir::RankedTensorType> workspaces,
                        Body body) {
-    replaceByLaunchInto(rewriter, op, name, inputs, /*outputs=*/{}, workspaces,
-                        body);
+    replaceByLaunchInto(rewriter, op, inputs, /*outputs=*/{}, workspaces, body);
   }
   /// The same for an op that also writes into what `outputs` (from pst.load or
   /// pst.space) already hold: they come after the inputs.
   void replaceByLaunchInto(mlir::RewriterBase &rewriter, mlir::Operation *op,
-                           llvm::StringRef name, ValueRange inputs,
-                           ValueRange outputs,
+                           ValueRange inputs, ValueRange outputs,
                            llvm::ArrayRef<mlir::RankedTensorType> workspaces,
-                           Body body);
+                           Body body) {
+    replaceByLaunch(rewriter, op, KernelIdentity(op), inputs, outputs,
+                    workspaces, body);
+  }
+  /// Where more than the op itself, or less, tells what the kernel does.
+  void replaceByLaunch(mlir::RewriterBase &rewriter, mlir::Operation *op,
+                       KernelIdentity identity, ValueRange inputs,
+                       ValueRange outputs,
+                       llvm::ArrayRef<mlir::RankedTensorType> workspaces,
+                       Body body);
 
-  /// The function `name` of these argument types, made by `body` the first
-  /// time. Also serves for a helper that several kernels call.
-  mlir::func::FuncOp getOrCreateFunction(mlir::Location loc,
-                                         llvm::StringRef name,
-                                         mlir::TypeRange arguments, Body body);
+  /// Fails if an op is left that computes and has no kernel for `target`
+  /// ("CPUs").
+  mlir::LogicalResult checkAllLowered(llvm::StringRef target);
+
+  /// The function `part` of the kernel that `builder` is in, made by `body` the
+  /// first time.
+  mlir::func::FuncOp getOrCreatePart(CodeBuilder &builder, llvm::StringRef part,
+                                     mlir::TypeRange arguments, Body body);
 
   /// Whether anybody reads what the op leaves in `result`.
   virtual bool isWanted(mlir::OpResult result) const {
     return !result.use_empty();
   }
+  /// Whether the kernel has to add `result` to what its destination holds.
+  virtual bool isAdded(mlir::OpResult result) const { return false; }
 
 protected:
   /// Called once for each kernel that an op is replaced by a launch of.
@@ -67,25 +77,21 @@ protected:
   /// What the kernel that replaces an op writes `result` to.
   virtual Value createDestination(mlir::RewriterBase &rewriter,
                                   mlir::OpResult result);
+  /// The kernel that `builder` is in.
+  static llvm::StringRef kernelOf(CodeBuilder &builder);
 
   mlir::ModuleOp module;
 
 private:
+  mlir::func::FuncOp create(mlir::Location loc, llvm::StringRef name,
+                            mlir::TypeRange arguments, Body body);
+
   mlir::SymbolTable symbols;
+  KernelNames names;
 };
 
-/// "2x3" for a tensor of that shape, "2x3_bf16" if it is narrow: the part of a
-/// kernel's name.
-std::string shapeName(Value value);
-/// "_bf16xf32" for values of those element types, empty if all are f32: tells
-/// kernels apart whose shapes do not.
-std::string elementsName(ValueRange values);
-/// A floating-point attribute in a kernel's name: its bits in hexadecimal,
-/// for different values must give different names.
-std::string attributeName(const llvm::APFloat &value);
-
-/// Lowers one kind of op in a target's context.
-template <typename OpT, typename ContextT>
+/// Lowers one kind of op in a target's context, or in any.
+template <typename OpT, typename ContextT = LaunchContext>
 class LaunchPattern : public mlir::OpRewritePattern<OpT> {
 public:
   LaunchPattern(mlir::MLIRContext *mlirContext, ContextT &context)
@@ -94,6 +100,20 @@ public:
 protected:
   ContextT &context;
 };
+
+// One function for each family of ops that all targets lower the same way, each
+// in the file of its name.
+void populateElementwiseKernels(mlir::RewritePatternSet &, LaunchContext &);
+void populateEmbeddingKernels(mlir::RewritePatternSet &, LaunchContext &);
+void populateLayerNormKernels(mlir::RewritePatternSet &, LaunchContext &);
+void populateSquaredErrorKernels(mlir::RewritePatternSet &, LaunchContext &);
+inline void populateSharedKernels(mlir::RewritePatternSet &patterns,
+                                  LaunchContext &context) {
+  populateElementwiseKernels(patterns, context);
+  populateEmbeddingKernels(patterns, context);
+  populateLayerNormKernels(patterns, context);
+  populateSquaredErrorKernels(patterns, context);
+}
 
 } // namespace pst::kernel
 

@@ -21,6 +21,11 @@ struct RowLabel {
   Value label, isExample;
 };
 
+/// For Driver::scaledSum of the losses of rows, a vector after scale and loss.
+inline Value loadRowLoss(CodeBuilder &b, ValueRange arguments, Value row) {
+  return b.load(arguments[2], row);
+}
+
 } // namespace pst::kernel
 
 #endif // PST_LIB_CODEGEN_KERNEL_ROWLABEL_H

@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "VirtualWeight.h"
-#include "LaunchContext.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
@@ -145,17 +144,4 @@ SmallVector<Value> VirtualWeight::maskedWeights(CodeBuilder &b, Value row,
                                   element.getWeight()));
   }
   return weights;
-}
-
-std::string pst::kernel::criterionName(CriterionOp criterion,
-                                       ValueRange factors) {
-  std::string name = criterion.getSymName().str() + "_" +
-                     shapeName(factors[denseTensor(criterion)]);
-  for (unsigned i = 0; i < criterion.getNumFactors(); ++i)
-    if (criterion.getKind(i) == FactorKind::LowRank) {
-      auto left =
-          cast<ShapedType>(factors[criterion.getFirstTensor(i)].getType());
-      name += "_r" + std::to_string(left.getDimSize(1));
-    }
-  return name;
 }

@@ -55,10 +55,6 @@ private:
   int64_t rows, columns;
 };
 
-/// The part of a kernel's name that tells criterion and factors:
-/// "pst_384x384_r8_r8".
-std::string criterionName(CriterionOp criterion, ValueRange factors);
-
 } // namespace pst::kernel
 
 #endif // PST_LIB_CODEGEN_KERNEL_VIRTUALWEIGHT_H

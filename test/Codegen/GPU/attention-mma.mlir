@@ -12,12 +12,12 @@
 // PTX: ldmatrix.sync.aligned.m8n8.x4.shared.b16
 // PTX: mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
 
-// KERNELS-DAG: attention_backward_bf16_2x128x128_heads1_keys: {{([1-9]?[0-9]|1[0-9][0-9]|2[0-3][0-9])}} registers, 43520 bytes shared
-// KERNELS-DAG: attention_backward_bf16_2x128x128_heads1_queries: {{([1-9]?[0-9]|1[0-5][0-9])}} registers, 43520 bytes shared
-// KERNELS-DAG: attention_backward_bf16_2x128x128_heads2_dropout_{{[0-9a-f]+}}_keys: {{([1-9]?[0-9]|1[0-6][0-9])}} registers, 36864 bytes shared
-// KERNELS-DAG: attention_backward_bf16_2x128x128_heads2_dropout_{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 36864 bytes shared
-// KERNELS-DAG: attention_bf16_2x128x128_heads1: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 26112 bytes shared
-// KERNELS-DAG: attention_bf16_2x128x128_heads2_dropout_{{[0-9a-f]+}}: {{[1-9]?[0-9]}} registers, 27648 bytes shared
+// KERNELS-DAG: attention_backward_256x128xbf16_2x128xi32_heads1_keys: {{([1-9]?[0-9]|1[0-9][0-9]|2[0-3][0-9])}} registers, 43520 bytes shared
+// KERNELS-DAG: attention_backward_256x128xbf16_2x128xi32_heads1_queries: {{([1-9]?[0-9]|1[0-5][0-9])}} registers, 43520 bytes shared
+// KERNELS-DAG: attention_backward_256x128xbf16_2x128xi32_heads2_probability{{[0-9a-f]+}}_keys: {{([1-9]?[0-9]|1[0-6][0-9])}} registers, 36864 bytes shared
+// KERNELS-DAG: attention_backward_256x128xbf16_2x128xi32_heads2_probability{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 36864 bytes shared
+// KERNELS-DAG: attention_256x128xbf16_2x128xi32_heads1: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 26112 bytes shared
+// KERNELS-DAG: attention_256x128xbf16_2x128xi32_heads2_probability{{[0-9a-f]+}}: {{[1-9]?[0-9]}} registers, 27648 bytes shared
 
 func.func @narrow(%q: tensor<256x128xbf16>, %k: tensor<256x128xbf16>, %v: tensor<256x128xbf16>, %m: tensor<2x128xi32>,
                   %seed: i64, %g: tensor<256x128xbf16>)

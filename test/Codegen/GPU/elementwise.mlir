@@ -7,7 +7,7 @@
 // CHECK-LABEL: func.func @sums
 // CHECK: pst.launch @add_50x24 ins(%{{.*}}, %{{.*}} : tensor<50x24xf32>, tensor<50x24xf32>)
 // CHECK: pst.launch @add_50x24
-// CHECK: pst.launch @column_sum_50x24 {{.*}} {workspace = 1 : i64}
+// CHECK: pst.launch @column_sum_50x24_24 {{.*}} {workspace = 1 : i64}
 func.func @sums(%x: tensor<50x24xf32>) -> tensor<24xf32> {
   %y = nn.add %x, %x : tensor<50x24xf32>
   %z = nn.add %y, %x : tensor<50x24xf32>
@@ -30,6 +30,6 @@ func.func @sums(%x: tensor<50x24xf32>) -> tensor<24xf32> {
 
 // Partial sums, then their sum in a fixed order: two launches.
 
-// CHECK-LABEL: func.func private @column_sum_50x24(
-// CHECK: gpu.launch_func @kernels::@column_sum_50x24
-// CHECK: gpu.launch_func @kernels::@sum_1x24_to_24
+// CHECK-LABEL: func.func private @column_sum_50x24_24(
+// CHECK: gpu.launch_func @kernels::@column_sum_50x24_24_chunks
+// CHECK: gpu.launch_func @kernels::@sum_of_1x24

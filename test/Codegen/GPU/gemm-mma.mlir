@@ -11,8 +11,8 @@
 // SM80-DAG: matmul_2048x1024_bf16_2048x1024_bf16t: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
 // SM80-DAG: matmul_bf16_2048x1024_bf16_1024x2048_bf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
 // SM80-DAG: matmul_bf16_1024x2048_bf16t_1024x2048_bf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
-// KERNELS-DAG: matmul_bf16_2047x1022_bf16_1022x2047_bf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
-// KERNELS-DAG: matmul_bf16_100x766_bf16_766x766_bf16t: {{[1-9]?[0-9]}} registers, 24576 bytes shared
+// KERNELS-DAG: matmul_2047x1022xbf16_1022x2047xbf16_2047x2047xbf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
+// KERNELS-DAG: matmul_100x766xbf16_766x766xbf16_right_transposed: {{[1-9]?[0-9]}} registers, 24576 bytes shared
 
 // Copies of 16 bytes that go round the first-level cache, two groups ahead;
 // fragments by ldmatrix, transposed where k is not inside; pairs are stored.

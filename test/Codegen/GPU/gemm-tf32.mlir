@@ -10,13 +10,13 @@
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.f32.ptx
 // RUN: FileCheck %s --check-prefix=F32 --input-file=%t.f32.ptx
 
-// KERNELS-DAG: matmul_2048x1024_2048x1024t: {{(1[0-9][0-9]|20[0-9])}} registers, 49152 bytes shared
-// KERNELS-DAG: matmul_2048x1024_1024x2048: {{(1[0-9][0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
-// KERNELS-DAG: matmul_1024x2048t_1024x2048: {{(1[0-9][0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
-// KERNELS-DAG: matmul_2047x1021_1021x2047: {{(1[0-9][0-9]|2[0-5][0-9])}} registers, 49152 bytes shared
-// KERNELS-DAG: matmul_100x766_766x766t: {{[1-9]?[0-9]}} registers, 24576 bytes shared
+// KERNELS-DAG: matmul_2048x1024_2048x2048_right_transposed: {{(1[0-9][0-9]|20[0-9])}} registers, 49152 bytes shared
+// KERNELS-DAG: matmul_2048x1024_1024x2048_2048x2048: {{(1[0-9][0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
+// KERNELS-DAG: matmul_1024x2048_2048x2048_left_transposed: {{(1[0-9][0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
+// KERNELS-DAG: matmul_2047x1021_1021x2047_2047x2047: {{(1[0-9][0-9]|2[0-5][0-9])}} registers, 49152 bytes shared
+// KERNELS-DAG: matmul_100x766_766x766_right_transposed: {{[1-9]?[0-9]}} registers, 24576 bytes shared
 
-// PTX-LABEL: .entry matmul_2048x1024_2048x1024t(
+// PTX-LABEL: .entry matmul_2048x1024_2048x2048_right_transposed(
 // PTX-DAG: cp.async.cg.shared.global [{{.*}}], [{{.*}}], 16;
 // PTX-DAG: ldmatrix.sync.aligned.m8n8.x4.shared.b16
 // PTX-DAG: cvt.rna.tf32.f32
@@ -24,7 +24,7 @@
 
 // Where k is not inside, words are read one by one: ldmatrix moves pairs of 16 bits.
 
-// PTX-LABEL: .entry matmul_1024x2048t_1024x2048(
+// PTX-LABEL: .entry matmul_1024x2048_2048x2048_left_transposed(
 // PTX-NOT: ldmatrix
 // PTX: mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32
 

@@ -11,16 +11,16 @@
 // RUN: FileCheck %s --check-prefix=PORTABLE --input-file=%t.sm_80.ptx
 
 // Three warpgroups of 168 registers each; setmaxnreg moves them.
-// KERNELS-DAG: matmul_1032x520_bf16_1544x520_bf16t: 168 registers, 0 bytes shared
-// KERNELS-DAG: matmul_bf16_1032x520_bf16_520x1544_bf16: 168 registers, 0 bytes shared
-// KERNELS-DAG: matmul_520x1032_bf16t_520x1544_bf16: 168 registers, 0 bytes shared
-// KERNELS-DAG: matmul_bf16_2048x512_bf16_4096x512_bf16t: 168 registers, 0 bytes shared
-// KERNELS-DAG: linear_bf16_1032x520_bf16_1543x520_bf16_bias: 168 registers, 0 bytes shared
+// KERNELS-DAG: matmul_1032x520xbf16_1544x520xbf16_1032x1544_right_transposed: 168 registers, 0 bytes shared
+// KERNELS-DAG: matmul_1032x520xbf16_520x1544xbf16_1032x1544xbf16: 168 registers, 0 bytes shared
+// KERNELS-DAG: matmul_520x1032xbf16_520x1544xbf16_1032x1544_left_transposed: 168 registers, 0 bytes shared
+// KERNELS-DAG: matmul_2048x512xbf16_4096x512xbf16_2048x4096xbf16_right_transposed: 168 registers, 0 bytes shared
+// KERNELS-DAG: matmul_1032x520xbf16_1543x520xbf16_1032x1543xbf16_right_transposed_bias: 168 registers, 0 bytes shared
 
 // Tensor maps come by value and stay where they are.
 // PTX-NOT: .local
-// PTX-LABEL: .entry matmul_1032x520_bf16_1544x520_bf16t(
-// PTX: .param .align 64 .b8 matmul_1032x520_bf16_1544x520_bf16t_param_0[128]
+// PTX-LABEL: .entry matmul_1032x520xbf16_1544x520xbf16_1032x1544_right_transposed(
+// PTX: .param .align 64 .b8 matmul_1032x520xbf16_1544x520xbf16_1032x1544_right_transposed_param_0[128]
 // PTX: .maxntid 384
 // PTX: .minnctapersm 1
 // PTX: setmaxnreg.dec.sync.aligned.u32 40
@@ -38,7 +38,7 @@
 // PTX: cp.async.bulk.commit_group
 // PTX: cp.async.bulk.wait_group.read 0
 
-// PTX-LABEL: .entry matmul_bf16_2048x512_bf16_4096x512_bf16t(
+// PTX-LABEL: .entry matmul_2048x512xbf16_4096x512xbf16_2048x4096xbf16_right_transposed(
 // PTX: .reqnctapercluster 2, 1, 1
 // PTX: cp.async.bulk.tensor.2d{{.*}}.multicast::cluster
 // PTX: wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16
@@ -50,21 +50,21 @@
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c32] : memref<*xf32>
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520_bf16_1544x520_bf16t blocks in (%c117, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229472_i32
+// LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520xbf16_1544x520xbf16_1032x1544_right_transposed blocks in (%c117, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229472_i32
 // A matrix whose rows run along the result comes in boxes of 64 x 64; so does
 // bf16 go out.
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_bf16_1032x520_bf16_520x1544_bf16
+// LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520xbf16_520x1544xbf16_1032x1544xbf16
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_520x1032_bf16t_520x1544_bf16
+// LAUNCHES: gpu.launch_func @kernels::@matmul_520x1032xbf16_520x1544xbf16_1032x1544_left_transposed
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_bf16_2048x512_bf16_4096x512_bf16t clusters in (%c2, %c1, %c1) blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229440_i32
+// LAUNCHES: gpu.launch_func @kernels::@matmul_2048x512xbf16_4096x512xbf16_2048x4096xbf16_right_transposed clusters in (%c2, %c1, %c1) blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229440_i32
 // Rows of 1543 bf16 are stored by their threads.
-// LAUNCHES: gpu.launch_func @kernels::@linear_bf16_1032x520_bf16_1543x520_bf16_bias {{.*}} dynamic_shared_memory_size %c196704_i32 args({{.*}} : memref<1032x1543xbf16>
+// LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520xbf16_1543x520xbf16_1032x1543xbf16_right_transposed_bias {{.*}} dynamic_shared_memory_size %c196704_i32 args({{.*}} : memref<1032x1543xbf16>
 
 // PORTABLE-NOT: wgmma
 // PORTABLE-NOT: cp.async.bulk

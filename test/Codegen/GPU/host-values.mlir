@@ -4,7 +4,7 @@
 // RUN: pst-opt %s --pst-emit-gpu-kernels | FileCheck %s
 
 // CHECK: func.func @main(%[[S:.*]]: f64)
-// CHECK: %[[C:.*]] = pst.launch @constant_f32_3f800000_2x3
+// CHECK: %[[C:.*]] = pst.launch @constant_2x3
 // CHECK: %[[E:.*]] = pst.launch @elements_f64_truncf_f32 ins(%[[S]] : f64)
 // CHECK: return %[[C]], %[[E]]
 func.func @main(%s: f64) -> (tensor<2x3xf32>, tensor<f32>) {
@@ -14,6 +14,6 @@ func.func @main(%s: f64) -> (tensor<2x3xf32>, tensor<f32>) {
   return %ones, %e : tensor<2x3xf32>, tensor<f32>
 }
 
-// CHECK: gpu.func @constant_f32_3f800000_2x3
+// CHECK: gpu.func @constant_2x3
 // CHECK: gpu.func @elements_f64_truncf_f32(%[[S:.*]]: f64
 // CHECK: arith.truncf %[[S]] : f64 to f32

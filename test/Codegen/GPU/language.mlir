@@ -12,18 +12,18 @@
 // RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_80 -o %t.bf16.sm_80.ptx
 // RUN: %ptxas sm_80 %t.bf16.sm_80.ptx | FileCheck %s --check-prefixes=BF16,BF16-SM80
 
-// CHECK-DAG: attention_2x32x64_heads2_causal: {{[1-5][0-9]}} registers, 17024 bytes shared
-// CHECK-DAG: attention_backward_2x32x64_heads2_causal_keys: {{[1-7][0-9]}} registers, 25344 bytes shared
-// CHECK-DAG: attention_backward_2x32x64_heads2_causal_queries: {{[1-8][0-9]}} registers, 25344 bytes shared
-// CHECK-DAG: linear_cross_entropy_64x64_1031x64_sum: {{[1-3]?[0-9]}} registers, 32 bytes shared
-// CHECK-DAG: load_chunk_rows64_64x64_1031x64: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// CHECK-DAG: attention_64x64_2x32xi32_causal_heads2: {{[1-5][0-9]}} registers, 17024 bytes shared
+// CHECK-DAG: attention_backward_64x64_2x32xi32_causal_heads2_keys: {{[1-7][0-9]}} registers, 25344 bytes shared
+// CHECK-DAG: attention_backward_64x64_2x32xi32_causal_heads2_queries: {{[1-8][0-9]}} registers, 25344 bytes shared
+// CHECK-DAG: linear_cross_entropy_64x64_1031x64_2x32xi32_f32_sum: {{[1-3]?[0-9]}} registers, 32 bytes shared
+// CHECK-DAG: linear_cross_entropy_64x64_1031x64_2x32xi32_f32_load_rows64: {{[1-3]?[0-9]}} registers, 0 bytes shared
 // CHECK-DAG: matmul_64x64_64x96_bias: {{[1-8][0-9]}} registers, 8704 bytes shared
-// CHECK-DAG: store_chunk_rows64_64x64_1031x64: {{[1-3]?[0-9]}} registers, 0 bytes shared
-// CHECK-DAG: vocabulary_gradients_rows64_64x64_1031x64: {{[1-3][0-9]}} registers, 32 bytes shared
-// CHECK-DAG: vocabulary_input_rows64_64x64_1031x64: {{[1-8][0-9]}} registers, 8704 bytes shared
-// CHECK-DAG: vocabulary_logits_rows64_64x64_1031x64: {{[1-5][0-9]}} registers, 8704 bytes shared
-// CHECK-DAG: vocabulary_losses_rows64_64x64_1031x64: {{[1-3][0-9]}} registers, 32 bytes shared
-// CHECK-DAG: vocabulary_weight_rows64_64x64_1031x64: {{[1-5][0-9]}} registers, 8704 bytes shared
+// CHECK-DAG: linear_cross_entropy_backward_64x64_1031x64_2x32xi32_f32_store_rows64: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// CHECK-DAG: linear_cross_entropy_backward_64x64_1031x64_2x32xi32_f32_gradients_rows64: {{[1-3][0-9]}} registers, 32 bytes shared
+// CHECK-DAG: matmul_64x1031_1031x64_64x64: {{[1-8][0-9]}} registers, 8704 bytes shared
+// CHECK-DAG: matmul_64x64_1031x64_64x1031_right_transposed: {{[1-5][0-9]}} registers, 8704 bytes shared
+// CHECK-DAG: linear_cross_entropy_64x64_1031x64_2x32xi32_f32_losses_rows64: {{[1-3][0-9]}} registers, 32 bytes shared
+// CHECK-DAG: matmul_64x1031_64x64_1031x64_left_transposed_addend: {{[1-5][0-9]}} registers, 8704 bytes shared
 
 // With bf16, the words and the logits' gradient are rounded for the tensor
 // cores, whose rows of 1031 end with a zero.

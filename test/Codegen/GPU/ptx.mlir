@@ -18,18 +18,18 @@
 // PTX: .target sm_90a
 
 // KERNELS-DAG: adamw_{{[0-9]+}}_decayed{{[0-9]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: attention_2x32x64_heads2_dropout_{{[0-9a-f]+}}: {{[1-9]?[0-9]}} registers, 17024 bytes shared
-// KERNELS-DAG: attention_backward_2x32x64_heads2_dropout_{{[0-9a-f]+}}_keys: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
-// KERNELS-DAG: attention_backward_2x32x64_heads2_dropout_{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
-// KERNELS-DAG: cross_entropy_2x3: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: embedding_backward_2x32_128x64: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: gelu_64x96: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: layer_norm_backward_64x64_{{[0-9a-f]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: lowrank_accumulate_64_pst_96x64_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-7][0-9])}} registers, 31744 bytes shared
-// KERNELS-DAG: masked_weight_pst_96x64_r8_r8_threshold: {{[1-9]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: matmul_64x64_96x64t_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
+// KERNELS-DAG: attention_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}: {{[1-9]?[0-9]}} registers, 17024 bytes shared
+// KERNELS-DAG: attention_backward_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}_keys: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
+// KERNELS-DAG: attention_backward_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
+// KERNELS-DAG: cross_entropy_2x3_2xi32_f32: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: embedding_backward_2x32xi32_64x64_128x64: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: activation_64x96_gelu: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: layer_norm_backward_64x64_64_epsilon{{[0-9a-f]+}}_added1_2: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: lowrank_accumulate_64x96_64x64_96x64_96x8_8x64_96_64_f32_i64_pst_wrt1_2_3_4_5_6_added0_1_2_3_4_5_tiles: {{([1-9]?[0-9]|1[0-7][0-9])}} registers, 31744 bytes shared
+// KERNELS-DAG: masked_weight_96x64_96x8_8x64_96_64_f32_i64_pst: {{[1-9]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: matmul_64x64_96x64_64x96_right_transposed_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
 // KERNELS-DAG: sum_{{[0-9]+}}x768_added_to_96x8_{{[0-9]+}}x512_added_to_8x64_{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: topk_threshold_pst_96x64_r8_r8_all: {{[1-9]?[0-9]}} registers, {{[0-9]+}} bytes shared
+// KERNELS-DAG: topk_threshold_96x64_96x8_8x64_96_64_f32_i64_pst_all: {{[1-9]?[0-9]}} registers, {{[0-9]+}} bytes shared
 
 // PLAN: precision: bf16 saves {{[0-9.]+}} MiB of the {{[0-9.]+}} MiB that the arena takes in f32
 

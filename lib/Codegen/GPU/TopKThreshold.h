@@ -1,4 +1,4 @@
-//===- ScoreSelection.h - Finds a rank among scores -------------*- C++ -*-===//
+//===- TopKThreshold.h - Selection of scores, kernel by kernel --*- C++ -*-===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -9,8 +9,8 @@
 // they work together). Keys, counts and indices of elements are i32, taken as
 // unsigned.
 
-#ifndef PST_LIB_CODEGEN_GPU_SCORESELECTION_H
-#define PST_LIB_CODEGEN_GPU_SCORESELECTION_H
+#ifndef PST_LIB_CODEGEN_GPU_TOPKTHRESHOLD_H
+#define PST_LIB_CODEGEN_GPU_TOPKTHRESHOLD_H
 
 #include "MaskedWeight.h"
 #include "RadixSelect.h"
@@ -72,12 +72,12 @@ struct SelectionBuffers {
 
 class ScoreSelection {
 public:
-  /// `arguments` are those of SelectionBuffers; `name` is the criterion's.
+  /// `arguments` are those of SelectionBuffers.
   ScoreSelection(KernelContext &context, CodeBuilder &host,
-                 CriterionOp criterion, llvm::StringRef name,
-                 const SelectionSizes &sizes, ValueRange arguments)
-      : context(context), host(host), criterion(criterion), name(name),
-        s(sizes), arguments(arguments) {}
+                 CriterionOp criterion, const SelectionSizes &sizes,
+                 ValueRange arguments)
+      : context(context), host(host), criterion(criterion), s(sizes),
+        arguments(arguments) {}
 
   /// Launches all kernels that it takes.
   void launch();
@@ -110,7 +110,6 @@ private:
   KernelContext &context;
   CodeBuilder &host;
   CriterionOp criterion;
-  llvm::StringRef name;
   const SelectionSizes &s;
   ValueRange arguments;
 };
@@ -161,4 +160,4 @@ inline void storeTally(ThreadBuilder &b, Value value, Value tallies,
 
 } // namespace pst::cuda
 
-#endif // PST_LIB_CODEGEN_GPU_SCORESELECTION_H
+#endif // PST_LIB_CODEGEN_GPU_TOPKTHRESHOLD_H

@@ -1,4 +1,4 @@
-//===- GatherScores.cpp - The scores near a threshold ---------------------===//
+//===- TopKThresholdGather.cpp - The scores near a threshold --------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -8,7 +8,7 @@
 // The first three kernels of a selection (TopKThreshold.cpp): a sample tells a
 // bracket, and one pass over the criterion keeps what lies in it.
 
-#include "ScoreSelection.h"
+#include "TopKThreshold.h"
 
 using namespace mlir;
 using namespace pst;
