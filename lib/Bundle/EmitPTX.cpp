@@ -8,8 +8,6 @@
 #include "pst/Bundle/EmitPTX.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/StringSwitch.h"
-#include "llvm/IR/InstIterator.h"
-#include "llvm/IR/Instructions.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -53,22 +51,6 @@ static std::unique_ptr<llvm::TargetMachine> createMachine(StringRef arch) {
       llvm::CodeGenOptLevel::Aggressive));
 }
 
-/// Atomic additions of counts order nothing but themselves: without this they
-/// would come with fences, of the whole system.
-static void relaxAtomics(llvm::Module &code) {
-  llvm::SyncScope::ID block = code.getContext().getOrInsertSyncScopeID("block");
-  llvm::SyncScope::ID device =
-      code.getContext().getOrInsertSyncScopeID("device");
-  constexpr unsigned kShared = 3;
-  for (llvm::Function &function : code)
-    for (llvm::Instruction &instruction : llvm::instructions(function))
-      if (auto *atomic = llvm::dyn_cast<llvm::AtomicRMWInst>(&instruction)) {
-        atomic->setOrdering(llvm::AtomicOrdering::Monotonic);
-        atomic->setSyncScopeID(
-            atomic->getPointerAddressSpace() == kShared ? block : device);
-      }
-}
-
 static void optimize(llvm::Module &code, llvm::TargetMachine &machine) {
   llvm::PipelineTuningOptions tuning;
   tuning.LoopVectorization = false;
@@ -101,7 +83,6 @@ FailureOr<std::string> pst::emitPTX(gpu::GPUModuleOp kernels, StringRef arch) {
     return kernels.emitError("cannot be translated to LLVM IR");
   code->setTargetTriple(machine->getTargetTriple());
   code->setDataLayout(machine->createDataLayout());
-  relaxAtomics(*code);
   optimize(*code, *machine);
 
   llvm::SmallVector<char, 0> buffer;

@@ -7,12 +7,12 @@
 
 #include "mlir/IR/Diagnostics.h"
 #include "pst/Compiler.h"
-#include "pst/Emulator/Emulator.h"
-#include "llvm/ExecutionEngine/Orc/AbsoluteSymbols.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 #include "llvm/TargetParser/Host.h"
 
 #include <dlfcn.h>
@@ -24,6 +24,56 @@ using namespace pst;
 namespace {
 struct OrcCode : JitCode {
   std::unique_ptr<llvm::orc::LLJIT> jit;
+};
+} // namespace
+
+/// Where the emulator's library lies: beside the module or program that this
+/// code is part of, or in the `lib` beside a program's folder.
+static std::string emulatorLibrary() {
+  StringRef name = "libpst-emulator.so";
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<void *>(&linkInProcess), &info))
+    return name.str();
+  SmallString<128> folder(info.dli_fname);
+  llvm::sys::path::remove_filename(folder);
+  for (StringRef place : {"", "../lib"}) {
+    SmallString<128> path(folder);
+    llvm::sys::path::append(path, place, name);
+    if (llvm::sys::fs::exists(path))
+      return path.str().str();
+  }
+  return name.str();
+}
+
+namespace {
+/// Kernels for a GPU that run on this CPU (the target 'emulated') call the
+/// emulator, which is for tests: a library that is opened when it is asked for.
+class EmulatorSymbols : public llvm::orc::DefinitionGenerator {
+public:
+  explicit EmulatorSymbols(char prefix) : prefix(prefix) {}
+
+  llvm::Error
+  tryToGenerate(llvm::orc::LookupState &state, llvm::orc::LookupKind kind,
+                llvm::orc::JITDylib &dylib,
+                llvm::orc::JITDylibLookupFlags flags,
+                const llvm::orc::SymbolLookupSet &symbols) override {
+    if (llvm::none_of(symbols, [](const auto &symbol) {
+          return (*symbol.first).contains("pst_emulate_");
+        }))
+      return llvm::Error::success();
+    if (!library) {
+      auto opened = llvm::orc::DynamicLibrarySearchGenerator::Load(
+          emulatorLibrary().c_str(), prefix);
+      if (!opened)
+        return opened.takeError();
+      library = std::move(*opened);
+    }
+    return library->tryToGenerate(state, kind, dylib, flags, symbols);
+  }
+
+private:
+  char prefix;
+  std::unique_ptr<llvm::orc::DefinitionGenerator> library;
 };
 } // namespace
 
@@ -89,14 +139,8 @@ pst::linkInProcess(const CompiledProgram &program, Location loc) {
   if (!omp)
     return fail(omp.takeError());
   (*jit)->getMainJITDylib().addGenerator(std::move(*omp));
-  llvm::orc::SymbolMap emulator;
-  for (auto [name, address] : emulatorSymbols())
-    emulator[(*jit)->mangleAndIntern(StringRef(name))] = {
-        llvm::orc::ExecutorAddr::fromPtr(address),
-        llvm::JITSymbolFlags::Exported | llvm::JITSymbolFlags::Callable};
-  if (llvm::Error error = (*jit)->getMainJITDylib().define(
-          llvm::orc::absoluteSymbols(std::move(emulator))))
-    return fail(std::move(error));
+  (*jit)->getMainJITDylib().addGenerator(
+      std::make_unique<EmulatorSymbols>(prefix));
   for (const std::string &object : program.objects)
     if (llvm::Error error = (*jit)->addObjectFile(
             llvm::MemoryBuffer::getMemBufferCopy(object, "pst")))
