@@ -109,7 +109,7 @@ LayerText::LayerText(const VirtualLayer &layer, int64_t tokens)
       y(matrix(tokens, layer.rows)) {}
 
 std::string LayerText::selection() const {
-  return std::string("  %tau, %cut = pst.topk_threshold @pst(") + kFactors +
+  return std::string("  %tau, %cut, %pruned = pst.topk_threshold @pst(") + kFactors +
          "), %sparsity previous(%previous) : (" + join(factorTypes(layer)) +
          ")\n";
 }

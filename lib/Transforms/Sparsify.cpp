@@ -9,7 +9,6 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Parser/Parser.h"
@@ -29,7 +28,7 @@ namespace {
 /// A layer's parameters, in the order of the criterion's tensors.
 struct Layer {
   SmallVector<ParameterOp> tensors;
-  ParameterOp threshold, cut; // null without a score
+  ParameterOp threshold, cut, pruned; // null without a score
 };
 
 struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
@@ -40,7 +39,6 @@ private:
   FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
   Layer declareLayer(ParameterOp weight, const Recipe &recipe, bool hasScore);
   void rewriteUses(ParameterOp weight, Layer layer, CriterionOp criterion);
-  ParameterOp declareSparsity();
   void addSelect(ArrayRef<Layer> layers, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
 };
@@ -121,6 +119,9 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
         declare(".pst_cut", ParameterRole::State,
                 RankedTensorType::get({}, builder.getI64Type()),
                 InitializerKind::Constant, static_cast<double>(n * m), false);
+    layer.pruned = declare(".pst_pruned", ParameterRole::State,
+                           RankedTensorType::get({}, builder.getI64Type()),
+                           InitializerKind::Zeros, 0.0, false);
   }
   note("threshold", hasScore ? layer.threshold.getSymName() : "");
   note("cut", hasScore ? layer.cut.getSymName() : "");
@@ -142,15 +143,16 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
       OpBuilder builder(linear);
       Location loc = linear.getLoc();
       SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
-      Value threshold, cut;
+      Value threshold, cut, pruned;
       if (layer.threshold) {
         threshold = LoadOp::create(builder, loc, layer.threshold);
         cut = LoadOp::create(builder, loc, layer.cut);
+        pruned = LoadOp::create(builder, loc, layer.pruned);
       }
       auto masked = MaskedMatmulOp::create(
           builder, loc, linear.getType(), linear.getInput(),
-          criterion.getSymName(), factors, threshold, cut, linear.getBias(),
-          linear.getTransposed());
+          criterion.getSymName(), factors, threshold, cut, pruned,
+          linear.getBias(), linear.getTransposed());
       linear.replaceAllUsesWith(masked.getResult());
       linear.erase();
     }
@@ -161,19 +163,6 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
   });
 }
 
-/// What the masks prune now: products choose their form by it.
-ParameterOp Sparsify::declareSparsity() {
-  auto builder = OpBuilder::atBlockBegin(getOperation().getBody());
-  auto parameter = ParameterOp::create(
-      builder, getOperation().getLoc(), "pst_sparsity", ParameterRole::State,
-      InitializerAttr::get(&getContext(), InitializerKind::Zeros, "",
-                           APFloat(0.0)),
-      RankedTensorType::get({}, builder.getF32Type()), /*offset=*/nullptr,
-      /*decay=*/false);
-  parameter->setAttr("pst.sparsity", builder.getUnitAttr());
-  return parameter;
-}
-
 static func::FuncOp addFunction(ModuleOp module, StringRef name,
                                 FunctionType type) {
   auto function = func::FuncOp::create(module.getLoc(), name, type);
@@ -182,11 +171,10 @@ static func::FuncOp addFunction(ModuleOp module, StringRef name,
   return function;
 }
 
-/// @select: thresholds of all layers, and the sparsity they were found for, to
+/// @select: the thresholds of all layers, and how many elements each prunes, to
 /// state.
 void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
   Builder types(&getContext());
-  ParameterOp sparsity = declareSparsity();
   func::FuncOp function =
       addFunction(getOperation(), "select",
                   types.getFunctionType({types.getF64Type()}, {}));
@@ -197,21 +185,16 @@ void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
     SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
     Value previous = LoadOp::create(builder, loc, layer.threshold);
     auto select = TopKThresholdOp::create(
-        builder, loc, TypeRange{layer.threshold.getType(), layer.cut.getType()},
-        criterion.getSymName(), factors, function.getArgument(0), previous);
+        builder, loc, layer.threshold.getType(), layer.cut.getType(),
+        layer.pruned.getType(), criterion.getSymName(), factors,
+        function.getArgument(0), previous);
     StoreOp::create(builder, loc, select.getThreshold(),
                     layer.threshold.getSymName());
     StoreOp::create(builder, loc, select.getCut(), layer.cut.getSymName());
+    StoreOp::create(builder, loc, select.getPruned(),
+                    layer.pruned.getSymName());
   }
-  Location loc = function.getLoc();
-  Value rounded = arith::TruncFOp::create(builder, loc, types.getF32Type(),
-                                          function.getArgument(0));
-  StoreOp::create(
-      builder, loc,
-      tensor::FromElementsOp::create(
-          builder, loc, cast<RankedTensorType>(sparsity.getType()), rounded),
-      sparsity.getSymName());
-  func::ReturnOp::create(builder, loc);
+  func::ReturnOp::create(builder, function.getLoc());
 }
 
 /// @materialize: the merged weights under their masks, one result each.

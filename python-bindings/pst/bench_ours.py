@@ -45,7 +45,7 @@ def selection_text(shapes, element="f32") -> str:
     _, listed, names, parameters = _pieces(shapes, element)
     return f"""{CRITERION}
 func.func @select({parameters}, %previous: tensor<f32>, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {{
-  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
+  %tau, %cut, %pruned = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
   return %tau, %cut : tensor<f32>, tensor<i64>
 }}"""
 
@@ -81,7 +81,7 @@ def layer_text(shapes, element="f32") -> str:
     return f"""{CRITERION}
 func.func @layer(%x: {x}, %dy: {y}, {parameters}, %previous: tensor<f32>, %sparsity: f64)
     -> ({y}, {x}, {gradients}, tensor<f32>) {{
-  %tau, %cut = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
+  %tau, %cut, %pruned = pst.topk_threshold @pst({names}), %sparsity previous(%previous) : ({listed})
   %y = pst.masked_matmul %x, @pst({names}) threshold(%tau, %cut) : {x}, ({listed}) -> {y}
   %dx = pst.masked_matmul %dy, @pst({names}) transposed threshold(%tau, %cut) : {y}, ({listed}) -> {x}
   %g:6 = pst.lowrank_accumulate %dy, %x, @pst({names}) threshold(%tau, %cut) wrt [1, 2, 3, 4, 5, 6]

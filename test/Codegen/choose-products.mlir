@@ -7,37 +7,38 @@
 // UNKNOWN: error: unknown choice of products 'dense': auto, packed, buffer and compressed are known
 
 // Each choice gives the same product in another form; what has no mask stays.
+// Without the number of the pruned there is nothing to decide by.
 
-pst.parameter @pst_sparsity state init<zeros> {pst.sparsity} : tensor<f32>
 pst.criterion @map(%w: dense) {
   %s = math.absf %w : f32
   pst.yield weight %w score %s
 }
 
 // CHECK-LABEL: func.func @layer
-func.func @layer(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %bias: tensor<96xf32>)
-    -> (tensor<256x96xf32>, tensor<256x64xf32>, tensor<256x96xf32>) {
-  // AUTO: %[[SPARSITY:.*]] = pst.load @pst_sparsity : tensor<f32>
-  // AUTO: pst.masked_matmul {{.*}} threshold({{.*}}) as adaptive sparsity(%[[SPARSITY]]) bias(
-  // PACKED: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) bias(
-  // COMPRESSED: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) as compressed bias(
+func.func @layer(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %pruned: tensor<i64>, %bias: tensor<96xf32>)
+    -> (tensor<256x96xf32>, tensor<256x64xf32>, tensor<256x96xf32>, tensor<256x96xf32>) {
+  // AUTO: pst.masked_matmul {{.*}} threshold({{.*}}) pruned(%{{.*}}) as adaptive bias(
+  // PACKED: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) bias(
+  // COMPRESSED: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) as compressed bias(
   // BUFFER: %[[W:.*]] = pst.masked_weight @map(%{{.*}}) threshold(
   // BUFFER: nn.linear %{{.*}}, %[[W]] bias(
-  %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) bias(%bias) : tensor<256x64xf32>, (tensor<96x64xf32>) bias tensor<96xf32> -> tensor<256x96xf32>
-  // AUTO: pst.masked_matmul {{.*}} transposed threshold({{.*}}) as adaptive
-  // COMPRESSED: pst.masked_matmul {{.*}} transposed threshold({{.*}}) as compressed
+  %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) pruned(%pruned) bias(%bias) : tensor<256x64xf32>, (tensor<96x64xf32>) bias tensor<96xf32> -> tensor<256x96xf32>
+  // AUTO: pst.masked_matmul {{.*}} transposed threshold({{.*}}) pruned({{.*}}) as adaptive
+  // COMPRESSED: pst.masked_matmul {{.*}} transposed threshold({{.*}}) pruned({{.*}}) as compressed
   // BUFFER: nn.linear %{{.*}}, %{{.*}} transposed : tensor<256x96xf32>, tensor<96x64xf32> -> tensor<256x64xf32>
-  %dx = pst.masked_matmul %y, @map(%w) transposed threshold(%tau, %cut) : tensor<256x96xf32>, (tensor<96x64xf32>) -> tensor<256x64xf32>
+  %dx = pst.masked_matmul %y, @map(%w) transposed threshold(%tau, %cut) pruned(%pruned) : tensor<256x96xf32>, (tensor<96x64xf32>) -> tensor<256x64xf32>
   // CHECK: pst.masked_matmul %{{.*}}, @map(%{{.*}}) :
   %all = pst.masked_matmul %x, @map(%w) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
-  return %y, %dx, %all : tensor<256x96xf32>, tensor<256x64xf32>, tensor<256x96xf32>
+  // AUTO: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) :
+  %unknown = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
+  return %y, %dx, %all, %unknown : tensor<256x96xf32>, tensor<256x64xf32>, tensor<256x96xf32>, tensor<256x96xf32>
 }
 
 // A few tokens would not pay for the compressing.
 
 // CHECK-LABEL: func.func @few
-func.func @few(%x: tensor<3x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>) -> tensor<3x96xf32> {
-  // AUTO: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) : tensor<3x64xf32>
-  %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) : tensor<3x64xf32>, (tensor<96x64xf32>) -> tensor<3x96xf32>
+func.func @few(%x: tensor<3x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %pruned: tensor<i64>) -> tensor<3x96xf32> {
+  // AUTO: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) : tensor<3x64xf32>
+  %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) pruned(%pruned) : tensor<3x64xf32>, (tensor<96x64xf32>) -> tensor<3x96xf32>
   return %y : tensor<3x96xf32>
 }

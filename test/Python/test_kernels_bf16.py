@@ -324,7 +324,7 @@ WEIGHTS = [(1, 1), (5, 7), (37, 53), (36, 64), (131, 72), (64, 200)]
 def test_masked_weight_is_the_f32_one_rounded(rows, columns, frozen):
     criterion, factors, arguments, names, types = weight_case("pst", rows, columns, frozen=frozen)
     body = f"""%half = arith.constant 0.5 : f64
-      %tau, %cut = pst.topk_threshold @c({names}), %half : ({types})
+      %tau, %cut, %pruned = pst.topk_threshold @c({names}), %half : ({types})
       %w = pst.masked_weight @c({names}) threshold(%tau, %cut) : ({types}) -> {bf16.tensor((rows, columns), "f32")}
       %n = pst.masked_weight @c({names}) threshold(%tau, %cut) : ({types}) -> {matrix(rows, columns)}"""
     text = criterion + bf16.function(body, arguments, [("w", (rows, columns), False), ("n", (rows, columns), True)])
@@ -344,7 +344,7 @@ def test_masked_matmul(tokens, rows, columns, transposed):
     operands = "transposed threshold(%tau, %cut)" if transposed else "threshold(%tau, %cut) bias(%b)"
     bias_type = "" if transposed else f"bias tensor<{n}xf32> "
     body = f"""%half = arith.constant 0.5 : f64
-      %tau, %cut = pst.topk_threshold @c({names}), %half : ({types})
+      %tau, %cut, %pruned = pst.topk_threshold @c({names}), %half : ({types})
       %w = pst.masked_weight @c({names}) threshold(%tau, %cut) : ({types}) -> {matrix(rows, columns)}
       %y = pst.masked_matmul %x, @c({names}) {operands} addend(%a) activation "gelu" :
         {matrix(*x.shape)}, ({types}) {bias_type}addend {matrix(tokens, n)} -> {matrix(tokens, n)}"""
@@ -371,7 +371,7 @@ def test_lowrank_accumulate_is_that_of_f32(tokens, rows, columns):
         element = "bf16" if narrow_activations else "f32"
         types_of = f"{bf16.tensor(dy.shape, element)}, {bf16.tensor(x.shape, element)}"
         body = f"""%half = arith.constant 0.5 : f64
-          %tau, %cut = pst.topk_threshold @c({names}), %half : ({types})
+          %tau, %cut, %pruned = pst.topk_threshold @c({names}), %half : ({types})
           {", ".join(f"%g{i}" for i in wrt)} = pst.lowrank_accumulate %dy, %x, @c({names}) threshold(%tau, %cut) wrt {wrt} :
             {types_of}, ({types}) -> {results}"""
         text = criterion + bf16.function(

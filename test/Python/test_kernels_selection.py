@@ -23,25 +23,25 @@ def selection(criterion, factors, previous=False, **options):
     arguments = ", ".join(f"%f{i}: {tensor(factor)}" for i, factor in enumerate(factors))
     return compiled(
         f"""{criterion.text("c")}
-func.func @select({arguments}, %sparsity: f64{", %previous: tensor<f32>" if previous else ""}) -> (tensor<f32>, tensor<i64>) {{
-  %tau, %cut = pst.topk_threshold @c({names}), %sparsity{" previous(%previous)" if previous else ""} : ({", ".join(map(tensor, factors))})
-  return %tau, %cut : tensor<f32>, tensor<i64>
+func.func @select({arguments}, %sparsity: f64{", %previous: tensor<f32>" if previous else ""}) -> (tensor<f32>, tensor<i64>, tensor<i64>) {{
+  %tau, %cut, %pruned = pst.topk_threshold @c({names}), %sparsity{" previous(%previous)" if previous else ""} : ({", ".join(map(tensor, factors))})
+  return %tau, %cut, %pruned : tensor<f32>, tensor<i64>, tensor<i64>
 }}""",
         **options,
     )
 
 
 def select(scores, sparsity, previous=None, **options):
-    """Threshold and cut of a layer whose scores are these; the same for both numbers of threads."""
+    """Threshold, cut and number pruned of a layer whose scores are these; the same for both numbers of threads."""
     found = set()
     for threads in (1, 2):
         pst._pst.set_num_threads(threads)
         function = selection(CRITERIA["mvp"], [scores, scores], previous is not None, **options)
         extra = () if previous is None else (np.array(previous, np.float32),)
-        tau, cut = function(scores, scores, sparsity, *extra)
-        found.add((tau.tobytes(), int(cut)))
+        tau, cut, pruned = function(scores, scores, sparsity, *extra)
+        found.add((tau.tobytes(), int(cut), int(pruned)))
     assert len(found) == 1
-    return np.frombuffer(found.pop()[0], np.float32)[0], int(cut)
+    return np.frombuffer(found.pop()[0], np.float32)[0], int(cut), int(pruned)
 
 
 def expected(scores, sparsity):
@@ -54,9 +54,9 @@ def expected(scores, sparsity):
 
 
 def check(scores, sparsity, previous=None, **options):
-    tau, cut = select(scores, sparsity, previous, **options)
+    tau, cut, pruned = select(scores, sparsity, previous, **options)
     assert (tau, cut) == expected(scores, sparsity), (sparsity, previous)
-    assert mask(scores, tau, cut).sum() == kept(sparsity, *scores.shape)
+    assert mask(scores, tau, cut).sum() == kept(sparsity, *scores.shape) == scores.size - pruned
 
 
 def distribution(name, rows, columns):
@@ -124,9 +124,9 @@ func.func @export({arguments}, %tau: tensor<f32>, %cut: tensor<i64>) -> {tensor(
 }}""")
     scores = criterion.score(*elements(criterion, factors, np.float32))
     for sparsity in (0.1, 0.5, 0.9):
-        tau, cut = selection(criterion, factors)(*factors, sparsity)
+        tau, cut, pruned = selection(criterion, factors)(*factors, sparsity)
         again = selection(criterion, factors, previous=True)(*factors, sparsity, tau)
-        assert (tau, cut) == again
+        assert (tau, cut, pruned) == again
         assert (export(*factors, tau, cut) != 0).sum() == kept(sparsity, 263, 257)
         assert abs(tau - expected(scores, sparsity)[0]) <= 2 * np.spacing(np.abs(tau))
 
@@ -137,7 +137,8 @@ def test_a_nan_anywhere_makes_the_threshold_nan(rows, columns, where):
     scores = distribution("normal", rows, columns)
     scores.ravel()[where % scores.size] = np.nan
     for previous in (None, 1.28):
-        assert np.isnan(select(scores, 0.9, previous)[0])
+        tau, cut, pruned = select(scores, 0.9, previous)
+        assert np.isnan(tau) and pruned == scores.size == (~mask(scores, tau, cut)).sum()
     scores[:] = np.nan
     assert np.isnan(select(scores, 0.9)[0])
 

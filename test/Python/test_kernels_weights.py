@@ -43,7 +43,7 @@ def compile_selection(criterion, factors):
     types, names, arguments, _ = uses(factors, False)
     return compiled(f"""{criterion.text("c")}
 func.func @select({arguments}, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {{
-  %tau, %cut = pst.topk_threshold @c({names}), %sparsity : ({types})
+  %tau, %cut, %pruned = pst.topk_threshold @c({names}), %sparsity : ({types})
   return %tau, %cut : tensor<f32>, tensor<i64>
 }}""")
 
@@ -68,15 +68,15 @@ func.func @layer(%x: {x}, %dy: {y}, %bias: tensor<{rows}xf32>, {arguments}{", %t
 
 
 def compile_products(criterion, factors, tokens, products, lanes, form="packed"):
-    """(x, dy, bias, factors..., tau, cut[, sparsity]) -> y, dx, masked weight."""
+    """(x, dy, bias, factors..., tau, cut[, pruned]) -> y, dx, masked weight."""
     rows, columns = factors[0].shape
     types, names, arguments, threshold = uses(factors, True)
     adaptive = form == "adaptive"
-    threshold += "" if form == "packed" else f" as {form}" + (" sparsity(%s)" if adaptive else "")
+    threshold += (" pruned(%pruned)" if adaptive else "") + ("" if form == "packed" else f" as {form}")
     x, y, w = (f"tensor<{shape}xf32>" for shape in (f"{tokens}x{columns}", f"{tokens}x{rows}", f"{rows}x{columns}"))
     return compiled(
         f"""{criterion.text("c")}
-func.func @layer(%x: {x}, %dy: {y}, %bias: tensor<{rows}xf32>, {arguments}, %tau: tensor<f32>, %cut: tensor<i64>{", %s: tensor<f32>" if adaptive else ""}) -> ({y}, {x}, {w}) {{
+func.func @layer(%x: {x}, %dy: {y}, %bias: tensor<{rows}xf32>, {arguments}, %tau: tensor<f32>, %cut: tensor<i64>{", %pruned: tensor<i64>" if adaptive else ""}) -> ({y}, {x}, {w}) {{
   %y = pst.masked_matmul %x, @c({names}){threshold} bias(%bias) : {x}, ({types}) bias tensor<{rows}xf32> -> {y}
   %dx = pst.masked_matmul %dy, @c({names}) transposed{threshold} : {y}, ({types}) -> {x}
   %w = pst.masked_weight @c({names}) threshold(%tau, %cut) : ({types}) -> {w}
@@ -225,7 +225,7 @@ func.func @f(%x: {xt}, %w: {wt}, %b: tensor<{out}xf32>, %r: {yt}, %tau: tensor<f
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.8, 0.95])
-def test_the_adaptive_product_takes_the_form_of_the_sparsity(sparsity):
+def test_the_adaptive_product_takes_the_form_of_what_is_pruned(sparsity):
     rng = np.random.default_rng(5)
     criterion = CRITERIA["pst"]
     rows, columns, tokens = 200, 1000, 128  # as deep as two blocks of a dense product, whose sums differ in rounding
@@ -234,15 +234,38 @@ def test_the_adaptive_product_takes_the_form_of_the_sparsity(sparsity):
     dy = rng.standard_normal((tokens, rows)).astype(np.float32)
     bias = rng.standard_normal(rows).astype(np.float32)
     tau, cut = compile_selection(criterion, factors)(*factors, sparsity)
-    share = np.array(sparsity, np.float32)
+    pruned = np.array(rows * columns - kept(sparsity, rows, columns))
     forms = {
         form: compile_products(criterion, factors, tokens, "packed", 8, form)(x, dy, bias, *factors, tau, cut, *given)
-        for form, given in (("packed", ()), ("compressed", ()), ("adaptive", (share,)))
+        for form, given in (("packed", ()), ("compressed", ()), ("adaptive", (pruned,)))
     }
     taken = "compressed" if sparsity >= 0.8 else "packed"
     for adaptive, expected in zip(forms["adaptive"], forms[taken]):
         assert adaptive.tobytes() == expected.tobytes()
     assert forms["packed"][0].tobytes() != forms["compressed"][0].tobytes()  # so the choice shows
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.6, 0.9])
+@pytest.mark.parametrize("claim", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_a_wrong_count_of_the_pruned_costs_time_only(sparsity, claim, lanes):
+    """The room for compressed elements follows what is claimed to be pruned; what there is no room for is packed."""
+    rng = np.random.default_rng(int(sparsity * 10))
+    criterion = CRITERIA["pst"]
+    rows, columns, tokens = 300, 1030, 128
+    factors = random_factors(criterion, rows, columns, 3, rng)
+    factors[2][:, :100] *= 20  # so that cells differ in what is kept
+    x = rng.standard_normal((tokens, columns)).astype(np.float32)
+    dy = rng.standard_normal((tokens, rows)).astype(np.float32)
+    bias = rng.standard_normal(rows).astype(np.float32)
+    tau, cut = compile_selection(criterion, factors)(*factors, sparsity)
+    pruned = np.array(int(rows * columns * claim))
+    function = compile_products(criterion, factors, tokens, "packed", lanes, "adaptive")
+    y, dx, weight = both_threads(function, x, dy, bias, *factors, tau, cut, pruned)
+    weight = weight.astype(np.float64)
+    assert (weight != 0).sum() == kept(sparsity, rows, columns)
+    close(y, x @ weight.T + bias, 3e-6, "y", bias)
+    close(dx, dy @ weight, 3e-6, "dx")
 
 
 @pytest.mark.parametrize("wrt", [[0], [1], [2], [5, 6], [3, 4], [1, 2, 3, 4, 5, 6]])

@@ -7,7 +7,6 @@
 // A marked weight gets the factors of the method; a term whose rank or factor
 // is zero is left out (the paper's ablations); other layers stay as they are.
 
-// CHECK: pst.parameter @pst_sparsity state init<zeros> {pst.sparsity} : tensor<f32>
 // UV: pst.criterion @pst(%[[W:.*]]: dense, %[[UV:.*]]: lowrank) {
 // UV: %[[S:.*]] = math.absf
 // UV: pst.yield weight %{{.*}} score %[[S]]
@@ -16,16 +15,17 @@
 // CHECK-NEXT: pst.parameter @a.pst_V trainable init<zeros> {decay} : tensor<2x3xf32>
 // CHECK-NEXT: pst.parameter @a.pst_threshold state init<constant -3.40282{{.*}}E+38> : tensor<f32>
 // CHECK-NEXT: pst.parameter @a.pst_cut state init<constant 1.200000e+01> : tensor<i64>
+// CHECK-NEXT: pst.parameter @a.pst_pruned state init<zeros> : tensor<i64>
 // CHECK-NEXT: pst.parameter @b frozen
 // CHECK-LABEL: func.func @forward(
-// CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}, %{{.*}}, %{{.*}}) threshold(%{{.*}}, %{{.*}}) : tensor<2x3xf32>
+// CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}, %{{.*}}, %{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) : tensor<2x3xf32>
 // CHECK: nn.linear
 // CHECK-LABEL: func.func @select(
 // CHECK: %[[PREVIOUS:.*]] = pst.load @a.pst_threshold
-// CHECK: %[[TAU:.*]], %[[CUT:.*]] = pst.topk_threshold @pst({{.*}}), %{{.*}} previous(%[[PREVIOUS]])
+// CHECK: %[[TAU:.*]], %[[CUT:.*]], %[[PRUNED:.*]] = pst.topk_threshold @pst({{.*}}), %{{.*}} previous(%[[PREVIOUS]])
 // CHECK: pst.store %[[TAU]], @a.pst_threshold : tensor<f32>
 // CHECK: pst.store %[[CUT]], @a.pst_cut : tensor<i64>
-// CHECK: pst.store %{{.*}}, @pst_sparsity : tensor<f32>
+// CHECK: pst.store %[[PRUNED]], @a.pst_pruned : tensor<i64>
 // CHECK-LABEL: func.func @materialize(
 // CHECK: pst.masked_weight @pst
 

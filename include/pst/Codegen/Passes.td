@@ -91,16 +91,15 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
     other (`buffer`), or be compressed to its kept elements for a product of
     sparse by dense (`compressed`). `auto` takes the packing, and where there
     are enough tokens to pay for the compressing lets the kernel decide at each
-    call, by the sparsity that `@select` was given last.
+    call, by how many elements of this weight the selection pruned last.
 
     Before:
     ```mlir
-    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) : ...
+    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) pruned(%count) : ...
     ```
     After:
     ```mlir
-    %s = pst.load @pst_sparsity : tensor<f32>
-    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) as adaptive sparsity(%s) : ...
+    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) pruned(%count) as adaptive : ...
     ```
   }];
   let options = [

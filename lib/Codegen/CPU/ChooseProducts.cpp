@@ -50,10 +50,6 @@ struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
     }
     if (products == "packed")
       return;
-    ParameterOp sparsity;
-    for (auto parameter : getOperation().getOps<ParameterOp>())
-      if (parameter->hasAttr("pst.sparsity"))
-        sparsity = parameter;
     SmallVector<MaskedMatmulOp> ops;
     getOperation().walk([&](MaskedMatmulOp op) {
       if (op.getThreshold() && op.getForm() == ProductForm::Packed)
@@ -64,8 +60,8 @@ struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
         multiplyBuffer(op);
       else if (products == "compressed")
         op.setForm(ProductForm::Compressed);
-      else if (sparsity && isProfitable(op))
-        adapt(op, sparsity);
+      else if (op.getPruned() && isProfitable(op))
+        op.setForm(ProductForm::Adaptive);
     }
   }
 
@@ -75,13 +71,6 @@ private:
     return cpu::SparseBlocking::profitableDensity(input.getDimSize(0),
                                                   op.getType().getDimSize(1),
                                                   input.getDimSize(1)) > 0;
-  }
-
-  static void adapt(MaskedMatmulOp op, ParameterOp sparsity) {
-    OpBuilder builder(op);
-    op.getSparsityMutable().assign(
-        LoadOp::create(builder, op.getLoc(), sparsity));
-    op.setForm(ProductForm::Adaptive);
   }
 };
 } // namespace

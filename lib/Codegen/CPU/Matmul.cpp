@@ -75,8 +75,8 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
 
 /// Y = X (M * W')^T + bias, or Y = X (M * W') + bias, in the op's form: dense
 /// by dense, where the packing evaluates each element of the weight once;
-/// sparse by dense, where the compressing does; or one of the two, by the
-/// sparsity.
+/// sparse by dense, where the compressing does; or one of the two, by how many
+/// elements are pruned.
 class MaskedProduct {
 public:
   MaskedProduct(MaskedMatmulOp op, KernelContext &context)
@@ -102,14 +102,14 @@ public:
       case ProductForm::Packed:
         return emitDense(b, arguments);
       case ProductForm::Compressed:
-        return emitSparse(b, arguments);
+        return emitCompressed(b, arguments);
       case ProductForm::Adaptive:
         return emitChoice(b, arguments);
       }
     };
     SmallVector<Value> operands(inputs);
     if (form == ProductForm::Adaptive)
-      operands.push_back(op.getSparsity());
+      operands.push_back(op.getPruned());
     context.replaceByLaunch(rewriter, op, operands, workspaces, emit);
   }
 
@@ -189,17 +189,31 @@ private:
              a.epilogue, a.result, a.workspaces[0]);
   }
 
+  static CompressedMatrix compressedMatrix(ValueRange workspaces) {
+    return {workspaces[0], workspaces[1], workspaces[2], workspaces[3]};
+  }
+  void emitCompressing(KernelBuilder &b, ValueRange arguments) {
+    Arguments a = read(b, arguments);
+    emitCompress(b, sparse, a.weight, op.getTransposed(),
+                 compressedMatrix(a.workspaces));
+  }
   void emitSparse(KernelBuilder &b, ValueRange arguments) {
     Arguments a = read(b, arguments);
-    emitSparseMatmul(
-        b, sparse, a.input, a.weight, op.getTransposed(), a.epilogue, a.result,
-        {a.workspaces[0], a.workspaces[1], a.workspaces[2], a.workspaces[3]});
+    emitSparseMatmul(b, sparse, a.input, a.epilogue, a.result,
+                     compressedMatrix(a.workspaces));
+  }
+  void emitCompressed(KernelBuilder &b, ValueRange arguments) {
+    emitCompressing(b, arguments);
+    emitSparse(b, arguments);
   }
 
-  // if sparsity >= 1 - density: compressed(...) else: packed(...)
+  // if enough elements are pruned:
+  //   compress(...)
+  //   if all fit: sparse(...) else: packed(...)
+  // else: packed(...)
   void emitChoice(KernelBuilder &b, ValueRange arguments) {
     SmallVector<Value> operands(arguments);
-    Value sparsity = b.load(operands[inputs.size()], {});
+    Value pruned = b.load(operands[inputs.size()], {});
     operands.erase(operands.begin() + inputs.size());
     auto call = [&](StringRef form,
                     void (MaskedProduct::*emit)(KernelBuilder &, ValueRange)) {
@@ -210,11 +224,20 @@ private:
           });
       func::CallOp::create(b, function, operands);
     };
-    double limit = 1.0 - density() / 100.0;
+    auto packed = [&] { call("packed", &MaskedProduct::emitDense); };
+    Value enough = b.cmpi(arith::CmpIPredicate::sge, pruned,
+                          b.i64(outputs() * depth() - sparse.keptRoom()));
     b.ifElse(
-        b.cmpf(arith::CmpFPredicate::OGE, sparsity, b.f32(limit)),
-        [&] { call("compressed", &MaskedProduct::emitSparse); },
-        [&] { call("packed", &MaskedProduct::emitDense); });
+        enough,
+        [&] {
+          call("compress", &MaskedProduct::emitCompressing);
+          ValueRange workspaces = ValueRange(operands).take_back(4);
+          Value isWhole = emitIsWhole(b, sparse, compressedMatrix(workspaces));
+          b.ifElse(
+              isWhole, [&] { call("sparse", &MaskedProduct::emitSparse); },
+              packed);
+        },
+        packed);
   }
 
   MaskedMatmulOp op;

@@ -31,7 +31,7 @@ int64_t SparseBlocking::profitableDensity(int64_t tokens, int64_t n,
 
 // Each cell's last vector may reach beyond its last element.
 int64_t SparseBlocking::capacity() const {
-  return alignTo(divideCeil(n * k * largestDensity, 100) + cells() * lanes, 16);
+  return alignTo(keptRoom() + cells() * lanes, 16);
 }
 
 SmallVector<RankedTensorType>
@@ -176,7 +176,8 @@ private:
   }
 
   /// Copies the rows, one behind the other, to the next free elements. Which
-  /// those are depends on the threads; the product does not.
+  /// those are depends on the threads; the product does not. Nor does whether
+  /// there is room for all cells: if not, none of those beyond it is written.
   void place() {
     Value total = b.loop(b.index(0), rows, 1, {b.index(s.lanes)},
                          [&](Value row, ValueRange sum) -> SmallVector<Value> {
@@ -187,9 +188,14 @@ private:
         arith::IndexCastOp::create(b, b.getI32Type(), total), compressed.cursor,
         ValueRange{b.index(0)});
     b.store(start, compressed.cells, {cell, b.index(0)});
+    Value first = arith::IndexCastOp::create(b, b.getIndexType(), start);
+    Value fits = b.cmpi(arith::CmpIPredicate::sle, b.addi(first, total),
+                        b.index(s.capacity()));
+    b.ifThen(fits, [&] { copyRows(first); });
+  }
+  void copyRows(Value first) {
     b.loop(
-        b.index(0), rows, 1,
-        {arith::IndexCastOp::create(b, b.getIndexType(), start)},
+        b.index(0), rows, 1, {first},
         [&](Value row, ValueRange at) -> SmallVector<Value> {
           Value count = loadCount(row);
           b.loop(b.index(0), count, s.lanes, [&](Value e) {
@@ -347,6 +353,22 @@ private:
 } // namespace
 
 // parallel for cells of S: compress
+void pst::cpu::emitCompress(KernelBuilder &b, const SparseBlocking &blocking,
+                            const MatrixReader &matrix, bool transposed,
+                            const CompressedMatrix &compressed) {
+  b.store(b.i32(0), compressed.cursor, b.index(0));
+  b.parallel(blocking.cells(), [&](Value cell) {
+    CellCompression(b, blocking, compressed).emit(matrix, transposed, cell);
+  });
+}
+
+Value pst::cpu::emitIsWhole(KernelBuilder &b, const SparseBlocking &blocking,
+                            const CompressedMatrix &compressed) {
+  return b.cmpi(arith::CmpIPredicate::sle,
+                b.load(compressed.cursor, b.index(0)),
+                b.i32(blocking.capacity()));
+}
+
 // parallel for panels of tokens, and parts of the groups of rows:
 //   for parts of the depth:
 //     pack X(panel, part), transposed, on the stack
@@ -359,15 +381,9 @@ private:
 void pst::cpu::emitSparseMatmul(KernelBuilder &b,
                                 const SparseBlocking &blocking,
                                 const MatrixReader &input,
-                                const MatrixReader &matrix, bool transposed,
                                 const Epilogue &epilogue, Value result,
                                 const CompressedMatrix &compressed) {
   const SparseBlocking &s = blocking;
-  b.store(b.i32(0), compressed.cursor, b.index(0));
-  b.parallel(s.cells(), [&](Value cell) {
-    CellCompression(b, s, compressed).emit(matrix, transposed, cell);
-  });
-
   // With few panels, rows are shared out too; a panel is then packed for each
   // part.
   int64_t parts = std::min<int64_t>(

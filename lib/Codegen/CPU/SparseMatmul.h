@@ -42,7 +42,12 @@ struct SparseBlocking {
   int64_t blocks() const { return llvm::divideCeil(k, kDepth); }
   int64_t cells() const { return groups() * blocks(); }
   int64_t panels() const { return llvm::divideCeil(tokens, panelTokens); }
-  /// Elements that there is room for.
+  /// The most kept elements of which it is known, before they are compressed,
+  /// that there is room for them.
+  int64_t keptRoom() const {
+    return llvm::divideCeil(n * k * largestDensity, 100);
+  }
+  /// The length of `values` and `offsets`.
   int64_t capacity() const;
 };
 
@@ -53,20 +58,32 @@ struct CompressedMatrix {
   /// i32[cells, 1 + kRows]: the cell's first element, and how many each row
   /// has.
   Value cells;
-  Value cursor; ///< i32[1]: the first free element.
+  /// i32[1]: the first free element; beyond the capacity, if there was no room
+  /// for all.
+  Value cursor;
 
   /// The types of the four.
   static llvm::SmallVector<mlir::RankedTensorType>
   types(const SparseBlocking &blocking, mlir::OpBuilder &builder);
 };
 
-/// Emits the product, with its epilogue, into `result` (tokens x n). S is
-/// `matrix` or, if `transposed`, its transpose; of its elements those that are
-/// not zero are kept, and no more than blocking.capacity() may be.
+/// Compresses S, which is `matrix` or, if `transposed`, its transpose: of its
+/// elements those that are not zero are kept. Never writes beyond the capacity,
+/// however many there are.
+void emitCompress(KernelBuilder &b, const SparseBlocking &blocking,
+                  const MatrixReader &matrix, bool transposed,
+                  const CompressedMatrix &compressed);
+
+/// Whether all of S fit, so that a product can take it. The answer depends on S
+/// alone.
+Value emitIsWhole(KernelBuilder &b, const SparseBlocking &blocking,
+                  const CompressedMatrix &compressed);
+
+/// Emits the product, with its epilogue, into `result` (tokens x n), of an S
+/// that is whole.
 void emitSparseMatmul(KernelBuilder &b, const SparseBlocking &blocking,
-                      const MatrixReader &input, const MatrixReader &matrix,
-                      bool transposed, const Epilogue &epilogue, Value result,
-                      const CompressedMatrix &compressed);
+                      const MatrixReader &input, const Epilogue &epilogue,
+                      Value result, const CompressedMatrix &compressed);
 
 } // namespace pst::cpu
 

@@ -105,7 +105,8 @@ static SmallVector<Value> emitBracket(KernelBuilder &b,
 
 static void emitSelection(KernelBuilder &b, ScoreSelection &selection,
                           const SelectionSizes &s, Value sparsity,
-                          Value previous, Value threshold, Value cut) {
+                          Value previous, Value threshold, Value cut,
+                          Value prunedCount) {
   // int(n*m*sparsity), as Python computes it.
   int64_t elements = s.rows * s.columns;
   Value product = b.mulf(b.f64(static_cast<double>(elements)), sparsity);
@@ -159,6 +160,8 @@ static void emitSelection(KernelBuilder &b, ScoreSelection &selection,
   Value score = b.select(none, b.f32(INFINITY), scoreOfKey(b, tau));
   b.store(b.select(hasNaN, b.f32(NAN), score), threshold, {});
   b.store(b.select(either(b, none, hasNaN), zero, position), cut, {});
+  // No score is above a threshold of NaN.
+  b.store(b.select(hasNaN, b.i64(elements), pruned), prunedCount, {});
 }
 
 namespace {
@@ -185,9 +188,9 @@ struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
           Value previous;
           if (warm)
             previous = b.load(arguments[factors + 1], {});
-          ScoreSelection selection(b, weight, sizes, rest.drop_front(2));
+          ScoreSelection selection(b, weight, sizes, rest.drop_front(3));
           emitSelection(b, selection, sizes, arguments[factors], previous,
-                        rest[0], rest[1]);
+                        rest[0], rest[1], rest[2]);
         });
     return success();
   }

@@ -50,8 +50,8 @@ SelectionSizes::SelectionSizes(int64_t rows, int64_t columns)
 SelectionBuffers::SelectionBuffers(ValueRange arguments, size_t numFactors)
     : factors(arguments.take_front(numFactors)),
       sparsity(arguments[numFactors]), threshold(arguments[numFactors + 1]),
-      cut(arguments[numFactors + 2]) {
-  ValueRange rest = arguments.drop_front(numFactors + 3);
+      cut(arguments[numFactors + 2]), pruned(arguments[numFactors + 3]) {
+  ValueRange rest = arguments.drop_front(numFactors + 4);
   Value *workspaces[] = {&tallies,  &sample,      &parts,    &keptSizes,
                          &keptKeys, &keptIndices, &listKeys, &listIndices};
   for (auto [place, value] : llvm::zip(workspaces, rest))
@@ -96,11 +96,14 @@ Value ScoreSelection::keyOfElement(ThreadBuilder &b, const Buffers &w,
   return keyAt(b, w, b.divi(i, s.columns), b.remi(i, s.columns));
 }
 
-Value ScoreSelection::numKept(ThreadBuilder &b, const Buffers &w) {
+Value ScoreSelection::numPruned(ThreadBuilder &b, const Buffers &w) {
   Value product = b.mulf(b.f64(double(s.elements())), w.sparsity);
-  Value pruned = arith::FPToSIOp::create(b, b.getI64Type(), product);
+  return arith::FPToSIOp::create(b, b.getI64Type(), product);
+}
+
+Value ScoreSelection::numKept(ThreadBuilder &b, const Buffers &w) {
   return arith::TruncIOp::create(b, b.getI32Type(),
-                                 b.subi(b.i64(s.elements()), pruned));
+                                 b.subi(b.i64(s.elements()), numPruned(b, w)));
 }
 
 /// The key of rank `wanted` becomes the threshold; `nan`: it is NaN instead.
@@ -128,6 +131,7 @@ void ScoreSelection::selectAmong(ThreadBuilder &b, const Buffers &w,
         arith::ExtUIOp::create(b, b.getI64Type(), complement(b, last.key));
     b.store(b.select(either(b, none, nan), b.i64(0), b.addi(at, b.i64(1))),
             w.cut, {});
+    b.store(b.select(nan, b.i64(s.elements()), numPruned(b, w)), w.pruned, {});
   });
 }
 

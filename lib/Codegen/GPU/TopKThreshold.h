@@ -57,14 +57,15 @@ enum Tally {
 
 /// The buffers of a selection, which all of its kernels have as arguments.
 struct SelectionBuffers {
-  /// Factors, sparsity (an f64), threshold (f32) and cut (i64); then, if the
+  /// Factors, sparsity (an f64), threshold (f32), cut and the number pruned
+  /// (i64); then, if the
   /// selection is sampled, its workspaces.
   SelectionBuffers(ValueRange arguments, size_t numFactors);
   static llvm::SmallVector<mlir::RankedTensorType>
   workspaces(const SelectionSizes &sizes, mlir::Builder &builder);
 
   ValueRange factors;
-  Value sparsity, threshold, cut;
+  Value sparsity, threshold, cut, pruned;
   Value tallies, sample, parts;           ///< of kTallies, kSample, kBins
   Value keptSizes, keptKeys, keptIndices; ///< of each block that gathers
   Value listKeys, listIndices;
@@ -97,6 +98,7 @@ private:
 
   Value keyAt(ThreadBuilder &b, const Buffers &w, Value row, Value column);
   Value keyOfElement(ThreadBuilder &b, const Buffers &w, Value i);
+  Value numPruned(ThreadBuilder &b, const Buffers &w); ///< i64
   Value numKept(ThreadBuilder &b, const Buffers &w);
   void gatherTiles(ThreadBuilder &b, const Buffers &w, Value counts,
                    Value parts);

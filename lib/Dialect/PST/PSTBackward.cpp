@@ -34,7 +34,7 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
   if (needed[input])
     operandGradients[input] = MaskedMatmulOp::create(
         builder, loc, getInput().getType(), dy, getCriterion(), getFactors(),
-        getThreshold(), getCut(), /*bias=*/Value(),
+        getThreshold(), getCut(), getPruned(), /*bias=*/Value(),
         /*transposed=*/!getTransposed());
 
   // G = dY^T X; where the product was already transposed, Y = X W', the roles

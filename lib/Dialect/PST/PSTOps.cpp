@@ -388,9 +388,12 @@ LogicalResult TopKThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
 LogicalResult MaskedMatmulOp::verify() {
   if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
     return emitOpError("must have a threshold and a cut, or neither");
-  if (static_cast<bool>(getSparsity()) !=
-      (getForm() == ProductForm::Adaptive)) // (C5)
-    return emitOpError("must have a sparsity exactly if it is adaptive");
+  if (getForm() == ProductForm::Adaptive && !getPruned()) // (C5)
+    return emitOpError("is adaptive, so it needs to know how many elements "
+                       "its mask prunes: pruned(%count)");
+  if (getPruned() && !getThreshold()) // (C5)
+    return emitOpError("counts pruned elements, but has no threshold, which "
+                       "would prune them");
   if (getAddend() && getAddend().getType() != getType())
     return emitOpError("must have an addend of the result's type ")
            << getType() << ", but got " << getAddend().getType();

@@ -28,7 +28,7 @@ pst.criterion @pst(%w: dense, %ba: lowrank, %uv: lowrank) {
 
 func.func @select(%w: tensor<1000x1024xf32>, %b: tensor<1000x8xf32>, %a: tensor<8x1024xf32>,
                   %u: tensor<1000x8xf32>, %v: tensor<8x1024xf32>, %sparsity: f64) -> (tensor<f32>, tensor<i64>) {
-  %tau, %cut = pst.topk_threshold @pst(%w, %b, %a, %u, %v), %sparsity
+  %tau, %cut, %pruned = pst.topk_threshold @pst(%w, %b, %a, %u, %v), %sparsity
       : (tensor<1000x1024xf32>, tensor<1000x8xf32>, tensor<8x1024xf32>, tensor<1000x8xf32>, tensor<8x1024xf32>)
   return %tau, %cut : tensor<f32>, tensor<i64>
 }

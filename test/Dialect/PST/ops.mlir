@@ -56,10 +56,10 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
     %a: tensor<4x1xf32>, %b: tensor<1x3xf32>, %r: tensor<4xf32>,
     %c: tensor<3xf32>, %bias: tensor<4xf32>, %sparsity: f64) {
   // CHECK: pst.topk_threshold @pst(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}), %{{.*}} : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>)
-  %tau, %cut = pst.topk_threshold @pst(%w, %u, %v, %a, %b, %r, %c), %sparsity
+  %tau, %cut, %pruned = pst.topk_threshold @pst(%w, %u, %v, %a, %b, %r, %c), %sparsity
       : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>)
   // CHECK: pst.topk_threshold @pst(%{{.*}}), %{{.*}} previous(%{{.*}}) : (tensor<4x3xf32>, {{.*}})
-  %again, %cut_again = pst.topk_threshold @pst(%w, %u, %v, %a, %b, %r, %c), %sparsity previous(%tau)
+  %again, %cut_again, %pruned_again = pst.topk_threshold @pst(%w, %u, %v, %a, %b, %r, %c), %sparsity previous(%tau)
       : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>)
   // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) bias(%{{.*}}) : tensor<5x3xf32>, (tensor<4x3xf32>, {{.*}}) bias tensor<4xf32> -> tensor<5x4xf32>
   %y = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) bias(%bias)
@@ -70,8 +70,8 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) transposed : tensor<5x4xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x3xf32>
   %dx = pst.masked_matmul %dy, @lora(%w, %u, %v) transposed
       : tensor<5x4xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x3xf32>
-  // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) as adaptive sparsity(%{{.*}}) bias(%{{.*}}) :
-  %h = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) as adaptive sparsity(%tau) bias(%bias)
+  // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) as adaptive bias(%{{.*}}) :
+  %h = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) pruned(%pruned) as adaptive bias(%bias)
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
   // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) addend(%{{.*}}) activation "gelu" : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>
   %e = pst.masked_matmul %x, @lora(%w, %u, %v) addend(%z) activation "gelu"

@@ -9,7 +9,7 @@ pst.criterion @lora(%w: dense, %uv: lowrank) {
 
 func.func @topk_threshold_c1(%w: tensor<4x3xf32>, %u: tensor<4x2xf32>, %v: tensor<2x3xf32>, %s: f64) {
   // expected-error@+1 {{'pst.topk_threshold' op selects by a score, but @lora yields none}}
-  %tau, %cut = pst.topk_threshold @lora(%w, %u, %v), %s : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>)
+  %tau, %cut, %pruned = pst.topk_threshold @lora(%w, %u, %v), %s : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>)
   return
 }
 
@@ -23,7 +23,7 @@ pst.criterion @map(%w: dense) {
 
 func.func @topk_threshold_c2(%w: tensor<4x3xf32>, %s: f64) {
   // expected-error@+1 {{'pst.topk_threshold' op has 2 factor tensors, but @map reads 1}}
-  %tau, %cut = pst.topk_threshold @map(%w, %w), %s : (tensor<4x3xf32>, tensor<4x3xf32>)
+  %tau, %cut, %pruned = pst.topk_threshold @map(%w, %w), %s : (tensor<4x3xf32>, tensor<4x3xf32>)
   return
 }
 
@@ -31,7 +31,7 @@ func.func @topk_threshold_c2(%w: tensor<4x3xf32>, %s: f64) {
 
 func.func @criterion_symbol(%w: tensor<4x3xf32>, %s: f64) {
   // expected-error@+1 {{'pst.topk_threshold' op names @map, which is no 'pst.criterion'}}
-  %tau, %cut = pst.topk_threshold @map(%w), %s : (tensor<4x3xf32>)
+  %tau, %cut, %pruned = pst.topk_threshold @map(%w), %s : (tensor<4x3xf32>)
   return
 }
 
@@ -206,8 +206,21 @@ pst.criterion @map(%w: dense) {
 }
 
 func.func @masked_matmul_c5(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
-  // expected-error@+1 {{'pst.masked_matmul' op must have a sparsity exactly if it is adaptive}}
+  // expected-error@+1 {{'pst.masked_matmul' op is adaptive, so it needs to know how many elements its mask prunes: pruned(%count)}}
   %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as adaptive : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @masked_matmul_c5_no_threshold(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %pruned: tensor<i64>) {
+  // expected-error@+1 {{'pst.masked_matmul' op counts pruned elements, but has no threshold, which would prune them}}
+  %y = pst.masked_matmul %x, @map(%w) pruned(%pruned) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
 

@@ -232,6 +232,10 @@ def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
     score is above `tau`, or equal to `tau` at an index below `cut`. `tau` is
     NaN if any score is. -0.0 and 0.0 are the same score.
 
+    `pruned` counts the elements that this mask prunes, n*m - keep, or n*m if
+    `tau` is NaN, of which no score is above: what a product chooses its form
+    by.
+
     `previous` is the threshold of the step before: where it is near the new
     one, that is found faster. It never changes the result, whatever it is.
 
@@ -243,15 +247,17 @@ def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
     Example:
     ```mlir
     // scores: [[4.0, 1.0], [2.0, 2.0]], sparsity = 0.5, so keep = 2
-    %tau, %cut = pst.topk_threshold @movement(%w, %s), %sparsity
+    %tau, %cut, %pruned = pst.topk_threshold @movement(%w, %s), %sparsity
         : (tensor<2x2xf32>, tensor<2x2xf32>)
     // %tau = 2.0, %cut = 3      (4.0 stays; of the two 2.0, the one at index 2)
+    // %pruned = 2
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$criterion,
                        Variadic<PST_Tensor>:$factors, F64:$sparsity,
                        Optional<PST_ScalarF32>:$previous);
-  let results = (outs PST_ScalarF32:$threshold, PST_ScalarI64:$cut);
+  let results = (outs PST_ScalarF32:$threshold, PST_ScalarI64:$cut,
+                      PST_ScalarI64:$pruned);
   let assemblyFormat = [{
     $criterion `(` $factors `)` `,` $sparsity (`previous` `(` $previous^ `)`)?
     attr-dict `:` `(` type($factors) `)`
@@ -274,7 +280,8 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C3) A threshold, with its cut, is given only to a criterion that yields
       a score.
     - (C4) The bias has as many elements as the result has columns.
-    - (C5) `adaptive` needs the sparsity, and only it takes one.
+    - (C5) `adaptive` needs the number of elements pruned, and that number
+      needs the threshold that prunes them.
     - (C6) The activation is a kind of `nn.activation`.
 
     An addend (of the result's type) is added to the product, and an activation
@@ -288,8 +295,10 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     `as` says how a kernel comes by M * W' (`-pst-choose-products` sets it):
     `packed` evaluates the criterion while it packs a dense product's blocks;
     `compressed` stores the elements that are not zero, and multiplies sparse by
-    dense; `adaptive` does one or the other, by the `sparsity`, the share of the
-    elements that the mask prunes. The results differ by rounding only.
+    dense; `adaptive` does one or the other, by `pruned`, the number of elements
+    that the mask prunes. The results differ by rounding only. A wrong number
+    costs time, and nothing else: where more elements stay than there is room
+    for, the product is the packed one.
 
     Example:
     ```mlir
@@ -304,16 +313,17 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        Variadic<PST_Tensor>:$factors,
                        Optional<PST_ScalarF32>:$threshold,
                        Optional<PST_ScalarI64>:$cut,
+                       Optional<PST_ScalarI64>:$pruned,
                        Optional<PST_Vector>:$bias, Optional<PST_Matrix>:$addend,
-                       Optional<PST_ScalarF32>:$sparsity, UnitAttr:$transposed,
+                       UnitAttr:$transposed,
                        OptionalAttr<StrAttr>:$activation,
                        DefaultValuedAttr<PST_ProductForm,
                                          "::pst::ProductForm::Packed">:$form);
   let results = (outs PST_Matrix:$result);
   let assemblyFormat = [{
     $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
-    (`threshold` `(` $threshold^ `,` $cut `)`)?
-    (`as` $form^)? (`sparsity` `(` $sparsity^ `)`)?
+    (`threshold` `(` $threshold^ `,` $cut `)`)? (`pruned` `(` $pruned^ `)`)?
+    (`as` $form^)?
     (`bias` `(` $bias^ `)`)? (`addend` `(` $addend^ `)`)?
     (`activation` $activation^)? attr-dict `:`
     type($input) `,` `(` type($factors) `)` (`bias` type($bias)^)?
@@ -323,11 +333,10 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
                    "::llvm::StringRef":$criterion,
                    "::mlir::ValueRange":$factors, "::mlir::Value":$threshold,
-                   "::mlir::Value":$cut, "::mlir::Value":$bias,
-                   "bool":$transposed), [{
+                   "::mlir::Value":$cut, "::mlir::Value":$pruned,
+                   "::mlir::Value":$bias, "bool":$transposed), [{
       build($_builder, $_state, result, input, criterion, factors, threshold,
-            cut, bias, /*addend=*/::mlir::Value(),
-            /*sparsity=*/::mlir::Value(), transposed,
+            cut, pruned, bias, /*addend=*/::mlir::Value(), transposed,
             /*activation=*/::mlir::StringAttr(), ::pst::ProductForm::Packed);
     }]>
   ];
