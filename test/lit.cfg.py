@@ -12,7 +12,7 @@ import lit.util
 config.name = "PST"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".mlir", ".test"]
-config.excludes = ["CMakeLists.txt", "Unit", "Python", "Inputs"]
+config.excludes = ["CMakeLists.txt", "Unit", "Python", "Inputs", "TestDialect"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.pst_binary_dir, "test")
 
@@ -34,6 +34,7 @@ config.substitutions += [
     ("%source_dir", config.pst_source_dir),
     ("%binary_dir", config.pst_binary_dir),
     ("%mlir_include", config.mlir_include_dir),
+    ("%test_dialect", f"{config.pst_binary_dir}/lib/pst-test-dialect.so"),
 ]
 
 for tool in ("pst-opt", "pst-compile", "pst-run", "pst-bench", "pst-lsp-server"):

@@ -62,9 +62,8 @@ struct FuseActivation : OpRewritePattern<nn::ActivationOp> {
     MaskedMatmulOp product = productOf(op.getInput());
     if (!product)
       return failure();
-    rewriter.modifyOpInPlace(product, [&] {
-      product.setActivation(nn::stringifyActivationKind(op.getKind()));
-    });
+    rewriter.modifyOpInPlace(product,
+                             [&] { product.setActivation(op.getKind()); });
     replaceByProduct(rewriter, op, product);
     return success();
   }

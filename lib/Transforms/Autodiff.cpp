@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Transforms/Passes.h"
@@ -25,7 +26,8 @@ namespace pst {
 using namespace mlir;
 using namespace pst;
 
-/// Values that a trainable parameter reaches.
+/// Values of floats that a trainable parameter reaches; what an op makes
+/// besides (indices) has no derivative.
 static DenseSet<Value> findActiveValues(func::FuncOp function,
                                         SymbolTable &symbols) {
   DenseSet<Value> active;
@@ -36,8 +38,11 @@ static DenseSet<Value> findActiveValues(func::FuncOp function,
     if (auto load = dyn_cast<LoadOp>(op))
       reaches |= symbols.lookup<ParameterOp>(load.getParameter()).getRole() ==
                  ParameterRole::Trainable;
-    if (reaches)
-      active.insert(op.getResults().begin(), op.getResults().end());
+    if (!reaches)
+      continue;
+    for (Value result : op.getResults())
+      if (isa<FloatType>(getElementTypeOrSelf(result)))
+        active.insert(result);
   }
   return active;
 }
@@ -84,7 +89,7 @@ static LogicalResult appendBackward(func::FuncOp function,
     if (needed.none())
       continue;
     auto differentiable = dyn_cast<DifferentiableOpInterface>(op);
-    if (!differentiable || llvm::is_contained(resultGradients, Value()))
+    if (!differentiable)
       return op->emitOpError("stands between a trainable parameter and the "
                              "loss, but has no backward");
     SmallVector<Value> operandGradients(op->getNumOperands());
@@ -93,7 +98,10 @@ static LogicalResult appendBackward(func::FuncOp function,
     for (unsigned i : needed.set_bits()) {
       Value &sum = gradients[op->getOperand(i)];
       if (!operandGradients[i])
-        return op->emitOpError("has no gradient for operand #") << i;
+        return op->emitOpError("stands between a trainable parameter and the "
+                               "loss, but its backward has no gradient for "
+                               "operand #")
+               << i;
       sum = sum ? nn::AddOp::create(builder, op->getLoc(), sum.getType(), sum,
                                     operandGradients[i])
                       .getResult()
@@ -108,16 +116,7 @@ static LogicalResult appendBackward(func::FuncOp function,
 
 /// Evaluation drops nothing out, and needs no seed.
 static void removeDropout(func::FuncOp function) {
-  function.walk([](Operation *op) {
-    if (auto dropout = dyn_cast<nn::DropoutOp>(op)) {
-      dropout.replaceAllUsesWith(dropout.getInput());
-      dropout.erase();
-    } else if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
-      attention.getSeedMutable().clear();
-      attention.removeProbabilityAttr();
-      attention.removeSiteAttr();
-    }
-  });
+  function.walk([](StochasticOpInterface op) { op.makeDeterministic(); });
   for (int i = function.getNumArguments() - 1; i >= 0; --i) {
     auto name = function.getArgAttrOfType<StringAttr>(i, "pst.name");
     if (name && name.getValue() == "seed" &&

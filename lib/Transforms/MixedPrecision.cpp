@@ -8,10 +8,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
-#include "pst/Dialect/NN/NNOps.h"
-#include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Dialect/Interfaces/OpInterfaces.h"
 #include "pst/Transforms/Passes.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 namespace pst {
 #define GEN_PASS_DEF_MIXEDPRECISION
@@ -44,55 +42,38 @@ struct MixedPrecision : pst::impl::MixedPrecisionBase<MixedPrecision> {
       return signalPassFailure();
     }
     for (Operation &op : llvm::make_early_inc_range(forward.getBody().front()))
-      narrow(&op);
+      if (failed(narrow(&op)))
+        return signalPassFailure();
   }
 
 private:
-  void narrow(Operation *op);
+  LogicalResult narrow(Operation *op);
 };
 } // namespace
 
-/// The activations among the operands; nothing if the op is no part of the
-/// forward of a model.
-static std::optional<SmallVector<OpOperand *>> activationsOf(Operation *op) {
-  auto operands = [&](ArrayRef<unsigned> numbers) {
-    SmallVector<OpOperand *> found;
-    for (unsigned number : numbers)
-      found.push_back(&op->getOpOperand(number));
-    return found;
-  };
-  using Result = std::optional<SmallVector<OpOperand *>>;
-  return TypeSwitch<Operation *, Result>(op)
-      .Case<nn::EmbeddingOp>([&](auto) { return operands({}); })
-      .Case<nn::ActivationOp, nn::AddPositionsOp, nn::DropoutOp,
-            nn::LayerNormOp, nn::LinearOp, nn::SelectTokenOp>(
-          [&](auto) { return operands({0}); })
-      .Case<nn::AddOp>([&](auto) { return operands({0, 1}); })
-      .Case<nn::AttentionOp>([&](auto) { return operands({0, 1, 2}); })
-      .Case<MaskedMatmulOp>([&](MaskedMatmulOp product) {
-        SmallVector<OpOperand *> found{&product.getInputMutable()};
-        for (OpOperand &addend : product.getAddendMutable())
-          found.push_back(&addend);
-        return found;
-      })
-      .Default(std::nullopt);
+/// Whether nothing reads the result as an activation: then it is what the model
+/// says (logits), of few numbers.
+static bool isLeftToLosses(OpResult result) {
+  return llvm::none_of(result.getUses(), [](OpOperand &use) {
+    auto reader = dyn_cast<ActivationOpInterface>(use.getOwner());
+    return reader && llvm::is_contained(reader.getActivationOperands(), &use);
+  });
 }
 
-/// Whether the result is what the model says, not what a next layer reads: such
-/// numbers are few, and kept as they were summed.
-static bool isLogits(Operation *op) {
-  return isa<nn::LinearOp, MaskedMatmulOp>(op) &&
-         llvm::all_of(op->getUsers(), [](Operation *user) {
-           return isa<func::ReturnOp, nn::CrossEntropyOp, nn::SquaredErrorOp>(
-               user);
-         });
+static bool hasFloatTensors(Operation *op) {
+  auto isOne = [](Type type) {
+    auto tensor = dyn_cast<TensorType>(type);
+    return tensor && isa<FloatType>(tensor.getElementType());
+  };
+  return llvm::any_of(op->getOperandTypes(), isOne) ||
+         llvm::any_of(op->getResultTypes(), isOne);
 }
 
 static Type withElements(Value value, Type element) {
   return cast<RankedTensorType>(value.getType()).clone(element);
 }
 
-void MixedPrecision::narrow(Operation *op) {
+LogicalResult MixedPrecision::narrow(Operation *op) {
   OpBuilder builder(op);
   Type bf16 = builder.getBF16Type(), f32 = builder.getF32Type();
   auto isOf = [](Value value, Type element) {
@@ -105,17 +86,23 @@ void MixedPrecision::narrow(Operation *op) {
         operand.set(arith::ExtFOp::create(builder, op->getLoc(),
                                           withElements(operand.get(), f32),
                                           operand.get()));
-    return;
+    return success();
   }
-  std::optional<SmallVector<OpOperand *>> activations = activationsOf(op);
-  if (!activations)
-    return;
-  for (OpOperand *operand : *activations)
+  auto layer = dyn_cast<ActivationOpInterface>(op);
+  if (!layer) {
+    if (op->hasTrait<OpTrait::ConstantLike>() || !hasFloatTensors(op))
+      return success();
+    return op->emitOpError("does not say which of its operands and results are "
+                           "activations (ActivationOpInterface), so these "
+                           "cannot be made bf16");
+  }
+  for (OpOperand *operand : layer.getActivationOperands())
     if (isOf(operand->get(), f32))
       operand->set(arith::TruncFOp::create(builder, op->getLoc(),
                                            withElements(operand->get(), bf16),
                                            operand->get()));
-  Value result = op->getResult(0);
-  if (!isLogits(op))
-    result.setType(withElements(result, bf16));
+  for (OpResult result : layer.getActivationResults())
+    if (!layer.canWidenResults() || !isLeftToLosses(result))
+      result.setType(withElements(result, bf16));
+  return success();
 }

@@ -7,12 +7,10 @@
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
-#include "mlir/IR/SymbolTable.h"
-#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/Interfaces/OpInterfaces.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Transforms/Passes.h"
 #include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 namespace pst {
 #define GEN_PASS_DEF_NARROWFROZEN
@@ -29,29 +27,10 @@ struct NarrowFrozen : pst::impl::NarrowFrozenBase<NarrowFrozen> {
 };
 } // namespace
 
-/// Whether the use is a dense factor of a virtual weight.
-template <typename OpT>
-static bool isDenseFactor(OpT op, OpOperand &use,
-                          SymbolTableCollection &symbols) {
-  auto criterion =
-      symbols.lookupNearestSymbolFrom<CriterionOp>(op, op.getCriterionAttr());
-  unsigned first = op.getFactors().getBeginOperandIndex();
-  for (unsigned i = 0; criterion && i < criterion.getNumFactors(); ++i)
-    if (criterion.getKind(i) == FactorKind::Dense &&
-        first + criterion.getFirstTensor(i) == use.getOperandNumber())
-      return true;
-  return false;
-}
-
-/// Whether the op reads the operand element by element, and so may widen it.
-static bool mayBeNarrow(OpOperand &use, SymbolTableCollection &symbols) {
-  return TypeSwitch<Operation *, bool>(use.getOwner())
-      .Case<nn::EmbeddingOp, nn::AddPositionsOp, nn::LinearOp, nn::MatmulOp>(
-          [&](auto) { return use.getOperandNumber() == 1; })
-      .Case<MaskedMatmulOp, TopKThresholdOp, LowRankAccumulateOp,
-            MaskedWeightOp>(
-          [&](auto op) { return isDenseFactor(op, use, symbols); })
-      .Default(false);
+/// Whether the op widens the operand as it reads it.
+static bool mayBeNarrow(OpOperand &use) {
+  auto reader = dyn_cast<WideningOpInterface>(use.getOwner());
+  return reader && reader.widensOperand(use.getOperandNumber());
 }
 
 void NarrowFrozen::runOnOperation() {
@@ -63,7 +42,6 @@ void NarrowFrozen::runOnOperation() {
                        << "': f32 and bf16 are known";
     return signalPassFailure();
   }
-  SymbolTableCollection symbols;
   llvm::StringMap<SmallVector<LoadOp>> loads;
   module.walk([&](LoadOp load) { loads[load.getParameter()].push_back(load); });
   for (auto parameter : module.getOps<ParameterOp>()) {
@@ -73,9 +51,7 @@ void NarrowFrozen::runOnOperation() {
       continue;
     ArrayRef<LoadOp> readers = loads[parameter.getSymName()];
     if (!llvm::all_of(readers, [&](LoadOp load) {
-          return llvm::all_of(load->getUses(), [&](OpOperand &use) {
-            return mayBeNarrow(use, symbols);
-          });
+          return llvm::all_of(load->getUses(), mayBeNarrow);
         }))
       continue;
     RankedTensorType narrow =

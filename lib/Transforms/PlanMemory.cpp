@@ -16,6 +16,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/SymbolTable.h"
+#include "pst/Dialect/Interfaces/Work.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Transforms/Passes.h"
 #include "llvm/Support/MathExtras.h"
@@ -30,10 +31,6 @@ using namespace pst;
 
 /// Buffers start at cache lines.
 static constexpr int64_t kAlignment = 64;
-
-static int64_t bytesOf(ShapedType type) {
-  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
-}
 
 namespace {
 

@@ -9,7 +9,7 @@ pst.criterion @dense(%w: dense) {
 
 // CHECK-LABEL: func.func @both
 // CHECK-SAME: %[[X:.*]]: tensor<5x3xf32>, %[[W:.*]]: tensor<4x3xf32>, %[[R:.*]]: tensor<5x4xf32>
-// CHECK-NEXT: %[[Y:.*]] = pst.masked_matmul %[[X]], @dense(%[[W]]) addend(%[[R]]) activation "gelu"
+// CHECK-NEXT: %[[Y:.*]] = pst.masked_matmul %[[X]], @dense(%[[W]]) addend(%[[R]]) activation gelu
 // CHECK-NEXT: return %[[Y]]
 func.func @both(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %r: tensor<5x4xf32>) -> tensor<5x4xf32> {
   %y = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>

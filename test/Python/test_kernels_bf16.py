@@ -346,7 +346,7 @@ def test_masked_matmul(tokens, rows, columns, transposed):
     body = f"""%half = arith.constant 0.5 : f64
       %tau, %cut, %pruned = pst.topk_threshold @c({names}), %half : ({types})
       %w = pst.masked_weight @c({names}) threshold(%tau, %cut) : ({types}) -> {matrix(rows, columns)}
-      %y = pst.masked_matmul %x, @c({names}) {operands} addend(%a) activation "gelu" :
+      %y = pst.masked_matmul %x, @c({names}) {operands} addend(%a) activation gelu :
         {matrix(*x.shape)}, ({types}) {bias_type}addend {matrix(tokens, n)} -> {matrix(tokens, n)}"""
     arguments = [*arguments, ("x", x, True), ("a", addend, True), ("b", bias, False)]
     text = criterion + bf16.function(body, arguments, [("w", (rows, columns), True), ("y", (tokens, n), True)])

@@ -57,7 +57,9 @@ def MixedPrecision : Pass<"pst-mixed-precision", "::mlir::ModuleOp"> {
     gives a gradient the type of its value. What else there is stays f32: the
     parameters and their gradients, thresholds, losses, and the logits, which
     come of a product of bf16. Arithmetic is f32 in any case. An argument of f32
-    is rounded where it enters, a result widened where it leaves. Nothing
+    is rounded where it enters, a result widened where it leaves. Each op says
+    which of its operands and results are activations
+    (`ActivationOpInterface`); one of floats that does not is refused. Nothing
     changes with `type=f32`.
 
     Before:
@@ -87,7 +89,8 @@ def Autodiff : Pass<"pst-autodiff", "::mlir::ModuleOp"> {
   let description = [{
     Makes `@forward_backward` out of `@forward`: the forward ops, then in
     reverse the backward of each op between a trainable parameter and the first
-    result (the loss), and a `pst.accumulate` for each trainable parameter.
+    result (the loss), and a `pst.accumulate` for each trainable parameter. Of
+    an op's results some may have no gradient: the op deals with that.
     Then takes dropout out of `@forward`, which is left for evaluation and also
     returns the logits.
 
@@ -115,12 +118,14 @@ def Recompute : Pass<"pst-recompute", "::mlir::ModuleOp"> {
   let description = [{
     In `@forward_backward`, a result that the backward reads is computed again
     right before it is read, so that its buffer does not live from the forward
-    to the backward. Level `cheap` does so for activations, layer
-    normalisations and attentions, whose inputs are kept; for BERT this saves
-    over a third of the activations. Level `all` keeps the sums only, the
-    residual stream, and computes the products between them again. The module's
-    `pst.recompute` says what that costs: floating-point operations of products,
-    those done again and those of a step (with dense weights) without them.
+    to the backward. An op says what computing it again costs
+    (`RecomputableOpInterface`); what does not is kept. Level `cheap` does so
+    for activations, layer normalisations and attentions, whose inputs are kept;
+    for BERT this saves over a third of the activations. Level `all` keeps the
+    sums only, the residual stream, and computes the products between them
+    again. The module's `pst.recompute` says what that costs: floating-point
+    operations of products (`WorkOpInterface`), those done again and those of a
+    step (with dense weights) without them.
 
     Before:
     ```mlir
@@ -165,10 +170,11 @@ def NarrowFrozen : Pass<"pst-narrow-frozen", "::mlir::ModuleOp"> {
   let summary = "Keeps frozen matrices in bf16";
   let description = [{
     Changes frozen matrices of f32 to bf16, which takes half the memory, where
-    all that reads them can widen them as it reads: tables of embeddings, weights
-    of linear layers, dense factors of virtual weights. The runtime uses them
-    where a file of BF16 maps them, and rounds those of other files to nearest.
-    All arithmetic stays f32. Nothing changes with `type=f32`.
+    all that reads them widens them as it reads (`WideningOpInterface`): tables
+    of embeddings, weights of linear layers, dense factors of virtual weights.
+    The runtime uses them where a file of BF16 maps them, and rounds those of
+    other files to nearest. All arithmetic stays f32. Nothing changes with
+    `type=f32`.
 
     Before:
     ```mlir

@@ -157,7 +157,7 @@ private:
     if (op.getAddend())
       epilogue.addend = arguments[next++];
     if (op.getActivation()) {
-      auto kind = *nn::symbolizeActivationKind(*op.getActivation());
+      nn::ActivationKind kind = *op.getActivation();
       epilogue.activation = [kind](KernelBuilder &b, Value value) {
         return emitActivation(b, kind, value);
       };

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelContext.h"
-#include "CountWork.h"
+#include "NoteWork.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "pst/Dialect/NN/NNOps.h"

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "MaskedWeight.h"
-#include "CountWork.h"
+#include "NoteWork.h"
 
 using namespace mlir;
 using namespace pst;

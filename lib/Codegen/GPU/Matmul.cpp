@@ -96,9 +96,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
             epilogue.bias = arguments[next++];
           if (op.getAddend())
             epilogue.addend = arguments[next++];
-          if (op.getActivation())
-            epilogue.activation =
-                nn::symbolizeActivationKind(*op.getActivation());
+          epilogue.activation = op.getActivation();
           launchGemm(context, host, {arguments[0]},
                      {weight, /*transposed=*/!op.getTransposed()}, epilogue,
                      result, outputs.drop_front(2));

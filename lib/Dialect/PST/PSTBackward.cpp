@@ -22,8 +22,8 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
     // The gradient of the sum, which is computed again.
     auto sum = cast<MaskedMatmulOp>(builder.clone(*getOperation()));
     sum.removeActivationAttr();
-    dy = nn::ActivationBackwardOp::create(
-        builder, loc, *nn::symbolizeActivationKind(*getActivation()), sum, dy);
+    dy = nn::ActivationBackwardOp::create(builder, loc, *getActivation(), sum,
+                                          dy);
   }
   if (getAddend()) {
     unsigned addend = getAddendMutable().begin()->getOperandNumber();

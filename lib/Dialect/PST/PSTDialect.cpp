@@ -18,7 +18,6 @@ using namespace pst;
 
 #include "pst/Dialect/PST/PSTDialect.cpp.inc"
 #include "pst/Dialect/PST/PSTEnums.cpp.inc"
-#include "pst/Dialect/PST/PSTInterfaces.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "pst/Dialect/PST/PSTAttributes.cpp.inc"
 

@@ -73,8 +73,8 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) as adaptive bias(%{{.*}}) :
   %h = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) pruned(%pruned) as adaptive bias(%bias)
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
-  // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) addend(%{{.*}}) activation "gelu" : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>
-  %e = pst.masked_matmul %x, @lora(%w, %u, %v) addend(%z) activation "gelu"
+  // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) addend(%{{.*}}) activation gelu : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>
+  %e = pst.masked_matmul %x, @lora(%w, %u, %v) addend(%z) activation gelu
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>
   // CHECK: pst.lowrank_accumulate %{{.*}}, %{{.*}}, @lora(%{{.*}}) wrt [1, 2] : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x2xf32>, tensor<2x3xf32>
   %du, %dv = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [1, 2]

@@ -242,9 +242,10 @@ pst.criterion @dense(%w: dense) {
   pst.yield weight %w
 }
 
-func.func @masked_matmul_c6(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
-  // expected-error@+1 {{'pst.masked_matmul' op has an unknown activation 'swish': gelu, gelu_tanh, tanh and relu are known}}
-  %y = pst.masked_matmul %x, @dense(%w) activation "swish" : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+func.func @masked_matmul_activation(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
+  // expected-error@+2 {{expected ::pst::nn::ActivationKind to be one of: gelu, gelu_tanh, tanh, relu}}
+  // expected-error@+1 {{failed to parse NN_ActivationKind parameter}}
+  %y = pst.masked_matmul %x, @dense(%w) activation swish : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
 

@@ -11,7 +11,8 @@
 include "pst/Dialect/NN/NNBase.td"
 
 def NN_LayerNormOp : NN_DifferentiableOp<"layer_norm",
-    [AllTypesMatch<["input", "result"]>, AllTypesMatch<["scale", "shift"]>]> {
+    [AllTypesMatch<["input", "result"]>, AllTypesMatch<["scale", "shift"]>,
+     PST_Activations<[0]>, PST_Recomputable<"Cheap">]> {
   let summary = "Normalises each row, then scales and shifts";
   let description = [{
     `(x - mean) / sqrt(variance + epsilon) * scale + shift`, with the row's
@@ -67,7 +68,9 @@ def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
 }
 
 def NN_AttentionOp : NN_DifferentiableOp<"attention",
-    [AllTypesMatch<["query", "key", "value", "result"]>]> {
+    [AllTypesMatch<["query", "key", "value", "result"]>,
+     DeclareOpInterfaceMethods<StochasticOpInterface>,
+     PST_Activations<[0, 1, 2]>, PST_Recomputable<"Cheap">]> {
   let summary = "Multi-head attention with a padding mask";
   let description = [{
     For each sequence and head h, with the head's d = columns / heads columns
@@ -100,6 +103,7 @@ def NN_AttentionOp : NN_DifferentiableOp<"attention",
                        OptionalAttr<F64Attr>:$probability,
                        OptionalAttr<I64Attr>:$site);
   let results = (outs NN_Matrix:$result);
+  let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
     $query `,` $key `,` $value `,` $mask `heads` $heads (`causal` $causal^)?
     (`dropout` $seed^ `probability` $probability `site` $site)? attr-dict `:`
@@ -137,6 +141,7 @@ def NN_AttentionBackwardOp : NN_Op<"attention_backward",
                        OptionalAttr<I64Attr>:$site);
   let results = (outs NN_Matrix:$queryGradient, NN_Matrix:$keyGradient,
                       NN_Matrix:$valueGradient);
+  let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
     $query `,` $key `,` $value `,` $mask `,` $gradient `heads` $heads
     (`causal` $causal^)? (`dropout` $seed^ `probability` $probability `site` $site)? attr-dict `:`

@@ -8,10 +8,10 @@
 #ifndef PST_DIALECT_NN_NNBASE_TD
 #define PST_DIALECT_NN_NNBASE_TD
 
+include "pst/Dialect/Interfaces/OpInterfaces.td"
+include "pst/Dialect/Interfaces/TensorTypes.td"
 include "pst/Dialect/NN/NNDialect.td"
 include "pst/Dialect/NN/NNEnums.td"
-include "pst/Dialect/PST/PSTAttributes.td"
-include "pst/Dialect/PST/PSTInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
@@ -28,7 +28,7 @@ def NN_Indices : PST_TensorOfRank<[I32], 2>;
 def NN_Labels : PST_TensorOfRank<[I32, F32], 1>;
 
 class NN_Op<string mnemonic, list<Trait> traits = []>
-    : Op<NN_Dialect, mnemonic, traits # [Pure]>;
+    : Op<NN_Dialect, mnemonic, traits # [Pure, WorkOpInterface]>;
 
 class NN_DifferentiableOp<string mnemonic, list<Trait> traits = []>
     : NN_Op<mnemonic, traits #

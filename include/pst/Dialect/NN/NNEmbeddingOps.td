@@ -10,7 +10,8 @@
 
 include "pst/Dialect/NN/NNBase.td"
 
-def NN_EmbeddingOp : NN_DifferentiableOp<"embedding"> {
+def NN_EmbeddingOp : NN_DifferentiableOp<"embedding",
+    [PST_Activations<[]>, PST_Widens<[1]>]> {
   let summary = "Looks up a row for each token";
   let description = [{
     Row t of the result is row `indices[t / L, t % L]` of the table. An index
@@ -27,6 +28,7 @@ def NN_EmbeddingOp : NN_DifferentiableOp<"embedding"> {
   }];
   let arguments = (ins NN_Indices:$indices, NN_Weight:$table);
   let results = (outs NN_Matrix:$result);
+  let extraClassDeclaration = "int64_t countBytes();";
   let assemblyFormat = [{
     $indices `,` $table attr-dict `:` type($indices) `,` type($table) `->` type($result)
   }];
@@ -56,7 +58,8 @@ def NN_EmbeddingBackwardOp : NN_Op<"embedding_backward"> {
 }
 
 def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
-    [AllTypesMatch<["input", "result"]>]> {
+    [AllTypesMatch<["input", "result"]>, PST_Activations<[0]>,
+     PST_Widens<[1]>]> {
   let summary = "Adds a row of a table to each token, by its position";
   let description = [{
     `result[t] = input[t] + table[first + t % length]`; `first` is 0 if it is

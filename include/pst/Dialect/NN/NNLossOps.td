@@ -10,7 +10,8 @@
 
 include "pst/Dialect/NN/NNBase.td"
 
-def NN_SelectTokenOp : NN_DifferentiableOp<"select_token"> {
+def NN_SelectTokenOp : NN_DifferentiableOp<"select_token",
+    [PST_Activations<[0]>]> {
   let summary = "Takes one token of each sequence";
   let description = [{
     `result[b] = input[b * L + index]`, where L = rows / B: BERT's [CLS] is
@@ -32,6 +33,7 @@ def NN_SelectTokenOp : NN_DifferentiableOp<"select_token"> {
   let arguments = (ins NN_Matrix:$input, Optional<NN_Indices>:$mask,
                        OptionalAttr<I64Attr>:$index);
   let results = (outs NN_Matrix:$result);
+  let extraClassDeclaration = "int64_t countBytes();";
   let assemblyFormat = [{
     $input (`index` $index^)? (`last` `(` $mask^ `:` type($mask) `)`)? attr-dict `:` type($input) `->` type($result)
   }];
@@ -64,7 +66,8 @@ def NN_SelectTokenBackwardOp : NN_Op<"select_token_backward"> {
   let hasVerifier = 1;
 }
 
-def NN_CrossEntropyOp : NN_DifferentiableOp<"cross_entropy"> {
+def NN_CrossEntropyOp : NN_DifferentiableOp<"cross_entropy",
+    [PST_Activations<[], []>]> {
   let summary = "Scaled sum of the cross-entropies of the rows";
   let description = [{
     `scale * sum_b (log(sum_c exp(logits[b, c])) - logits[b, labels[b]])` over
@@ -115,7 +118,8 @@ def NN_TokenLabels
     : RankedTensorOf<[I32], [HasStaticShapePred, HasAnyRankOfPred<[1, 2]>],
                      "tensor of rank 1 or 2 and static shape">;
 
-def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy"> {
+def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
+    [PST_Activations<[0], []>]> {
   let summary = "Cross-entropy of the logits of a vocabulary";
   let description = [{
     `nn.cross_entropy` of the logits `X W^T`, which exist for a part of the
@@ -139,6 +143,7 @@ def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy"> {
   let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_TokenLabels:$labels,
                        F32:$scale);
   let results = (outs NN_Scalar:$loss);
+  let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
     $input `,` $weight `,` $labels `,` $scale attr-dict `:` type($input) `,` type($weight) `,` type($labels)
   }];
@@ -170,6 +175,7 @@ def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
                        F32:$scale, NN_Scalar:$gradient);
   let results = (outs NN_Matrix:$inputGradient,
                       Optional<NN_WeightGradient>:$weightGradient);
+  let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
     $input `,` $weight `,` $labels `,` $scale `,` $gradient attr-dict `:`
     type($input) `,` type($weight) `,` type($labels) (`weight` type($weightGradient)^)?
@@ -177,7 +183,8 @@ def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
   let hasVerifier = 1;
 }
 
-def NN_SquaredErrorOp : NN_DifferentiableOp<"squared_error"> {
+def NN_SquaredErrorOp : NN_DifferentiableOp<"squared_error",
+    [PST_Activations<[], []>]> {
   let summary = "Scaled sum of the squared errors of the rows";
   let description = [{
     `scale * sum_b (predictions[b, 0] - labels[b])^2`; a NaN label is no

@@ -10,7 +10,8 @@
 
 include "pst/Dialect/NN/NNBase.td"
 
-def NN_LinearOp : NN_DifferentiableOp<"linear"> {
+def NN_LinearOp : NN_DifferentiableOp<"linear",
+    [PST_Activations<[0]>, PST_Widens<[1]>, PST_Recomputable<"Dear">]> {
   let summary = "Y = X W^T + bias";
   let description = [{
     With `transposed`, `Y = X W + bias`: some models store the transpose.
@@ -30,6 +31,10 @@ def NN_LinearOp : NN_DifferentiableOp<"linear"> {
   let arguments = (ins NN_Matrix:$input, NN_Weight:$weight,
                        Optional<NN_Vector>:$bias, UnitAttr:$transposed);
   let results = (outs NN_Matrix:$result);
+  let extraClassDeclaration = [{
+    int64_t countFlops();
+    bool canWidenResults() { return true; }
+  }];
   let assemblyFormat = [{
     $input `,` $weight (`transposed` $transposed^)?
     (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict `:`
@@ -38,7 +43,7 @@ def NN_LinearOp : NN_DifferentiableOp<"linear"> {
   let hasVerifier = 1;
 }
 
-def NN_MatmulOp : NN_Op<"matmul"> {
+def NN_MatmulOp : NN_Op<"matmul", [PST_Widens<[1]>]> {
   let summary = "Product of two matrices, either one transposed";
   let description = [{
     `op(A) op(B)`, where op transposes if the attribute says so.
@@ -54,6 +59,7 @@ def NN_MatmulOp : NN_Op<"matmul"> {
   let arguments = (ins NN_Matrix:$lhs, NN_Weight:$rhs,
                        UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs);
   let results = (outs NN_Matrix:$result);
+  let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
     $lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)
   }];
@@ -85,7 +91,7 @@ def NN_ColumnSumOp : NN_Op<"column_sum"> {
 //===----------------------------------------------------------------------===//
 
 def NN_AddOp : NN_DifferentiableOp<"add",
-    [Commutative, SameOperandsAndResultType]> {
+    [Commutative, SameOperandsAndResultType, PST_Activations<[0, 1]>]> {
   let summary = "Elementwise sum";
   let description = [{
     Example:
@@ -100,7 +106,8 @@ def NN_AddOp : NN_DifferentiableOp<"add",
 }
 
 def NN_ActivationOp : NN_DifferentiableOp<"activation",
-    [SameOperandsAndResultType]> {
+    [SameOperandsAndResultType, PST_Activations<[0]>,
+     PST_Recomputable<"Cheap">]> {
   let summary = "A scalar function of every element";
   let description = [{
     - `gelu`: `x/2 (1 + erf(x / sqrt(2)))`
@@ -136,7 +143,9 @@ def NN_ActivationBackwardOp : NN_Op<"activation_backward",
 }
 
 def NN_DropoutOp : NN_DifferentiableOp<"dropout",
-    [AllTypesMatch<["input", "result"]>]> {
+    [AllTypesMatch<["input", "result"]>,
+     DeclareOpInterfaceMethods<StochasticOpInterface>,
+     PST_Activations<[0]>, PST_Recomputable<"Dear">]> {
   let summary = "Zeroes elements at random";
   let description = [{
     Element i (row-major) is kept, and divided by `1 - probability`, if

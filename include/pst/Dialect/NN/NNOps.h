@@ -14,10 +14,9 @@
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "pst/Dialect/Interfaces/OpInterfaces.h"
 #include "pst/Dialect/NN/NNDialect.h"
-#include "pst/Dialect/PST/PSTInterfaces.h"
-
-#include "pst/Dialect/NN/NNEnums.h.inc"
+#include "pst/Dialect/NN/NNEnums.h"
 
 #define GET_OP_CLASSES
 #include "pst/Dialect/NN/NNOps.h.inc"

@@ -12,17 +12,6 @@ include "pst/Dialect/PST/PSTDialect.td"
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/EnumAttr.td"
 
-/// A tensor of a fixed shape with so many dimensions.
-class PST_TensorOfRank<list<Type> elements, int rank>
-    : RankedTensorOf<elements, [HasStaticShapePred, HasAnyRankOfPred<[rank]>],
-                     "tensor of rank " # rank # " and static shape">;
-
-/// A tensor of rank 0, which an op's assembly need not spell.
-class PST_ScalarTensor<Type element, string getter>
-    : RankedTensorOf<[element], [HasStaticShapePred, HasAnyRankOfPred<[0]>],
-                     "scalar tensor">,
-      BuildableType<"::mlir::RankedTensorType::get({}, $_builder." # getter # ")">;
-
 def PST_Role : I32EnumAttr<"ParameterRole", "where a parameter lives", [
     I32EnumAttrCase<"Frozen", 0, "frozen">,
     I32EnumAttrCase<"Trainable", 1, "trainable">,

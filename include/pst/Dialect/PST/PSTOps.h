@@ -16,8 +16,9 @@
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "pst/Dialect/Interfaces/OpInterfaces.h"
+#include "pst/Dialect/NN/NNEnums.h"
 #include "pst/Dialect/PST/PSTDialect.h"
-#include "pst/Dialect/PST/PSTInterfaces.h"
 
 #include "pst/Dialect/PST/PSTEnums.h.inc"
 #define GET_ATTRDEF_CLASSES

@@ -8,8 +8,10 @@
 #ifndef PST_DIALECT_PST_PSTOPS_TD
 #define PST_DIALECT_PST_PSTOPS_TD
 
+include "pst/Dialect/Interfaces/OpInterfaces.td"
+include "pst/Dialect/Interfaces/TensorTypes.td"
+include "pst/Dialect/NN/NNEnums.td"
 include "pst/Dialect/PST/PSTAttributes.td"
-include "pst/Dialect/PST/PSTInterfaces.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/IR/RegionKindInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -61,7 +63,8 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
 
 def PST_LoadOp : PST_Op<"load",
     [DeclareOpInterfaceMethods<SymbolUserOpInterface>,
-     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>,
+     PST_Activations<[], []>]> {
   let summary = "Reads a parameter";
   let description = [{
     The value of a parameter, or its gradient as accumulated so far.
@@ -104,7 +107,7 @@ def PST_StoreOp : PST_Op<"store",
 
 def PST_AccumulateOp : PST_Op<"accumulate",
     [DeclareOpInterfaceMethods<SymbolUserOpInterface>,
-     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+     DeclareOpInterfaceMethods<MemoryEffectsOpInterface>, WorkOpInterface]> {
   let summary = "Adds to a parameter's gradient";
   let description = [{
     Constraints:
@@ -117,6 +120,7 @@ def PST_AccumulateOp : PST_Op<"accumulate",
     pst.accumulate %d, @bias : tensor<2xf32>
     ```
   }];
+  let extraClassDeclaration = "int64_t countBytes();";
   let arguments = (ins PST_Tensor:$value, FlatSymbolRefAttr:$parameter);
   let assemblyFormat = "$value `,` $parameter attr-dict `:` type($value)";
 }
@@ -219,7 +223,8 @@ def PST_DetachOp : PST_Op<"detach", [Pure, SameOperandsAndResultType]> {
 
 /// An op that evaluates a criterion over factors.
 class PST_WeightOp<string mnemonic, list<Trait> traits = []>
-    : PST_Op<mnemonic, traits # [AttrSizedOperandSegments,
+    : PST_Op<mnemonic, traits # [AttrSizedOperandSegments, WorkOpInterface,
+          DeclareOpInterfaceMethods<WideningOpInterface>,
           DeclareOpInterfaceMethods<SymbolUserOpInterface>]>;
 
 def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
@@ -265,7 +270,9 @@ def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
 }
 
 def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
-    DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+    DeclareOpInterfaceMethods<DifferentiableOpInterface>,
+    DeclareOpInterfaceMethods<ActivationOpInterface>,
+    PST_Recomputable<"Dear">]> {
   let summary = "Multiplies by a virtual, masked weight";
   let description = [{
     With W' the weights of the criterion and M the mask of the threshold (all
@@ -282,10 +289,10 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C4) The bias has as many elements as the result has columns.
     - (C5) `adaptive` needs the number of elements pruned, and that number
       needs the threshold that prunes them.
-    - (C6) The activation is a kind of `nn.activation`.
 
     An addend (of the result's type) is added to the product, and an activation
-    applied to the sum: `-pst-fuse-epilogues` brings them in.
+    (of `nn.activation`) applied to the sum: `-pst-fuse-epilogues` brings them
+    in.
 
     The elements of a dense factor may be bf16; they are widened as they are
     read. So may those of the input and of the result. The score is f32 in any
@@ -316,7 +323,7 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        Optional<PST_ScalarI64>:$pruned,
                        Optional<PST_Vector>:$bias, Optional<PST_Matrix>:$addend,
                        UnitAttr:$transposed,
-                       OptionalAttr<StrAttr>:$activation,
+                       OptionalAttr<NN_ActivationKind>:$activation,
                        DefaultValuedAttr<PST_ProductForm,
                                          "::pst::ProductForm::Packed">:$form);
   let results = (outs PST_Matrix:$result);
@@ -337,9 +344,14 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                    "::mlir::Value":$bias, "bool":$transposed), [{
       build($_builder, $_state, result, input, criterion, factors, threshold,
             cut, pruned, bias, /*addend=*/::mlir::Value(), transposed,
-            /*activation=*/::mlir::StringAttr(), ::pst::ProductForm::Packed);
+            /*activation=*/nullptr, ::pst::ProductForm::Packed);
     }]>
   ];
+  let extraClassDeclaration = [{
+    int64_t countFlops();
+    int64_t countBytes();
+    bool canWidenResults() { return true; }
+  }];
   let hasVerifier = 1;
 }
 
@@ -386,6 +398,7 @@ def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
     (`threshold` `(` $threshold^ `,` $cut `)`)? `wrt` $wrt attr-dict `:`
     type($outputGradient) `,` type($input) `,` `(` type($factors) `)` `->` type($gradients)
   }];
+  let extraClassDeclaration = "int64_t countFlops();";
   let hasVerifier = 1;
 }
 
@@ -422,7 +435,7 @@ def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
 // The optimizer
 //===----------------------------------------------------------------------===//
 
-def PST_AdamWOp : PST_Op<"adamw", []> {
+def PST_AdamWOp : PST_Op<"adamw", [WorkOpInterface]> {
   let summary = "One optimizer step over all trainable parameters";
   let description = [{
     Over the one buffer that holds all trainable parameters p, with gradient g
@@ -455,6 +468,7 @@ def PST_AdamWOp : PST_Op<"adamw", []> {
   let assemblyFormat = [{
     `size` $size `decayed` $decayed `(` operands `)` attr-dict
   }];
+  let extraClassDeclaration = "int64_t countBytes();";
   let hasVerifier = 1;
 }
 

@@ -1,0 +1,90 @@
+//===- NNAnswers.cpp - What the nn ops answer passes ----------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// Answers that are a matter of more than numbers, which stand in the .td.
+
+#include "pst/Dialect/Interfaces/Work.h"
+#include "pst/Dialect/NN/NNOps.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::nn;
+
+//===----------------------------------------------------------------------===//
+// Without a seed
+//===----------------------------------------------------------------------===//
+
+void DropoutOp::makeDeterministic() {
+  replaceAllUsesWith(getInput());
+  erase();
+}
+
+void AttentionOp::makeDeterministic() {
+  getSeedMutable().clear();
+  removeProbabilityAttr();
+  removeSiteAttr();
+}
+
+//===----------------------------------------------------------------------===//
+// Work: of ops that multiply matrices, or read a part of a table only. The
+// others read and write their tensors.
+//===----------------------------------------------------------------------===//
+
+static int64_t elementsOf(Value value) {
+  return cast<ShapedType>(value.getType()).getNumElements();
+}
+
+static int64_t dim(Value value, unsigned i) {
+  return cast<ShapedType>(value.getType()).getDimSize(i);
+}
+
+int64_t EmbeddingOp::countBytes() {
+  int64_t table = bytesOf(getTable().getType());
+  int64_t rows = table / dim(getTable(), 0) * dim(getResult(), 0);
+  return bytesOfTensors(*this) - table + std::min(table, rows);
+}
+
+int64_t SelectTokenOp::countBytes() {
+  return bytesOfTensors(*this) - bytesOf(getInput().getType()) +
+         bytesOf(getResult().getType());
+}
+
+int64_t LinearOp::countFlops() {
+  return 2 * dim(getInput(), 0) * elementsOf(getWeight());
+}
+
+int64_t MatmulOp::countFlops() {
+  return 2 * elementsOf(getResult()) * dim(getLhs(), getTransposeLhs() ? 0 : 1);
+}
+
+/// One product of an attention, over all heads: for each query and each key
+/// that it may see, a multiply-add for each column of the head.
+template <typename OpT> static int64_t attentionProduct(OpT op) {
+  int64_t batch = dim(op.getMask(), 0), length = dim(op.getMask(), 1);
+  int64_t pairs = op.getCausal() ? length * (length + 1) / 2 : length * length;
+  return 2 * batch * pairs * dim(op.getQuery(), 1);
+}
+
+// Scores, and their product with the values.
+int64_t AttentionOp::countFlops() { return 2 * attentionProduct(*this); }
+
+// The scores again, and the gradients of queries, keys, values and
+// probabilities.
+int64_t AttentionBackwardOp::countFlops() {
+  return 5 * attentionProduct(*this);
+}
+
+// The logits.
+int64_t LinearCrossEntropyOp::countFlops() {
+  return 2 * dim(getInput(), 0) * elementsOf(getWeight());
+}
+
+// The logits again, and one or two gradients of them.
+int64_t LinearCrossEntropyBackwardOp::countFlops() {
+  int64_t products = getWeightGradient() ? 3 : 2;
+  return products * 2 * dim(getInput(), 0) * elementsOf(getWeight());
+}

@@ -1,0 +1,86 @@
+//===- PSTAnswers.cpp - What the pst ops answer passes --------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Dialect/Interfaces/Work.h"
+#include "pst/Dialect/PST/PSTOps.h"
+
+using namespace mlir;
+using namespace pst;
+
+//===----------------------------------------------------------------------===//
+// Activations, and weights of bf16
+//===----------------------------------------------------------------------===//
+
+SmallVector<OpOperand *> MaskedMatmulOp::getActivationOperands() {
+  SmallVector<OpOperand *> found{&getInputMutable()};
+  for (OpOperand &addend : getAddendMutable())
+    found.push_back(&addend);
+  return found;
+}
+
+SmallVector<OpResult> MaskedMatmulOp::getActivationResults() {
+  return {cast<OpResult>(getResult())};
+}
+
+/// Whether the operand is a dense factor of a virtual weight.
+template <typename OpT> static bool isDenseFactor(OpT op, unsigned number) {
+  auto criterion = SymbolTable::lookupNearestSymbolFrom<CriterionOp>(
+      op, op.getCriterionAttr());
+  unsigned first = op.getFactors().getBeginOperandIndex();
+  for (unsigned i = 0; criterion && i < criterion.getNumFactors(); ++i)
+    if (criterion.getKind(i) == FactorKind::Dense &&
+        first + criterion.getFirstTensor(i) == number)
+      return true;
+  return false;
+}
+
+bool TopKThresholdOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
+bool MaskedMatmulOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
+bool LowRankAccumulateOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
+bool MaskedWeightOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
+//===----------------------------------------------------------------------===//
+// Work
+//===----------------------------------------------------------------------===//
+
+int64_t MaskedMatmulOp::countFlops() {
+  return 2 * getInput().getType().getNumElements() * getType().getDimSize(1);
+}
+
+// The weight that is multiplied is as large as the masked one, of the input's
+// type; the factors are for what makes it.
+int64_t MaskedMatmulOp::countBytes() {
+  RankedTensorType input = getInput().getType();
+  int64_t bytes = input.getDimSize(1) * getType().getDimSize(1) *
+                  input.getElementTypeBitWidth() / 8;
+  for (Value value : std::initializer_list<Value>{getInput(), getBias(),
+                                                  getAddend(), getResult()})
+    bytes += value ? bytesOf(value.getType()) : 0;
+  return bytes;
+}
+
+int64_t LowRankAccumulateOp::countFlops() {
+  return 2 * getOutputGradient().getType().getNumElements() *
+         getInput().getType().getDimSize(1);
+}
+
+// The gradient that the value is added to is no operand, and is written too.
+int64_t AccumulateOp::countBytes() { return 3 * bytesOf(getValue().getType()); }
+
+// Four buffers of f32, each read and written.
+int64_t AdamWOp::countBytes() { return getSize() * 4 * 4 * 2; }
