@@ -28,22 +28,6 @@ using namespace pst::runtime;
 /// what they wrote.
 static constexpr int64_t kSpread = 256 << 20, kSmall = 4 << 20, kMostCopies = 6;
 
-Samples::Samples(std::vector<double> values) {
-  if (values.empty())
-    return;
-  std::sort(values.begin(), values.end());
-  auto at = [&](double share) {
-    double place = share * static_cast<double>(values.size() - 1);
-    size_t below = static_cast<size_t>(place);
-    size_t above = std::min(below + 1, values.size() - 1);
-    return std::lerp(values[below], values[above],
-                     place - static_cast<double>(below));
-  };
-  low = at(0.25);
-  median = at(0.5);
-  high = at(0.75);
-}
-
 namespace {
 /// An entry point with memory for its inputs and outputs.
 class BoundCall {

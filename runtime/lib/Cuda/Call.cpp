@@ -16,8 +16,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Gpu.h"
-#include "pst/Runtime/Bench.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/Samples.h"
 
 #include <algorithm>
 #include <cstring>

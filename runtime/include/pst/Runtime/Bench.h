@@ -10,6 +10,7 @@
 
 #include "pst/Runtime/Accelerator.h"
 #include "pst/Runtime/SafeTensors.h"
+#include "pst/Runtime/Samples.h"
 
 #include <vector>
 
@@ -27,12 +28,6 @@ struct BenchOptions {
   /// Operations per second of the fastest matrix product known of this GPU; 0:
   /// unknown.
   double matrixCeiling = 0;
-};
-
-/// One number, measured several times.
-struct Samples {
-  explicit Samples(std::vector<double> values = {});
-  double median = 0, low = 0, high = 0; ///< low and high: the quartiles
 };
 
 /// What the launches of one kind of op took, in one call.
