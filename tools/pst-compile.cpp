@@ -10,6 +10,7 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Support/FileUtilities.h"
 #include "pst/Compiler.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Import/Import.h"
 #include "pst/Runtime/Memory.h"
 #include "llvm/Support/CommandLine.h"
@@ -214,7 +215,8 @@ int main(int argc, char **argv) {
         return 1;
       stream << formatSaving(manifest->memory, wide->memory);
     }
-    if (auto price = (*module)->getAttrOfType<DictionaryAttr>("pst.recompute"))
+    if (auto price =
+            (*module)->getAttrOfType<DictionaryAttr>(pst::kRecomputeAttribute))
       stream << formatRecompute(price);
   } else if (emit == "bundle") {
     if (output == "-") {

@@ -12,6 +12,7 @@
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/IR/Matchers.h"
 #include "pst/Codegen/GPUPasses.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 
 using namespace mlir;
 using namespace pst;

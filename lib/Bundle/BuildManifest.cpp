@@ -8,6 +8,7 @@
 #include "pst/Bundle/BuildManifest.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
@@ -74,8 +75,8 @@ static FailureOr<EntryPoint> describe(func::FuncOp function) {
   entry.symbol = ("pst_" + function.getSymName()).str();
   for (unsigned i = 0; i < function.getNumArguments(); ++i) {
     Argument argument;
-    auto kind = function.getArgAttrOfType<StringAttr>(i, "pst.kind");
-    auto name = function.getArgAttrOfType<StringAttr>(i, "pst.name");
+    auto kind = function.getArgAttrOfType<StringAttr>(i, kKindAttribute);
+    auto name = function.getArgAttrOfType<StringAttr>(i, kNameAttribute);
     if (!kind || !name)
       return function.emitOpError("argument #")
              << i << " has no kind or name: plan memory before bundling";
@@ -103,11 +104,11 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     auto attribute = module->getAttrOfType<StringAttr>(name);
     return attribute ? attribute.str() : std::string();
   };
-  manifest.architecture = text("pst.architecture");
-  manifest.config = text("pst.config");
-  manifest.method = text("pst.method");
+  manifest.architecture = text(kArchitectureAttribute);
+  manifest.config = text(kConfigAttribute);
+  manifest.method = text(kMethodAttribute);
   if (auto values =
-          module->getAttrOfType<DictionaryAttr>("pst.hyperparameters"))
+          module->getAttrOfType<DictionaryAttr>(kHyperparametersAttribute))
     for (NamedAttribute value : values)
       manifest.hyperparameters[value.getName().str()] =
           cast<FloatAttr>(value.getValue()).getValueAsDouble();
@@ -117,7 +118,7 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     if (failed(parameter))
       return failure();
     manifest.parameters.push_back(*parameter);
-    if (auto layer = op->getAttrOfType<DictionaryAttr>("pst.layer")) {
+    if (auto layer = op->getAttrOfType<DictionaryAttr>(kLayerAttribute)) {
       SparseLayer sparse;
       sparse.weight = op.getSymName();
       sparse.rows = parameter->type.shape[0];
@@ -136,7 +137,7 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     manifest.entryPoints[function.getSymName().str()] = *entry;
   }
 
-  auto plan = module->getAttrOfType<DictionaryAttr>("pst.memory");
+  auto plan = module->getAttrOfType<DictionaryAttr>(kMemoryAttribute);
   if (!plan)
     return module.emitOpError("has no memory plan");
   auto bytes = [&](StringRef name) {

@@ -11,6 +11,7 @@
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace pst {
@@ -69,8 +70,8 @@ void ProfileLaunches::addReader(ModuleOp module, ArrayRef<std::string> names) {
   auto reader = func::FuncOp::create(builder, kProfile,
                                      builder.getFunctionType(types, {}));
   for (auto [i, name] : llvm::enumerate(names)) {
-    reader.setArgAttr(i, "pst.kind", builder.getStringAttr("output"));
-    reader.setArgAttr(i, "pst.name", builder.getStringAttr(name));
+    reader.setArgAttr(i, kKindAttribute, builder.getStringAttr("output"));
+    reader.setArgAttr(i, kNameAttribute, builder.getStringAttr(name));
   }
   Block *block = reader.addEntryBlock();
   builder.setInsertionPointToStart(block);

@@ -9,6 +9,7 @@
 #include "ModelBuilder.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/Verifier.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 
 #include <filesystem>
 
@@ -191,9 +192,10 @@ pst::importModel(MLIRContext &context, StringRef directory,
 
   OwningOpRef<ModuleOp> module =
       ModuleOp::create(NameLoc::get(StringAttr::get(&context, directory)));
-  (*module)->setAttr("pst.architecture",
+  (*module)->setAttr(kArchitectureAttribute,
                      StringAttr::get(&context, family->architecture));
-  (*module)->setAttr("pst.config", StringAttr::get(&context, config->text()));
+  (*module)->setAttr(kConfigAttribute,
+                     StringAttr::get(&context, config->text()));
   ModelBuilder builder(*module, *config, *weights, options, task);
   family->build(builder,
                 checkpoint.empty() || checkpoint == family->architecture);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ModelBuilder.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 
 using namespace mlir;
 using namespace pst;
@@ -57,11 +58,11 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   forward = func::FuncOp::create(b, "forward", type);
   Block *body = forward.addEntryBlock();
   for (auto [i, argument] : llvm::enumerate(arguments)) {
-    forward.setArgAttr(i, "pst.name", b.getStringAttr(argument.first));
+    forward.setArgAttr(i, kNameAttribute, b.getStringAttr(argument.first));
     body->getArgument(i).setLoc(NameLoc::get(b.getStringAttr(argument.first)));
   }
   for (auto [i, result] : llvm::enumerate(results))
-    forward.setResultAttr(i, "pst.name", b.getStringAttr(result.first));
+    forward.setResultAttr(i, kNameAttribute, b.getStringAttr(result.first));
   b.setInsertionPointToEnd(body);
 
   mask = body->getArgument(1);
@@ -127,7 +128,7 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
         first, f32(shape), /*offset=*/IntegerAttr(), /*decay=*/isMatrix);
   }
   if (layer == Layer::sparse && isMatrix)
-    parameter->setDiscardableAttr("pst.sparsify", b.getUnitAttr());
+    parameter->setDiscardableAttr(kSparsifyAttribute, b.getUnitAttr());
   return LoadOp::create(b, parameter);
 }
 

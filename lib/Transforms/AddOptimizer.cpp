@@ -8,6 +8,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -64,8 +65,8 @@ void AddOptimizer::runOnOperation() {
                                     types.getFunctionType(arguments, norm));
   module.push_back(apply);
   for (auto [i, name] : llvm::enumerate(names))
-    apply.setArgAttr(i, "pst.name", types.getStringAttr(name));
-  apply.setResultAttr(0, "pst.name", types.getStringAttr("grad_norm"));
+    apply.setArgAttr(i, kNameAttribute, types.getStringAttr(name));
+  apply.setResultAttr(0, kNameAttribute, types.getStringAttr("grad_norm"));
   OpBuilder builder = OpBuilder::atBlockEnd(apply.addEntryBlock());
   SmallVector<Value> operands(apply.getArguments());
   auto adamw = AdamWOp::create(builder, apply.getLoc(), norm, bytes / 4,

@@ -16,6 +16,7 @@
 #include "mlir/IR/TypeUtilities.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
 
 namespace pst {
@@ -118,7 +119,7 @@ static LogicalResult appendBackward(func::FuncOp function,
 static void removeDropout(func::FuncOp function) {
   function.walk([](StochasticOpInterface op) { op.makeDeterministic(); });
   for (int i = function.getNumArguments() - 1; i >= 0; --i) {
-    auto name = function.getArgAttrOfType<StringAttr>(i, "pst.name");
+    auto name = function.getArgAttrOfType<StringAttr>(i, kNameAttribute);
     if (name && name.getValue() == "seed" &&
         function.getArgument(i).use_empty())
       (void)function.eraseArgument(i);

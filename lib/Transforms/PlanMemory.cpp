@@ -18,6 +18,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "pst/Dialect/Interfaces/Work.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -66,8 +67,8 @@ public:
     Builder builder(function.getContext());
     unsigned position = function.getNumArguments();
     auto attributes = builder.getDictionaryAttr(
-        {builder.getNamedAttr("pst.kind", builder.getStringAttr(kind)),
-         builder.getNamedAttr("pst.name", builder.getStringAttr(name))});
+        {builder.getNamedAttr(kKindAttribute, builder.getStringAttr(kind)),
+         builder.getNamedAttr(kNameAttribute, builder.getStringAttr(name))});
     if (failed(function.insertArgument(position, type, attributes,
                                        function.getLoc())))
       llvm_unreachable("an entry point takes further arguments");
@@ -101,10 +102,10 @@ LogicalResult PlanMemory::returnThroughArguments(func::FuncOp function,
                                                  EntryArguments &arguments) {
   Builder builder(&getContext());
   for (unsigned i = 0; i < function.getNumArguments(); ++i) {
-    if (!function.getArgAttr(i, "pst.name"))
-      function.setArgAttr(i, "pst.name",
+    if (!function.getArgAttr(i, kNameAttribute))
+      function.setArgAttr(i, kNameAttribute,
                           builder.getStringAttr("arg" + Twine(i)));
-    function.setArgAttr(i, "pst.kind", builder.getStringAttr("input"));
+    function.setArgAttr(i, kKindAttribute, builder.getStringAttr("input"));
     auto type = dyn_cast<MemRefType>(function.getArgument(i).getType());
     if (type && (!type.hasStaticShape() || !type.getLayout().isIdentity()))
       return function.emitOpError("argument #")
@@ -118,7 +119,7 @@ LogicalResult PlanMemory::returnThroughArguments(func::FuncOp function,
       return ret.emitOpError("result #")
              << i << " of an entry point must be a tensor of static shape, "
              << "but got " << value.getType();
-    auto name = function.getResultAttrOfType<StringAttr>(i, "pst.name");
+    auto name = function.getResultAttrOfType<StringAttr>(i, kNameAttribute);
     Value output = arguments.append(
         "output", name ? name.getValue() : ("result" + Twine(i)).str(),
         MemRefType::get(type.getShape(), type.getElementType()));
@@ -328,7 +329,7 @@ void PlanMemory::runOnOperation() {
   auto bytes = [&](StringRef name, int64_t value) {
     return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
   };
-  module->setAttr("pst.memory",
+  module->setAttr(kMemoryAttribute,
                   builder.getDictionaryAttr(
                       {bytes("frozen", frozen), bytes("trainable", trainable),
                        bytes("state", state), bytes("arena", worst.bytes),

@@ -9,6 +9,7 @@
 #include "mlir/IR/Builders.h"
 #include "pst/Dialect/Interfaces/OpInterfaces.h"
 #include "pst/Dialect/Interfaces/Work.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
 
 namespace pst {
@@ -57,7 +58,7 @@ struct Recompute : pst::impl::RecomputeBase<Recompute> {
     auto number = [&](StringRef name, double value) {
       return builder.getNamedAttr(name, builder.getF64FloatAttr(value));
     };
-    getOperation()->setAttr("pst.recompute",
+    getOperation()->setAttr(kRecomputeAttribute,
                             builder.getDictionaryAttr({number("flops", again),
                                                        number("step", step)}));
   }

@@ -13,6 +13,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Parser/Parser.h"
 #include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
 
 namespace pst {
@@ -125,7 +126,7 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
   }
   note("threshold", hasScore ? layer.threshold.getSymName() : "");
   note("cut", hasScore ? layer.cut.getSymName() : "");
-  weight->setAttr("pst.layer", builder.getDictionaryAttr(record));
+  weight->setAttr(kLayerAttribute, builder.getDictionaryAttr(record));
   return layer;
 }
 
@@ -178,7 +179,7 @@ void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
   func::FuncOp function =
       addFunction(getOperation(), "select",
                   types.getFunctionType({types.getF64Type()}, {}));
-  function.setArgAttr(0, "pst.name", types.getStringAttr("sparsity"));
+  function.setArgAttr(0, kNameAttribute, types.getStringAttr("sparsity"));
   OpBuilder builder = OpBuilder::atBlockEnd(&function.getBody().front());
   for (Layer layer : layers) {
     Location loc = layer.tensors.front().getLoc();
@@ -222,7 +223,7 @@ void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
     weights.push_back(MaskedWeightOp::create(builder, loc, weight.getType(),
                                              criterion.getSymName(), factors,
                                              threshold, cut));
-    function.setResultAttr(i, "pst.name",
+    function.setResultAttr(i, kNameAttribute,
                            types.getStringAttr(weight.getSymName()));
   }
   func::ReturnOp::create(builder, function.getLoc(), weights);
@@ -234,7 +235,7 @@ void Sparsify::runOnOperation() {
                           alpha1, alpha2,     detachMagnitude};
   SmallVector<ParameterOp> weights;
   for (auto parameter : module.getOps<ParameterOp>())
-    if (parameter->hasAttr("pst.sparsify"))
+    if (parameter->hasAttr(kSparsifyAttribute))
       weights.push_back(parameter);
   if (weights.empty())
     return;
@@ -257,7 +258,7 @@ void Sparsify::runOnOperation() {
 
   SmallVector<Layer> layers;
   for (ParameterOp weight : weights) {
-    weight->removeAttr("pst.sparsify");
+    weight->removeAttr(kSparsifyAttribute);
     auto type = cast<RankedTensorType>(weight.getType());
     if (type.getRank() != 2) {
       weight.emitOpError("is marked to be sparsified, but is no matrix");
@@ -277,11 +278,11 @@ void Sparsify::runOnOperation() {
   } else {
     // The trained parameter is the weight: nothing to merge.
     for (ParameterOp weight : weights)
-      weight->removeAttr("pst.layer");
+      weight->removeAttr(kLayerAttribute);
   }
 
   Builder builder(&getContext());
-  module->setAttr("pst.method", builder.getStringAttr(method));
+  module->setAttr(kMethodAttribute, builder.getStringAttr(method));
   auto number = [&](StringRef name, double value) {
     return builder.getNamedAttr(name, builder.getF64FloatAttr(value));
   };
@@ -296,6 +297,6 @@ void Sparsify::runOnOperation() {
     hyperparameters.push_back(number("mask_alpha2", alpha2));
     hyperparameters.push_back(number("detach_magnitude", detachMagnitude));
   }
-  module->setAttr("pst.hyperparameters",
+  module->setAttr(kHyperparametersAttribute,
                   builder.getDictionaryAttr(hyperparameters));
 }

@@ -13,12 +13,6 @@
 
 namespace pst {
 
-/// Of a gpu.launch_func that is the first of an op's: the op's name, and what
-/// it has to do (Launch::op, flops, bytes).
-inline constexpr llvm::StringLiteral kOpAttribute = "pst.op",
-                                     kFlopsAttribute = "pst.flops",
-                                     kBytesAttribute = "pst.bytes";
-
 #define GEN_PASS_DECL
 #include "pst/Codegen/GPUPasses.h.inc"
 

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Gemm.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 
 using namespace mlir;
 using namespace pst::cpu;
@@ -72,7 +73,7 @@ void GemmBlocking::note(KernelBuilder &b) const {
     return b.getNamedAttr(name, b.getI64IntegerAttr(value));
   };
   kernel->setAttr(
-      "pst.blocks",
+      kBlocksAttribute,
       b.getDictionaryAttr({size("m", mBlock), size("n", nBlock),
                            size("k", kBlock), size("tile_rows", tileRows),
                            size("tile_columns", tileColumns)}));

@@ -10,6 +10,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "pst/Codegen/GPUPasses.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 
 namespace pst {
 #define GEN_PASS_DEF_LOWERTENSORMAPS
@@ -20,8 +21,6 @@ using namespace mlir;
 
 /// Of a tensor map (CUtensorMap), which must begin at a multiple of 64.
 static constexpr int64_t kBytes = 128, kAlignment = 64;
-/// Names which arguments of a kernel are tensor maps.
-static constexpr StringLiteral kMaps = "pst.tensor_maps";
 
 static bool isTensorMap(Type type) {
   return isa<nvgpu::TensorMapDescriptorType>(type);
@@ -56,11 +55,11 @@ static void lower(gpu::GPUFuncOp kernel) {
   if (maps.empty())
     return;
   kernel.setType(builder.getFunctionType(types, {}));
-  kernel->setAttr(kMaps, builder.getDenseI32ArrayAttr(maps));
+  kernel->setAttr(kTensorMapsAttribute, builder.getDenseI32ArrayAttr(maps));
 }
 
 static void passByValue(LLVM::LLVMFuncOp kernel) {
-  auto maps = kernel->getAttrOfType<DenseI32ArrayAttr>(kMaps);
+  auto maps = kernel->getAttrOfType<DenseI32ArrayAttr>(kTensorMapsAttribute);
   if (!maps)
     return;
   Builder builder(kernel.getContext());
@@ -73,7 +72,7 @@ static void passByValue(LLVM::LLVMFuncOp kernel) {
     kernel.setArgAttr(i, NVVM::NVVMDialect::getGridConstantAttrName(),
                       builder.getUnitAttr());
   }
-  kernel->removeAttr(kMaps);
+  kernel->removeAttr(kTensorMapsAttribute);
 }
 
 namespace {

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "NoteWork.h"
-#include "pst/Codegen/GPUPasses.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 
 using namespace mlir;
 using namespace pst;

@@ -24,7 +24,14 @@ def PST_Dialect : Dialect {
     Parameters are symbols (`pst.parameter`) with a role that says where they
     live; `pst.load`, `pst.store` and `pst.accumulate` reach them. Kernels are
     functions on buffers, called through `pst.launch`.
+
+    What stages of the compiler leave each other beside ops are attributes
+    `pst.NAME` (docs/Architecture.md, "What stages leave each other"); another
+    one, or one of another type or in another place, is an error.
   }];
+  let hasOperationAttrVerify = 1;
+  let hasRegionArgAttrVerify = 1;
+  let hasRegionResultAttrVerify = 1;
   let useDefaultAttributePrinterParser = 1;
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::math::MathDialect"];

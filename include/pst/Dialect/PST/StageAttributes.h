@@ -1,0 +1,54 @@
+//===- StageAttributes.h - Notes that stages leave each other ---*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// Attributes that one stage puts on ops and functions for a later one. The
+// dialect verifies them (StageAttributes.cpp): one that is not declared here,
+// of another type or in another place, is an error.
+
+#ifndef PST_DIALECT_PST_STAGEATTRIBUTES_H
+#define PST_DIALECT_PST_STAGEATTRIBUTES_H
+
+#include "llvm/ADT/StringRef.h"
+
+namespace pst {
+
+// Of a module: the class of model and the text of its config.json (import), the
+// method and its numbers (sparsify), flops of products that are done again and
+// of a step without them (recompute), bytes of each kind of memory (memory).
+inline constexpr llvm::StringLiteral kArchitectureAttribute =
+                                         "pst.architecture",
+                                     kConfigAttribute = "pst.config",
+                                     kMethodAttribute = "pst.method",
+                                     kHyperparametersAttribute =
+                                         "pst.hyperparameters",
+                                     kRecomputeAttribute = "pst.recompute",
+                                     kMemoryAttribute = "pst.memory";
+
+// Of a parameter: a weight that is to be sparsified (import), and one that is,
+// with its state (sparsify).
+inline constexpr llvm::StringLiteral kSparsifyAttribute = "pst.sparsify",
+                                     kLayerAttribute = "pst.layer";
+
+// Of an argument or a result of an entry point: its name; and of an argument
+// what it is (memory): input, output, parameter or space.
+inline constexpr llvm::StringLiteral kNameAttribute = "pst.name",
+                                     kKindAttribute = "pst.kind";
+
+// Of a kernel: the blocks of its product; which of its arguments are tensor
+// maps.
+inline constexpr llvm::StringLiteral kBlocksAttribute = "pst.blocks",
+                                     kTensorMapsAttribute = "pst.tensor_maps";
+
+// Of a launch that begins an op: its name, and its work (Launch::op, flops,
+// bytes).
+inline constexpr llvm::StringLiteral kOpAttribute = "pst.op",
+                                     kFlopsAttribute = "pst.flops",
+                                     kBytesAttribute = "pst.bytes";
+
+} // namespace pst
+
+#endif // PST_DIALECT_PST_STAGEATTRIBUTES_H

@@ -1,0 +1,164 @@
+//===- StageAttributes.cpp - Notes that stages leave each other -----------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Dialect/PST/StageAttributes.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+#include "pst/Dialect/PST/PSTOps.h"
+
+using namespace mlir;
+using namespace pst;
+
+//===----------------------------------------------------------------------===//
+// Types
+//===----------------------------------------------------------------------===//
+
+static bool isInteger(Attribute value) {
+  auto integer = dyn_cast<IntegerAttr>(value);
+  return integer && integer.getType().isInteger(64);
+}
+
+static bool isNumber(Attribute value) {
+  auto number = dyn_cast<FloatAttr>(value);
+  return number && number.getType().isF64();
+}
+
+template <bool (*isValue)(Attribute)>
+static bool isDictionaryOf(Attribute value) {
+  auto dictionary = dyn_cast<DictionaryAttr>(value);
+  return dictionary && llvm::all_of(dictionary, [](NamedAttribute entry) {
+           return isValue(entry.getValue());
+         });
+}
+
+static bool isKind(Attribute value) {
+  auto word = dyn_cast<StringAttr>(value);
+  return word && llvm::is_contained({"input", "output", "parameter", "space"},
+                                    word.getValue());
+}
+
+//===----------------------------------------------------------------------===//
+// The attributes
+//===----------------------------------------------------------------------===//
+
+namespace {
+enum class StagePlace { Module, Parameter, Function, Argument, Result, Launch };
+
+struct StageAttribute {
+  StringLiteral name;
+  SmallVector<StagePlace, 2> places;
+  bool (*isValue)(Attribute);
+  StringLiteral type; // for messages
+};
+} // namespace
+
+static ArrayRef<StageAttribute> stageAttributes() {
+  using Place = StagePlace;
+  auto isText = [](Attribute value) { return isa<StringAttr>(value); };
+  auto isUnit = [](Attribute value) { return isa<UnitAttr>(value); };
+  auto isRecord = [](Attribute value) { return isa<DictionaryAttr>(value); };
+  auto isPositions = [](Attribute value) {
+    return isa<DenseI32ArrayAttr>(value);
+  };
+  static constexpr StringLiteral numbers = "a dictionary of f64",
+                                 integers = "a dictionary of i64";
+  static const StageAttribute all[] = {
+      {kArchitectureAttribute, {Place::Module}, isText, "a string"},
+      {kConfigAttribute, {Place::Module}, isText, "a string"},
+      {kMethodAttribute, {Place::Module}, isText, "a string"},
+      {kHyperparametersAttribute,
+       {Place::Module},
+       isDictionaryOf<isNumber>,
+       numbers},
+      {kRecomputeAttribute, {Place::Module}, isDictionaryOf<isNumber>, numbers},
+      {kMemoryAttribute, {Place::Module}, isDictionaryOf<isInteger>, integers},
+      {kSparsifyAttribute, {Place::Parameter}, isUnit, "a unit attribute"},
+      {kLayerAttribute, {Place::Parameter}, isRecord, "a dictionary"},
+      {kNameAttribute, {Place::Argument, Place::Result}, isText, "a string"},
+      {kKindAttribute,
+       {Place::Argument},
+       isKind,
+       "\"input\", \"output\", \"parameter\" or \"space\""},
+      {kBlocksAttribute,
+       {Place::Function},
+       isDictionaryOf<isInteger>,
+       integers},
+      {kTensorMapsAttribute, {Place::Function}, isPositions, "an array of i32"},
+      {kOpAttribute, {Place::Launch}, isText, "a string"},
+      {kFlopsAttribute, {Place::Launch}, isInteger, "an i64"},
+      {kBytesAttribute, {Place::Launch}, isInteger, "an i64"},
+  };
+  return all;
+}
+
+static StringRef describe(StagePlace place) {
+  switch (place) {
+  case StagePlace::Module:
+    return "a module";
+  case StagePlace::Parameter:
+    return "a 'pst.parameter'";
+  case StagePlace::Function:
+    return "a function";
+  case StagePlace::Argument:
+    return "an argument of a function";
+  case StagePlace::Result:
+    return "a result of a function";
+  case StagePlace::Launch:
+    return "a launch";
+  }
+  llvm_unreachable("a place of a stage attribute");
+}
+
+/// Verifies an attribute that stands at `place` of `op`.
+static LogicalResult verify(Operation *op, NamedAttribute attribute,
+                            StagePlace place) {
+  const auto *found =
+      llvm::find_if(stageAttributes(), [&](const StageAttribute &declared) {
+        return declared.name == attribute.getName().getValue();
+      });
+  if (found == stageAttributes().end())
+    return op->emitOpError("has the attribute ")
+           << attribute.getName() << ", which the pst dialect does not know";
+  if (!llvm::is_contained(found->places, place)) {
+    InFlightDiagnostic error = op->emitOpError("has the attribute ")
+                               << attribute.getName() << ", which belongs to ";
+    llvm::interleave(
+        found->places, [&](StagePlace place) { error << describe(place); },
+        [&] { error << " or "; });
+    return error;
+  }
+  if (!found->isValue(attribute.getValue()))
+    return op->emitOpError("must have ")
+           << found->type << " as " << attribute.getName() << ", but got "
+           << attribute.getValue();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Hooks of the dialect
+//===----------------------------------------------------------------------===//
+
+LogicalResult PSTDialect::verifyOperationAttribute(Operation *op,
+                                                   NamedAttribute attribute) {
+  return verify(op, attribute,
+                isa<ModuleOp>(op)              ? StagePlace::Module
+                : isa<ParameterOp>(op)         ? StagePlace::Parameter
+                : isa<FunctionOpInterface>(op) ? StagePlace::Function
+                                               : StagePlace::Launch);
+}
+
+LogicalResult PSTDialect::verifyRegionArgAttribute(Operation *op, unsigned,
+                                                   unsigned,
+                                                   NamedAttribute attribute) {
+  return verify(op, attribute, StagePlace::Argument);
+}
+
+LogicalResult
+PSTDialect::verifyRegionResultAttribute(Operation *op, unsigned, unsigned,
+                                        NamedAttribute attribute) {
+  return verify(op, attribute, StagePlace::Result);
+}
