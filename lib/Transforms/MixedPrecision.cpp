@@ -90,7 +90,7 @@ LogicalResult MixedPrecision::narrow(Operation *op) {
   }
   auto layer = dyn_cast<ActivationOpInterface>(op);
   if (!layer) {
-    if (op->hasTrait<OpTrait::ConstantLike>() || !hasFloatTensors(op))
+    if (op->hasTrait<mlir::OpTrait::ConstantLike>() || !hasFloatTensors(op))
       return success();
     return op->emitOpError("does not say which of its operands and results are "
                            "activations (ActivationOpInterface), so these "

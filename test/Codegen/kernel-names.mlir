@@ -4,7 +4,6 @@
 // product (an adaptive one has a compressed part, with less room than the
 // compressed one), in the type of any factor, in what no reader sees.
 
-pst.parameter @pst_sparsity state init<zeros> : tensor<f32>
 pst.criterion @sum(%w: dense, %v: dense) {
   %s = arith.addf %w, %v : f32
   pst.yield weight %s score %s
@@ -21,12 +20,11 @@ pst.criterion @map(%w: dense) {
 
 // CHECK-LABEL: func.func @forms
 // CHECK: pst.launch @[[COMPRESSED:masked_matmul_256x64_96x64_f32_i64_256x96_map_compressed]] ins
-// CHECK: pst.launch @[[ADAPTIVE:masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive]] ins
-func.func @forms(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>)
+// CHECK: pst.launch @[[ADAPTIVE:masked_matmul_256x64_96x64_f32_i64_i64_256x96_map_adaptive]] ins
+func.func @forms(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %pruned: tensor<i64>)
     -> (tensor<256x96xf32>, tensor<256x96xf32>) {
   %a = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as compressed : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
-  %s = pst.load @pst_sparsity : tensor<f32>
-  %b = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as adaptive sparsity(%s) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
+  %b = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) pruned(%pruned) as adaptive : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
   return %a, %b : tensor<256x96xf32>, tensor<256x96xf32>
 }
 

@@ -42,11 +42,6 @@ pst.parameter @w frozen init<zeros> {pst.layer = "w"} : tensor<2xf32>
 
 // -----
 
-// expected-error@+1 {{'pst.parameter' op must have a unit attribute as "pst.sparsity", but got 5.000000e-01 : f64}}
-pst.parameter @w frozen init<zeros> {pst.sparsity = 0.5 : f64} : tensor<2xf32>
-
-// -----
-
 // expected-error@+1 {{'func.func' op must have a string as "pst.name", but got 3 : i64}}
 func.func private @f(tensor<2xf32> {pst.name = 3 : i64})
 
