@@ -68,7 +68,9 @@ GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes,
 }
 
 void GemmBlocking::note(KernelBuilder &b) const {
-  Operation *kernel = b.getInsertionBlock()->getParentOp();
+  auto kernel = dyn_cast<func::FuncOp>(b.getInsertionBlock()->getParentOp());
+  if (!kernel) // one of several products
+    return;
   auto size = [&](StringRef name, int64_t value) {
     return b.getNamedAttr(name, b.getI64IntegerAttr(value));
   };

@@ -52,7 +52,7 @@ struct GemmBlocking {
                int64_t largestN, int64_t largestK);
 
   /// Writes the sizes to the attribute `pst.blocks` of the kernel that is being
-  /// built, for a reader of the IR.
+  /// built, if it is one product, for a reader of the IR.
   void note(KernelBuilder &b) const;
 
   /// Steps of the depth that the micro-kernel unrolls; panels are padded with

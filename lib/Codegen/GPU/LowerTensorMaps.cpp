@@ -18,6 +18,7 @@ namespace pst {
 } // namespace pst
 
 using namespace mlir;
+using namespace pst;
 
 /// Of a tensor map (CUtensorMap), which must begin at a multiple of 64.
 static constexpr int64_t kBytes = 128, kAlignment = 64;

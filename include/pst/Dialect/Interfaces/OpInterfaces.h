@@ -31,7 +31,7 @@ int64_t bytesOfTensors(mlir::Operation *op);
 
 #include "pst/Dialect/Interfaces/OpInterfaces.h.inc"
 
-namespace pst::OpTrait {
+namespace pst::answers {
 
 /// The operands and results of these numbers are activations.
 template <typename Operands, typename Results> struct ActivationsAt;
@@ -78,6 +78,6 @@ template <RecomputePrice price> struct RecomputableAt {
   };
 };
 
-} // namespace pst::OpTrait
+} // namespace pst::answers
 
 #endif // PST_DIALECT_INTERFACES_OPINTERFACES_H

@@ -14,7 +14,7 @@ include "mlir/IR/OpBase.td"
 /// by what is said where the op is declared.
 class PST_AnswerTrait<string name, string parameters>
     : ParamNativeOpTrait<name, parameters> {
-  let cppNamespace = "::pst::OpTrait";
+  let cppNamespace = "::pst::answers";
 }
 
 //===----------------------------------------------------------------------===//
