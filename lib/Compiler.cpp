@@ -34,15 +34,22 @@ static void protectArguments(ModuleOp module) {
             builder.getBoolAttr(false));
 }
 
+/// Refuses options that cannot be, and those that the target has no use for.
+static LogicalResult verifyOptions(ModuleOp module,
+                                   const CompilerOptions &options) {
+  try {
+    check(options);
+  } catch (const runtime::Error &error) {
+    return module.emitError(error.what());
+  }
+  return success();
+}
+
 /// Runs the stages after `from` up to `to`.
 static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
                                CompilerOptions options) {
-  if (!llvm::is_contained({"f32", "tf32", "bf16"}, options.precision))
-    return module.emitError("there is no precision '")
-           << options.precision << "': f32, tf32 and bf16 are known";
-  if (options.precision != "f32" && options.target == "cpu")
-    return module.emitError("kernels for CPUs compute in f32: the precision ")
-           << options.precision << " is for the targets 'cuda' and 'emulated'";
+  if (failed(verifyOptions(module, options)))
+    return failure();
   if (options.vectorWidth == 0) {
     auto machine =
         createTargetMachine(options.triple, options.cpu, module.getLoc());
@@ -82,12 +89,12 @@ static FailureOr<std::string> emitKernels(ModuleOp module,
   auto kernels = module.getOps<gpu::GPUModuleOp>();
   if (kernels.empty())
     return module.emitError("has nothing to run on a GPU");
-  return emitPTX(*kernels.begin(), options.gpuArch);
+  return emitPTX(*kernels.begin(), runtime::spell(options.gpuArch));
 }
 
 FailureOr<std::string> pst::compileToPTX(ModuleOp module,
                                          CompilerOptions options) {
-  options.target = "cuda";
+  options.target = TargetKind::CUDA;
   if (failed(lowerTo(module, Stage::LLVM, options)))
     return failure();
   return emitKernels(module, options);
@@ -95,7 +102,7 @@ FailureOr<std::string> pst::compileToPTX(ModuleOp module,
 
 FailureOr<std::vector<std::string>>
 pst::compileToEmulation(ModuleOp module, CompilerOptions options) {
-  options.target = "emulation";
+  options.target = TargetKind::Emulation;
   auto machine =
       createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine) || failed(lowerTo(module, Stage::LLVM, options)))
@@ -103,13 +110,11 @@ pst::compileToEmulation(ModuleOp module, CompilerOptions options) {
   return emitObjects(module, **machine);
 }
 
-/// Digest of all that a compiled program depends on. The module names weights
-/// and has none of their values; locations are not printed. Options are there
-/// as what the pipeline makes of them, and once more where its text rounds.
+/// Digest of all that a compiled program depends on: the compiler, the machine,
+/// the options, and the module, which names weights and has none of their
+/// values; locations are not printed.
 static std::string cacheKey(ModuleOp module, const llvm::TargetMachine &machine,
-                            CompilerOptions options) {
-  if (options.vectorWidth == 0)
-    options.vectorWidth = vectorWidth(machine);
+                            const CompilerOptions &options) {
   std::string text;
   llvm::raw_string_ostream stream(text);
   auto add = [&](const auto &part) { stream << part << '\0'; };
@@ -117,15 +122,7 @@ static std::string cacheKey(ModuleOp module, const llvm::TargetMachine &machine,
   add(machine.getTargetTriple().str());
   add(machine.getTargetCPU());
   add(machine.getTargetFeatureString());
-  add(options.target);
-  add(options.gpuArch);
-  for (double value : {options.beta, options.alpha1, options.alpha2})
-    add(llvm::bit_cast<uint64_t>(value));
-  PassManager passes(module.getContext());
-  for (int stage = static_cast<int>(Stage::Import);
-       stage <= static_cast<int>(Stage::LLVM); ++stage)
-    buildStage(passes, static_cast<Stage>(stage), options);
-  passes.printAsTextualPipeline(stream);
+  add(digestText(options));
   module->print(stream, OpPrintingFlags().printGenericOpForm());
   return llvm::toHex(llvm::BLAKE3::hash(llvm::arrayRefFromStringRef(text)),
                      /*LowerCase=*/true);
@@ -138,7 +135,7 @@ compileForGPU(ModuleOp module, const CompilerOptions &options) {
       failed(runStages(module, Stage::Memory, Stage::LLVM, options)))
     return failure();
   manifest->triple = kGPUTriple;
-  manifest->cpu = options.gpuArch;
+  manifest->cpu = runtime::spell(options.gpuArch);
   for (auto &[name, entry] : manifest->entryPoints) {
     auto launches = buildLaunches(module.lookupSymbol<func::FuncOp>(name));
     if (failed(launches))
@@ -160,7 +157,7 @@ compileForGPU(ModuleOp module, const CompilerOptions &options) {
 static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
                                               llvm::TargetMachine &machine,
                                               const CompilerOptions &options) {
-  if (options.target == "cuda")
+  if (options.target == TargetKind::CUDA)
     return compileForGPU(module, options);
   FailureOr<Manifest> manifest = planMemory(module, options);
   if (failed(manifest))
@@ -178,6 +175,8 @@ static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
 
 FailureOr<CompiledProgram> pst::compile(ModuleOp module,
                                         const CompilerOptions &options) {
+  if (failed(verifyOptions(module, options)))
+    return failure();
   auto machine =
       createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine))

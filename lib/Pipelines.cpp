@@ -154,11 +154,11 @@ static void buildNVVM(OpPassManager &passes) {
 }
 
 /// Buffers to the llvm dialect; the order is that of docs/Rationale.md.
-static void buildLLVM(OpPassManager &program, StringRef target) {
+static void buildLLVM(OpPassManager &program, TargetKind target) {
   program.addPass(createLowerLaunches());
   SplitPartsOptions parts;
-  bool onlyKernels = target == "emulation";
-  if (onlyKernels || target == "emulated") {
+  bool onlyKernels = target == TargetKind::Emulation;
+  if (onlyKernels || target == TargetKind::Emulated) {
     program.addPass(createEmulateLaunches({onlyKernels}));
     parts.maxParts = 1; // kernels are variables to their launches
   }
@@ -197,24 +197,14 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   switch (stage) {
   case Stage::Import:
     break;
-  case Stage::Sparsify: {
-    if (!options.training)
-      break;
-    SparsifyOptions sparsify;
-    sparsify.method = options.method;
-    sparsify.weightRank = options.weightRank;
-    sparsify.maskRank = options.maskRank;
-    sparsify.beta = options.beta;
-    sparsify.alpha1 = options.alpha1;
-    sparsify.alpha2 = options.alpha2;
-    sparsify.detachMagnitude = options.detachMagnitude;
-    passes.addPass(createSparsify(sparsify));
+  case Stage::Sparsify:
+    if (options.training)
+      passes.addPass(createSparsify(options.recipe));
     break;
-  }
   case Stage::Autodiff:
     // First, so that gradients have the types of what they are gradients of.
-    if (options.precision == "bf16")
-      passes.addPass(createMixedPrecision({options.precision}));
+    if (options.precision == Precision::BF16)
+      passes.addPass(createMixedPrecision({FrozenType::BF16}));
     passes.addPass(createAutodiff(AutodiffOptions{!options.training}));
     passes.addPass(createCSEPass());
     passes.addPass(createCanonicalizerPass());
@@ -225,11 +215,12 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createAddOptimizer());
     break;
   case Stage::Kernels: {
-    if (options.target != "cpu") {
+    if (options.target != TargetKind::CPU) {
       passes.addPass(createNarrowFrozen({options.frozenType}));
       passes.addPass(createFuseEpilogues());
       passes.addPass(createEmitGPUKernels(
-          {options.gpuArch, /*tf32=*/options.precision == "tf32"}));
+          {runtime::spell(options.gpuArch),
+           /*tf32=*/options.precision == Precision::TF32}));
       break;
     }
     passes.addPass(createChooseProducts({options.products}));
@@ -237,9 +228,11 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createFuseEpilogues());
     EmitCPUKernelsOptions kernels;
     kernels.vectorWidth = options.vectorWidth;
-    kernels.mBlock = options.mBlock;
-    kernels.nBlock = options.nBlock;
-    kernels.kBlock = options.kBlock;
+    if (!options.blocks.empty()) {
+      kernels.mBlock = options.blocks[0];
+      kernels.nBlock = options.blocks[1];
+      kernels.kBlock = options.blocks[2];
+    }
     passes.addPass(createEmitCPUKernels(kernels));
     break;
   }
@@ -249,9 +242,10 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
       passes.addPass(createProfileLaunches());
     break;
   case Stage::LLVM:
-    if (options.target == "cuda" || options.target == "emulation")
+    if (options.target == TargetKind::CUDA ||
+        options.target == TargetKind::Emulation)
       buildLaunchLists(passes);
-    if (options.target == "cuda")
+    if (options.target == TargetKind::CUDA)
       buildNVVM(passes);
     else
       buildLLVM(passes, options.target);

@@ -14,9 +14,12 @@
 
 #include <memory>
 
-namespace pst::runtime {
+namespace pst {
+struct CompilerOptions;
+namespace runtime {
 struct TrainerState;
-} // namespace pst::runtime
+} // namespace runtime
+} // namespace pst
 
 namespace pst::python {
 
@@ -26,10 +29,19 @@ struct PyProgram {
   std::shared_ptr<const runtime::Program> program;
 };
 
+/// Sets an option to a Python value; ValueError if it cannot have it. Returns
+/// false if there is no such option.
+bool setOption(CompilerOptions &options, const std::string &name,
+               nanobind::handle value);
+
+/// The tables of options, and TrainingOptions.
+void bindOptions(nanobind::module_ &module);
+
 /// Programs, models, data sets.
 void bindRuntime(nanobind::module_ &module);
 
-/// Training, evaluation, export. Needs Model and Dataset bound.
+/// Training, evaluation, export. Needs Model, Dataset and TrainingOptions
+/// bound.
 void bindTraining(nanobind::module_ &module);
 
 /// The state of a checkpoint, its fields in snake case.

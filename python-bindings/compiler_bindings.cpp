@@ -10,10 +10,10 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "pst/Compiler.h"
+#include "pst/Import/Import.h"
 #include "pst/Runtime/Memory.h"
 
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 
 #include <fstream>
 #include <link.h>
@@ -75,82 +75,19 @@ std::string sourceLine(const std::string &text, const std::string &file,
   throw nb::python_error();
 }
 
-pst::TaskKind taskOf(const std::string &name) {
-  if (name == "lm")
-    return pst::TaskKind::predictTokens;
-  if (name == "classification")
-    return pst::TaskKind::classify;
-  throw nb::value_error(
-      ("the task must be 'classification' or 'lm', but is '" + name + "'")
-          .c_str());
-}
-
 /// Reads the options that are there; refuses an unknown one.
 pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
                                  std::string &bundle, std::string &emulation) {
   pst::CompilerOptions options;
   for (auto [key, value] : given) {
     std::string name = nb::cast<std::string>(key);
-    auto integer = [&] { return nb::cast<int64_t>(value); };
-    auto number = [&] { return nb::cast<double>(value); };
-    if (name == "method")
-      options.method = nb::cast<std::string>(value);
-    else if (name == "weight_rank")
-      options.weightRank = integer();
-    else if (name == "mask_rank")
-      options.maskRank = integer();
-    else if (name == "weight_beta")
-      options.beta = number();
-    else if (name == "mask_alpha1")
-      options.alpha1 = number();
-    else if (name == "mask_alpha2")
-      options.alpha2 = number();
-    else if (name == "detach_magnitude")
-      options.detachMagnitude = nb::cast<bool>(value);
-    else if (name == "batch_size")
-      options.model.batch = integer();
-    else if (name == "sequence_length")
-      options.model.length = integer();
-    else if (name == "task")
-      options.model.task = taskOf(nb::cast<std::string>(value));
-    else if (name == "num_labels")
-      options.model.numLabels = integer();
-    else if (name == "regression")
-      options.model.regression = nb::cast<bool>(value);
-    else if (name == "dropout")
-      options.model.dropout = number();
-    else if (name == "training")
-      options.training = nb::cast<bool>(value);
-    else if (name == "recompute")
-      options.recompute = nb::cast<std::string>(value);
-    else if (name == "products")
-      options.products = nb::cast<std::string>(value);
-    else if (name == "frozen_type")
-      options.frozenType = nb::cast<std::string>(value);
-    else if (name == "precision")
-      options.precision = nb::cast<std::string>(value);
-    else if (name == "profile")
-      options.profile = nb::cast<bool>(value);
-    else if (name == "cpu")
-      options.cpu = nb::cast<std::string>(value);
-    else if (name == "blocks") {
-      std::tie(options.mBlock, options.nBlock, options.kBlock) =
-          nb::cast<std::tuple<int64_t, int64_t, int64_t>>(value);
-    } else if (name == "vector_width")
-      options.vectorWidth = integer();
-    else if (name == "cache")
-      options.cache = nb::cast<bool>(value);
-    else if (name == "target")
-      options.target = nb::cast<std::string>(value);
-    else if (name == "gpu_arch")
-      options.gpuArch = nb::cast<std::string>(value);
-    else if (name == "file")
+    if (name == "file")
       file = nb::cast<std::string>(value);
     else if (name == "bundle")
       bundle = nb::cast<std::string>(value);
     else if (name == "emulation")
       emulation = nb::cast<std::string>(value);
-    else
+    else if (!pst::python::setOption(options, name, value))
       throw nb::type_error(
           ("there is no compiler option '" + name + "'").c_str());
   }

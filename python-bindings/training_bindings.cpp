@@ -245,50 +245,9 @@ nb::dict exportTo(Model &model, double sparsity, const ExportOptions &options) {
   return dict;
 }
 
-void bindOptions(nb::module_ &module) {
-  nb::enum_<Interval>(module, "Interval")
-      .value("no", Interval::no)
-      .value("epoch", Interval::epoch)
-      .value("steps", Interval::steps);
-
-  using Options = TrainingOptions;
-  nb::class_<Options>(module, "TrainingOptions")
-      .def(nb::init<>())
-      .def_rw("output_dir", &Options::outputDir)
-      .def_rw("overwrite_output_dir", &Options::overwriteOutputDir)
-      .def_rw("resume_from_checkpoint", &Options::resumeFromCheckpoint)
-      .def_rw("learning_rate", &Options::learningRate)
-      .def_rw("num_train_epochs", &Options::numTrainEpochs)
-      .def_rw("max_steps", &Options::maxSteps)
-      .def_rw("warmup_steps", &Options::warmupSteps)
-      .def_rw("warmup_ratio", &Options::warmupRatio)
-      .def_rw("adam_beta1", &Options::adamBeta1)
-      .def_rw("adam_beta2", &Options::adamBeta2)
-      .def_rw("adam_epsilon", &Options::adamEpsilon)
-      .def_rw("weight_decay", &Options::weightDecay)
-      .def_rw("max_grad_norm", &Options::maxGradNorm)
-      .def_rw("gradient_accumulation_steps",
-              &Options::gradientAccumulationSteps)
-      .def_rw("seed", &Options::seed)
-      .def_rw("sparsity", &Options::sparsity, nb::arg().none())
-      .def_rw("initial_sparsity", &Options::initialSparsity)
-      .def_rw("initial_warmup", &Options::initialWarmup)
-      .def_rw("final_warmup", &Options::finalWarmup)
-      .def_rw("logging_steps", &Options::loggingSteps)
-      .def_rw("eval_strategy", &Options::evalStrategy)
-      .def_rw("eval_steps", &Options::evalSteps)
-      .def_rw("save_strategy", &Options::saveStrategy)
-      .def_rw("save_steps", &Options::saveSteps)
-      .def_rw("save_total_limit", &Options::saveTotalLimit)
-      .def_rw("metric_for_best_model", &Options::metricForBestModel)
-      .def_rw("load_best_model_at_end", &Options::loadBestModelAtEnd)
-      .def_rw("num_threads", &Options::numThreads);
-}
-
 } // namespace
 
 void pst::python::bindTraining(nb::module_ &module) {
-  bindOptions(module);
   module.def(
       "plan",
       [](const TrainingOptions &options, const Model &model,

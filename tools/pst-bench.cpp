@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Bench/Report.h"
+#include "pst/Options/CompilerOptions.h"
 
 #include <CLI/CLI.hpp>
 
@@ -65,10 +66,8 @@ void Bench::addTiming(CLI::App &command) {
   command.add_option("--quiet", quietMilliseconds, "Rest before a sample, ms");
   command.add_option("--sample", sampleMilliseconds, "Length of a sample, ms");
   command.add_option("--json", jsonFile, "Write the results here, too");
-  command
-      .add_option("--products", kernel.products,
-                  "How masked weights enter their products")
-      ->check(CLI::IsMember({"auto", "packed", "buffer", "compressed"}));
+  command.add_option("--products", kernel.products,
+                     pst::compilerOptions().get("products").describe());
   command.add_option("--mcpu", kernel.cpu, "Compile for this CPU");
 }
 
@@ -130,7 +129,8 @@ void Bench::addStep(CLI::App &app) {
   command->add_option("--batch-size", step.batch)->check(CLI::PositiveNumber);
   command->add_option("--sequence-length", step.length)
       ->check(CLI::PositiveNumber);
-  command->add_option("--method", step.method, "pst, dense, lora, map or mvp");
+  command->add_option("--method", step.method,
+                      pst::compilerOptions().get("method").describe());
   command->add_option("--against", step.against, "Another method");
   command->add_option("--sparsity", step.sparsity)
       ->check(CLI::Range(0.0, 0.9999));

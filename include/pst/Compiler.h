@@ -13,7 +13,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "pst/Bundle/Manifest.h"
-#include "pst/Import/Import.h"
+#include "pst/Options/CompilerOptions.h"
 
 #include <memory>
 #include <optional>
@@ -40,58 +40,6 @@ enum class Stage {
 /// "import", "sparsify", ...; nothing if there is no such stage.
 std::optional<Stage> parseStage(llvm::StringRef name);
 
-struct CompilerOptions {
-  // The method (docs/Rationale.md, "Recipes").
-  std::string method = "pst"; // pst, dense, lora, map, mvp
-  int64_t weightRank = 8, maskRank = 8;
-  double beta = 1.0, alpha1 = 1.0, alpha2 = 1.0;
-  bool detachMagnitude = false;
-
-  // Whether the program trains, or only evaluates (`forward`).
-  bool training = true;
-
-  // What the backward computes again instead of keeping it (-pst-recompute):
-  // none, cheap or all.
-  std::string recompute = "cheap";
-
-  // How masked weights enter their products (-pst-choose-products): auto,
-  // packed, buffer or compressed.
-  std::string products = "auto";
-
-  // Element type of frozen matrices in memory (-pst-narrow-frozen): f32 or
-  // bf16.
-  std::string frozenType = "f32";
-
-  // f32; for targets other than cpu also tf32: the operands of products of f32
-  // are rounded to it (-pst-emit-gpu-kernels); or bf16: the element type of
-  // activations and of their gradients (-pst-mixed-precision).
-  std::string precision = "f32";
-
-  // Whether the program measures its kernels (-pst-profile-launches).
-  bool profile = false;
-
-  // Batch, length and head of a model directory, fixed at compile time.
-  ImportOptions model;
-
-  // Where the program runs: cpu, cuda (an NVIDIA GPU of the architecture
-  // `gpuArch`, sm_80 or sm_90a), or for tests emulated (cuda's kernels on this
-  // CPU) and emulation (those kernels alone: compileToEmulation).
-  std::string target = "cpu";
-  std::string gpuArch = "sm_90a";
-
-  // The machine: triple and CPU that LLVM knows, empty for this one, and the
-  // f32 lanes of its vectors, 0 for what the CPU has.
-  std::string triple, cpu;
-  int64_t vectorWidth = 0;
-
-  // Blocks of dense products, 0: by the caches (-pst-emit-cpu-kernels).
-  int64_t mBlock = 0, nBlock = 0, kBlock = 0;
-
-  // Whether `compile` looks for the program on disk first, and keeps it there
-  // (pst/Bundle/ProgramCache.h says where).
-  bool cache = true;
-};
-
 /// All dialects and interfaces that a module may hold before lowering.
 void registerDialects(mlir::DialectRegistry &registry);
 
@@ -113,8 +61,8 @@ mlir::FailureOr<Manifest> planMemory(mlir::ModuleOp module,
 mlir::FailureOr<std::string> compileToPTX(mlir::ModuleOp module,
                                           CompilerOptions options);
 
-/// Takes a module from the import stage to its GPU kernels as code for this CPU,
-/// which a stand-in for the driver runs: object code (ELF) with a function
+/// Takes a module from the import stage to its GPU kernels as code for this
+/// CPU, which a stand-in for the driver runs: object code (ELF) with a function
 /// NAME_thread for each kernel (docs/GPU.md, "The stand-in").
 mlir::FailureOr<std::vector<std::string>>
 compileToEmulation(mlir::ModuleOp module, CompilerOptions options);

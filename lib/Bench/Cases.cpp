@@ -30,7 +30,7 @@ class Run {
 public:
   Run(const CaseOptions &options, const Rivals &rivals)
       : options(options), rivals(rivals) {
-    compiler.products = options.products;
+    compilerOptions().set(compiler, "products", options.products);
     compiler.cpu = options.cpu;
     setKernelThreads(options.timing.threads);
     for (const auto &rival : rivals.present)
@@ -396,7 +396,7 @@ CaseResult pst::bench::runFile(const std::string &file,
   if (!stream)
     throw Error(file + ": cannot be read");
   CompilerOptions compiler;
-  compiler.products = options.products;
+  compilerOptions().set(compiler, "products", options.products);
   compiler.cpu = options.cpu;
   setKernelThreads(options.timing.threads);
   Kernel kernel(text.str(), file, compiler);

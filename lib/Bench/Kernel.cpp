@@ -10,6 +10,7 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "pst/Compiler.h"
+#include "pst/Import/Import.h"
 #include "pst/Runtime/Error.h"
 
 #include <cstdlib>

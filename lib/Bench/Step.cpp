@@ -40,11 +40,11 @@ Training::Training(const StepOptions &options, const std::string &method,
                    bool profile)
     : sparsity(options.sparsity) {
   CompilerOptions compiler;
-  compiler.method = method;
+  compilerOptions().set(compiler, "method", method);
   compiler.model.batch = options.batch;
   compiler.model.length = options.length;
   compiler.model.numLabels = 2;
-  compiler.products = options.products;
+  compilerOptions().set(compiler, "products", options.products);
   compiler.cpu = options.cpu;
   compiler.profile = profile;
   trained = std::make_unique<runtime::Model>(

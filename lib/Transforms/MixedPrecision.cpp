@@ -25,13 +25,8 @@ struct MixedPrecision : pst::impl::MixedPrecisionBase<MixedPrecision> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    if (type == "f32")
+    if (type == FrozenType::F32)
       return;
-    if (type != "bf16") {
-      module.emitError() << "activations cannot be '" << type
-                         << "': f32 and bf16 are known";
-      return signalPassFailure();
-    }
     auto forward = module.lookupSymbol<func::FuncOp>("forward");
     if (!forward)
       return;

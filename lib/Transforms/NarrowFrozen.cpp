@@ -35,13 +35,8 @@ static bool mayBeNarrow(OpOperand &use) {
 
 void NarrowFrozen::runOnOperation() {
   ModuleOp module = getOperation();
-  if (type == "f32")
+  if (type == FrozenType::F32)
     return;
-  if (type != "bf16") {
-    module.emitError() << "frozen weights cannot be '" << type
-                       << "': f32 and bf16 are known";
-    return signalPassFailure();
-  }
   llvm::StringMap<SmallVector<LoadOp>> loads;
   module.walk([&](LoadOp load) { loads[load.getParameter()].push_back(load); });
   for (auto parameter : module.getOps<ParameterOp>()) {

@@ -23,11 +23,11 @@ static std::string constant(double value) {
 
 /// W' = W + beta U V;  S = |W'| + alpha1 A B + alpha2 (R + C).
 /// A rank or factor of 0 leaves its term out: the paper's ablations.
-static Recipe pstRecipe(const SparsifyOptions &options) {
+static Recipe pstRecipe(const RecipeOptions &options) {
   using Shape = RecipeTensor::Shape;
-  bool hasUV = options.weightRank > 0 && options.beta != 0.0;
-  bool hasAB = options.maskRank > 0 && options.alpha1 != 0.0;
-  bool hasRC = options.alpha2 != 0.0;
+  bool hasUV = options.weightRank > 0 && options.weightBeta != 0.0;
+  bool hasAB = options.maskRank > 0 && options.maskAlpha1 != 0.0;
+  bool hasRC = options.maskAlpha2 != 0.0;
   Recipe recipe;
   recipe.name = "pst";
   std::string arguments = "%w: dense", body, score = "%magnitude";
@@ -38,7 +38,7 @@ static Recipe pstRecipe(const SparsifyOptions &options) {
     recipe.tensors.push_back(
         {".pst_V", Shape::RankByColumns, options.weightRank, 0.0});
     arguments += ", %uv: lowrank";
-    body += "  %beta = " + constant(options.beta) +
+    body += "  %beta = " + constant(options.weightBeta) +
             "\n"
             "  %change = arith.mulf %uv, %beta : f32\n"
             "  %weight = arith.addf %w, %change : f32\n";
@@ -56,7 +56,7 @@ static Recipe pstRecipe(const SparsifyOptions &options) {
     recipe.tensors.push_back(
         {".pst_B", Shape::RankByColumns, options.maskRank, 0.0});
     arguments += ", %ab: lowrank";
-    body += "  %alpha1 = " + constant(options.alpha1) +
+    body += "  %alpha1 = " + constant(options.maskAlpha1) +
             "\n"
             "  %importance = arith.mulf %ab, %alpha1 : f32\n"
             "  %score1 = arith.addf %magnitude, %importance : f32\n";
@@ -66,7 +66,7 @@ static Recipe pstRecipe(const SparsifyOptions &options) {
     recipe.tensors.push_back({".pst_R", Shape::Rows, 0, 0.0});
     recipe.tensors.push_back({".pst_C", Shape::Columns, 0, 0.0});
     arguments += ", %r: row, %c: col";
-    body += "  %alpha2 = " + constant(options.alpha2) +
+    body += "  %alpha2 = " + constant(options.maskAlpha2) +
             "\n"
             "  %structure = arith.addf %r, %c : f32\n"
             "  %scaled = arith.mulf %structure, %alpha2 : f32\n"
@@ -79,7 +79,7 @@ static Recipe pstRecipe(const SparsifyOptions &options) {
   return recipe;
 }
 
-static Recipe loraRecipe(const SparsifyOptions &options) {
+static Recipe loraRecipe(const RecipeOptions &options) {
   using Shape = RecipeTensor::Shape;
   Recipe recipe;
   recipe.name = "lora";
@@ -87,7 +87,7 @@ static Recipe loraRecipe(const SparsifyOptions &options) {
                     {".pst_V", Shape::RankByColumns, options.weightRank, 0.0}};
   recipe.criterion = "pst.criterion @lora(%w: dense, %uv: lowrank) {\n"
                      "  %beta = " +
-                     constant(options.beta) +
+                     constant(options.weightBeta) +
                      "\n"
                      "  %change = arith.mulf %uv, %beta : f32\n"
                      "  %weight = arith.addf %w, %change : f32\n"
@@ -127,16 +127,18 @@ static Recipe movementRecipe() {
           /*trainsModel=*/true};
 }
 
-std::optional<Recipe> pst::findRecipe(const SparsifyOptions &options) {
-  if (options.method == "pst")
+Recipe pst::findRecipe(const RecipeOptions &options) {
+  switch (options.method) {
+  case Method::PST:
     return pstRecipe(options);
-  if (options.method == "lora")
-    return loraRecipe(options);
-  if (options.method == "dense")
+  case Method::Dense:
     return denseRecipe();
-  if (options.method == "map")
+  case Method::LoRA:
+    return loraRecipe(options);
+  case Method::MaP:
     return magnitudeRecipe();
-  if (options.method == "mvp")
+  case Method::MvP:
     return movementRecipe();
-  return std::nullopt;
+  }
+  llvm_unreachable("all methods are above");
 }

@@ -9,9 +9,8 @@
 #define PST_LIB_TRANSFORMS_RECIPES_H
 
 #include "pst/Dialect/PST/PSTOps.h"
-#include "pst/Transforms/Passes.h"
+#include "pst/Options/CompilerOptions.h"
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,8 +37,8 @@ struct Recipe {
   bool trainsModel = false;
 };
 
-/// The recipe of `options.method`; nothing if there is no such method.
-std::optional<Recipe> findRecipe(const SparsifyOptions &options);
+/// The recipe of `options.method`.
+Recipe findRecipe(const RecipeOptions &options);
 
 } // namespace pst
 

@@ -25,14 +25,9 @@ struct Recompute : pst::impl::RecomputeBase<Recompute> {
   using RecomputeBase::RecomputeBase;
 
   void runOnOperation() override {
-    if (level != "none" && level != "cheap" && level != "all") {
-      getOperation().emitError("unknown level of recomputing '")
-          << level << "': none, cheap and all are known";
-      return signalPassFailure();
-    }
     auto function =
         getOperation().lookupSymbol<func::FuncOp>("forward_backward");
-    if (!function || level == "none")
+    if (!function || level == RecomputeLevel::None)
       return;
     Block &block = function.getBody().front();
     // The forward ends with the loss, which is what the function returns.
@@ -48,8 +43,9 @@ struct Recompute : pst::impl::RecomputeBase<Recompute> {
       if (&op == loss)
         break;
       auto repeatable = dyn_cast<RecomputableOpInterface>(op);
-      if (repeatable && (level == "all" || repeatable.getRecomputePrice() ==
-                                               RecomputePrice::Cheap))
+      if (repeatable &&
+          (level == RecomputeLevel::All ||
+           repeatable.getRecomputePrice() == RecomputePrice::Cheap))
         forward.push_back(&op);
     }
     for (Operation *op : llvm::reverse(forward))

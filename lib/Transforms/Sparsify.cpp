@@ -33,8 +33,19 @@ struct Layer {
 };
 
 struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
-  using SparsifyBase::SparsifyBase;
+  Sparsify() = default;
+  Sparsify(const Sparsify &other) : SparsifyBase(other) {}
+  explicit Sparsify(const RecipeOptions &options) {
+#define PST_RECIPE_OPTION(type, member, name, initial, range, group, help)     \
+  member = options.member;
+#include "pst/Options/Options.def"
+  }
   void runOnOperation() override;
+
+#define PST_RECIPE_OPTION(type, member, name, initial, range, group, help)     \
+  Option<type> member{*this, name, llvm::cl::desc(help),                       \
+                      llvm::cl::init(initial), WordsOf<type>()};
+#include "pst/Options/Options.def"
 
 private:
   FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
@@ -231,8 +242,10 @@ void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
 
 void Sparsify::runOnOperation() {
   ModuleOp module = getOperation();
-  SparsifyOptions options{method, weightRank, maskRank,       beta,
-                          alpha1, alpha2,     detachMagnitude};
+  RecipeOptions options;
+#define PST_RECIPE_OPTION(type, member, name, initial, range, group, help)     \
+  options.member = member;
+#include "pst/Options/Options.def"
   SmallVector<ParameterOp> weights;
   for (auto parameter : module.getOps<ParameterOp>())
     if (parameter->hasAttr(kSparsifyAttribute))
@@ -240,19 +253,15 @@ void Sparsify::runOnOperation() {
   if (weights.empty())
     return;
 
-  std::optional<Recipe> recipe = findRecipe(options);
-  if (!recipe) {
-    module.emitError("unknown method '")
-        << method << "': pst, dense, lora, map and mvp are known";
-    return signalPassFailure();
-  }
-  if (weightRank < 0 || maskRank < 0 || (method == "lora" && weightRank == 0)) {
+  if (options.weightRank < 0 || options.maskRank < 0 ||
+      (options.method == Method::LoRA && options.weightRank == 0)) {
     module.emitError("rank must be positive (0 leaves a term of pst out), but "
                      "got weight rank ")
-        << weightRank << " and mask rank " << maskRank;
+        << options.weightRank << " and mask rank " << options.maskRank;
     return signalPassFailure();
   }
-  FailureOr<CriterionOp> criterion = insertCriterion(*recipe);
+  Recipe recipe = findRecipe(options);
+  FailureOr<CriterionOp> criterion = insertCriterion(recipe);
   if (failed(criterion))
     return signalPassFailure();
 
@@ -264,16 +273,16 @@ void Sparsify::runOnOperation() {
       weight.emitOpError("is marked to be sparsified, but is no matrix");
       return signalPassFailure();
     }
-    layers.push_back(declareLayer(weight, *recipe, criterion->hasScore()));
+    layers.push_back(declareLayer(weight, recipe, criterion->hasScore()));
     rewriteUses(weight, layers.back(), *criterion);
   }
-  if (recipe->trainsModel)
+  if (recipe.trainsModel)
     for (auto parameter : module.getOps<ParameterOp>())
       if (parameter.getRole() == ParameterRole::Frozen)
         parameter.setRole(ParameterRole::Trainable);
   if (criterion->hasScore())
     addSelect(layers, *criterion);
-  if (recipe->name != "dense") {
+  if (recipe.name != "dense") {
     addMaterialize(layers, *criterion);
   } else {
     // The trained parameter is the weight: nothing to merge.
@@ -282,21 +291,27 @@ void Sparsify::runOnOperation() {
   }
 
   Builder builder(&getContext());
-  module->setAttr(kMethodAttribute, builder.getStringAttr(method));
+  module->setAttr(kMethodAttribute,
+                  builder.getStringAttr(runtime::spell(options.method)));
   auto number = [&](StringRef name, double value) {
     return builder.getNamedAttr(name, builder.getF64FloatAttr(value));
   };
   SmallVector<NamedAttribute> hyperparameters;
-  if (method == "pst" || method == "lora") {
-    hyperparameters.push_back(number("weight_rank", weightRank));
-    hyperparameters.push_back(number("weight_beta", beta));
+  if (options.method == Method::PST || options.method == Method::LoRA) {
+    hyperparameters.push_back(number("weight_rank", options.weightRank));
+    hyperparameters.push_back(number("weight_beta", options.weightBeta));
   }
-  if (method == "pst") {
-    hyperparameters.push_back(number("mask_rank", maskRank));
-    hyperparameters.push_back(number("mask_alpha1", alpha1));
-    hyperparameters.push_back(number("mask_alpha2", alpha2));
-    hyperparameters.push_back(number("detach_magnitude", detachMagnitude));
+  if (options.method == Method::PST) {
+    hyperparameters.push_back(number("mask_rank", options.maskRank));
+    hyperparameters.push_back(number("mask_alpha1", options.maskAlpha1));
+    hyperparameters.push_back(number("mask_alpha2", options.maskAlpha2));
+    hyperparameters.push_back(
+        number("detach_magnitude", options.detachMagnitude));
   }
   module->setAttr(kHyperparametersAttribute,
                   builder.getDictionaryAttr(hyperparameters));
+}
+
+std::unique_ptr<Pass> pst::createSparsify(const RecipeOptions &options) {
+  return std::make_unique<Sparsify>(options);
 }

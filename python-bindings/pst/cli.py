@@ -18,8 +18,13 @@ class UsageError(ValueError):
 
 def build_parser() -> argparse.ArgumentParser:
     from . import __version__
-    from .options import GROUPS, add_arguments
+    from .options import DECLARED, add_arguments
 
+    method, machine = (
+        tuple(name for name, option in DECLARED.items() if (option["table"], option["group"]) == ("compiler", group))
+        for group in ("method", "machine")
+    )
+    machine += ("bf16",)
     parser = argparse.ArgumentParser(
         prog="pst", description="Parameter-efficient sparse training: fine-tunes transformers to sparse ones."
     )
@@ -37,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--train_file", required=True, metavar="FILE", help="training data: .tsv, .csv or .jsonl; texts for lm")
     train.add_argument("--validation_file", metavar="FILE", help="evaluation data")
     train.add_argument("--test_file", metavar="FILE", help="data to predict at the end (labels are not needed)")
-    add_arguments(train, GROUPS)
+    add_arguments(train, titles=True)
 
     evaluate = command("eval", _eval, "evaluate a saved model")
     _model_argument(evaluate)
@@ -46,15 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output_file", metavar="FILE", help="write the results as JSON")
     add_arguments(
         evaluate,
-        {},
-        only=_READING + _MACHINE + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),
+        only=_READING + machine + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),
     )
 
     export = command("export", _export, "write a checkpoint of a run as a model that transformers loads")
     export.add_argument("checkpoint", metavar="CHECKPOINT", help="a directory checkpoint-N, or a run's output directory")
     export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of the model")
     export.add_argument("--overwrite_output_dir", action="store_true", help="replace the directory if it exists")
-    export.add_argument("--target", choices=("cpu", "cuda"), help="where to compute the weights (default: where the run trained)")
+    export.add_argument("--target", choices=DECLARED["target"]["choices"], help="where to compute the weights (default: where the run trained)")
 
     inspect = command("inspect", _inspect, "print the sparsity of each layer, and draw masks")
     inspect.add_argument("model", metavar="DIR", help="a model directory")
@@ -69,12 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     compile_.add_argument("--regression", action="store_true", help="predict one number instead of a class")
     add_arguments(
         compile_,
-        {},
-        only=_MACHINE
-        + tuple(
-            "task block_size method weight_rank mask_rank weight_beta mask_alpha1 mask_alpha2 detach_magnitude dropout "
-            "recompute products max_seq_length per_device_train_batch_size".split()
-        ),
+        only=method + machine + ("task", "block_size", "max_seq_length", "per_device_train_batch_size"),
     )
 
     prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
@@ -82,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
     prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
     prepare.add_argument("--output_dir", required=True, metavar="DIR", help="folder of train.safetensors and so on")
-    add_arguments(prepare, {}, only=_READING + ("task", "block_size", "pad_to_max_length"))
+    add_arguments(prepare, only=_READING + ("task", "block_size", "pad_to_max_length"))
 
     sentences = command("sentences", _sentences, "write the project's own data set (train.tsv, dev.tsv)")
     sentences.add_argument("--output_dir", required=True, metavar="DIR", help="where to write")
@@ -97,7 +96,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 _READING = ("task_name", "text_column", "text_pair_column", "label_column", "max_seq_length", "skip_bad_rows")
-_MACHINE = ("frozen_type", "precision", "bf16", "target", "gpu_arch", "cache")
 
 
 def _model_argument(parser) -> None:
@@ -192,7 +190,7 @@ def _eval(args) -> int:
     from .data import Labels
     from .language import predicts_tokens
     from .tokenizer import Tokenizer
-    from .trainer import dataset, machine_options, read_config, truncation_warning
+    from .trainer import dataset, read_config, truncation_warning
 
     options = _options(args)
     options.check()
@@ -218,7 +216,7 @@ def _eval(args) -> int:
             "num_labels": labels.count,
             "regression": labels.regression,
             "method": "dense",
-            **machine_options(options),
+            **options.of_compiler(("machine",)),
         },
     )
     model = _pst.Model(program, args.model_name_or_path, 0)
@@ -243,7 +241,6 @@ def _eval_language(args, options, config) -> int:
     from . import _pst
     from .language import Blocks, Texts, block_length, end_of_text
     from .tokenizer import Tokenizer
-    from .trainer import machine_options
 
     if args.predictions:
         raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
@@ -258,7 +255,7 @@ def _eval_language(args, options, config) -> int:
             "sequence_length": length,
             "task": "lm",
             "method": "dense",
-            **machine_options(options),
+            **options.of_compiler(("machine",)),
         },
     )
     model = _pst.Model(program, args.model_name_or_path, 0)

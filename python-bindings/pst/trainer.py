@@ -63,13 +63,6 @@ def sequence_length(encoded: list[Encoded], options: Options) -> int:
     return min(options.max_seq_length, max(e.longest for e in encoded))
 
 
-def machine_options(options: Options) -> dict:
-    """The part of the compiler's options that says where and how a program
-    computes, whatever it is."""
-    names = ("frozen_type", "precision", "target", "gpu_arch", "cache")
-    return {name: getattr(options, name) for name in names}
-
-
 def compiler_options(options: Options, labels: Labels | None, length: int, training: bool) -> dict:
     """What `_pst.compile_model` is told; without labels, a language model."""
     predicted = {"task": "lm"} if labels is None else {
@@ -77,51 +70,24 @@ def compiler_options(options: Options, labels: Labels | None, length: int, train
         "num_labels": labels.count,
         "regression": labels.regression,
     }  # fmt: skip
-    settings = {
+    return {
         **predicted,
         "training": training,
         "batch_size": options.per_device_train_batch_size,
         "sequence_length": length,
-        "method": options.method,
-        "recompute": options.recompute,
-        "products": options.products,
-        **machine_options(options),
+        **options.of_compiler(),
     }
-    if options.method in ("pst", "lora"):
-        settings["weight_rank"] = options.weight_rank
-        settings["weight_beta"] = float(options.weight_beta)
-    if options.method == "pst":
-        settings["mask_rank"] = options.mask_rank
-        settings["mask_alpha1"] = float(options.mask_alpha1)
-        settings["mask_alpha2"] = float(options.mask_alpha2)
-        settings["detach_magnitude"] = options.detach_magnitude
-    if options.dropout is not None:
-        settings["dropout"] = float(options.dropout)
-    return settings
 
 
 def runtime_options(options: Options, has_eval: bool, metric: str) -> "_pst.TrainingOptions":
-    """The runtime's options; intervals are settled here."""
-    out = _pst.TrainingOptions()
-    for name in (
-        "output_dir overwrite_output_dir resume_from_checkpoint learning_rate num_train_epochs max_steps "
-        "warmup_steps warmup_ratio adam_beta1 adam_beta2 adam_epsilon weight_decay max_grad_norm "
-        "gradient_accumulation_steps seed sparsity initial_sparsity initial_warmup final_warmup logging_steps "
-        "save_total_limit num_threads"
-    ).split():
-        setattr(out, name, getattr(options, name))
-    eval_strategy = "steps" if options.eval_steps else options.eval_strategy
-    save_strategy = "steps" if options.save_steps else options.save_strategy
-    out.eval_strategy = _pst.Interval[eval_strategy if has_eval else "no"]
-    out.save_strategy = _pst.Interval[save_strategy]
-    if options.eval_steps:
-        out.eval_steps = options.eval_steps
-    if options.save_steps:
-        out.save_steps = options.save_steps
+    """The runtime's options, as evaluation data allow."""
+    out = options.of_training()
+    if not has_eval:
+        out.eval_strategy, out.eval_steps = "no", None
+    saves = options.save_strategy != "no" or options.save_steps is not None
+    evaluates = options.eval_strategy != "no" or options.eval_steps is not None
+    out.load_best_model_at_end = options.load_best_model_at_end and has_eval and saves and evaluates
     out.metric_for_best_model = metric
-    out.load_best_model_at_end = (
-        options.load_best_model_at_end and has_eval and "no" not in (eval_strategy, save_strategy)
-    )
     return out
 
 

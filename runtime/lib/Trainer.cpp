@@ -39,7 +39,8 @@ Trainer::Trainer(Model &model, TrainingOptions opts, Dataset train,
   trainingPlan =
       makePlan(options, model, trainData.size(), this->peers.count());
   if (options.loadBestModelAtEnd &&
-      (!evalData || options.evalStrategy == Interval::no))
+      (!evalData ||
+       (options.evalStrategy == Interval::no && !options.evalSteps)))
     throw Error("--load_best_model_at_end needs evaluation data and an "
                 "--eval_strategy");
 }
@@ -156,16 +157,10 @@ void Trainer::requireSameStart() const {
   // Ranks exchange in an order that depends on how far they look ahead.
   settings["target"] = model.manifest().isForGPU() ? "cuda" : "cpu";
   settings["pretrained weights"] = model.parameters().modelDigest();
-  settings["logging_steps"] = std::to_string(options.loggingSteps);
-  settings["eval_strategy"] =
-      std::to_string(static_cast<int>(options.evalStrategy));
-  settings["eval_steps"] = std::to_string(options.evalSteps);
-  settings["save_strategy"] =
-      std::to_string(static_cast<int>(options.saveStrategy));
-  settings["save_steps"] = std::to_string(options.saveSteps);
+  for (const auto &option : trainingOptions())
+    if (option.group == "evaluation and checkpoints")
+      settings[option.name] = option.text(options);
   settings["metric_for_best_model"] = trainingPlan.metric;
-  settings["load_best_model_at_end"] =
-      std::to_string(options.loadBestModelAtEnd);
   settings["resume_from_checkpoint (checkpoints of a directory that not all "
            "ranks see?)"] = std::to_string(state.step);
   settings["validation data (digest)"] = evalData ? evalData->digest() : "none";
@@ -199,16 +194,13 @@ bool Trainer::isLogged(int64_t step) const {
   return step % options.loggingSteps == 0 || step == trainingPlan.totalSteps;
 }
 
-bool Trainer::isDue(int64_t step, Interval interval, int64_t every) const {
-  switch (interval) {
-  case Interval::no:
+bool Trainer::isDue(int64_t step, Interval interval,
+                    std::optional<int64_t> steps) const {
+  if (interval == Interval::no && !steps)
     return false;
-  case Interval::epoch:
-    every = trainingPlan.stepsPerEpoch;
-    break;
-  case Interval::steps:
-    break;
-  }
+  int64_t every = interval == Interval::epoch && !steps
+                      ? trainingPlan.stepsPerEpoch
+                      : steps.value_or(500);
   return step % every == 0 || step == trainingPlan.totalSteps;
 }
 

@@ -11,20 +11,20 @@
 
 #include <array>
 #include <cmath>
-#include <cstdio>
 
 using namespace pst;
 using namespace pst::runtime;
 
-/// The shortest of the usual notations that reads back to the same double.
-static std::string spell(double value) {
-  char text[32];
-  for (int digits : {6, 17}) {
-    std::snprintf(text, sizeof text, "%.*g", digits, value);
-    if (std::stod(text) == value)
-      break;
-  }
-  return text;
+const OptionTable<TrainingOptions> &pst::runtime::trainingOptions() {
+  static const auto *table = [] {
+    auto *options = new OptionTable<TrainingOptions>();
+#define PST_TRAINING_OPTION(type, member, name, initial, range, group, help)   \
+  options->add<type>(                                                          \
+      name, [](auto &o) -> auto & { return o.member; }, range, group, help);
+#include "pst/Runtime/TrainingOptions.def"
+    return options;
+  }();
+  return *table;
 }
 
 static void require(bool ok, const char *flag, const std::string &expected,
@@ -38,43 +38,12 @@ static void checkRanges(const TrainingOptions &o) {
   if (o.outputDir.empty())
     throw Error("--output_dir is not given: checkpoints and the log need a "
                 "directory");
-  auto positive = [](const char *flag, double value) {
-    require(value > 0 && std::isfinite(value), flag, "positive", value);
-  };
-  auto notNegative = [](const char *flag, double value) {
-    require(value >= 0 && std::isfinite(value), flag, "0 or more", value);
-  };
-  auto share = [](const char *flag, double value) {
-    require(value >= 0 && value <= 1, flag, "in [0, 1]", value);
-  };
-  auto belowOne = [](const char *flag, double value) {
-    require(value >= 0 && value < 1, flag, "in [0, 1)", value);
-  };
-  notNegative("learning_rate", o.learningRate);
-  if (o.maxSteps <= 0)
-    positive("num_train_epochs", o.numTrainEpochs);
-  notNegative("warmup_steps", static_cast<double>(o.warmupSteps));
-  share("warmup_ratio", o.warmupRatio);
-  belowOne("adam_beta1", o.adamBeta1);
-  belowOne("adam_beta2", o.adamBeta2);
-  positive("adam_epsilon", o.adamEpsilon);
-  notNegative("weight_decay", o.weightDecay);
-  notNegative("max_grad_norm", o.maxGradNorm);
-  positive("gradient_accumulation_steps",
-           static_cast<double>(o.gradientAccumulationSteps));
-  if (o.sparsity)
-    belowOne("sparsity", *o.sparsity);
-  belowOne("initial_sparsity", o.initialSparsity);
-  share("initial_warmup", o.initialWarmup);
-  share("final_warmup", o.finalWarmup);
+  trainingOptions().check(o);
+  require(o.maxSteps > 0 || o.numTrainEpochs > 0, "num_train_epochs",
+          "positive", o.numTrainEpochs);
   require(o.initialWarmup + o.finalWarmup <= 1, "final_warmup",
           "at most 1 less --initial_warmup (" + spell(o.initialWarmup) + ")",
           o.finalWarmup);
-  positive("logging_steps", static_cast<double>(o.loggingSteps));
-  positive("eval_steps", static_cast<double>(o.evalSteps));
-  positive("save_steps", static_cast<double>(o.saveSteps));
-  notNegative("save_total_limit", static_cast<double>(o.saveTotalLimit));
-  notNegative("num_threads", o.numThreads);
 }
 
 /// A metric that `evaluate` gives for this kind of model.
@@ -152,21 +121,17 @@ pst::runtime::trajectory(const TrainingOptions &options,
   std::string batch = std::to_string(plan.batchSize);
   if (plan.numRanks > 1)
     batch += " on each of " + std::to_string(plan.numRanks) + " ranks";
-  std::map<std::string, std::string> values{
-      {"learning_rate", spell(options.learningRate)},
-      {"max_steps (or num_train_epochs)", std::to_string(plan.totalSteps)},
-      {"warmup_steps", std::to_string(plan.warmupSteps)},
-      {"adam_beta1", spell(options.adamBeta1)},
-      {"adam_beta2", spell(options.adamBeta2)},
-      {"adam_epsilon", spell(options.adamEpsilon)},
-      {"weight_decay", spell(options.weightDecay)},
-      {"max_grad_norm", spell(options.maxGradNorm)},
-      {"gradient_accumulation_steps",
-       std::to_string(options.gradientAccumulationSteps)},
-      {"seed", std::to_string(options.seed)},
-      {"per_device_train_batch_size", batch},
-      {"training data (digest)", data.digest()},
-  };
+  std::map<std::string, std::string> values;
+  for (const auto &option : trainingOptions())
+    if (option.group == "training")
+      values[option.name] = option.text(options);
+  // What these come to.
+  for (const char *name : {"num_train_epochs", "max_steps", "warmup_ratio"})
+    values.erase(name);
+  values["max_steps (or num_train_epochs)"] = std::to_string(plan.totalSteps);
+  values["warmup_steps"] = std::to_string(plan.warmupSteps);
+  values["per_device_train_batch_size"] = batch;
+  values["training data (digest)"] = data.digest();
   if (model.hasMask()) {
     values["sparsity"] = spell(plan.sparsity.finalSparsity);
     values["initial_sparsity"] = spell(plan.sparsity.initialSparsity);

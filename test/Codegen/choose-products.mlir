@@ -4,7 +4,7 @@
 // RUN: pst-opt %s --pst-choose-products="products=buffer" | FileCheck %s --check-prefixes=CHECK,BUFFER
 // RUN: not pst-opt %s --pst-choose-products="products=dense" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 
-// UNKNOWN: error: unknown choice of products 'dense': auto, packed, buffer and compressed are known
+// UNKNOWN: for the --products option: Cannot find option named 'dense'!
 
 // Each choice gives the same product in another form; what has no mask stays.
 // Without the number of the pruned there is nothing to decide by.

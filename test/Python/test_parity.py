@@ -367,8 +367,8 @@ def training_options(output, **changes):
     options = _pst.TrainingOptions()
     settings = {
         "output_dir": str(output), "max_steps": 10, "learning_rate": PEAK, "warmup_steps": 2, "weight_decay": 0.01,
-        "max_grad_norm": 1.0, "sparsity": 0.8, "logging_steps": 1, "eval_strategy": _pst.Interval.no,
-        "save_strategy": _pst.Interval.epoch, "seed": 11,
+        "max_grad_norm": 1.0, "sparsity": 0.8, "logging_steps": 1, "eval_strategy": "no",
+        "save_strategy": "epoch", "seed": 11,
     }  # fmt: skip
     for name, value in {**settings, **changes}.items():
         setattr(options, name, value)

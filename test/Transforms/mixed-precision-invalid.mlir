@@ -4,8 +4,8 @@
 
 // REQUIRES: pst-compile
 
-// TYPE: error: activations cannot be 'f16': f32 and bf16 are known
-// TARGET: error: kernels for CPUs compute in f32: the precision bf16 is for the targets 'cuda' and 'emulated'
+// TYPE: for the --type option: Cannot find option named 'f16'!
+// TARGET: error: --precision bf16 is for GPUs, and CPUs compute in f32
 
 // expected-error@+1 {{has a backward already, whose gradients would keep their type: run -pst-mixed-precision before -pst-autodiff}}
 func.func @forward(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {

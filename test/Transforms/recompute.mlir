@@ -3,7 +3,7 @@
 // RUN: pst-opt %s --pst-recompute="level=none" | FileCheck %s --check-prefix=NONE
 // RUN: not pst-opt %s --pst-recompute="level=some" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 
-// UNKNOWN: error: unknown level of recomputing 'some': none, cheap and all are known
+// UNKNOWN: for the --level option: Cannot find option named 'some'!
 
 // The price is said: 2 x 2 x 3 x 4 operations of the product.
 // ALL: pst.recompute = {flops = 4.800000e+01 : f64, step = 4.800000e+01 : f64}

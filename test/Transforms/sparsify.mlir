@@ -1,5 +1,5 @@
-// RUN: pst-opt %s --pst-sparsify="method=pst weight-rank=2 mask-rank=0 alpha2=0" | FileCheck %s --check-prefixes=CHECK,UV
-// RUN: pst-opt %s --pst-sparsify="method=lora weight-rank=2" | FileCheck %s --check-prefix=LORA
+// RUN: pst-opt %s --pst-sparsify="method=pst weight_rank=2 mask_rank=0 mask_alpha2=0" | FileCheck %s --check-prefixes=CHECK,UV
+// RUN: pst-opt %s --pst-sparsify="method=lora weight_rank=2" | FileCheck %s --check-prefix=LORA
 // RUN: pst-opt %s --pst-sparsify="method=mvp" | FileCheck %s --check-prefix=MVP
 // RUN: pst-opt %s --pst-sparsify="method=map" | FileCheck %s --check-prefix=MAP
 // RUN: pst-opt %s --pst-sparsify="method=dense" | FileCheck %s --check-prefix=DENSE

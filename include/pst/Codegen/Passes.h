@@ -9,6 +9,7 @@
 #define PST_CODEGEN_PASSES_H
 
 #include "mlir/Pass/Pass.h"
+#include "pst/Options/PassOptions.h"
 
 namespace pst {
 #define GEN_PASS_DECL

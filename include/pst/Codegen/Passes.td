@@ -103,8 +103,10 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
-    Option<"products", "products", "std::string", /*default=*/"\"auto\"",
-           "auto, packed, buffer or compressed">
+    Option<"products", "products", "::pst::ProductChoice",
+           /*default=*/"::pst::ProductChoice::Auto",
+           "auto, packed, buffer or compressed",
+           "::pst::WordsOf<::pst::ProductChoice>()">
   ];
   let dependentDialects = ["::pst::PSTDialect", "::pst::nn::NNDialect"];
 }

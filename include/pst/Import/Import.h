@@ -10,32 +10,9 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
-
-#include <cstdint>
-#include <optional>
+#include "pst/Options/CompilerOptions.h"
 
 namespace pst {
-
-/// What a model is made to do. `automatic`: as the class that config.json
-/// names, or to classify if labels or regression are asked for.
-enum class TaskKind { automatic, classify, predictTokens };
-
-struct ImportOptions {
-  TaskKind task = TaskKind::automatic;
-  /// Sequences of a batch, and tokens of a sequence.
-  int64_t batch = 32, length = 128;
-  /// Labels of the classifier; without it what config.json says ("id2label",
-  /// else "num_labels", else 2).
-  std::optional<int64_t> numLabels;
-  /// Fits a number instead of a class. Without it config.json decides
-  /// ("problem_type"), unless `numLabels` is given; one label is regression.
-  bool regression = false;
-  /// Takes the place of every dropout probability of config.json; in [0, 1).
-  std::optional<double> dropout;
-  /// Where the directory holds no weights, takes every tensor as present, for
-  /// a plan of the memory from config.json alone.
-  bool allowMissingWeights = false;
-};
 
 /// Builds the module of a Hugging Face directory: config.json, and
 /// model.safetensors or its shards, of which the headers only are read. With

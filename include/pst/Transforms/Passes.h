@@ -9,11 +9,14 @@
 #define PST_TRANSFORMS_PASSES_H
 
 #include "mlir/Pass/Pass.h"
+#include "pst/Options/PassOptions.h"
 
 namespace pst {
 #define GEN_PASS_DECL
 #define GEN_PASS_REGISTRATION
 #include "pst/Transforms/Passes.h.inc"
+
+std::unique_ptr<mlir::Pass> createSparsify(const RecipeOptions &options);
 } // namespace pst
 
 #endif // PST_TRANSFORMS_PASSES_H

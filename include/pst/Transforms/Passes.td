@@ -17,32 +17,20 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
     `pst.masked_matmul` over the factors of the method's criterion; the factors
     are declared as parameters with their initialisers. If the method has a
     score, threshold and cut are declared as state, `@select` finds them for
-    all layers, and `@materialize` writes the masked weights out.
+    all layers, and `@materialize` writes the masked weights out. The options
+    are those of a recipe in [Options.md](Options.md).
 
     Before:
     ```mlir
     %y = nn.linear %x, %w : tensor<5x3xf32>, tensor<4x3xf32> -> tensor<5x4xf32>
     ```
-    After, with `method=lora rank=2`:
+    After, with `method=lora weight_rank=2`:
     ```mlir
     %u = pst.load @w.pst_U : tensor<4x2xf32>
     %v = pst.load @w.pst_V : tensor<2x3xf32>
     %y = pst.masked_matmul %x, @lora(%w, %u, %v) : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x4xf32>
     ```
   }];
-  let options = [
-    Option<"method", "method", "std::string", /*default=*/"\"pst\"",
-           "pst, dense, lora, map (magnitude) or mvp (movement)">,
-    Option<"weightRank", "weight-rank", "int64_t", "8", "rank of U V">,
-    Option<"maskRank", "mask-rank", "int64_t", "8",
-           "rank of A B; 0 leaves the term out">,
-    Option<"beta", "beta", "double", "1.0", "factor of U V">,
-    Option<"alpha1", "alpha1", "double", "1.0", "factor of A B in the score">,
-    Option<"alpha2", "alpha2", "double", "1.0",
-           "factor of R + C in the score; 0 leaves the term out">,
-    Option<"detachMagnitude", "detach-magnitude", "bool", "false",
-           "no gradient through |W'| of the score">
-  ];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",
                            "::mlir::math::MathDialect",
@@ -78,8 +66,9 @@ def MixedPrecision : Pass<"pst-mixed-precision", "::mlir::ModuleOp"> {
     %loss = nn.cross_entropy %y, %labels, %scale : tensor<5x2xf32>, tensor<5xi32>
     ```
   }];
-  let options = [Option<"type", "type", "std::string", /*default=*/"\"f32\"",
-                        "f32 or bf16">];
+  let options = [Option<"type", "type", "::pst::FrozenType",
+                        /*default=*/"::pst::FrozenType::F32", "f32 or bf16",
+                        "::pst::WordsOf<::pst::FrozenType>()">];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect"];
 }
@@ -140,9 +129,11 @@ def Recompute : Pass<"pst-recompute", "::mlir::ModuleOp"> {
     %again = nn.activation gelu %h : tensor<8x16xf32>
     %dw = nn.matmul %dy, %again {transpose_lhs} : ...
     ```
-  }];  let options = [
-    Option<"level", "level", "std::string", /*default=*/"\"cheap\"",
-           "none, cheap or all">
+  }];
+  let options = [
+    Option<"level", "level", "::pst::RecomputeLevel",
+           /*default=*/"::pst::RecomputeLevel::Cheap", "none, cheap or all",
+           "::pst::WordsOf<::pst::RecomputeLevel>()">
   ];
 }
 
@@ -187,8 +178,9 @@ def NarrowFrozen : Pass<"pst-narrow-frozen", "::mlir::ModuleOp"> {
     %w = pst.load @w : tensor<4x3xbf16>
     ```
   }];
-  let options = [Option<"type", "type", "std::string", /*default=*/"\"f32\"",
-                        "f32 or bf16">];
+  let options = [Option<"type", "type", "::pst::FrozenType",
+                        /*default=*/"::pst::FrozenType::F32", "f32 or bf16",
+                        "::pst::WordsOf<::pst::FrozenType>()">];
 }
 
 def StoreInPlace : Pass<"pst-store-in-place", "::mlir::ModuleOp"> {

@@ -42,13 +42,7 @@ struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
   using ChooseProductsBase::ChooseProductsBase;
 
   void runOnOperation() override {
-    if (products != "auto" && products != "packed" && products != "buffer" &&
-        products != "compressed") {
-      getOperation().emitError("unknown choice of products '")
-          << products << "': auto, packed, buffer and compressed are known";
-      return signalPassFailure();
-    }
-    if (products == "packed")
+    if (products == ProductChoice::Packed)
       return;
     SmallVector<MaskedMatmulOp> ops;
     getOperation().walk([&](MaskedMatmulOp op) {
@@ -56,9 +50,9 @@ struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
         ops.push_back(op);
     });
     for (MaskedMatmulOp op : ops) {
-      if (products == "buffer")
+      if (products == ProductChoice::Buffer)
         multiplyBuffer(op);
-      else if (products == "compressed")
+      else if (products == ProductChoice::Compressed)
         op.setForm(ProductForm::Compressed);
       else if (op.getPruned() && isProfitable(op))
         op.setForm(ProductForm::Adaptive);

@@ -100,7 +100,8 @@ private:
   void evaluateNow();
   void saveNow();
   void removeOldCheckpoints() const;
-  bool isDue(int64_t step, Interval interval, int64_t every) const;
+  bool isDue(int64_t step, Interval interval,
+             std::optional<int64_t> steps) const;
   bool isLogged(int64_t step) const;
   bool isBest(const EvaluationRecord &record,
               const EvaluationRecord *best) const;

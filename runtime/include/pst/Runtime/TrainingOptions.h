@@ -8,6 +8,7 @@
 #ifndef PST_RUNTIME_TRAININGOPTIONS_H
 #define PST_RUNTIME_TRAININGOPTIONS_H
 
+#include "pst/Runtime/Option.h"
 #include "pst/Runtime/Schedule.h"
 
 #include <filesystem>
@@ -23,54 +24,18 @@ class Dataset;
 /// When something is done: never, after each epoch, every so many steps.
 enum class Interval { no, epoch, steps };
 
-/// Names and defaults are those of Hugging Face's TrainingArguments where it
-/// has them. The size of a batch is the program's.
-struct TrainingOptions {
-  std::filesystem::path outputDir;
-  /// Starts anew in an output directory that holds a run, whose checkpoints
-  /// and log are removed.
-  bool overwriteOutputDir = false;
-  /// Empty: none. "last": the newest checkpoint of outputDir, or the beginning
-  /// if there is none yet. Else a checkpoint's directory.
-  std::string resumeFromCheckpoint;
-
-  double learningRate = 5e-5;
-  double numTrainEpochs = 3;
-  /// If positive, the number of optimizer steps, whatever numTrainEpochs is.
-  int64_t maxSteps = 0;
-  /// Steps of warm-up; if 0, warmupRatio of all steps, rounded up.
-  int64_t warmupSteps = 0;
-  double warmupRatio = 0;
-  double adamBeta1 = 0.9, adamBeta2 = 0.999, adamEpsilon = 1e-8;
-  double weightDecay = 0;
-  /// Global norm to which gradients are clipped; 0: no clipping.
-  double maxGradNorm = 1;
-  int64_t gradientAccumulationSteps = 1;
-  uint64_t seed = 42;
-
-  /// Final sparsity, in [0, 1). Not set: 0.9 if the method has a mask, else 0.
-  std::optional<double> sparsity;
-  double initialSparsity = 0;
-  double initialWarmup = 0.1;
-  double finalWarmup = 0.3;
-
-  int64_t loggingSteps = 10;
-  Interval evalStrategy = Interval::epoch;
-  int64_t evalSteps = 500;
-  /// A checkpoint is written at the end in any case, unless this is `no`.
-  Interval saveStrategy = Interval::epoch;
-  int64_t saveSteps = 500;
-  /// If positive, older checkpoints are removed, except the best one.
-  int64_t saveTotalLimit = 0;
-  /// "accuracy", "f1", "matthews", "pearson", "spearman", "mse" or "loss".
-  /// Empty: accuracy, or pearson for regression.
-  std::string metricForBestModel;
-  /// Evaluations at the final sparsity compete; the best one's checkpoint is
-  /// written, kept, and loaded when training has ended.
-  bool loadBestModelAtEnd = false;
-  /// 0: as many as OpenMP chooses.
-  int numThreads = 0;
+template <> struct Words<Interval> {
+  static constexpr const char *list[] = {"no", "epoch", "steps"};
 };
+
+/// What TrainingOptions.def lists. The size of a batch is the program's.
+struct TrainingOptions {
+#define PST_TRAINING_OPTION(type, member, name, initial, range, group, help)   \
+  type member = initial;
+#include "pst/Runtime/TrainingOptions.def"
+};
+
+const OptionTable<TrainingOptions> &trainingOptions();
 
 /// The numbers that options, program and data make together.
 struct TrainingPlan {

@@ -1,0 +1,107 @@
+//===- CompilerOptions.h - What a compilation is told -----------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_OPTIONS_COMPILEROPTIONS_H
+#define PST_OPTIONS_COMPILEROPTIONS_H
+
+#include "pst/Runtime/Option.h"
+
+namespace pst {
+
+/// The methods of the field (docs/Rationale.md, "Recipes").
+enum class Method { PST, Dense, LoRA, MaP, MvP };
+
+/// What a model is made to do. `automatic`: as the class that config.json
+/// names, or to classify if labels or regression are asked for.
+enum class TaskKind { automatic, classify, predictTokens };
+
+/// -pst-recompute
+enum class RecomputeLevel { None, Cheap, All };
+
+/// -pst-choose-products
+enum class ProductChoice { Auto, Packed, Buffer, Compressed };
+
+/// -pst-narrow-frozen
+enum class FrozenType { F32, BF16 };
+
+/// Of products of f32, TF32 rounds the operands (-pst-emit-gpu-kernels); BF16
+/// is the element type of activations (-pst-mixed-precision).
+enum class Precision { F32, TF32, BF16 };
+
+/// Where a program runs: lib/Targets.cpp says what becomes of each.
+enum class TargetKind { CPU, CUDA, Emulated, Emulation };
+
+enum class GPUArch { SM80, SM90a };
+
+} // namespace pst
+
+template <> struct pst::runtime::Words<pst::Method> {
+  static constexpr const char *list[] = {"pst", "dense", "lora", "map", "mvp"};
+};
+template <> struct pst::runtime::Words<pst::TaskKind> {
+  static constexpr const char *list[] = {"", "classification", "lm"};
+};
+template <> struct pst::runtime::Words<pst::RecomputeLevel> {
+  static constexpr const char *list[] = {"none", "cheap", "all"};
+};
+template <> struct pst::runtime::Words<pst::ProductChoice> {
+  static constexpr const char *list[] = {"auto", "packed", "buffer",
+                                         "compressed"};
+};
+template <> struct pst::runtime::Words<pst::FrozenType> {
+  static constexpr const char *list[] = {"f32", "bf16"};
+};
+template <> struct pst::runtime::Words<pst::Precision> {
+  static constexpr const char *list[] = {"f32", "tf32", "bf16"};
+};
+template <> struct pst::runtime::Words<pst::TargetKind> {
+  static constexpr const char *list[] = {"cpu", "cuda", "emulated",
+                                         "emulation"};
+};
+template <> struct pst::runtime::Words<pst::GPUArch> {
+  static constexpr const char *list[] = {"sm_80", "sm_90a"};
+};
+
+namespace pst {
+
+/// What of a recipe can be chosen.
+struct RecipeOptions {
+#define PST_RECIPE_OPTION(type, member, name, initial, range, group, help)     \
+  type member = initial;
+#include "pst/Options/Options.def"
+};
+
+/// What of a model directory is fixed at compile time.
+struct ImportOptions {
+#define PST_MODEL_OPTION(type, member, name, initial, range, group, help)      \
+  type member = initial;
+#include "pst/Options/Options.def"
+  /// Where the directory holds no weights, takes every tensor as present, for
+  /// a plan of the memory from config.json alone.
+  bool allowMissingWeights = false;
+};
+
+struct CompilerOptions {
+  RecipeOptions recipe;
+  ImportOptions model;
+#define PST_OPTION(type, member, name, initial, range, group, help)            \
+  type member = initial;
+#include "pst/Options/Options.def"
+};
+
+const runtime::OptionTable<CompilerOptions> &compilerOptions();
+
+/// Throws runtime::Error if an option is out of its range, or does not go with
+/// the others.
+void check(const CompilerOptions &options);
+
+/// All options that may change the program, as text.
+std::string digestText(const CompilerOptions &options);
+
+} // namespace pst
+
+#endif // PST_OPTIONS_COMPILEROPTIONS_H

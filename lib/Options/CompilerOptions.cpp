@@ -1,0 +1,53 @@
+//===- CompilerOptions.cpp - What a compilation is told -------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "pst/Options/CompilerOptions.h"
+
+using namespace pst;
+using namespace pst::runtime;
+
+const OptionTable<CompilerOptions> &pst::compilerOptions() {
+  static const auto *table = [] {
+    auto *options = new OptionTable<CompilerOptions>();
+#define PST_RECIPE_OPTION(type, member, name, initial, range, group, help)     \
+  options->add<type>(                                                          \
+      name, [](auto &o) -> auto & { return o.recipe.member; }, range, group,   \
+      help);
+#define PST_MODEL_OPTION(type, member, name, initial, range, group, help)      \
+  options->add<type>(                                                          \
+      name, [](auto &o) -> auto & { return o.model.member; }, range, group,    \
+      help);
+#define PST_OPTION(type, member, name, initial, range, group, help)            \
+  options->add<type>(                                                          \
+      name, [](auto &o) -> auto & { return o.member; }, range, group, help);
+#include "pst/Options/Options.def"
+    return options;
+  }();
+  return *table;
+}
+
+void pst::check(const CompilerOptions &options) {
+  compilerOptions().check(options);
+  if (options.recipe.method == Method::LoRA && options.recipe.weightRank == 0)
+    throw Error("--weight_rank must be positive with --method lora, which "
+                "trains nothing else");
+  if (!options.blocks.empty() && options.blocks.size() != 3)
+    throw Error("--blocks takes three sizes, as in --blocks=96,768,384");
+  // Kernels for CPUs know no other; for GPUs the table of targets speaks.
+  if (options.precision != Precision::F32 && options.target == TargetKind::CPU)
+    throw Error(std::string("--precision ") + spell(options.precision) +
+                " is for GPUs, and CPUs compute in f32: add --target cuda, or "
+                "leave it out");
+}
+
+std::string pst::digestText(const CompilerOptions &options) {
+  std::string text;
+  for (const auto &option : compilerOptions())
+    if (option.name != "cache")
+      text += option.name + "=" + option.text(options) + "\n";
+  return text;
+}

@@ -1,0 +1,60 @@
+//===- Command.h - What the commands of pst-run share -----------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_LIB_COMMANDS_COMMAND_H
+#define PST_RUNTIME_LIB_COMMANDS_COMMAND_H
+
+#include "pst/Runtime/Metrics.h"
+#include "pst/Runtime/Model.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json_fwd.hpp>
+
+#include <memory>
+#include <string>
+
+namespace pst::runtime {
+
+/// A subcommand: it has its flags, and runs when they have been read.
+class Command {
+public:
+  virtual ~Command() = default;
+  /// Throws Error.
+  virtual void run() = 0;
+};
+
+std::unique_ptr<Command> addTrain(CLI::App &app);
+std::unique_ptr<Command> addEval(CLI::App &app);
+std::unique_ptr<Command> addExport(CLI::App &app);
+std::unique_ptr<Command> addCheck(CLI::App &app);
+std::unique_ptr<Command> addBench(CLI::App &app);
+std::unique_ptr<Command> addInfo(CLI::App &app);
+
+/// Whether a signal asks to end.
+bool isInterrupted();
+
+struct Inputs {
+  std::string bundle, model, data, checkpoint, predictions;
+  double sparsity = 0;
+};
+
+void addInputs(CLI::App &command, Inputs &inputs);
+
+/// The bundle and the weights of the model that it was compiled for.
+std::unique_ptr<Model> open(const Inputs &inputs, uint64_t seed);
+
+/// Loads what was trained, if a checkpoint was given; returns the sparsity.
+double loadTrained(Model &model, const Inputs &inputs, bool sparsityGiven);
+
+void printMetrics(const Metrics &metrics);
+
+/// To `file`, if one was asked for.
+void writeJson(const std::string &file, const nlohmann::ordered_json &json);
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_LIB_COMMANDS_COMMAND_H
