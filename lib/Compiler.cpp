@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Compiler.h"
-#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/Verifier.h"
@@ -16,23 +15,13 @@
 #include "pst/Bundle/EmitObject.h"
 #include "pst/Bundle/EmitPTX.h"
 #include "pst/Bundle/ProgramCache.h"
+#include "pst/Options/Targets.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
 #include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
 using namespace pst;
-
-/// Callers' arrays are read only: results go to memory of their own.
-static void protectArguments(ModuleOp module) {
-  Builder builder(module.getContext());
-  for (auto function : module.getOps<func::FuncOp>())
-    if (function.isPublic() && !function.isExternal())
-      for (unsigned i = 0; i < function.getNumArguments(); ++i)
-        function.setArgAttr(
-            i, bufferization::BufferizationDialect::kWritableAttrName,
-            builder.getBoolAttr(false));
-}
 
 /// Refuses options that cannot be, and those that the target has no use for.
 static LogicalResult verifyOptions(ModuleOp module,
@@ -57,8 +46,6 @@ static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
       return failure();
     options.vectorWidth = vectorWidth(**machine);
   }
-  if (from < Stage::Memory && to >= Stage::Memory)
-    protectArguments(module);
   // Verified after each stage: after each pass takes as long as the passes.
   for (int stage = static_cast<int>(from) + 1; stage <= static_cast<int>(to);
        ++stage) {
@@ -157,7 +144,7 @@ compileForGPU(ModuleOp module, const CompilerOptions &options) {
 static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
                                               llvm::TargetMachine &machine,
                                               const CompilerOptions &options) {
-  if (options.target == TargetKind::CUDA)
+  if (targetOf(options).code == CodeForm::PTX)
     return compileForGPU(module, options);
   FailureOr<Manifest> manifest = planMemory(module, options);
   if (failed(manifest))
@@ -177,6 +164,11 @@ FailureOr<CompiledProgram> pst::compile(ModuleOp module,
                                         const CompilerOptions &options) {
   if (failed(verifyOptions(module, options)))
     return failure();
+  if (targetOf(options).code == CodeForm::EmulatedKernels)
+    return module.emitError("the target '")
+           << runtime::spell(options.target)
+           << "' has kernels alone, and no program: --emit=emulation writes "
+              "them to a library";
   auto machine =
       createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine))
@@ -196,6 +188,10 @@ FailureOr<CompiledProgram> pst::compile(ModuleOp module,
 
 FailureOr<std::string> pst::compileToAssembly(ModuleOp module,
                                               const CompilerOptions &options) {
+  if (targetOf(options).code == CodeForm::PTX)
+    return module.emitError("the target '")
+           << runtime::spell(options.target)
+           << "' has no machine code to print: --emit=ptx prints its kernels";
   auto machine =
       createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine) || failed(lowerTo(module, Stage::LLVM, options)))

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "pst/Pipelines.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
@@ -45,26 +46,21 @@
 #include "mlir/Transforms/Passes.h"
 #include "pst/Codegen/GPUPasses.h"
 #include "pst/Codegen/Passes.h"
-#include "pst/Compiler.h"
 #include "pst/Dialect/NN/NNDialect.h"
 #include "pst/Dialect/PST/PSTDialect.h"
+#include "pst/Options/Targets.h"
 #include "pst/Transforms/Bufferize.h"
 #include "pst/Transforms/Passes.h"
-#include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
 using namespace pst;
 
 std::optional<Stage> pst::parseStage(StringRef name) {
-  return llvm::StringSwitch<std::optional<Stage>>(name)
-      .Case("import", Stage::Import)
-      .Case("sparsify", Stage::Sparsify)
-      .Case("autodiff", Stage::Autodiff)
-      .Case("optimizer", Stage::Optimizer)
-      .Case("kernels", Stage::Kernels)
-      .Case("memory", Stage::Memory)
-      .Case("llvm", Stage::LLVM)
-      .Default(std::nullopt);
+  auto words = ArrayRef(runtime::Words<Stage>::list);
+  const auto *found = llvm::find(words, name);
+  if (found == words.end())
+    return std::nullopt;
+  return static_cast<Stage>(found - words.begin());
 }
 
 namespace {
@@ -113,6 +109,7 @@ void pst::registerDialects(DialectRegistry &registry) {
 /// nn and pst ops to launches, the rest of the tensors to buffers, everything
 /// to its place.
 static void buildMemory(OpPassManager &passes) {
+  passes.addPass(createProtectArguments());
   passes.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());
   bufferization::OneShotBufferizePassOptions options;
   options.bufferizeFunctionBoundaries = true;
@@ -154,11 +151,11 @@ static void buildNVVM(OpPassManager &passes) {
 }
 
 /// Buffers to the llvm dialect; the order is that of docs/Rationale.md.
-static void buildLLVM(OpPassManager &program, TargetKind target) {
+static void buildLLVM(OpPassManager &program, CodeForm code) {
   program.addPass(createLowerLaunches());
   SplitPartsOptions parts;
-  bool onlyKernels = target == TargetKind::Emulation;
-  if (onlyKernels || target == TargetKind::Emulated) {
+  bool onlyKernels = code == CodeForm::EmulatedKernels;
+  if (onlyKernels || code == CodeForm::EmulatedObject) {
     program.addPass(createEmulateLaunches({onlyKernels}));
     parts.maxParts = 1; // kernels are variables to their launches
   }
@@ -192,6 +189,31 @@ static void buildLLVM(OpPassManager &program, TargetKind target) {
     passes.addPass(createWrapEntryPoints());
 }
 
+static void buildCPUKernels(OpPassManager &passes,
+                            const CompilerOptions &options) {
+  passes.addPass(createChooseProducts({options.products}));
+  passes.addPass(createNarrowFrozen({options.frozenType}));
+  passes.addPass(createFuseEpilogues());
+  EmitCPUKernelsOptions kernels;
+  if (options.vectorWidth)
+    kernels.vectorWidth = options.vectorWidth;
+  if (!options.blocks.empty()) {
+    kernels.mBlock = options.blocks[0];
+    kernels.nBlock = options.blocks[1];
+    kernels.kBlock = options.blocks[2];
+  }
+  passes.addPass(createEmitCPUKernels(kernels));
+}
+
+static void buildGPUKernels(OpPassManager &passes,
+                            const CompilerOptions &options) {
+  passes.addPass(createNarrowFrozen({options.frozenType}));
+  passes.addPass(createFuseEpilogues());
+  passes.addPass(
+      createEmitGPUKernels({runtime::spell(options.gpuArch),
+                            /*tf32=*/options.precision == Precision::TF32}));
+}
+
 void pst::buildStage(OpPassManager &passes, Stage stage,
                      const CompilerOptions &options) {
   switch (stage) {
@@ -214,41 +236,32 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   case Stage::Optimizer:
     passes.addPass(createAddOptimizer());
     break;
-  case Stage::Kernels: {
-    if (options.target != TargetKind::CPU) {
-      passes.addPass(createNarrowFrozen({options.frozenType}));
-      passes.addPass(createFuseEpilogues());
-      passes.addPass(createEmitGPUKernels(
-          {runtime::spell(options.gpuArch),
-           /*tf32=*/options.precision == Precision::TF32}));
-      break;
-    }
-    passes.addPass(createChooseProducts({options.products}));
-    passes.addPass(createNarrowFrozen({options.frozenType}));
-    passes.addPass(createFuseEpilogues());
-    EmitCPUKernelsOptions kernels;
-    kernels.vectorWidth = options.vectorWidth;
-    if (!options.blocks.empty()) {
-      kernels.mBlock = options.blocks[0];
-      kernels.nBlock = options.blocks[1];
-      kernels.kBlock = options.blocks[2];
-    }
-    passes.addPass(createEmitCPUKernels(kernels));
+  case Stage::Kernels:
+    if (targetOf(options).kernels == KernelFamily::CPU)
+      buildCPUKernels(passes, options);
+    else
+      buildGPUKernels(passes, options);
     break;
-  }
   case Stage::Memory:
     buildMemory(passes);
     if (options.profile)
       passes.addPass(createProfileLaunches());
     break;
   case Stage::LLVM:
-    if (options.target == TargetKind::CUDA ||
-        options.target == TargetKind::Emulation)
+    switch (targetOf(options).code) {
+    case CodeForm::PTX:
       buildLaunchLists(passes);
-    if (options.target == TargetKind::CUDA)
       buildNVVM(passes);
-    else
-      buildLLVM(passes, options.target);
+      break;
+    case CodeForm::EmulatedKernels:
+      buildLaunchLists(passes);
+      buildLLVM(passes, CodeForm::EmulatedKernels);
+      break;
+    case CodeForm::Object:
+    case CodeForm::EmulatedObject:
+      buildLLVM(passes, targetOf(options).code);
+      break;
+    }
     break;
   }
 }

@@ -7,7 +7,7 @@
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/Tools/mlir-lsp-server/MlirLspServerMain.h"
-#include "pst/Compiler.h"
+#include "pst/Pipelines.h"
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;

@@ -10,7 +10,7 @@
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "pst/Codegen/GPUPasses.h"
 #include "pst/Codegen/Passes.h"
-#include "pst/Compiler.h"
+#include "pst/Pipelines.h"
 #include "pst/Transforms/Passes.h"
 
 int main(int argc, char **argv) {
@@ -21,6 +21,7 @@ int main(int argc, char **argv) {
   pst::registerPSTCodegenPasses();
   pst::registerPSTGPUPasses();
   pst::registerPSTTransformsPasses();
+  pst::registerStagePipelines();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "PST optimizer driver\n", registry));
 }

@@ -9,6 +9,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
+#include "pst/Bundle/LinkInProcess.h"
 #include "pst/Compiler.h"
 #include "pst/Import/Import.h"
 #include "pst/Runtime/Error.h"

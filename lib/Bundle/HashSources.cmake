@@ -2,7 +2,7 @@
 # what tells a compiler from the one before it.
 file(GLOB_RECURSE sources RELATIVE ${ROOT}
      ${ROOT}/lib/*.cpp ${ROOT}/lib/*.h ${ROOT}/include/pst/*.h
-     ${ROOT}/include/pst/*.td)
+     ${ROOT}/include/pst/*.def ${ROOT}/include/pst/*.td)
 list(SORT sources)
 set(digests "")
 foreach(source ${sources})

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "pst/Bundle/LinkInProcess.h"
 #include "mlir/IR/Diagnostics.h"
-#include "pst/Compiler.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/MC/MCSubtargetInfo.h"

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "pst/Bundle/WriteBundle.h"
 #include "mlir/IR/Diagnostics.h"
-#include "pst/Compiler.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"

@@ -11,9 +11,11 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Support/FileUtilities.h"
+#include "pst/Bundle/WriteBundle.h"
 #include "pst/Compiler.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Import/Import.h"
+#include "pst/Options/Targets.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/TrainingOptions.h"
 #include "llvm/Support/CommandLine.h"
@@ -201,6 +203,8 @@ static std::string listOptions() {
          "`_`; `cpu` and `triple` are `--mcpu` and `--mtriple` there.\n\n"
          "## Of the compiler\n" +
          runtime::formatOptions(compilerOptions().infos()) +
+         "\n### Targets\n\nWhat a target refuses, it has no use for.\n" +
+         formatTargets() +
          "\n## Of training\n\n"
          "Of `pst train`, `pst.Trainer` and `pst-run train`.\n" +
          runtime::formatOptions(runtime::trainingOptions().infos());

@@ -39,7 +39,7 @@ struct TableFlags::Flag {
     else
       text = std::make_unique<cl::opt<std::string>>(
           llvm::StringRef(name), cl::desc(help), cl::value_desc(value));
-    if (!isNegated(info) && name.find('-') != name.npos)
+    if (!isNegated(info) && name != option.name)
       alias = std::make_unique<cl::alias>(llvm::StringRef(option.name),
                                           cl::aliasopt(flag()), cl::Hidden);
   }

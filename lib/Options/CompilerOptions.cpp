@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Options/CompilerOptions.h"
+#include "pst/Options/Targets.h"
 
 using namespace pst;
 using namespace pst::runtime;
@@ -37,11 +38,7 @@ void pst::check(const CompilerOptions &options) {
                 "trains nothing else");
   if (!options.blocks.empty() && options.blocks.size() != 3)
     throw Error("--blocks takes three sizes, as in --blocks=96,768,384");
-  // Kernels for CPUs know no other; for GPUs the table of targets speaks.
-  if (options.precision != Precision::F32 && options.target == TargetKind::CPU)
-    throw Error(std::string("--precision ") + spell(options.precision) +
-                " is for GPUs, and CPUs compute in f32: add --target cuda, or "
-                "leave it out");
+  checkTarget(options);
 }
 
 std::string pst::digestText(const CompilerOptions &options) {

@@ -299,10 +299,11 @@ def _export(args) -> int:
         raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes") from None
     if args.target and bundle:
         raise UsageError(f"--target is the compiler's, but the run trained with the bundle {bundle}, which has its own")
-    if args.target:
+    if args.target and args.target != settings["target"]:
+        # What another target refuses has no part in the weights.
+        for name in ("gpu_arch", "precision", "products"):
+            settings.pop(name, None)
         settings["target"] = args.target
-    if args.target == "cpu":
-        settings["precision"] = "f32"
     program = _pst.Program.load(bundle) if bundle else _pst.compile_model(model_dir, settings)
     model = _pst.Model(program, model_dir, seed)
     state = model.load_checkpoint(checkpoint)

@@ -92,9 +92,11 @@ def test_sparsity_out_of_range(capsys, tmp_path, model, data, value):
 def test_bf16_is_for_gpus(capsys, tmp_path, model, data):
     for precision in (["--precision", "bf16"], ["--bf16"]):
         message = refuse(capsys, *train_flags(model, data, tmp_path / "out", *precision))
-        assert message == "--precision bf16 is for GPUs, and CPUs compute in f32: add --target cuda, or leave it out"
+        assert message == (
+            "--precision bf16 is not for --target cpu, whose kernels compute in f32: leave it out, or take --target cuda or emulated"
+        )
     evaluate = ["eval", "--model_name_or_path", model, "--validation_file", data[1], "--bf16"]
-    assert "--precision bf16 is for GPUs" in refuse(capsys, *evaluate)
+    assert "--precision bf16 is not for --target cpu" in refuse(capsys, *evaluate)
 
 
 def test_compile_makes_bundles_for_gpus(capsys, tmp_path, model):

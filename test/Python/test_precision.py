@@ -125,7 +125,7 @@ def test_activations_take_half(small):
 
 def test_a_cpu_refuses(small):
     for kind in ("bf16", "tf32"):
-        with pytest.raises(CompileError, match=f"--precision {kind} is for GPUs, and CPUs compute in f32"):
+        with pytest.raises(CompileError, match=f"--precision {kind} is not for --target cpu, whose kernels compute in f32"):
             build(small, BATCH, LENGTH, precision=kind)
 
 

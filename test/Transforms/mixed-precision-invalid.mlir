@@ -5,7 +5,7 @@
 // REQUIRES: pst-compile
 
 // TYPE: for the --type option: Cannot find option named 'f16'!
-// TARGET: error: --precision bf16 is for GPUs, and CPUs compute in f32
+// TARGET: error: --precision bf16 is not for --target cpu, whose kernels compute in f32
 
 // expected-error@+1 {{has a backward already, whose gradients would keep their type: run -pst-mixed-precision before -pst-autodiff}}
 func.func @forward(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {

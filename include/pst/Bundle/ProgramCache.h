@@ -8,8 +8,10 @@
 #ifndef PST_BUNDLE_PROGRAMCACHE_H
 #define PST_BUNDLE_PROGRAMCACHE_H
 
-#include "pst/Compiler.h"
+#include "pst/Bundle/CompiledProgram.h"
 #include "llvm/Support/Error.h"
+
+#include <optional>
 
 namespace pst {
 

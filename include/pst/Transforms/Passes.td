@@ -183,6 +183,24 @@ def NarrowFrozen : Pass<"pst-narrow-frozen", "::mlir::ModuleOp"> {
                         "::pst::WordsOf<::pst::FrozenType>()">];
 }
 
+def ProtectArguments : Pass<"pst-protect-arguments", "::mlir::ModuleOp"> {
+  let summary = "Keeps callers' arrays as they are";
+  let description = [{
+    Marks the arguments of entry points as read only, so that bufferization gives
+    results memory of their own. Runs before bufferization.
+
+    Before:
+    ```mlir
+    func.func @f(%x: tensor<3xf32>) -> tensor<3xf32>
+    ```
+    After:
+    ```mlir
+    func.func @f(%x: tensor<3xf32> {bufferization.writable = false}) -> tensor<3xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::bufferization::BufferizationDialect"];
+}
+
 def StoreInPlace : Pass<"pst-store-in-place", "::mlir::ModuleOp"> {
   let summary = "Lets launches write results to where they are stored";
   let description = [{

@@ -41,6 +41,17 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     cuda::populateMaskedWeightKernels(patterns, context);
     cuda::populateMatmulKernels(patterns, context);
     cuda::populateTopKThresholdKernels(patterns, context);
+    WalkResult forms = getOperation().walk([](MaskedMatmulOp op) {
+      if (op.getForm() == ProductForm::Packed)
+        return WalkResult::advance();
+      op.emitOpError("is to be ")
+          << stringifyProductForm(op.getForm())
+          << ", but products on GPUs read the masked weight from a buffer: "
+             "leave the form out";
+      return WalkResult::interrupt();
+    });
+    if (forms.wasInterrupted())
+      return signalPassFailure();
     FrozenRewritePatternSet frozen(std::move(patterns));
     // Functions made on the way are kernels and hold nothing to lower.
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
