@@ -56,11 +56,11 @@ static void lower(gpu::GPUFuncOp kernel) {
   if (maps.empty())
     return;
   kernel.setType(builder.getFunctionType(types, {}));
-  kernel->setAttr(pst::kTensorMapsAttribute, builder.getDenseI32ArrayAttr(maps));
+  kernel->setAttr(kTensorMapsAttribute, builder.getDenseI32ArrayAttr(maps));
 }
 
 static void passByValue(LLVM::LLVMFuncOp kernel) {
-  auto maps = kernel->getAttrOfType<DenseI32ArrayAttr>(pst::kTensorMapsAttribute);
+  auto maps = kernel->getAttrOfType<DenseI32ArrayAttr>(kTensorMapsAttribute);
   if (!maps)
     return;
   Builder builder(kernel.getContext());
@@ -73,7 +73,7 @@ static void passByValue(LLVM::LLVMFuncOp kernel) {
     kernel.setArgAttr(i, NVVM::NVVMDialect::getGridConstantAttrName(),
                       builder.getUnitAttr());
   }
-  kernel->removeAttr(pst::kTensorMapsAttribute);
+  kernel->removeAttr(kTensorMapsAttribute);
 }
 
 namespace {
