@@ -68,7 +68,8 @@ GemmBlocking::GemmBlocking(int64_t m, int64_t n, int64_t k, int64_t lanes,
 }
 
 void GemmBlocking::note(KernelBuilder &b) const {
-  auto kernel = dyn_cast<func::FuncOp>(b.getInsertionBlock()->getParentOp());
+  auto kernel =
+      dyn_cast_if_present<func::FuncOp>(b.getInsertionBlock()->getParentOp());
   if (!kernel) // one of several products
     return;
   auto size = [&](StringRef name, int64_t value) {

@@ -51,8 +51,8 @@ KernelContext::launch(CodeBuilder &host, const KernelPart &part, int64_t blocks,
                       int64_t sharedBytes) {
   Location loc = host.getLoc();
   gpu::GPUModuleOp kernels = kernelModule(module);
-  StringRef name =
-      kernelNames.of(part.of(kernelOf(host)).distinguish(arguments.getTypes()));
+  StringRef name = kernelNames.of(
+      part.of(currentKernel()).distinguish(arguments.getTypes()));
   auto kernel = kernels.lookupSymbol<gpu::GPUFuncOp>(name);
   if (!kernel) {
     OpBuilder builder = OpBuilder::atBlockEnd(kernels.getBody());

@@ -10,6 +10,8 @@
 #include "pst/Dialect/NN/NNDialect.h"
 #include "pst/Dialect/PST/PSTDialect.h"
 
+#include <utility>
+
 using namespace mlir;
 using namespace pst;
 using namespace pst::kernel;
@@ -42,13 +44,6 @@ LogicalResult LaunchContext::checkAllLowered(StringRef target) {
   return failure(result.wasInterrupted());
 }
 
-StringRef LaunchContext::kernelOf(CodeBuilder &builder) {
-  Operation *parent = builder.getInsertionBlock()->getParentOp();
-  auto function = dyn_cast<func::FuncOp>(parent);
-  return (function ? function : parent->getParentOfType<func::FuncOp>())
-      .getName();
-}
-
 func::FuncOp LaunchContext::create(Location loc, StringRef name,
                                    TypeRange arguments, Body body) {
   MLIRContext *mlirContext = module.getContext();
@@ -59,7 +54,9 @@ func::FuncOp LaunchContext::create(Location loc, StringRef name,
   Block *block = function.addEntryBlock();
   CodeBuilder builder(loc, mlirContext);
   builder.setInsertionPointToStart(block);
+  func::FuncOp outer = std::exchange(current, function);
   body(builder, block->getArguments());
+  current = outer;
   builder.setInsertionPointToEnd(block);
   func::ReturnOp::create(builder);
   return function;
@@ -68,7 +65,7 @@ func::FuncOp LaunchContext::create(Location loc, StringRef name,
 func::FuncOp LaunchContext::getOrCreatePart(CodeBuilder &builder,
                                             StringRef part, TypeRange arguments,
                                             Body body) {
-  StringRef name = names.of(KernelIdentity(kernelOf(builder)).add(part));
+  StringRef name = names.of(KernelIdentity(currentKernel()).add(part));
   if (auto function = symbols.lookup<func::FuncOp>(name))
     return function;
   return create(builder.getLoc(), name, arguments, body);

@@ -77,8 +77,9 @@ protected:
   /// What the kernel that replaces an op writes `result` to.
   virtual Value createDestination(mlir::RewriterBase &rewriter,
                                   mlir::OpResult result);
-  /// The kernel that `builder` is in.
-  static llvm::StringRef kernelOf(CodeBuilder &builder);
+  /// Name of the kernel that is being built. (A builder does not know it: the
+  /// regions of an op that is being built belong to nothing yet.)
+  llvm::StringRef currentKernel() { return current.getName(); }
 
   mlir::ModuleOp module;
 
@@ -88,6 +89,7 @@ private:
 
   mlir::SymbolTable symbols;
   KernelNames names;
+  mlir::func::FuncOp current;
 };
 
 /// Lowers one kind of op in a target's context, or in any.
