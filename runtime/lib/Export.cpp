@@ -14,7 +14,10 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
+#include <optional>
 #include <set>
 
 using namespace pst;
@@ -329,6 +332,32 @@ void checkTarget(const ExportOptions &options, const Model &model) {
                                   "will not be replaced");
 }
 
+/// How many elements of a layer its selection prunes at that sparsity; nothing
+/// where that is not the layer's own affair, as when all layers compete.
+std::optional<int64_t> countPruned(const SparseLayer &layer, double sparsity) {
+  auto share = [sparsity](int64_t count) {
+    return static_cast<int64_t>(static_cast<double>(count) * sparsity);
+  };
+  const char *text = layer.selection.c_str();
+  int64_t rows = 0, columns = 0;
+  if (layer.selection == "topk row")
+    return layer.rows * share(layer.columns);
+  if (layer.selection == "topk global")
+    return std::nullopt;
+  if (layer.selection.starts_with("rows"))
+    return share(layer.rows) * layer.columns;
+  if (std::sscanf(text, "nm %" SCNd64 ":%" SCNd64, &rows, &columns) == 2)
+    return layer.rows * layer.columns / columns *
+           std::min(columns - rows, share(columns));
+  if (std::sscanf(text, "block %" SCNd64 "x%" SCNd64, &rows, &columns) == 2) {
+    if (layer.rows % rows != 0 || layer.columns % columns != 0)
+      return std::nullopt; // blocks at the edges are smaller
+    return share(layer.rows / rows * (layer.columns / columns)) * rows *
+           columns;
+  }
+  return share(layer.rows * layer.columns);
+}
+
 /// Counts the zeros of the sparse layers in the file that was written.
 ExportResult inspect(const fs::path &path, const Manifest &manifest,
                      double sparsity) {
@@ -347,8 +376,7 @@ ExportResult inspect(const fs::path &path, const Manifest &manifest,
         reinterpret_cast<const float *>(tensor->data) + weight->column;
     int64_t stride = tensor->shape.back();
     ExportedLayer layer{entry.weight, entry.rows * entry.columns, 0, 0};
-    layer.numPruned =
-        static_cast<int64_t>(static_cast<double>(layer.numElements) * sparsity);
+    std::optional<int64_t> pruned = countPruned(entry, sparsity);
     for (int64_t i = 0; i < entry.rows; ++i, values += stride) {
       layer.numZeros += std::count(values, values + entry.columns, 0.0f);
       int64_t bad = findNonFinite(values, entry.columns);
@@ -357,6 +385,7 @@ ExportResult inspect(const fs::path &path, const Manifest &manifest,
                     std::to_string(values[bad]) + ": training has diverged");
     }
     // An element that is kept may be 0 by itself, so that there may be more.
+    layer.numPruned = pruned.value_or(layer.numZeros);
     if (layer.numZeros < layer.numPruned)
       throw Error(path.string() + ": layer \"" + entry.weight + "\" has " +
                   std::to_string(layer.numZeros) + " zeros, where " +

@@ -120,7 +120,7 @@ def test_a_run_is_resumed_and_exported(tmp_path, selection, target):
     def run(name, resume_from_checkpoint="", **callbacks):
         _, model = build(tmp_path / "m", 4, 8, **METHODS["pst"], selection=selection, target=target)
         options = training_options(
-            tmp_path / name, sparsity=final(selection), save_strategy=_pst.Interval.steps, save_steps=3,
+            tmp_path / name, sparsity=final(selection), save_strategy="steps", save_steps=3,
             resume_from_checkpoint=resume_from_checkpoint,
         )  # fmt: skip
         _pst.train(model, options, data, **callbacks)
