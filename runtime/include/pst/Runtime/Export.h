@@ -24,7 +24,7 @@ struct ExportOptions {
 struct ExportedLayer {
   std::string weight;
   int64_t numElements = 0;
-  int64_t numPruned = 0; ///< int(elements * sparsity)
+  int64_t numPruned = 0; ///< by the layer's selection
   int64_t numZeros = 0;  ///< counted in the file written
 };
 
