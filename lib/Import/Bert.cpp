@@ -17,10 +17,9 @@ using namespace pst;
 
 namespace {
 
-struct BertConfig {
-  int64_t vocabulary, hidden, layers, heads, intermediate, positions, types;
-  double hiddenDropout, attentionDropout, classifierDropout, epsilon;
-  nn::ActivationKind activation;
+struct BertConfig : TransformerConfig {
+  int64_t types;
+  double hiddenDropout, attentionDropout, classifierDropout;
 
   /// `firstPosition` rows of the table of positions are of no token.
   BertConfig(ModelBuilder &m, int64_t firstPosition);
@@ -28,17 +27,10 @@ struct BertConfig {
 
 } // namespace
 
-BertConfig::BertConfig(ModelBuilder &m, int64_t firstPosition) {
+BertConfig::BertConfig(ModelBuilder &m, int64_t firstPosition)
+    : TransformerConfig(m, {}) {
   ConfigFile &config = m.config;
-  vocabulary = config.integer("vocab_size", 1, kMaxSize);
-  hidden = config.integer("hidden_size", 1, kMaxSize);
-  layers = config.integer("num_hidden_layers", 1, 10000);
-  heads = config.integer("num_attention_heads", 1, kMaxSize);
-  intermediate = config.integer("intermediate_size", 1, kMaxSize);
-  positions = config.integer("max_position_embeddings", 1, kMaxSize);
   types = config.integer("type_vocab_size", 1, kMaxSize, 2);
-  epsilon = config.positive("layer_norm_eps", 1e-12);
-  activation = readActivation(config, "hidden_act", "gelu");
   hiddenDropout = m.dropoutProbability("hidden_dropout_prob", 0.1);
   attentionDropout = m.dropoutProbability("attention_probs_dropout_prob", 0.1);
   classifierDropout = m.dropoutProbability("classifier_dropout", hiddenDropout);
@@ -48,28 +40,15 @@ BertConfig::BertConfig(ModelBuilder &m, int64_t firstPosition) {
     config.error("position_embedding_type")
         << "\"position_embedding_type\" is \"" << kind
         << "\", which is not known; known is: absolute";
-  if (config.boolean("is_decoder", false))
-    config.error("is_decoder") << "\"is_decoder\" is true, but only an encoder "
-                                  "can be imported";
+  require("is_decoder", false, "only an encoder can be imported");
   if (config.size("pruned_heads") != 0)
     config.error("pruned_heads")
         << "\"pruned_heads\" is not empty, but only whole layers can be "
            "imported";
   if (config.failed())
     return;
-  if (hidden % heads != 0)
-    config.error("num_attention_heads")
-        << "\"num_attention_heads\" is " << heads
-        << ", which does not divide \"hidden_size\" " << hidden
-        << " (layer encoder.layer.0.attention)";
-  if (m.options.length > positions - firstPosition)
-    config.error("max_position_embeddings")
-        << "\"max_position_embeddings\" is " << positions
-        << (firstPosition ? " (the first " + std::to_string(firstPosition) +
-                                " of no token)"
-                          : "")
-        << ", too few for the length " << m.options.length
-        << " that is asked for";
+  requireWholeHeads("encoder.layer.0.attention");
+  requirePositions(firstPosition);
 }
 
 /// One block of the encoder; x is tokens x hidden.
@@ -140,9 +119,7 @@ static void buildBert(ModelBuilder &m, bool isClassifier) {
 
   m.enter("classifier");
   x = m.dropout(x, config.classifierDropout);
-  bool newHead = !isClassifier || m.startsAnew("classifier", m.task.numLabels);
-  m.finish(
-      m.linear(x, "classifier", m.task.numLabels, Layer::trained, newHead));
+  m.finish(m.classifier(x, "classifier", isClassifier));
 }
 
 static void buildRoberta(ModelBuilder &m, bool isClassifier) {
@@ -164,16 +141,16 @@ static void buildRoberta(ModelBuilder &m, bool isClassifier) {
                     newHead));
 }
 
+static constexpr StringRef kBertCheckpoints[] = {
+    "BertForSequenceClassification", "BertModel", "BertForMaskedLM",
+    "BertForPreTraining", "BertForNextSentencePrediction"};
 static constexpr StringRef kRobertaCheckpoints[] = {
     "RobertaForSequenceClassification", "RobertaModel", "RobertaForMaskedLM"};
 
-const ModelFamily pst::kRobertaFamily = {"roberta",
-                                         "RobertaForSequenceClassification",
-                                         kRobertaCheckpoints, buildRoberta};
-
-static constexpr StringRef kCheckpoints[] = {
-    "BertForSequenceClassification", "BertModel", "BertForMaskedLM",
-    "BertForPreTraining", "BertForNextSentencePrediction"};
-
-const ModelFamily pst::kBertFamily = {"bert", "BertForSequenceClassification",
-                                      kCheckpoints, buildBert};
+ModelFamilies pst::bertFamilies() {
+  static constexpr ModelFamily families[] = {
+      {"bert", "BertForSequenceClassification", kBertCheckpoints, buildBert},
+      {"roberta", "RobertaForSequenceClassification", kRobertaCheckpoints,
+       buildRoberta}};
+  return families;
+}

@@ -56,24 +56,32 @@ std::unique_ptr<ConfigFile> ConfigFile::read(MLIRContext &context,
   return file;
 }
 
-/// Finds the keys of the outermost object in a text that is known to be JSON.
+/// Finds keys in a text that is known to be JSON.
 void ConfigFile::findKeys() {
-  int depth = 0;
+  // The keys whose objects or lists are open; the outermost object has none,
+  // nor has what lies in a list.
+  std::vector<std::string> open;
+  std::string key;
   for (size_t i = 0; i < contents.size(); ++i) {
     char c = contents[i];
-    depth += c == '{' || c == '[';
-    depth -= c == '}' || c == ']';
+    if (c == '{' || c == '[')
+      open.push_back(std::exchange(key, ""));
+    if (c == '}' || c == ']')
+      open.pop_back();
     if (c != '"')
       continue;
     size_t begin = i++;
     while (contents[i] != '"')
       i += contents[i] == '\\' ? 2 : 1;
     size_t next = contents.find_first_not_of(" \t\r\n", i + 1);
-    if (depth == 1 && contents[next] == ':')
-      positions.insert_or_assign(
-          Json::parse(contents.begin() + begin, contents.begin() + i + 1)
-              .get<std::string>(),
-          begin);
+    if (contents[next] != ':')
+      continue;
+    key = Json::parse(contents.begin() + begin, contents.begin() + i + 1)
+              .get<std::string>();
+    if (open.size() == 1)
+      positions.insert_or_assign(key, begin);
+    else if (open.size() == 2)
+      positions.insert_or_assign(open[1] + "." + key, begin);
   }
 }
 
@@ -91,6 +99,8 @@ Location ConfigFile::locate(size_t byte) const {
 InFlightDiagnostic ConfigFile::error(StringRef key) {
   hasFailed = true;
   auto found = positions.find(key);
+  if (found == positions.end())
+    found = positions.find(key.split('.').first);
   return emitError(locate(found == positions.end() ? 0 : found->second));
 }
 
@@ -117,11 +127,20 @@ void ConfigFile::complain(StringRef key, const Twine &expected) {
 //===----------------------------------------------------------------------===//
 
 const Json *ConfigFile::find(StringRef key) const {
-  auto found = values->find(key.str());
-  return found == values->end() || found->is_null() ? nullptr : &*found;
+  auto in = [](const Json &object, StringRef name) -> const Json * {
+    auto found = object.find(name.str());
+    return found == object.end() || found->is_null() ? nullptr : &*found;
+  };
+  auto [outer, inner] = key.split('.');
+  const Json *found = in(*values, outer);
+  return !found || inner.empty() ? found : in(*found, inner);
 }
 
 bool ConfigFile::has(StringRef key) const { return find(key) != nullptr; }
+
+bool ConfigFile::hasNull(StringRef key) const {
+  return positions.contains(key) && !has(key);
+}
 
 int64_t ConfigFile::integer(StringRef key, int64_t low, int64_t high,
                             std::optional<int64_t> otherwise) {
@@ -138,14 +157,14 @@ int64_t ConfigFile::integer(StringRef key, int64_t low, int64_t high,
   return low;
 }
 
-double ConfigFile::positive(StringRef key, double otherwise) {
+double ConfigFile::positive(StringRef key, std::optional<double> otherwise) {
   const Json *value = find(key);
-  if (!value)
-    return otherwise;
-  if (value->is_number() && value->get<double>() > 0.0)
+  if (!value && otherwise)
+    return *otherwise;
+  if (value && value->is_number() && value->get<double>() > 0.0)
     return value->get<double>();
   complain(key, "a number above 0");
-  return otherwise;
+  return otherwise.value_or(1.0);
 }
 
 double ConfigFile::probability(StringRef key, double otherwise) {
@@ -179,14 +198,22 @@ std::string ConfigFile::string(StringRef key, StringRef otherwise) {
   return otherwise.str();
 }
 
-std::string ConfigFile::firstString(StringRef key) {
+std::vector<std::string> ConfigFile::strings(StringRef key) {
   const Json *value = find(key);
   if (!value)
     return {};
-  if (value->is_array() && !value->empty() && value->front().is_string())
-    return value->front().get<std::string>();
+  if (value->is_array() && !value->empty() &&
+      llvm::all_of(*value, [](const Json &entry) { return entry.is_string(); }))
+    return value->get<std::vector<std::string>>();
   complain(key, "a list of strings");
   return {};
+}
+
+bool ConfigFile::object(StringRef key) {
+  const Json *value = find(key);
+  if (value && !value->is_object())
+    complain(key, "an object");
+  return value && value->is_object();
 }
 
 int64_t ConfigFile::size(StringRef key) {

@@ -17,12 +17,23 @@
 using namespace mlir;
 using namespace pst;
 
+static constexpr TransformerKeys kKeys = {
+    /*vocabulary=*/{"vocab_size", 50257},
+    /*hidden=*/{"n_embd"},
+    /*layers=*/{"n_layer"},
+    /*heads=*/{"n_head"},
+    /*intermediate=*/{"n_inner"},
+    /*positions=*/{"n_positions", 1024},
+    /*intermediateTimes=*/4,
+    /*epsilon=*/"layer_norm_epsilon",
+    /*defaultEpsilon=*/1e-5,
+    /*activation=*/"activation_function",
+    /*defaultActivation=*/"gelu_new"};
+
 namespace {
 
-struct Gpt2Config {
-  int64_t vocabulary, hidden, layers, heads, intermediate, positions;
-  double residualDropout, embeddingDropout, attentionDropout, epsilon;
-  nn::ActivationKind activation;
+struct Gpt2Config : TransformerConfig {
+  double residualDropout, embeddingDropout, attentionDropout;
   bool tied;
 
   explicit Gpt2Config(ModelBuilder &m);
@@ -30,42 +41,20 @@ struct Gpt2Config {
 
 } // namespace
 
-Gpt2Config::Gpt2Config(ModelBuilder &m) {
-  ConfigFile &config = m.config;
-  vocabulary = config.integer("vocab_size", 1, kMaxSize, 50257);
-  hidden = config.integer("n_embd", 1, kMaxSize);
-  layers = config.integer("n_layer", 1, 10000);
-  heads = config.integer("n_head", 1, kMaxSize);
-  intermediate =
-      config.integer("n_inner", 1, kMaxSize, std::min(4 * hidden, kMaxSize));
-  positions = config.integer("n_positions", 1, kMaxSize, 1024);
-  epsilon = config.positive("layer_norm_epsilon", 1e-5);
-  activation = readActivation(config, "activation_function", "gelu_new");
+Gpt2Config::Gpt2Config(ModelBuilder &m) : TransformerConfig(m, kKeys) {
   residualDropout = m.dropoutProbability("resid_pdrop", 0.1);
   embeddingDropout = m.dropoutProbability("embd_pdrop", 0.1);
   attentionDropout = m.dropoutProbability("attn_pdrop", 0.1);
-  tied = config.boolean("tie_word_embeddings", true);
-
-  auto only = [&](StringRef key, bool expected, StringRef what) {
-    if (config.boolean(key, expected) != expected)
-      config.error(key) << "\"" << key << "\" is "
-                        << (expected ? "false" : "true") << ", but " << what;
-  };
-  only("scale_attn_weights", true,
-       "only scores divided by the root of a head's width can be imported");
-  only("scale_attn_by_inverse_layer_idx", false,
-       "only scores of the same scale in all layers can be imported");
-  only("add_cross_attention", false, "only a decoder alone can be imported");
-  if (config.failed())
+  tied = m.config.boolean("tie_word_embeddings", true);
+  require("scale_attn_weights", true,
+          "only scores divided by the root of a head's width can be imported");
+  require("scale_attn_by_inverse_layer_idx", false,
+          "only scores of the same scale in all layers can be imported");
+  require("add_cross_attention", false, "only a decoder alone can be imported");
+  if (m.failed())
     return;
-  if (hidden % heads != 0)
-    config.error("n_head") << "\"n_head\" is " << heads
-                           << ", which does not divide \"n_embd\" " << hidden
-                           << " (layer h.0.attn)";
-  if (m.options.length > positions)
-    config.error("n_positions")
-        << "\"n_positions\" is " << positions << ", too few for the length "
-        << m.options.length << " that is asked for";
+  requireWholeHeads("h.0.attn");
+  requirePositions();
 }
 
 /// One block; x is tokens x hidden.
@@ -95,54 +84,33 @@ static Value buildBlock(ModelBuilder &m, const Gpt2Config &config, int64_t i,
   return m.add(m.dropout(y, config.residualDropout), x);
 }
 
-/// The hidden states after the last norm. `table` is the embedding's.
-static Value buildDecoder(ModelBuilder &m, const Gpt2Config &config,
-                          ModelBuilder::Inputs inputs, Value &table) {
+static void buildGpt2(ModelBuilder &m, bool isClassifier) {
+  Gpt2Config config(m);
+  if (m.failed())
+    return;
+  m.setPrefix("transformer.");
+  ModelBuilder::Inputs inputs = m.begin(/*hasTokenTypes=*/false);
   m.enter("embeddings");
+  Value words;
   Value x = m.embedding(inputs.ids, "transformer.wte", config.vocabulary,
-                        config.hidden, &table);
+                        config.hidden, &words);
   x = m.addPositions(x, "transformer.wpe", config.positions);
   x = m.dropout(x, config.embeddingDropout);
   for (int64_t i = 0; i < config.layers; ++i)
     x = buildBlock(m, config, i, x);
   m.enter("ln_f");
-  return m.layerNorm(x, "transformer.ln_f", config.epsilon);
-}
-
-static void buildLanguageModel(ModelBuilder &m, bool) {
-  Gpt2Config config(m);
-  if (m.failed())
-    return;
-  m.setPrefix("transformer.");
-  Value table;
-  Value x = buildDecoder(m, config, m.begin(/*hasTokenTypes=*/false), table);
-  m.enter("lm_head");
-  if (!config.tied)
-    table = m.parameter("lm_head.weight", {config.vocabulary, config.hidden});
-  m.finishTokens(x, table);
-}
-
-static void buildClassifier(ModelBuilder &m, bool isClassifier) {
-  Gpt2Config config(m);
-  if (m.failed())
-    return;
-  m.setPrefix("transformer.");
-  Value table;
-  Value x = buildDecoder(m, config, m.begin(/*hasTokenTypes=*/false), table);
-  m.enter("score");
-  x = m.selectLastToken(x);
-  bool newHead = !isClassifier || m.startsAnew("score", m.task.numLabels);
-  m.finish(m.project(x, "score", m.task.numLabels, ModelBuilder::Layer::trained,
-                     newHead));
+  x = m.layerNorm(x, "transformer.ln_f", config.epsilon);
+  m.finishDecoder(x, words, config.tied, isClassifier);
 }
 
 static constexpr StringRef kCheckpoints[] = {
     "GPT2LMHeadModel", "GPT2ForSequenceClassification", "GPT2Model",
     "GPT2DoubleHeadsModel"};
 
-const ModelFamily pst::kGpt2Family = {"gpt2", "GPT2LMHeadModel", kCheckpoints,
-                                      buildLanguageModel,
-                                      /*predictsTokens=*/true};
-
-const ModelFamily pst::kGpt2ClassifierFamily = {
-    "gpt2", "GPT2ForSequenceClassification", kCheckpoints, buildClassifier};
+ModelFamilies pst::gpt2Families() {
+  static constexpr ModelFamily families[] = {
+      {"gpt2", "GPT2LMHeadModel", kCheckpoints, buildGpt2,
+       /*predictsTokens=*/true},
+      {"gpt2", "GPT2ForSequenceClassification", kCheckpoints, buildGpt2}};
+  return families;
+}

@@ -7,6 +7,7 @@
 
 #include "pst/Import/Import.h"
 #include "ModelBuilder.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/Verifier.h"
 #include "pst/Dialect/PST/StageAttributes.h"
@@ -17,9 +18,20 @@ using namespace mlir;
 using namespace pst;
 
 /// A new family of models is one file and one line here.
-static const ModelFamily *const kFamilies[] = {
-    &kBertFamily, &kRobertaFamily, &kGpt2Family, &kGpt2ClassifierFamily,
-    &kPlugFamily};
+static constexpr ModelFamilies (*kFiles[])() = {
+    bertFamilies,
+    gpt2Families,
+    plugFamilies,
+    llamaFamilies,
+};
+
+static SmallVector<const ModelFamily *> allFamilies() {
+  SmallVector<const ModelFamily *> all;
+  for (auto file : kFiles)
+    for (const ModelFamily &family : file())
+      all.push_back(&family);
+  return all;
+}
 
 static LogicalResult checkOptions(MLIRContext &context,
                                   const ImportOptions &options) {
@@ -72,7 +84,7 @@ static bool isMeant(const ModelFamily &family, const ImportOptions &options,
   if (options.numLabels || options.regression)
     return !family.predictsTokens;
   // A checkpoint of a class that can be made is to become that one again.
-  for (const ModelFamily *other : kFamilies)
+  for (const ModelFamily *other : allFamilies())
     if (other->architecture == checkpoint)
       return other == &family;
   return true;
@@ -84,13 +96,14 @@ static const ModelFamily *findFamily(ConfigFile &config,
                                      const ImportOptions &options,
                                      std::string &checkpoint) {
   std::string type = config.string("model_type", "");
-  checkpoint = config.firstString("architectures");
+  std::vector<std::string> classes = config.strings("architectures");
+  checkpoint = classes.empty() ? "" : classes.front();
   if (config.failed())
     return nullptr;
   bool byType = config.has("model_type") || !config.has("architectures");
   SmallVector<StringRef> types, checkpoints;
   bool known = false;
-  for (const ModelFamily *family : kFamilies) {
+  for (const ModelFamily *family : allFamilies()) {
     if (!llvm::is_contained(types, family->modelType))
       types.push_back(family->modelType);
     if (byType && type != family->modelType)
@@ -111,7 +124,7 @@ static const ModelFamily *findFamily(ConfigFile &config,
         << "a model of type \"" << (byType ? type : checkpoint)
         << "\" cannot be imported to predict tokens; those that can are: ";
     SmallVector<StringRef> able;
-    for (const ModelFamily *family : kFamilies)
+    for (const ModelFamily *family : allFamilies())
       if (family->predictsTokens)
         able.push_back(family->modelType);
     llvm::interleaveComma(able, error);
@@ -158,7 +171,8 @@ static Task readTask(ConfigFile &config, const ImportOptions &options) {
 FailureOr<OwningOpRef<ModuleOp>>
 pst::importModel(MLIRContext &context, StringRef directory,
                  const ImportOptions &options) {
-  context.loadDialect<PSTDialect, nn::NNDialect, func::FuncDialect>();
+  context.loadDialect<PSTDialect, nn::NNDialect, func::FuncDialect,
+                      arith::ArithDialect>();
   if (failed(checkOptions(context, options)))
     return failure();
   std::filesystem::path folder = directory.str();

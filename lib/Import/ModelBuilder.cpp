@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ModelBuilder.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 
 using namespace mlir;
@@ -91,6 +92,18 @@ void ModelBuilder::finishTokens(Value hidden, Value table) {
   func::ReturnOp::create(b, loss);
 }
 
+void ModelBuilder::finishDecoder(Value hidden, Value words, bool tied,
+                                 bool isClassifier) {
+  if (!task.predictsTokens) {
+    enter("score");
+    return finish(classifier(selectLastToken(hidden), "score", isClassifier,
+                             /*bias=*/false));
+  }
+  enter("lm_head");
+  auto shape = cast<RankedTensorType>(words.getType()).getShape();
+  finishTokens(hidden, tied ? words : parameter("lm_head.weight", shape));
+}
+
 void ModelBuilder::enter(StringRef part) {
   b.setLoc(NameLoc::get(b.getStringAttr(part)));
 }
@@ -147,26 +160,25 @@ bool ModelBuilder::startsAnew(StringRef name, int64_t rows) {
   return true;
 }
 
+Value ModelBuilder::classifier(Value x, StringRef name, bool isClassifier,
+                               bool bias) {
+  bool fresh = !isClassifier || startsAnew(name, task.numLabels);
+  return linear(x, name, task.numLabels, Layer::trained, fresh, bias);
+}
+
 //===----------------------------------------------------------------------===//
 // Layers
 //===----------------------------------------------------------------------===//
 
 Value ModelBuilder::linear(Value x, StringRef name, int64_t outputs,
-                           Layer layer, bool fresh) {
+                           Layer layer, bool fresh, bool bias) {
   Value weight =
       parameter((name + ".weight").str(), {outputs, columns(x)}, layer, fresh);
-  Value bias = parameter((name + ".bias").str(), {outputs}, layer, fresh);
+  Value shift = bias
+                    ? parameter((name + ".bias").str(), {outputs}, layer, fresh)
+                    : Value();
   int64_t tokens = cast<RankedTensorType>(x.getType()).getDimSize(0);
-  return nn::LinearOp::create(b, f32({tokens, outputs}), x, weight, bias);
-}
-
-Value ModelBuilder::project(Value x, StringRef name, int64_t outputs,
-                            Layer layer, bool fresh) {
-  Value weight =
-      parameter((name + ".weight").str(), {outputs, columns(x)}, layer, fresh);
-  int64_t tokens = cast<RankedTensorType>(x.getType()).getDimSize(0);
-  return nn::LinearOp::create(b, f32({tokens, outputs}), x, weight,
-                              /*bias=*/Value());
+  return nn::LinearOp::create(b, f32({tokens, outputs}), x, weight, shift);
 }
 
 Value ModelBuilder::conv1d(Value x, StringRef name, int64_t outputs,
@@ -184,6 +196,11 @@ Value ModelBuilder::layerNorm(Value x, StringRef name, double epsilon) {
   Value scale = parameter((name + ".weight").str(), {columns(x)});
   Value shift = parameter((name + ".bias").str(), {columns(x)});
   return nn::LayerNormOp::create(b, x, scale, shift, APFloat(epsilon));
+}
+
+Value ModelBuilder::rmsNorm(Value x, StringRef name, double epsilon) {
+  Value scale = parameter((name + ".weight").str(), {columns(x)});
+  return nn::RMSNormOp::create(b, x, scale, APFloat(epsilon));
 }
 
 Value ModelBuilder::embedding(Value ids, StringRef name, int64_t rows,
@@ -209,18 +226,40 @@ Value ModelBuilder::addPositions(Value x, StringRef name, int64_t rows,
       x, parameter((name + ".weight").str(), {rows, columns(x)}), first);
 }
 
+Value ModelBuilder::rotaryTable(ArrayRef<double> frequencies, double scale) {
+  SmallVector<float> rounded(frequencies.begin(), frequencies.end());
+  int64_t count = frequencies.size();
+  Value values = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(f32({count}), ArrayRef<float>(rounded)));
+  return nn::RotaryTableOp::create(b, f32({options.length, 2 * count}), values,
+                                   APFloat(scale));
+}
+
+Value ModelBuilder::rotary(Value x, Value table) {
+  return nn::RotaryOp::create(b, x, table, /*transposed=*/false);
+}
+
 Value ModelBuilder::attention(Value query, Value key, Value value,
-                              int64_t heads, double dropout, bool causal) {
+                              int64_t heads, double dropout, bool causal,
+                              std::optional<int64_t> window) {
   bool drops = dropout != 0.0;
+  // A window as long as the sequences hides nothing.
+  bool hides = window && *window < options.length;
   return nn::AttentionOp::create(
       b, query.getType(), query, key, value, mask, drops ? seed : Value(),
       b.getI64IntegerAttr(heads), causal ? b.getUnitAttr() : UnitAttr(),
+      hides ? b.getI64IntegerAttr(*window) : IntegerAttr(),
       drops ? b.getF64FloatAttr(dropout) : FloatAttr(),
       drops ? b.getI64IntegerAttr(nextSite++) : IntegerAttr());
 }
 
 Value ModelBuilder::activation(Value x, nn::ActivationKind kind) {
   return nn::ActivationOp::create(b, kind, x);
+}
+
+Value ModelBuilder::gatedActivation(Value gate, Value value,
+                                    nn::ActivationKind kind) {
+  return nn::GatedActivationOp::create(b, kind, gate, value);
 }
 
 Value ModelBuilder::dropout(Value x, double probability) {
@@ -242,6 +281,56 @@ Value ModelBuilder::selectLastToken(Value x) {
                                    /*index=*/IntegerAttr());
 }
 
+//===----------------------------------------------------------------------===//
+// config.json
+//===----------------------------------------------------------------------===//
+
+TransformerConfig::TransformerConfig(ModelBuilder &m,
+                                     const TransformerKeys &keys)
+    : m(m), keys(keys) {
+  auto read = [&](SizeKey size, int64_t most = kMaxSize) {
+    return m.config.integer(size.key, 1, most, size.otherwise);
+  };
+  vocabulary = read(keys.vocabulary);
+  hidden = read(keys.hidden);
+  layers = read(keys.layers, 10000);
+  heads = read(keys.heads);
+  SizeKey inner = keys.intermediate;
+  if (keys.intermediateTimes)
+    inner.otherwise = std::min(keys.intermediateTimes * hidden, kMaxSize);
+  intermediate = read(inner);
+  positions = read(keys.positions);
+  epsilon = m.config.positive(keys.epsilon, keys.defaultEpsilon);
+  activation =
+      readActivation(m.config, keys.activation, keys.defaultActivation);
+}
+
+void TransformerConfig::requireWholeHeads(StringRef layer) {
+  if (hidden % heads != 0)
+    m.config.error(keys.heads.key)
+        << "\"" << keys.heads.key << "\" is " << heads
+        << ", which does not divide \"" << keys.hidden.key << "\" " << hidden
+        << " (layer " << layer << ")";
+}
+
+void TransformerConfig::requirePositions(int64_t reserved) {
+  if (m.options.length <= positions - reserved)
+    return;
+  InFlightDiagnostic error = m.config.error(keys.positions.key)
+                             << "\"" << keys.positions.key << "\" is "
+                             << positions;
+  if (reserved)
+    error << " (the first " << reserved << " of no token)";
+  error << ", too few for the length " << m.options.length
+        << " that is asked for";
+}
+
+void TransformerConfig::require(StringRef key, bool expected, StringRef why) {
+  if (m.config.boolean(key, expected) != expected)
+    m.config.error(key) << "\"" << key << "\" is "
+                        << (expected ? "false" : "true") << ", but " << why;
+}
+
 nn::ActivationKind pst::readActivation(ConfigFile &config, StringRef key,
                                        StringRef otherwise) {
   using Kind = nn::ActivationKind;
@@ -253,7 +342,9 @@ nn::ActivationKind pst::readActivation(ConfigFile &config, StringRef key,
       {"gelu_fast", Kind::GeluTanh},
       {"gelu_pytorch_tanh", Kind::GeluTanh},
       {"relu", Kind::Relu},
-      {"tanh", Kind::Tanh}};
+      {"tanh", Kind::Tanh},
+      {"silu", Kind::Silu},
+      {"swish", Kind::Silu}};
   std::string name = config.string(key, otherwise);
   for (auto [spelling, kind] : known)
     if (name == spelling)

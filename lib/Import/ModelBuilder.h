@@ -73,6 +73,11 @@ public:
   /// Ends it: the loss of the next tokens, by the scores of the hidden states
   /// with the rows of `table` (vocabulary x features).
   void finishTokens(mlir::Value hidden, mlir::Value table);
+  /// Ends a decoder, of the hidden states after its last norm. A language
+  /// model's head is the table of words if `tied`, else lm_head; a classifier's
+  /// is `score`, without a bias, of the last token that is no padding.
+  void finishDecoder(mlir::Value hidden, mlir::Value words, bool tied,
+                     bool isClassifier);
   /// The ops that follow, and their parameters, belong to this part of the
   /// model ("encoder.layer.3.attention").
   void enter(llvm::StringRef part);
@@ -97,22 +102,26 @@ public:
   /// the files lack it, or were made for another number of labels than the
   /// options ask for. Says so in a remark.
   bool startsAnew(llvm::StringRef name, int64_t rows);
+  /// The logits of a classifier whose last layer has this name. It is trained,
+  /// and starts anew unless the files hold such a classifier.
+  mlir::Value classifier(mlir::Value x, llvm::StringRef name, bool isClassifier,
+                         bool bias = true);
 
   //===--------------------------------------------------------------------===//
   // Layers; tokens x features
   //===--------------------------------------------------------------------===//
 
-  /// X W^T + b, over NAME.weight (outputs x inputs) and NAME.bias.
+  /// X W^T + b, over NAME.weight (outputs x inputs) and, if it has a `bias`,
+  /// NAME.bias.
   mlir::Value linear(mlir::Value x, llvm::StringRef name, int64_t outputs,
-                     Layer layer = Layer::frozen, bool fresh = false);
-  /// X W^T, over NAME.weight alone.
-  mlir::Value project(mlir::Value x, llvm::StringRef name, int64_t outputs,
-                      Layer layer, bool fresh);
+                     Layer layer, bool fresh = false, bool bias = true);
   /// X W + b, to be sparsified, over NAME.weight as transformers' Conv1D stores
   /// it (inputs x outputs) and NAME.bias, or columns of both.
   mlir::Value conv1d(mlir::Value x, llvm::StringRef name, int64_t outputs,
                      Columns columns = {});
   mlir::Value layerNorm(mlir::Value x, llvm::StringRef name, double epsilon);
+  /// Over NAME.weight alone.
+  mlir::Value rmsNorm(mlir::Value x, llvm::StringRef name, double epsilon);
   /// `shared`, if given, is set to the table.
   mlir::Value embedding(mlir::Value ids, llvm::StringRef name, int64_t rows,
                         int64_t columns, mlir::Value *shared = nullptr);
@@ -123,9 +132,19 @@ public:
   /// Positions count from row `first` of the table on.
   mlir::Value addPositions(mlir::Value x, llvm::StringRef name, int64_t rows,
                            int64_t first = 0);
+  /// The cosines and sines of all positions, times `scale`, for `rotary`;
+  /// frequencies are radians per position of each pair of a head's columns.
+  mlir::Value rotaryTable(llvm::ArrayRef<double> frequencies, double scale);
+  /// Turns queries or keys by the angles of their positions.
+  mlir::Value rotary(mlir::Value x, mlir::Value table);
+  /// Keys and values may have fewer heads than the query. Tokens see at most
+  /// `window` ones that end with them, if it is given.
   mlir::Value attention(mlir::Value query, mlir::Value key, mlir::Value value,
-                        int64_t heads, double dropout, bool causal = false);
+                        int64_t heads, double dropout, bool causal = false,
+                        std::optional<int64_t> window = std::nullopt);
   mlir::Value activation(mlir::Value x, nn::ActivationKind kind);
+  mlir::Value gatedActivation(mlir::Value gate, mlir::Value value,
+                              nn::ActivationKind kind);
   /// The operand itself if the probability is 0.
   mlir::Value dropout(mlir::Value x, double probability);
   mlir::Value add(mlir::Value x, mlir::Value y);
@@ -150,11 +169,54 @@ private:
   double initializerRange;
 };
 
+/// A size that config.json gives, and what it is where the key is missing (if
+/// it may be).
+struct SizeKey {
+  llvm::StringRef key;
+  std::optional<int64_t> otherwise = std::nullopt;
+};
+
+/// What every transformer has in its config.json, by the family's words.
+struct TransformerKeys {
+  SizeKey vocabulary{"vocab_size"}, hidden{"hidden_size"},
+      layers{"num_hidden_layers"}, heads{"num_attention_heads"},
+      intermediate{"intermediate_size"}, positions{"max_position_embeddings"};
+  /// Without the key, the intermediate size is so many times the hidden one.
+  int64_t intermediateTimes = 0;
+  llvm::StringRef epsilon = "layer_norm_eps";
+  double defaultEpsilon = 1e-12;
+  llvm::StringRef activation = "hidden_act", defaultActivation = "gelu";
+};
+
+/// The values of those keys. Families derive from it and add their own.
+struct TransformerConfig {
+  int64_t vocabulary, hidden, layers, heads, intermediate, positions;
+  double epsilon;
+  nn::ActivationKind activation;
+
+  TransformerConfig(ModelBuilder &m, const TransformerKeys &keys);
+
+protected:
+  /// Emits an error at the heads if they do not divide the hidden size; `layer`
+  /// is the first one that has them.
+  void requireWholeHeads(llvm::StringRef layer);
+  /// Emits an error at the positions if the sequences that are asked for need
+  /// more than there are; the first `reserved` are of no token.
+  void requirePositions(int64_t reserved = 0);
+  /// Emits an error, which says why, at a key that is not as it must be.
+  void require(llvm::StringRef key, bool expected, llvm::StringRef why);
+
+  ModelBuilder &m;
+
+private:
+  TransformerKeys keys;
+};
+
 /// The activation that config.json names; an error lists those that are known.
 nn::ActivationKind readActivation(ConfigFile &config, llvm::StringRef key,
                                   llvm::StringRef otherwise);
 
-/// A family of models: one file of this folder.
+/// What one class of `transformers` is built by.
 struct ModelFamily {
   llvm::StringRef modelType; ///< "model_type" of config.json
   /// The class of `transformers` that the finished model is.
@@ -168,8 +230,12 @@ struct ModelFamily {
   bool predictsTokens = false;
 };
 
-extern const ModelFamily kBertFamily, kRobertaFamily, kGpt2Family,
-    kGpt2ClassifierFamily, kPlugFamily;
+/// The families of one file each.
+using ModelFamilies = llvm::ArrayRef<ModelFamily>;
+ModelFamilies bertFamilies();
+ModelFamilies gpt2Families();
+ModelFamilies plugFamilies();
+ModelFamilies llamaFamilies();
 
 } // namespace pst
 

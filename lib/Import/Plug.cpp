@@ -20,51 +20,40 @@
 using namespace mlir;
 using namespace pst;
 
+static constexpr TransformerKeys plugKeys() {
+  TransformerKeys keys;
+  keys.epsilon = "layernorm_epsilon";
+  keys.defaultEpsilon = 1e-5;
+  return keys;
+}
+
 namespace {
 
-struct PlugConfig {
-  int64_t vocabulary, hidden, encoderLayers, decoderLayers, heads, intermediate,
-      positions, types;
-  double hiddenDropout, attentionDropout, epsilon;
-  nn::ActivationKind activation;
+/// `layers` are those of the encoder.
+struct PlugConfig : TransformerConfig {
+  int64_t decoderLayers, types;
+  double hiddenDropout, attentionDropout;
 
   explicit PlugConfig(ModelBuilder &m);
 };
 
 } // namespace
 
-PlugConfig::PlugConfig(ModelBuilder &m) {
+PlugConfig::PlugConfig(ModelBuilder &m) : TransformerConfig(m, plugKeys()) {
   ConfigFile &config = m.config;
-  vocabulary = config.integer("vocab_size", 1, kMaxSize);
-  hidden = config.integer("hidden_size", 1, kMaxSize);
-  encoderLayers = config.integer("num_hidden_layers", 1, 10000);
   decoderLayers = config.integer("dec_hidden_layers", 1, 10000);
-  heads = config.integer("num_attention_heads", 1, kMaxSize);
-  intermediate = config.integer("intermediate_size", 1, kMaxSize);
-  positions = config.integer("max_position_embeddings", 1, kMaxSize);
   types = config.integer("type_vocab_size", 1, kMaxSize, 2);
-  epsilon = config.positive("layernorm_epsilon", 1e-5);
-  activation = readActivation(config, "hidden_act", "gelu");
   hiddenDropout = m.dropoutProbability("hidden_dropout_prob", 0.1);
   attentionDropout = m.dropoutProbability("attention_probs_dropout_prob", 0.1);
   if (!m.options.allowMissingWeights)
     config.error("model_type")
         << "a model of type \"plugNLG\" can only be planned: ask for the "
            "memory plan (--plan-only)";
-  if (!config.boolean("pre_ln", true))
-    config.error("pre_ln") << "\"pre_ln\" is false, but only norms before the "
-                              "layers are known";
+  require("pre_ln", true, "only norms before the layers are known");
   if (config.failed())
     return;
-  if (hidden % heads != 0)
-    config.error("num_attention_heads")
-        << "\"num_attention_heads\" is " << heads
-        << ", which does not divide \"hidden_size\" " << hidden;
-  if (m.options.length > positions)
-    config.error("max_position_embeddings")
-        << "\"max_position_embeddings\" is " << positions
-        << ", too few for the length " << m.options.length
-        << " that is asked for";
+  requireWholeHeads("encoder.layer.0.attention");
+  requirePositions();
 }
 
 namespace {
@@ -124,7 +113,7 @@ static void buildPlug(ModelBuilder &m, bool) {
   x = m.add(x, m.embedding(inputs.tokenTypes, "embeddings.types", config.types,
                            config.hidden));
   x = m.dropout(x, config.hiddenDropout);
-  for (int64_t i = 0; i < config.encoderLayers; ++i) {
+  for (int64_t i = 0; i < config.layers; ++i) {
     PlugLayer part = layer("encoder", i);
     x = part.attend(x, "attention", /*source=*/nullptr, /*causal=*/false);
     x = part.feedForward(x);
@@ -147,5 +136,9 @@ static void buildPlug(ModelBuilder &m, bool) {
 
 static constexpr StringRef kCheckpoints[] = {"PlugNLG"};
 
-const ModelFamily pst::kPlugFamily = {"plugNLG", "PlugNLG", kCheckpoints,
-                                      buildPlug, /*predictsTokens=*/true};
+ModelFamilies pst::plugFamilies() {
+  static constexpr ModelFamily families[] = {{"plugNLG", "PlugNLG",
+                                              kCheckpoints, buildPlug,
+                                              /*predictsTokens=*/true}};
+  return families;
+}

@@ -144,9 +144,13 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
 /// nn.linear of the weight -> pst.masked_matmul, factors loaded beside it.
 void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
                            CriterionOp criterion) {
+  // Gathered first: the op after a load may be one that is erased.
+  SmallVector<LoadOp> loads;
   getOperation().walk([&](LoadOp load) {
-    if (load.getParameter() != weight.getSymName())
-      return;
+    if (load.getParameter() == weight.getSymName())
+      loads.push_back(load);
+  });
+  for (LoadOp load : loads) {
     for (Operation *user :
          llvm::make_early_inc_range(load.getResult().getUsers())) {
       auto linear = dyn_cast<nn::LinearOp>(user);
@@ -168,11 +172,9 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
       linear.replaceAllUsesWith(masked.getResult());
       linear.erase();
     }
-  });
-  getOperation().walk([&](LoadOp load) {
-    if (load.getParameter() == weight.getSymName() && load->use_empty())
+    if (load->use_empty())
       load.erase();
-  });
+  }
 }
 
 static func::FuncOp addFunction(ModuleOp module, StringRef name,

@@ -104,21 +104,24 @@ def predicts_tokens(task: str, config: dict) -> bool:
     if task:
         return task == "lm"
     architectures = config.get("architectures") or [""]
-    return isinstance(architectures[0], str) and architectures[0].endswith("LMHeadModel")
+    return isinstance(architectures[0], str) and architectures[0].endswith(("LMHeadModel", "ForCausalLM"))
 
 
 def block_length(wanted: int, config: dict) -> int:
-    """Tokens of a block: those wanted (0: 1024), and no more than the model has
-    positions. Raises DataError for more than those."""
-    positions = config.get("n_positions") or config.get("max_position_embeddings")
-    if not isinstance(positions, int):
-        return wanted or 1024
-    if wanted > positions:
-        raise DataError(f"--block_size is {wanted}, but the model has {positions} positions")
-    return wanted or min(positions, 1024)
+    """Tokens of a block: those wanted; for 0 1024, or as many as the model has
+    positions. Raises DataError for more than a table of positions has; rotary
+    positions have none."""
+    table = config.get("n_positions")
+    if isinstance(table, int) and wanted > table:
+        raise DataError(f"--block_size is {wanted}, but the model has {table} positions")
+    positions = table or config.get("max_position_embeddings")
+    return wanted or min(positions if isinstance(positions, int) else 1024, 1024)
 
 
 def end_of_text(config: dict) -> int | None:
-    """The token that ends a text, if config.json names one."""
+    """The token that ends a text, the first if there are several; None if
+    config.json names none."""
     token = config.get("eos_token_id")
+    if isinstance(token, list) and token:
+        token = token[0]
     return token if isinstance(token, int) else None

@@ -99,13 +99,17 @@ def metric_name(options: Options) -> str:
     return _METRICS.get(name, name)
 
 
+# Of these, transformers classifies by the last token of a text.
+_DECODERS = ("gpt2", "llama", "mistral", "qwen2")
+
+
 def label_config(labels: Labels | None, config: dict | None = None) -> dict:
     """What the trained model's config.json says about the labels; `config` is
     that of before."""
     if labels is None:
         return {}
     config = config or {}
-    if config.get("model_type") == "gpt2" and config.get("pad_token_id") is None:
+    if config.get("model_type") in _DECODERS and config.get("pad_token_id") is None:
         # transformers finds the last token of a text by the padding after it.
         return {**label_config(labels), "pad_token_id": end_of_text(config)}
     if labels.regression:

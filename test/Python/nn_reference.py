@@ -124,7 +124,7 @@ def activation(kind, x):
         return x / 2 * torch.special.erfc(-x / 2**0.5)
     if kind == "gelu_tanh":
         return x * torch.sigmoid(2 * (2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))
-    return {"tanh": torch.tanh, "relu": torch.relu}[kind](x)
+    return {"tanh": torch.tanh, "relu": torch.relu, "silu": lambda x: x / (1 + torch.exp(-x))}[kind](x)
 
 
 def layer_norm(x, scale, shift, epsilon):
@@ -132,16 +132,40 @@ def layer_norm(x, scale, shift, epsilon):
     return centred / (centred.square().mean(1, keepdim=True) + epsilon).sqrt() * scale + shift
 
 
-def attention(query, key, value, mask, heads, keep=None, probability=0.0, causal=False):
-    """`keep` is batch x heads x length x length, of bool, for a dropout."""
+def rms_norm(x, scale, epsilon):
+    return x / (x.square().mean(1, keepdim=True) + epsilon).sqrt() * scale
+
+
+def rotary_table(frequencies, length, scale):
+    angles = torch.arange(length)[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], 1) * scale
+
+
+def rotary(x, table, transposed=False):
+    """As complex numbers: a pair of columns times e^(i angle)."""
+    half = table.shape[1] // 2
+    turn = torch.complex(table[:, :half], table[:, half:])
+    turn = (turn.conj() if transposed else turn).repeat(x.shape[0] // len(table), 1)[:, None]
+    pairs = x.reshape(x.shape[0], -1, 2, half)
+    turned = torch.complex(pairs[:, :, 0], pairs[:, :, 1]) * turn
+    return torch.stack([turned.real, turned.imag], 2).reshape(x.shape)
+
+
+def attention(query, key, value, mask, heads, keep=None, probability=0.0, causal=False, window=None):
+    """`keep` is batch x heads x length x length, of bool, for a dropout. Keys
+    may have fewer heads; with a window, a query sees so many tokens up to its own."""
     batch, length = mask.shape
+    width = query.shape[1] // heads
 
     def split(matrix):
-        return matrix.reshape(batch, length, heads, -1).transpose(1, 2)
+        parts = matrix.reshape(batch, length, -1, width).transpose(1, 2)
+        return parts.repeat_interleave(heads // parts.shape[1], 1)
 
-    scores = split(query) @ split(key).transpose(2, 3) / (query.shape[1] / heads) ** 0.5
+    scores = split(query) @ split(key).transpose(2, 3) / width**0.5
     padding = torch.tensor(mask == 0)[:, None, None, :]
     later = torch.ones(length, length).triu(1).bool() if causal else torch.zeros(length, length).bool()
+    if window:
+        later |= torch.ones(length, length).tril(-window).bool()
     # Adding f32's lowest value rounds a score away: rows of padding alone are
     # uniform, but their gradient is that of a softmax.
     probabilities = torch.softmax(scores.masked_fill(padding | later, -torch.inf), 3)

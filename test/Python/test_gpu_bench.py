@@ -58,25 +58,25 @@ def test_products_are_counted(tmp_path, precision, size):
     assert _work(tmp_path, text) == ("nn.linear", flops, size * (t * m + n * m + t * n) + 4 * n)
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention_counts_the_pairs_that_are_seen(tmp_path, causal):
-    batch, length, heads, width = 2, 5, 3, 4
-    hidden = heads * width
-    x, mask = f"tensor<{batch * length}x{hidden}xf32>", f"tensor<{batch}x{length}xi32>"
-    flag = "causal" if causal else ""
-    pairs = sum(j <= i or not causal for i in range(length) for j in range(length))
+@pytest.mark.parametrize("causal, key_heads, window", [(False, 6, 0), (True, 6, 0), (True, 2, 3), (True, 3, 9)])
+def test_attention_counts_the_pairs_that_are_seen(tmp_path, causal, key_heads, window):
+    batch, length, heads, width = 2, 5, 6, 4
+    x, k = (f"tensor<{batch * length}x{count * width}xf32>" for count in (heads, key_heads))
+    mask = f"tensor<{batch}x{length}xi32>"
+    flag = ("causal " if causal else "") + (f"window {window}" if window else "")
+    pairs = sum((j <= i or not causal) and (not window or j > i - window) for i in range(length) for j in range(length))
     one = 2 * batch * heads * pairs * width
-    bytes_of = 4 * batch * length * hidden
-    forward = f"""func.func @main(%q: {x}, %k: {x}, %v: {x}, %m: {mask}) -> {x} {{
-      %y = nn.attention %q, %k, %v, %m heads {heads} {flag} : {x}, {mask}
+    query, key = (4 * batch * length * count * width for count in (heads, key_heads))
+    forward = f"""func.func @main(%q: {x}, %k: {k}, %v: {k}, %m: {mask}) -> {x} {{
+      %y = nn.attention %q, %k, %v, %m heads {heads} {flag} : {x}, {k}, {mask}
       return %y : {x}
     }}"""
-    assert _work(tmp_path, forward) == ("nn.attention", 2 * one, 4 * bytes_of + 4 * batch * length)
-    backward = f"""func.func @main(%q: {x}, %k: {x}, %v: {x}, %m: {mask}, %dy: {x}) -> ({x}, {x}, {x}) {{
-      %a, %b, %c = nn.attention_backward %q, %k, %v, %m, %dy heads {heads} {flag} : {x}, {mask}
-      return %a, %b, %c : {x}, {x}, {x}
+    assert _work(tmp_path, forward) == ("nn.attention", 2 * one, 2 * query + 2 * key + 4 * batch * length)
+    backward = f"""func.func @main(%q: {x}, %k: {k}, %v: {k}, %m: {mask}, %dy: {x}) -> ({x}, {k}, {k}) {{
+      %a, %b, %c = nn.attention_backward %q, %k, %v, %m, %dy heads {heads} {flag} : {x}, {k}, {mask}
+      return %a, %b, %c : {x}, {k}, {k}
     }}"""
-    assert _work(tmp_path, backward) == ("nn.attention_backward", 5 * one, 7 * bytes_of + 4 * batch * length)
+    assert _work(tmp_path, backward) == ("nn.attention_backward", 5 * one, 3 * query + 4 * key + 4 * batch * length)
 
 
 def test_a_table_is_read_where_it_is_looked_up(tmp_path):

@@ -16,7 +16,7 @@ from virtual_weights import CRITERIA, random_factors, tensor
 
 import pst
 
-FAMILIES = ("activation", "adamw", "attention", "elementwise", "embedding", "gradients", "layer_norm", "loss", "products", "selection", "weights")
+FAMILIES = ("activation", "adamw", "attention", "decoder", "elementwise", "embedding", "gradients", "layer_norm", "loss", "products", "selection", "weights")
 
 
 def _tests(family):

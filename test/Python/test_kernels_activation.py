@@ -7,7 +7,7 @@ import nn_reference as reference
 import pytest
 import torch
 
-KINDS = ["gelu", "gelu_tanh", "tanh", "relu"]
+KINDS = ["gelu", "gelu_tanh", "tanh", "relu", "silu"]
 # One element, primes, whole vectors, more than one chunk with a remainder.
 SHAPES = [(1, 1), (7, 13), (16, 32), (67, 199)]
 
@@ -48,7 +48,7 @@ def test_accuracy_over_the_whole_range(kind):
     (y,) = reference.run(forward(kind, x.shape), x)
     exact = reference.activation(kind, torch.tensor(x, dtype=torch.float64))
     # Rounding x^2 / 2 before e^ of it costs up to 20 half ulps at |x| = 6.
-    tolerance = {"gelu": 2e-6, "gelu_tanh": 4e-6, "tanh": 5e-7, "relu": 0}[kind]
+    tolerance = {"gelu": 2e-6, "gelu_tanh": 4e-6, "tanh": 5e-7, "relu": 0, "silu": 1e-6}[kind]
     reference.close(y, exact, tolerance, size=np.abs(exact.numpy()))
 
 

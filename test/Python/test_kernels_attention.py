@@ -23,24 +23,27 @@ SHAPES = [
 ]
 
 
-def program(batch, length, heads, width, probability, causal=False):
-    x, m = f"tensor<{batch * length}x{heads * width}xf32>", f"tensor<{batch}x{length}xi32>"
-    dropout = "" if probability is None else f"dropout %seed probability {probability:e} site {SITE}"
-    dropout = ("causal " if causal else "") + dropout
+def program(batch, length, heads, width, probability, causal=False, key_heads=None, window=None, element="f32"):
+    x, m = f"tensor<{batch * length}x{heads * width}x{element}>", f"tensor<{batch}x{length}xi32>"
+    k = f"tensor<{batch * length}x{(key_heads or heads) * width}x{element}>"
+    options = "causal " if causal else ""
+    options += f"window {window} " if window else ""
+    options += "" if probability is None else f"dropout %seed probability {probability:e} site {SITE}"
     return f"""
-    func.func @forward(%q: {x}, %k: {x}, %v: {x}, %mask: {m}, %seed: i64) -> {x} {{
-      %y = nn.attention %q, %k, %v, %mask heads {heads} {dropout} : {x}, {m}
+    func.func @forward(%q: {x}, %k: {k}, %v: {k}, %mask: {m}, %seed: i64) -> {x} {{
+      %y = nn.attention %q, %k, %v, %mask heads {heads} {options} : {x}, {k}, {m}
       return %y : {x}
     }}
-    func.func @backward(%q: {x}, %k: {x}, %v: {x}, %mask: {m}, %g: {x}, %seed: i64) -> ({x}, {x}, {x}) {{
-      %dq, %dk, %dv = nn.attention_backward %q, %k, %v, %mask, %g heads {heads} {dropout} : {x}, {m}
-      return %dq, %dk, %dv : {x}, {x}, {x}
+    func.func @backward(%q: {x}, %k: {k}, %v: {k}, %mask: {m}, %g: {x}, %seed: i64) -> ({x}, {k}, {k}) {{
+      %dq, %dk, %dv = nn.attention_backward %q, %k, %v, %mask, %g heads {heads} {options} : {x}, {k}, {m}
+      return %dq, %dk, %dv : {x}, {k}, {k}
     }}"""
 
 
-def arguments(batch, length, heads, width):
+def arguments(batch, length, heads, width, key_heads=None):
     """Query, key, value, a mask with holes (the last sequence has no token at all), a gradient."""
-    *matrices, g = (reference.random(batch * length, heads * width, seed=seed) for seed in range(4))
+    columns = [count * width for count in (heads, key_heads or heads, key_heads or heads, heads)]
+    *matrices, g = (reference.random(batch * length, size, seed=seed) for seed, size in enumerate(columns))
     mask = (np.random.default_rng(9).random((batch, length)) < 0.7).astype(np.int32)
     mask[0, 0] = 1
     if batch > 1:
@@ -67,6 +70,40 @@ def test_attention_and_backward(shape, probability, causal, cpu):
     # Gradients are differences of products of size sqrt(width).
     for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
         reference.close(actual, expected, 2e-6, size=np.full(actual.shape, max(4.0, shape[3] ** 0.5)))
+
+
+# batch, length, heads, width, heads of keys, window: groups of 3 and of all,
+# windows of one token, within a block, across blocks, and longer than all.
+GROUPS = [
+    (2, 5, 6, 2, 2, None),
+    (2, 37, 6, 17, 2, 5),
+    (1, 70, 4, 8, 1, 33),
+    (2, 33, 2, 3, 2, 1),
+    (1, 257, 3, 5, 1, 40),
+    (1, 64, 2, 16, 1, 100),
+]
+
+
+@pytest.mark.parametrize("shape", GROUPS)
+@pytest.mark.parametrize("probability", [None, 0.1])
+@pytest.mark.parametrize("cpu", reference.cpus())
+def test_shared_keys_and_windows(shape, probability, cpu):
+    *sizes, key_heads, window = shape
+    batch, length, heads, width = sizes
+    q, k, v, mask, g = arguments(*sizes, key_heads)
+    keep = None
+    if probability is not None:
+        keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
+    inputs = reference.double(q, k, v)
+    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0, True, window)
+    compiled = reference.pst.compile(program(*sizes, probability, True, key_heads, window), cpu=cpu)
+    (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
+    reference.close(y, exact, 2e-6)
+    results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
+    # A gradient of a key is a sum over the queries that share it.
+    size = max(4.0, width**0.5) * (heads / key_heads)
+    for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
+        reference.close(actual, expected, 2e-6, size=np.full(actual.shape, size))
 
 
 def test_padding_has_no_say():

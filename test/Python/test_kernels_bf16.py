@@ -102,34 +102,101 @@ def test_layer_norm(shape):
 ROUNDED = 2.0**-8
 
 
-@pytest.mark.parametrize(
-    "batch, length, heads, width",
-    [(1, 1, 1, 1), (2, 13, 3, 7), (2, 37, 2, 16), (1, 65, 2, 32), (1, 1, 1, 64), (2, 131, 1, 64), (1, 70, 1, 80), (1, 33, 2, 128)],
-)
-@pytest.mark.parametrize("probability, causal", [(0.0, False), (0.2, False), (0.2, True)])
-def test_attention(batch, length, heads, width, probability, causal):
-    shape = (batch * length, heads * width)
-    inputs = [narrow(*shape, seed=i) for i in range(3)]
-    dy = narrow(*shape, seed=4)
+def check_attention(batch, length, heads, width, probability, causal, key_heads=None, window=None):
+    shapes = [(batch * length, count * width) for count in (heads, key_heads or heads, key_heads or heads)]
+    inputs = [narrow(*shape, seed=i) for i, shape in enumerate(shapes)]
+    dy = narrow(*shapes[0], seed=4)
     mask = (np.random.default_rng(5).random((batch, length)) > 0.2).astype(np.int32)
     mask[:, 0] = 1
-    type = f"{matrix(*shape)}, tensor<{batch}x{length}xi32>"
-    kind = "causal" if causal else ""
+    type = f"{matrix(*shapes[0])}, {matrix(*shapes[1])}, tensor<{batch}x{length}xi32>"
+    kind = ("causal " if causal else "") + (f"window {window}" if window else "")
     drop = f"dropout %seed probability {probability:e} site 3" if probability else ""
     text = bf16.function(
         f"%y = nn.attention %q, %k, %v, %m heads {heads} {kind} {drop} : {type}\n"
         f"%dq, %dk, %dv = nn.attention_backward %q, %k, %v, %m, %dy heads {heads} {kind} {drop} : {type}",
         [(name, array, True) for name, array in zip("qkv", inputs)]
         + [("dy", dy, True), ("m", mask, False), ("seed", "i64")],
-        [(name, shape, True) for name in ("y", "dq", "dk", "dv")],
+        [(name, shape, True) for name, shape in zip(("y", "dq", "dk", "dv"), shapes[:1] + shapes)],
     )
     y, *gradients = reference.call(pst.compile(text, target="emulated"), *inputs, dy, mask, 9)
     keep = reference.kept(9, 3, probability, (batch, heads, length, length)) if probability else None
     wide = reference.double(*inputs)
-    expected = reference.attention(*wide, mask, heads, keep, probability, causal)
+    expected = reference.attention(*wide, mask, heads, keep, probability, causal, window)
     bf16.close(y, expected, arithmetic=ROUNDED if width % 16 == 0 else 1e-5)
-    for mine, theirs in zip(gradients, map(np.asarray, reference.gradients(expected, wide, dy))):
-        bf16.close(mine, theirs, arithmetic=ROUNDED if width % 16 == 0 else 1e-5, size=np.maximum(np.abs(theirs), 1.0 + length**0.5))
+    # A gradient of keys is a sum over the heads that share them.
+    least = [1.0 + (length * count) ** 0.5 for count in (1, heads // (key_heads or heads), heads // (key_heads or heads))]
+    for mine, theirs, size in zip(gradients, map(np.asarray, reference.gradients(expected, wide, dy)), least):
+        bf16.close(mine, theirs, arithmetic=ROUNDED if width % 16 == 0 else 1e-5, size=np.maximum(np.abs(theirs), size))
+
+
+@pytest.mark.parametrize(
+    "batch, length, heads, width",
+    [(1, 1, 1, 1), (2, 13, 3, 7), (2, 37, 2, 16), (1, 65, 2, 32), (1, 1, 1, 64), (2, 131, 1, 64), (1, 70, 1, 80), (1, 33, 2, 128)],
+)
+@pytest.mark.parametrize("probability, causal", [(0.0, False), (0.2, False), (0.2, True)])
+def test_attention(batch, length, heads, width, probability, causal):
+    check_attention(batch, length, heads, width, probability, causal)
+
+
+@pytest.mark.parametrize(
+    "batch, length, heads, width, key_heads, window",
+    [(2, 13, 6, 7, 2, None), (2, 37, 6, 16, 3, 5), (1, 131, 2, 64, 1, 40), (1, 70, 3, 80, 1, 1), (1, 193, 1, 32, 1, 66)],
+)
+@pytest.mark.parametrize("probability", [0.0, 0.2])
+def test_attention_of_shared_keys_and_windows(batch, length, heads, width, key_heads, window, probability):
+    check_attention(batch, length, heads, width, probability, True, key_heads, window)
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (5, 7), (67, 24), (70, 129)])
+def test_rms_norm(shape):
+    x, dy = narrow(*shape, scale=2.0), narrow(*shape, seed=1)
+    scale = 1 + reference.random(shape[1], seed=2, scale=0.3)
+    type, vector = matrix(*shape), f32_type(scale)
+    y, dx, dscale = emulate(
+        f"%y = nn.rms_norm %x, %scale epsilon 1.0e-5 : {type}, {vector}\n"
+        f"%dx, %dscale = nn.rms_norm_backward %x, %scale, %dy epsilon 1.0e-5 : {type}, {vector}",
+        [("x", x, True), ("dy", dy, True), ("scale", scale, False)],
+        [("y", shape, True), ("dx", shape, True), ("dscale", scale.shape, False)],
+    )
+    inputs = reference.double(x, scale)
+    expected = reference.rms_norm(*inputs, 1e-5)
+    gradients = reference.gradients(expected, inputs, dy)
+    bf16.close(y, expected, arithmetic=1e-5)
+    bf16.close(dx, gradients[0], arithmetic=2e-5)
+    bf16.close(dscale, gradients[1], narrow=False, arithmetic=1e-5, size=10.0 * shape[0] ** 0.5)
+
+
+@pytest.mark.parametrize("batch, length, heads, width", [(1, 1, 1, 2), (2, 5, 3, 6), (1, 37, 2, 64), (2, 9, 1, 48)])
+def test_rotary(batch, length, heads, width):
+    shape = (batch * length, heads * width)
+    x, table = narrow(*shape), reference.random(length, width, seed=1)
+    y, d = emulate(
+        f"%y = nn.rotary %x, %t : {matrix(*shape)}, {f32_type(table)}\n"
+        f"%d = nn.rotary %x, %t transposed : {matrix(*shape)}, {f32_type(table)}",
+        [("x", x, True), ("t", table, False)],
+        [("y", shape, True), ("d", shape, True)],
+    )
+    wide, wide_table = reference.double(x, table)
+    size = 1 + np.abs(np.asarray(wide.detach())).max() * np.abs(table).max()
+    bf16.close(y, reference.rotary(wide, wide_table), size=size)
+    bf16.close(d, reference.rotary(wide, wide_table, transposed=True), size=size)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (67, 24)])
+def test_gated_activation(shape):
+    gate, value, dy = (narrow(*shape, seed=seed) for seed in range(3))
+    y, dgate, dvalue = emulate(
+        f"%y = nn.gated_activation silu %g, %v : {matrix(*shape)}\n"
+        f"%dg = nn.gated_activation_backward silu %g, %v, %dy : {matrix(*shape)}\n"
+        f"%dv = nn.gated_activation silu %g, %dy : {matrix(*shape)}",
+        [("g", gate, True), ("v", value, True), ("dy", dy, True)],
+        [("y", shape, True), ("dg", shape, True), ("dv", shape, True)],
+    )
+    inputs = reference.double(gate, value)
+    expected = reference.activation("silu", inputs[0]) * inputs[1]
+    bf16.close(y, expected, arithmetic=1e-5)
+    for mine, theirs in zip((dgate, dvalue), reference.gradients(expected, inputs, dy)):
+        bf16.close(mine, theirs, arithmetic=1e-5, size=np.maximum(np.abs(np.asarray(theirs)), 4.0))
 
 
 @pytest.mark.parametrize("batch, length, rows, columns", [(1, 1, 1, 1), (3, 5, 11, 7), (2, 33, 17, 72)])

@@ -46,12 +46,12 @@ LogicalResult AttentionShape::checkScratch(Operation *op, int64_t matrices,
 }
 
 AttentionHead::AttentionHead(KernelBuilder &b, const AttentionShape &shape,
-                             Value task, Value mask)
-    : shape(shape), task(task) {
+                             Value batch, Value head, Value mask)
+    : shape(shape), batch(batch) {
   int64_t length = shape.length, lanes = shape.lanes;
-  Value batch = b.divi(task, shape.heads);
   row = b.muli(batch, length);
-  column = b.muli(b.remi(task, shape.heads), shape.width);
+  keyColumn = b.muli(b.divi(head, shape.groups()), shape.width);
+  setHead(b, head);
   // As long as a row of panels: at most one vector more than the sequence.
   int64_t padded = (length + 2 * lanes - 1) / lanes * lanes;
   bias = b.stackBuffer({padded});
@@ -64,6 +64,11 @@ AttentionHead::AttentionHead(KernelBuilder &b, const AttentionShape &shape,
   b.loop(length, padded, 1, [&](Value j) {
     b.store(b.f32(-std::numeric_limits<double>::infinity()), bias, j);
   });
+}
+
+void AttentionHead::setHead(KernelBuilder &b, Value head) {
+  task = b.addi(b.muli(batch, shape.heads), head);
+  column = b.muli(head, shape.width);
 }
 
 void AttentionHead::forBlocks(
@@ -88,9 +93,9 @@ Value AttentionHead::scoresEnd(KernelBuilder &b, const QueryBlock &block,
   return b.mini(b.muli(panels, width), all);
 }
 
-Value AttentionHead::excludeLater(KernelBuilder &b, const QueryBlock &block,
-                                  const ResultVector &place,
-                                  Value scores) const {
+Value AttentionHead::excludeUnseen(KernelBuilder &b, const QueryBlock &block,
+                                   const ResultVector &place,
+                                   Value scores) const {
   int64_t lanes = place.lanes;
   SmallVector<int32_t> numbers(lanes);
   std::iota(numbers.begin(), numbers.end(), 0);
@@ -98,12 +103,17 @@ Value AttentionHead::excludeLater(KernelBuilder &b, const QueryBlock &block,
   Value lane = arith::ConstantOp::create(
       b, DenseElementsAttr::get(type, ArrayRef(numbers)));
   Value query = b.addi(block.begin, place.row);
-  Value before = arith::IndexCastOp::create(b, b.getI32Type(),
-                                            b.subi(query, place.column));
   Value lowest = b.f32(-std::numeric_limits<double>::infinity(), lanes);
-  return b.select(
-      b.cmpi(arith::CmpIPredicate::sle, lane, b.splat(before, lanes)), scores,
-      lowest);
+  auto keep = [&](arith::CmpIPredicate predicate, Value limit) {
+    Value inVector = arith::IndexCastOp::create(b, b.getI32Type(),
+                                                b.subi(limit, place.column));
+    Value seen = b.cmpi(predicate, lane, b.splat(inVector, lanes));
+    scores = b.select(seen, scores, lowest);
+  };
+  keep(arith::CmpIPredicate::sle, query);
+  if (shape.window)
+    keep(arith::CmpIPredicate::sgt, b.subi(query, b.index(shape.window)));
+  return scores;
 }
 
 Value AttentionHead::probabilityIndex(KernelBuilder &b, Value i,
@@ -129,7 +139,7 @@ void AttentionHead::emitExponentials(
         Value score =
             b.fma(sum, b.f32(scale, lanes), b.load(bias, place.column, lanes));
         if (shape.causal)
-          score = excludeLater(b, block, place, score);
+          score = excludeUnseen(b, block, place, score);
         b.store(score, scores, {place.row, place.column});
       },
       {/*rows=*/nullptr, block.keys, /*depth=*/nullptr});
@@ -195,11 +205,12 @@ private:
                        ValueRange arguments,
                        const std::optional<DropoutMask> &dropout, Value task) {
     int64_t lanes = shape.lanes;
-    AttentionHead head(b, shape, task, arguments[3]);
+    AttentionHead head(b, shape, b.divi(task, shape.heads),
+                       b.remi(task, shape.heads), arguments[3]);
     Panels keys(b, shape.width, shape.length, lanes);
     Panels values(b, shape.length, shape.width, lanes);
-    keys.packTransposed(b, head.window(arguments[1]));
-    values.pack(b, head.window(arguments[2]));
+    keys.packTransposed(b, head.keyWindow(arguments[1]));
+    values.pack(b, head.keyWindow(arguments[2]));
     Value scores = b.stackBuffer({shape.blockRows(), keys.paddedColumns()});
     Value sums = b.stackBuffer({shape.blockRows()});
     head.forBlocks(b, [&](const QueryBlock &block) {

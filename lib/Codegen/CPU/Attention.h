@@ -15,10 +15,14 @@ namespace pst::cpu {
 
 struct AttentionShape {
   int64_t batch, length, heads, width; ///< `width` columns for each head.
+  int64_t keyHeads;                    ///< Heads of keys and values.
   bool causal;
+  int64_t window; ///< Keys that a query sees, or 0 for all before it.
   int64_t lanes;
 
   int64_t columns() const { return heads * width; }
+  /// Heads of queries that share one of keys.
+  int64_t groups() const { return heads / keyHeads; }
   /// Query rows whose probabilities are computed together.
   int64_t blockRows() const;
   /// The number of probabilities of the whole operation.
@@ -39,16 +43,18 @@ struct QueryBlock {
   Value keys;
 };
 
-/// Emits the task of one head of one sequence.
+/// Emits what belongs to one head of one sequence.
 class AttentionHead {
 public:
-  /// `task` is batch * heads + head; `mask` is the operation's mask.
-  AttentionHead(KernelBuilder &b, const AttentionShape &shape, Value task,
-                Value mask);
+  /// `mask` is the operation's mask.
+  AttentionHead(KernelBuilder &b, const AttentionShape &shape, Value batch,
+                Value head, Value mask);
+  /// Goes on to another head of the queries, of the same head of the keys.
+  void setHead(KernelBuilder &b, Value head);
 
-  /// The head's rows and columns of query, key, value, or a gradient.
-  Window window(Value buffer) const { return {buffer, row, column}; }
-  /// The same, from query row `begin` on.
+  /// The head's rows and columns of key, value, or their gradients.
+  Window keyWindow(Value buffer) const { return {buffer, row, keyColumn}; }
+  /// Those of query, result, or their gradients, from query row `begin` on.
   Window window(KernelBuilder &b, Value buffer, Value begin) const {
     return {buffer, b.addi(row, begin), column};
   }
@@ -75,12 +81,12 @@ public:
 
 private:
   /// The scores that begin at `place` of the block, -inf where the key comes
-  /// after the query.
-  Value excludeLater(KernelBuilder &b, const QueryBlock &block,
-                     const ResultVector &place, Value scores) const;
+  /// after the query, or before its window.
+  Value excludeUnseen(KernelBuilder &b, const QueryBlock &block,
+                      const ResultVector &place, Value scores) const;
 
   AttentionShape shape;
-  Value task, row, column;
+  Value batch, task, row, column, keyColumn;
   Value bias; ///< What the mask adds to the scores; -inf in padding lanes.
 };
 
@@ -88,9 +94,16 @@ private:
 template <typename OpT> AttentionShape attentionShape(OpT op, int64_t lanes) {
   auto mask = llvm::cast<mlir::RankedTensorType>(op.getMask().getType());
   auto query = llvm::cast<mlir::RankedTensorType>(op.getQuery().getType());
-  int64_t heads = op.getHeads();
-  return {mask.getDimSize(0),          mask.getDimSize(1), heads,
-          query.getDimSize(1) / heads, op.getCausal(),     lanes};
+  auto key = llvm::cast<mlir::RankedTensorType>(op.getKey().getType());
+  int64_t heads = op.getHeads(), width = query.getDimSize(1) / heads;
+  return {mask.getDimSize(0),
+          mask.getDimSize(1),
+          heads,
+          width,
+          key.getDimSize(1) / width,
+          op.getCausal(),
+          int64_t(op.getWindow().value_or(0)),
+          lanes};
 }
 
 void populateAttentionBackwardKernels(mlir::RewritePatternSet &,

@@ -15,9 +15,10 @@ using namespace pst;
 using namespace pst::cpu;
 
 namespace {
-/// Emits the task of one head of one sequence.
+/// Emits the task of one head of keys, of one sequence.
 class HeadBackward {
 public:
+  /// `task` is batch * keyHeads + the keys' head.
   HeadBackward(KernelBuilder &b, const AttentionShape &shape,
                ValueRange arguments, const std::optional<DropoutMask> &dropout,
                Value task)
@@ -25,7 +26,8 @@ public:
         query(arguments[0]), key(arguments[1]), value(arguments[2]),
         gradient(arguments[4]), queryGradient(arguments.end()[-3]),
         keyGradient(arguments.end()[-2]), valueGradient(arguments.end()[-1]),
-        head(b, shape, task, arguments[3]),
+        firstHead(b.muli(b.remi(task, shape.keyHeads), shape.groups())),
+        head(b, shape, b.divi(task, shape.keyHeads), firstHead, arguments[3]),
         keysT(b, shape.width, shape.length, lanes),
         valuesT(b, shape.width, shape.length, lanes),
         keys(b, shape.length, shape.width, lanes),
@@ -37,23 +39,34 @@ public:
   }
 
   void emit() {
-    keysT.packTransposed(b, head.window(key));
-    valuesT.packTransposed(b, head.window(value));
-    keys.pack(b, head.window(key));
-    if (severalBlocks())
+    keysT.packTransposed(b, head.keyWindow(key));
+    valuesT.packTransposed(b, head.keyWindow(value));
+    keys.pack(b, head.keyWindow(key));
+    if (isAdded())
       for (Value result : {keyGradient, valueGradient})
-        clear(head.window(result), shape.length, shape.width);
-    // The rows of dK and dV are rounded up to a tile: what lies behind the
-    // keys that a block sees must add nothing.
-    if (shape.causal)
-      for (Value block : {probabilities, scoreGradients})
-        clear({block, b.index(0), b.index(0)}, shape.blockRows(),
-              keysT.paddedColumns());
-    head.forBlocks(b, [&](const QueryBlock &block) { emitBlock(block); });
+        clear(head.keyWindow(result), shape.length, shape.width);
+    auto emitHead = [&] {
+      // The rows of dK and dV are rounded up to a tile: what lies behind the
+      // keys that a block sees must add nothing.
+      if (shape.causal)
+        for (Value block : {probabilities, scoreGradients})
+          clear({block, b.index(0), b.index(0)}, shape.blockRows(),
+                keysT.paddedColumns());
+      head.forBlocks(b, [&](const QueryBlock &block) { emitBlock(block); });
+    };
+    if (shape.groups() == 1)
+      return emitHead();
+    b.loop(0, shape.groups(), 1, [&](Value group) {
+      head.setHead(b, b.addi(firstHead, group));
+      emitHead();
+    });
   }
 
 private:
-  bool severalBlocks() const { return shape.blockRows() < shape.length; }
+  /// Whether the gradients of keys and values come in several parts.
+  bool isAdded() const {
+    return shape.blockRows() < shape.length || shape.groups() > 1;
+  }
 
   void clear(Window window, int64_t rows, int64_t columns) {
     b.loop(0, rows, 1, [&](Value i) {
@@ -93,9 +106,10 @@ private:
           storeColumns(b, sum, queryGradientBlock, place);
         },
         {/*rows=*/nullptr, /*columns=*/nullptr, block.keys});
-    addTransposed(scoreGradients, queryBlock, block, head.window(keyGradient));
+    addTransposed(scoreGradients, queryBlock, block,
+                  head.keyWindow(keyGradient));
     addTransposed(probabilities, gradientBlock, block,
-                  head.window(valueGradient));
+                  head.keyWindow(valueGradient));
   }
 
   /// A row of the block, in two passes over the keys:
@@ -154,7 +168,7 @@ private:
     };
     auto lhs = [&](Value i, Value k) { return b.load(scores, {k, i}); };
     ProductExtent extent{block.keys, /*columns=*/nullptr, /*depth=*/nullptr};
-    if (severalBlocks())
+    if (isAdded())
       emitProduct(b, shape.length, panels, lhs, initial, finish, extent);
     else
       emitProduct(b, shape.length, panels, lhs, /*initial=*/nullptr, finish,
@@ -166,15 +180,17 @@ private:
   int64_t lanes;
   const std::optional<DropoutMask> &dropout;
   Value query, key, value, gradient, queryGradient, keyGradient, valueGradient;
+  Value firstHead; ///< Of the queries, the first one that shares the keys.
   AttentionHead head;
   Panels keysT, valuesT, keys;
   Panels blockRows; ///< A block's rows of query or gradient.
   Value probabilities, scoreGradients, sums;
 };
 
-/// for heads of sequences in parallel:
+/// for heads of keys of sequences in parallel:
 ///   K^T, V^T, K into panels
-///   for blocks of query rows: P again; dS and D; dQ; dK and dV added to
+///   for heads of queries that share them, for blocks of query rows: P again;
+///   dS and D; dQ; dK and dV added to
 struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::AttentionBackwardOp op,
@@ -193,7 +209,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
         rewriter, op, inputs, /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
           context.emitParallelTasks(
-              b, "head", shape.batch * shape.heads, arguments,
+              b, "head", shape.batch * shape.keyHeads, arguments,
               [&](KernelBuilder &b, Value task, ValueRange arguments) {
                 std::optional<DropoutMask> dropout;
                 if (op.getSeed())

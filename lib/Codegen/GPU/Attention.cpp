@@ -39,15 +39,86 @@ LogicalResult AttentionShape::check(Operation *op) const {
          << " bytes of a block's shared memory; use more heads";
 }
 
-AttentionBlock::AttentionBlock(ThreadBuilder &b, const AttentionShape &shape,
-                               Value mask)
-    : b(b), shape(shape), mask(mask) {
-  task = b.divi(b.block(), shape.tiles());
-  first = b.muli(b.remi(b.block(), shape.tiles()), shape.tile());
-  batch = b.divi(task, shape.heads);
-  row = b.muli(batch, shape.length);
-  column = b.muli(b.remi(task, shape.heads), shape.width);
+static Value isBelow(ThreadBuilder &b, Value i, int64_t size) {
+  return b.cmpi(arith::CmpIPredicate::slt, i, b.index(size));
 }
+
+BlockPlace::BlockPlace(ThreadBuilder &b, const AttentionShape &shape, Side side,
+                       int64_t tile)
+    : shape(shape), tile(tile) {
+  int64_t tiles = (shape.length + tile - 1) / tile;
+  int64_t heads = shape.headsOf(side);
+  Value unit = b.divi(b.block(), tiles), head = b.remi(unit, heads);
+  first = b.muli(b.remi(b.block(), tiles), tile);
+  batch = b.divi(unit, heads);
+  row = b.muli(batch, shape.length);
+  if (side == Side::queries) {
+    task = unit;
+    queryColumn = b.muli(head, shape.width);
+    keyColumn = b.muli(b.divi(head, shape.groups()), shape.width);
+    return;
+  }
+  keyColumn = b.muli(head, shape.width);
+  firstHead = b.muli(head, shape.groups());
+  setGroup(b, b.index(0));
+}
+
+void BlockPlace::setGroup(ThreadBuilder &b, Value index) {
+  Value head = b.addi(firstHead, index);
+  task = b.addi(b.muli(batch, shape.heads), head);
+  queryColumn = b.muli(head, shape.width);
+}
+
+SmallVector<Value>
+BlockPlace::forGroup(ThreadBuilder &b, ValueRange carried,
+                     function_ref<SmallVector<Value>(ValueRange)> loop) {
+  if (shape.groups() == 1)
+    return loop(carried);
+  return b.loop(b.index(0), b.index(shape.groups()), 1, carried,
+                [&](Value index, ValueRange carried) {
+                  setGroup(b, index);
+                  return loop(carried);
+                });
+}
+
+Value BlockPlace::keysBegin(ThreadBuilder &b) const {
+  if (!shape.window)
+    return b.index(0);
+  Value before = b.mini(first, b.index(shape.window - 1));
+  return b.muli(b.divi(b.subi(first, before), tile), tile);
+}
+
+Value BlockPlace::keysEnd(ThreadBuilder &b) const {
+  Value end = b.index(shape.length);
+  return shape.causal ? b.mini(b.addi(first, tile), end) : end;
+}
+
+Value BlockPlace::queriesBegin(ThreadBuilder &b) const {
+  return shape.causal ? first : b.index(0);
+}
+
+Value BlockPlace::queriesEnd(ThreadBuilder &b) const {
+  Value end = b.index(shape.length);
+  return shape.window ? b.mini(b.addi(first, tile + shape.window - 1), end)
+                      : end;
+}
+
+Value BlockPlace::sees(ThreadBuilder &b, Value query, Value key) const {
+  Value last = b.index(shape.length - 1);
+  // Rows behind the sequence's end see its last key, lest they see none.
+  query = b.mini(query, last);
+  Value sees =
+      b.cmpi(arith::CmpIPredicate::sle, key, shape.causal ? query : last);
+  if (!shape.window)
+    return sees;
+  Value inWindow =
+      b.cmpi(arith::CmpIPredicate::slt, query, b.addi(key, shape.window));
+  return arith::AndIOp::create(b, sees, inWindow);
+}
+
+AttentionBlock::AttentionBlock(ThreadBuilder &b, const AttentionShape &shape,
+                               Side side, Value mask)
+    : b(b), shape(shape), place(b, shape, side, shape.tile()), mask(mask) {}
 
 Value AttentionBlock::matrixBuffer() {
   return b.sharedBuffer({shape.tile(), shape.width + 1});
@@ -61,25 +132,24 @@ double AttentionBlock::scale() const {
   return 1.0 / std::sqrt(double(shape.width));
 }
 
-static Value isBelow(ThreadBuilder &b, Value i, int64_t size) {
-  return b.cmpi(arith::CmpIPredicate::slt, i, b.index(size));
-}
-
-void AttentionBlock::load(Value matrix, Value first, Value shared) {
-  b.strided(shape.tile() * shape.width, [&](Value place) {
-    Value i = b.divi(place, shape.width), c = b.remi(place, shape.width);
+void AttentionBlock::load(Side side, Value matrix, Value first, Value shared) {
+  b.strided(shape.tile() * shape.width, [&](Value element) {
+    Value i = b.divi(element, shape.width), c = b.remi(element, shape.width);
     Value at = b.addi(first, i);
-    Value element = b.choose(
+    Value value = b.choose(
         isBelow(b, at, shape.length),
-        [&] { return b.load(matrix, {b.addi(row, at), b.addi(column, c)}); },
+        [&] {
+          return b.load(matrix,
+                        {b.addi(place.row, at), b.addi(place.column(side), c)});
+        },
         b.f32(0.0));
-    b.store(element, shared, {i, c});
+    b.store(value, shared, {i, c});
   });
 }
 
 void AttentionBlock::forScores(function_ref<void(Value, Value)> body) {
-  b.strided(shape.tile() * shape.tile(), [&](Value place) {
-    body(b.divi(place, shape.tile()), b.remi(place, shape.tile()));
+  b.strided(shape.tile() * shape.tile(), [&](Value element) {
+    body(b.divi(element, shape.tile()), b.remi(element, shape.tile()));
   });
 }
 
@@ -91,30 +161,15 @@ Value AttentionBlock::dot(Value left, Value i, Value right, Value j) {
       })[0];
 }
 
-Value AttentionBlock::keysEnd() {
-  Value end = b.index(shape.length);
-  return shape.causal ? b.mini(b.addi(first, shape.tile()), end) : end;
-}
-
-Value AttentionBlock::queriesBegin() {
-  return shape.causal ? first : b.index(0);
-}
-
 Value AttentionBlock::score(Value queries, Value keys, Value firstQuery,
                             Value i, Value firstKey, Value j) {
   Value sum = dot(queries, i, keys, j), key = b.addi(firstKey, j);
   Value excluded = b.f32(-std::numeric_limits<double>::infinity());
-  Value isSeen = isBelow(b, key, shape.length);
-  if (shape.causal) {
-    // Rows behind the sequence's end see its last key, lest they see none.
-    Value query = b.mini(b.addi(firstQuery, i), b.index(shape.length - 1));
-    isSeen = b.cmpi(arith::CmpIPredicate::sle, key, query);
-  }
   return b.choose(
-      isSeen,
+      place.sees(b, b.addi(firstQuery, i), key),
       [&] {
         Value isToken = b.cmpi(arith::CmpIPredicate::ne,
-                               b.load(mask, {batch, key}), b.i32(0));
+                               b.load(mask, {place.batch, key}), b.i32(0));
         Value lowest = b.f32(std::numeric_limits<float>::lowest());
         return b.fma(sum, b.f32(scale()),
                      b.select(isToken, b.f32(0.0), lowest));
@@ -129,11 +184,11 @@ int64_t AttentionBlock::elements() const {
 void AttentionBlock::forElements(
     function_ref<void(int64_t, Value, Value)> body) {
   for (int64_t e = 0; e < elements(); ++e) {
-    Value place = b.addi(b.thread(), e * b.threads());
+    Value element = b.addi(b.thread(), e * b.threads());
     // The last ones may lie behind the tile: they repeat its last element.
     if ((e + 1) * b.threads() > shape.tile() * shape.width)
-      place = b.mini(place, b.index(shape.tile() * shape.width - 1));
-    body(e, b.divi(place, shape.width), b.remi(place, shape.width));
+      element = b.mini(element, b.index(shape.tile() * shape.width - 1));
+    body(e, b.divi(element, shape.width), b.remi(element, shape.width));
   }
 }
 
@@ -147,10 +202,12 @@ Value AttentionBlock::accumulate(Value scores, bool transposed, Value matrix,
                 })[0];
 }
 
-void AttentionBlock::store(Value value, Value result, Value i, Value c) {
-  Value at = b.addi(first, i);
+void AttentionBlock::store(Side side, Value value, Value result, Value i,
+                           Value c) {
+  Value at = b.addi(place.first, i);
   b.ifThen(isBelow(b, at, shape.length), [&] {
-    b.store(value, result, {b.addi(row, at), b.addi(column, c)});
+    b.store(value, result,
+            {b.addi(place.row, at), b.addi(place.column(side), c)});
   });
 }
 
@@ -175,15 +232,15 @@ Value AttentionBlock::rowSum(Value value) {
 }
 
 Value AttentionBlock::probabilityIndex(Value i, Value j) {
-  Value rowOfAll = b.addi(b.muli(task, shape.length), i);
+  Value rowOfAll = b.addi(b.muli(place.task, shape.length), i);
   return b.addi(b.muli(rowOfAll, shape.length), j);
 }
 
 namespace {
 struct ForwardBlock : AttentionBlock {
-  ForwardBlock(ThreadBuilder &b, const AttentionShape &shape, ValueRange values,
-               const std::optional<DropoutMask> &dropout)
-      : AttentionBlock(b, shape, values[3]), dropout(dropout) {}
+  ForwardBlock(ThreadBuilder &b, const AttentionShape &shape, Side side,
+               ValueRange values, const std::optional<DropoutMask> &dropout)
+      : AttentionBlock(b, shape, side, values[3]), dropout(dropout) {}
 
   const std::optional<DropoutMask> &dropout;
 };
@@ -213,21 +270,22 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
         rewriter, op, inputs, /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
           if (AttentionMMA::suits(shape, elementType(op.getQuery()))) {
-            context.launch(
-                host, "", AttentionMMA::blocks(shape), AttentionMMA::kThreads,
-                arguments,
-                emitBlock<AttentionMMA>(
-                    op, shape, [](AttentionMMA &block, ValueRange values) {
-                      block.forward(values.back());
-                    }));
+            context.launch(host, "", AttentionMMA::blocks(shape, Side::queries),
+                           AttentionMMA::kThreads, arguments,
+                           emitBlock<AttentionMMA>(
+                               op, shape, Side::queries,
+                               [](AttentionMMA &block, ValueRange values) {
+                                 block.forward(values.back());
+                               }));
             return;
           }
-          context.launch(
-              host, "", shape.blocks(), AttentionShape::kThreads, arguments,
-              emitBlock<ForwardBlock>(
-                  op, shape, [](ForwardBlock &block, ValueRange values) {
-                    emitForward(block, values);
-                  }));
+          context.launch(host, "", shape.blocks(Side::queries),
+                         AttentionShape::kThreads, arguments,
+                         emitBlock<ForwardBlock>(
+                             op, shape, Side::queries,
+                             [](ForwardBlock &block, ValueRange values) {
+                               emitForward(block, values);
+                             }));
         });
     return success();
   }
@@ -240,39 +298,39 @@ private:
     Value queries = block.matrixBuffer(), keys = block.matrixBuffer(),
           others = block.matrixBuffer(), scores = block.scoreBuffer();
     Value factors = b.sharedBuffer({shape.tile()}); // of each row of O
-    block.load(values[0], block.first, queries);
+    block.load(Side::queries, values[0], block.place.first, queries);
     // Maximum and sum of this thread's row, then its elements of O.
     SmallVector<Value> initial{b.f32(std::numeric_limits<float>::lowest()),
                                b.f32(0.0)};
     initial.append(block.elements(), b.f32(0.0));
-    SmallVector<Value> state =
-        b.loop(b.index(0), block.keysEnd(), shape.tile(), initial,
-               [&](Value key, ValueRange carried) -> SmallVector<Value> {
-                 block.load(values[1], key, keys);
-                 block.load(values[2], key, others);
-                 b.barrier();
-                 block.forScores([&](Value i, Value j) {
-                   b.store(block.score(queries, keys, block.first, i, key, j),
-                           scores, {i, j});
-                 });
-                 b.barrier();
-                 SmallVector<Value> next =
-                     emitRow(block, scores, factors, key, carried, dropout);
-                 b.barrier();
-                 block.forElements([&](int64_t e, Value i, Value c) {
-                   Value sum = b.mulf(carried[2 + e], b.load(factors, i));
-                   next.push_back(block.accumulate(scores, /*transposed=*/false,
-                                                   others, i, c, sum));
-                 });
-                 b.barrier();
-                 return next;
-               });
+    SmallVector<Value> state = b.loop(
+        block.place.keysBegin(b), block.place.keysEnd(b), shape.tile(), initial,
+        [&](Value key, ValueRange carried) -> SmallVector<Value> {
+          block.load(Side::keys, values[1], key, keys);
+          block.load(Side::keys, values[2], key, others);
+          b.barrier();
+          block.forScores([&](Value i, Value j) {
+            b.store(block.score(queries, keys, block.place.first, i, key, j),
+                    scores, {i, j});
+          });
+          b.barrier();
+          SmallVector<Value> next =
+              emitRow(block, scores, factors, key, carried, dropout);
+          b.barrier();
+          block.forElements([&](int64_t e, Value i, Value c) {
+            Value sum = b.mulf(carried[2 + e], b.load(factors, i));
+            next.push_back(block.accumulate(scores, /*transposed=*/false,
+                                            others, i, c, sum));
+          });
+          b.barrier();
+          return next;
+        });
     Value scale = b.f32(dropout ? dropout->scale() : 1.0);
     b.store(b.divf(scale, state[1]), factors, block.scoreRow());
     b.barrier();
     block.forElements([&](int64_t e, Value i, Value c) {
-      block.store(b.mulf(state[2 + e], b.load(factors, i)), values.back(), i,
-                  c);
+      block.store(Side::queries, b.mulf(state[2 + e], b.load(factors, i)),
+                  values.back(), i, c);
     });
   }
 
@@ -292,8 +350,8 @@ private:
       Value e = expNonPositive(b, b.subf(b.load(scores, {i, j}), largest));
       sum = b.addf(sum, e);
       if (dropout) {
-        Value index =
-            block.probabilityIndex(b.addi(block.first, i), b.addi(key, j));
+        Value index = block.probabilityIndex(b.addi(block.place.first, i),
+                                             b.addi(key, j));
         e = b.select(dropout->kept(b, index, 1), e, b.f32(0.0));
       }
       b.store(e, scores, {i, j});

@@ -14,14 +14,25 @@
 
 namespace pst::cuda {
 
+/// Whose heads, rows and columns are meant: those of query, result and their
+/// gradients, or those of key, value and theirs, which may have fewer heads.
+enum class Side { queries, keys };
+
 struct AttentionShape {
   int64_t batch, length, heads, width; ///< `width` columns for each head.
+  int64_t keyHeads;                    ///< Heads of keys and values.
   bool causal;
+  int64_t window; ///< Keys that a query sees, or 0 for all before it.
+  /// Heads of queries that share one of keys.
+  int64_t groups() const { return heads / keyHeads; }
+  int64_t headsOf(Side side) const {
+    return side == Side::queries ? heads : keyHeads;
+  }
   /// Queries, and keys, that a block handles at a time.
   int64_t tile() const;
   int64_t tiles() const { return (length + tile() - 1) / tile(); }
   /// A block for each tile of each head of each sequence.
-  int64_t blocks() const { return batch * heads * tiles(); }
+  int64_t blocks(Side side) const { return batch * headsOf(side) * tiles(); }
   static constexpr int64_t kThreads = 128;
   /// Fails, with an error at `op`, if no tile of such heads fits.
   llvm::LogicalResult check(mlir::Operation *op) const;
@@ -35,9 +46,15 @@ inline mlir::Type elementType(Value tensor) {
 template <typename OpT> AttentionShape attentionShape(OpT op) {
   auto mask = llvm::cast<mlir::RankedTensorType>(op.getMask().getType());
   auto query = llvm::cast<mlir::RankedTensorType>(op.getQuery().getType());
-  int64_t heads = op.getHeads();
-  return {mask.getDimSize(0), mask.getDimSize(1), heads,
-          query.getDimSize(1) / heads, op.getCausal()};
+  auto key = llvm::cast<mlir::RankedTensorType>(op.getKey().getType());
+  int64_t heads = op.getHeads(), width = query.getDimSize(1) / heads;
+  return {mask.getDimSize(0),
+          mask.getDimSize(1),
+          heads,
+          width,
+          key.getDimSize(1) / width,
+          op.getCausal(),
+          int64_t(op.getWindow().value_or(0))};
 }
 
 /// What the gradients' first kernel leaves for the second one of each row of
@@ -45,11 +62,11 @@ template <typename OpT> AttentionShape attentionShape(OpT op) {
 /// rowsum(dP * P).
 enum RowStatistic { Maximum, Reciprocal, Product, RowStatistics };
 
-/// The body of a kernel that runs `emit` on a Block, made of the kernel's
-/// arguments: an op's operands, then, if it drops out, the site.
+/// The body of a kernel that runs `emit` on a Block of a side's heads, made of
+/// the kernel's arguments: an op's operands, then, if it drops out, the site.
 template <typename Block, typename OpT, typename EmitT>
-auto emitBlock(OpT op, const AttentionShape &shape, EmitT emit) {
-  return [op, &shape, emit](ThreadBuilder &b, ValueRange values) mutable {
+auto emitBlock(OpT op, const AttentionShape &shape, Side side, EmitT emit) {
+  return [op, &shape, side, emit](ThreadBuilder &b, ValueRange values) mutable {
     std::optional<DropoutMask> dropout;
     if (op.getSeed()) {
       unsigned seed = op->getNumOperands() - 1;
@@ -57,38 +74,70 @@ auto emitBlock(OpT op, const AttentionShape &shape, EmitT emit) {
                       op.getProbability()->convertToDouble(),
                       shape.batch * shape.heads * shape.length * shape.length);
     }
-    Block block(b, shape, values, dropout);
+    Block block(b, shape, side, values, dropout);
     emit(block, values);
   };
 }
 
-/// Emits a block: one tile of queries, or of keys, of one head.
+/// The place of a block: one tile of queries, or of keys, of one head.
+class BlockPlace {
+public:
+  BlockPlace(ThreadBuilder &b, const AttentionShape &shape, Side side,
+             int64_t tile);
+  /// Of a block of keys: goes on to the queries of the group's `index`th head.
+  void setGroup(ThreadBuilder &b, Value index);
+  Value column(Side side) const {
+    return side == Side::queries ? queryColumn : keyColumn;
+  }
+  /// The tiles of keys (queries) that the block's queries (keys) see (are seen
+  /// by): from a multiple of the tile on, up to an end.
+  Value keysBegin(ThreadBuilder &b) const;
+  Value keysEnd(ThreadBuilder &b) const;
+  Value queriesBegin(ThreadBuilder &b) const;
+  Value queriesEnd(ThreadBuilder &b) const;
+  /// Whether a query sees a key, neither behind the sequence's end.
+  Value sees(ThreadBuilder &b, Value query, Value key) const;
+  /// loop(carried) for each head of queries that shares a block's keys, each
+  /// with what the one before has returned.
+  llvm::SmallVector<Value>
+  forGroup(ThreadBuilder &b, ValueRange carried,
+           llvm::function_ref<llvm::SmallVector<Value>(ValueRange)> loop);
+
+  Value batch;
+  Value task;  ///< batch * heads + the queries' head
+  Value row;   ///< The sequence's first.
+  Value first; ///< The block's first query (or key) in the sequence.
+
+private:
+  AttentionShape shape;
+  int64_t tile;
+  Value firstHead; ///< Of the queries, the first one that shares the keys.
+  Value queryColumn, keyColumn;
+};
+
+/// Emits a block by fused multiply-adds.
 class AttentionBlock {
 public:
-  AttentionBlock(ThreadBuilder &b, const AttentionShape &shape, Value mask);
+  AttentionBlock(ThreadBuilder &b, const AttentionShape &shape, Side side,
+                 Value mask);
 
   ThreadBuilder &b;
   AttentionShape shape;
-  Value task;  ///< batch * heads + head
-  Value first; ///< The block's first query (or key) in the sequence.
+  BlockPlace place;
 
   /// Shared memory for a tile of a matrix (tile x width), or of scores.
   Value matrixBuffer();
   Value scoreBuffer();
   /// shared = rows first, ... of the head's part of `matrix`; zero behind the
   /// sequence's end.
-  void load(Value matrix, Value first, Value shared);
+  void load(Side side, Value matrix, Value first, Value shared);
   /// body(i, j) for the thread's elements of a tile of scores.
   void forScores(llvm::function_ref<void(Value, Value)> body);
   /// The score of query `firstQuery` + `i` and key `firstKey` + `j` with the
-  /// padding mask; -inf behind the sequence's end and, if causal, where the key
-  /// comes after the query.
+  /// padding mask; -inf behind the sequence's end and where the query does not
+  /// see the key.
   Value score(Value queries, Value keys, Value firstQuery, Value i,
               Value firstKey, Value j);
-  /// Where the keys end that a tile of queries sees, and where the queries
-  /// begin that see a tile of keys.
-  Value keysEnd();
-  Value queriesBegin();
   /// sum over c ascending of left[i, c] * right[j, c]
   Value dot(Value left, Value i, Value right, Value j);
   /// The thread's elements of a tile x width matrix: their number, and
@@ -100,7 +149,7 @@ public:
   Value accumulate(Value scores, bool transposed, Value matrix, Value i,
                    Value c, Value sum);
   /// result[first + i, c] = value, if that is a row of the sequence.
-  void store(Value value, Value result, Value i, Value c);
+  void store(Side side, Value value, Value result, Value i, Value c);
 
   /// The row of scores that this thread works on with its neighbours, its
   /// columns' first and step, and their number.
@@ -116,7 +165,7 @@ public:
 
 private:
   int64_t threadsPerRow() const { return b.threads() / shape.tile(); }
-  Value mask, batch, row, column;
+  Value mask;
 };
 
 void populateAttentionBackwardKernels(mlir::RewritePatternSet &,

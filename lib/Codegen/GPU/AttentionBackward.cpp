@@ -18,9 +18,9 @@ namespace {
 /// What both kernels of an op share: their tiles in shared memory, and what
 /// they recompute of an element.
 struct BackwardBlock : AttentionBlock {
-  BackwardBlock(ThreadBuilder &b, const AttentionShape &shape,
+  BackwardBlock(ThreadBuilder &b, const AttentionShape &shape, Side side,
                 ValueRange values, const std::optional<DropoutMask> &dropout)
-      : AttentionBlock(b, shape, values[3]), dropout(dropout),
+      : AttentionBlock(b, shape, side, values[3]), dropout(dropout),
         queries(matrixBuffer()), keys(matrixBuffer()), others(matrixBuffer()),
         gradients(matrixBuffer()), scores(scoreBuffer()),
         products(scoreBuffer()) {}
@@ -55,7 +55,8 @@ struct BackwardBlock : AttentionBlock {
 ///     rows: maximum, sum, and sum of dP e^(S - maximum)
 ///   for tiles of keys again: dS = P (dP - r) / sqrt(width); dQ += dS K
 /// for tiles of keys of heads of sequences, a block:
-///   for tiles of queries that see them: D = dropout(P) and dS likewise;
+///   for heads of queries that share them, for tiles of queries that see them:
+///     D = dropout(P) and dS likewise;
 ///     dV += D^T dO, dK += dS^T Q
 struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
   using KernelPattern::KernelPattern;
@@ -87,38 +88,41 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
           ValueRange results = arguments.slice(inputs.size(), 3);
           if (AttentionMMA::suits(shape, elementType(op.getQuery()))) {
             context.launch(
-                host, "queries", AttentionMMA::blocks(shape),
+                host, "queries", AttentionMMA::blocks(shape, Side::queries),
                 AttentionMMA::kThreads, with(results[0]),
                 emitBlock<AttentionMMA>(
-                    op, shape, [](AttentionMMA &block, ValueRange values) {
+                    op, shape, Side::queries,
+                    [](AttentionMMA &block, ValueRange values) {
                       block.queryGradients(values.end()[-2], values.back());
                     }));
             context.launch(
-                host, "keys", AttentionMMA::blocks(shape),
+                host, "keys", AttentionMMA::blocks(shape, Side::keys),
                 AttentionMMA::kThreads, with({results[1], results[2]}),
                 emitBlock<AttentionMMA>(
-                    op, shape, [](AttentionMMA &block, ValueRange values) {
+                    op, shape, Side::keys,
+                    [](AttentionMMA &block, ValueRange values) {
                       block.keyGradients(values.end()[-3], values.end()[-2],
                                          values.back());
                     }));
             return;
           }
-          context.launch(
-              host, "queries", shape.blocks(), AttentionShape::kThreads,
-              with(results[0]),
-              emitBlock<BackwardBlock>(
-                  op, shape, [](BackwardBlock &block, ValueRange values) {
-                    SmallVector<Value> row =
-                        emitStatistics(block, values, values.end()[-2]);
-                    emitQueryGradient(block, values, row);
-                  }));
-          context.launch(
-              host, "keys", shape.blocks(), AttentionShape::kThreads,
-              with({results[1], results[2]}),
-              emitBlock<BackwardBlock>(
-                  op, shape, [](BackwardBlock &block, ValueRange values) {
-                    emitKeyGradients(block, values);
-                  }));
+          context.launch(host, "queries", shape.blocks(Side::queries),
+                         AttentionShape::kThreads, with(results[0]),
+                         emitBlock<BackwardBlock>(
+                             op, shape, Side::queries,
+                             [](BackwardBlock &block, ValueRange values) {
+                               SmallVector<Value> row = emitStatistics(
+                                   block, values, values.end()[-2]);
+                               emitQueryGradient(block, values, row);
+                             }));
+          context.launch(host, "keys", shape.blocks(Side::keys),
+                         AttentionShape::kThreads,
+                         with({results[1], results[2]}),
+                         emitBlock<BackwardBlock>(
+                             op, shape, Side::keys,
+                             [](BackwardBlock &block, ValueRange values) {
+                               emitKeyGradients(block, values);
+                             }));
         });
     return success();
   }
@@ -127,14 +131,15 @@ private:
   /// Scores and dP of a tile of keys, to shared memory.
   static void emitScores(BackwardBlock &block, ValueRange values, Value key) {
     ThreadBuilder &b = block.b;
-    block.load(values[1], key, block.keys);
-    block.load(values[2], key, block.others);
+    block.load(Side::keys, values[1], key, block.keys);
+    block.load(Side::keys, values[2], key, block.others);
     b.barrier();
     block.forScores([&](Value i, Value j) {
-      b.store(block.score(block.queries, block.keys, block.first, i, key, j),
-              block.scores, {i, j});
-      b.store(block.gradientOf(i, block.first, j, key).gradient, block.products,
-              {i, j});
+      b.store(
+          block.score(block.queries, block.keys, block.place.first, i, key, j),
+          block.scores, {i, j});
+      b.store(block.gradientOf(i, block.place.first, j, key).gradient,
+              block.products, {i, j});
     });
     b.barrier();
   }
@@ -143,11 +148,12 @@ private:
   static SmallVector<Value>
   emitStatistics(BackwardBlock &block, ValueRange values, Value statistics) {
     ThreadBuilder &b = block.b;
-    block.load(values[0], block.first, block.queries);
-    block.load(values[4], block.first, block.gradients);
+    Value first = block.place.first;
+    block.load(Side::queries, values[0], first, block.queries);
+    block.load(Side::queries, values[4], first, block.gradients);
     Value i = block.scoreRow();
     SmallVector<Value> sums = b.loop(
-        b.index(0), block.keysEnd(), block.shape.tile(),
+        block.place.keysBegin(b), block.place.keysEnd(b), block.shape.tile(),
         {b.f32(std::numeric_limits<float>::lowest()), b.f32(0.0), b.f32(0.0)},
         [&](Value key, ValueRange carried) -> SmallVector<Value> {
           emitScores(block, values, key);
@@ -169,12 +175,13 @@ private:
         });
     Value reciprocal = b.divf(b.f32(1.0), sums[1]);
     SmallVector<Value> row{sums[0], reciprocal, b.mulf(sums[2], reciprocal)};
-    Value query = b.addi(block.first, i);
+    Value query = b.addi(first, i);
     b.ifThen(
         b.cmpi(arith::CmpIPredicate::slt, query, b.index(block.shape.length)),
         [&] {
           for (auto [which, value] : llvm::enumerate(row))
-            b.store(value, statistics, {block.task, query, b.index(which)});
+            b.store(value, statistics,
+                    {block.place.task, query, b.index(which)});
         });
     return row;
   }
@@ -191,7 +198,7 @@ private:
     ThreadBuilder &b = block.b;
     Value i = block.scoreRow();
     SmallVector<Value> sums = b.loop(
-        b.index(0), block.keysEnd(), block.shape.tile(),
+        block.place.keysBegin(b), block.place.keysEnd(b), block.shape.tile(),
         SmallVector<Value>(block.elements(), b.f32(0.0)),
         [&](Value key, ValueRange carried) {
           emitScores(block, values, key);
@@ -213,41 +220,44 @@ private:
           return next;
         });
     block.forElements([&](int64_t e, Value i, Value c) {
-      block.store(sums[e], values.back(), i, c);
+      block.store(Side::queries, sums[e], values.back(), i, c);
     });
   }
 
   static void emitKeyGradients(BackwardBlock &block, ValueRange values) {
     ThreadBuilder &b = block.b;
     Value statistics = values.end()[-3];
-    block.load(values[1], block.first, block.keys);
-    block.load(values[2], block.first, block.others);
+    BlockPlace &place = block.place;
+    block.load(Side::keys, values[1], place.first, block.keys);
+    block.load(Side::keys, values[2], place.first, block.others);
     int64_t elements = block.elements();
-    SmallVector<Value> sums =
-        b.loop(block.queriesBegin(), b.index(block.shape.length),
-               block.shape.tile(), SmallVector<Value>(2 * elements, b.f32(0.0)),
-               [&](Value query, ValueRange carried) {
-                 block.load(values[0], query, block.queries);
-                 block.load(values[4], query, block.gradients);
-                 b.barrier();
-                 block.forScores([&](Value i, Value j) {
-                   emitElement(block, statistics, query, i, j);
-                 });
-                 b.barrier();
-                 SmallVector<Value> next(2 * elements);
-                 block.forElements([&](int64_t e, Value j, Value c) {
-                   next[e] = block.accumulate(block.scores, /*transposed=*/true,
-                                              block.queries, j, c, carried[e]);
-                   next[elements + e] = block.accumulate(
-                       block.products, /*transposed=*/true, block.gradients, j,
-                       c, carried[elements + e]);
-                 });
-                 b.barrier();
-                 return next;
-               });
+    auto addTile = [&](Value query, ValueRange carried) {
+      block.load(Side::queries, values[0], query, block.queries);
+      block.load(Side::queries, values[4], query, block.gradients);
+      b.barrier();
+      block.forScores([&](Value i, Value j) {
+        emitElement(block, statistics, query, i, j);
+      });
+      b.barrier();
+      SmallVector<Value> next(2 * elements);
+      block.forElements([&](int64_t e, Value j, Value c) {
+        next[e] = block.accumulate(block.scores, /*transposed=*/true,
+                                   block.queries, j, c, carried[e]);
+        next[elements + e] =
+            block.accumulate(block.products, /*transposed=*/true,
+                             block.gradients, j, c, carried[elements + e]);
+      });
+      b.barrier();
+      return next;
+    };
+    SmallVector<Value> zeros(2 * elements, b.f32(0.0));
+    SmallVector<Value> sums = place.forGroup(b, zeros, [&](ValueRange carried) {
+      return b.loop(place.queriesBegin(b), place.queriesEnd(b),
+                    block.shape.tile(), carried, addTile);
+    });
     block.forElements([&](int64_t e, Value j, Value c) {
-      block.store(sums[e], values.end()[-2], j, c);
-      block.store(sums[elements + e], values.end()[-1], j, c);
+      block.store(Side::keys, sums[e], values.end()[-2], j, c);
+      block.store(Side::keys, sums[elements + e], values.end()[-1], j, c);
     });
   }
 
@@ -262,15 +272,16 @@ private:
       return b.choose(
           isQuery,
           [&] {
-            return b.load(statistics, {block.task, query, b.index(which)});
+            return b.load(statistics,
+                          {block.place.task, query, b.index(which)});
           },
           zero);
     };
-    Value score =
-        block.score(block.queries, block.keys, firstQuery, i, block.first, j);
+    Value score = block.score(block.queries, block.keys, firstQuery, i,
+                              block.place.first, j);
     Value e = block.exponential(score, statistic(Maximum));
     Value p = b.mulf(e, statistic(Reciprocal));
-    auto [d, kept] = block.gradientOf(i, firstQuery, j, block.first);
+    auto [d, kept] = block.gradientOf(i, firstQuery, j, block.place.first);
     Value gradient = scoreGradient(block, p, d, statistic(Product));
     if (kept)
       p = b.select(kept, b.mulf(p, b.f32(block.dropout->scale())), zero);

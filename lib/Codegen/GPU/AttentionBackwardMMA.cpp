@@ -10,7 +10,8 @@
 //     rows: maximum m, sum l, and sum of dP e^(S - m), hence r = rowsum(dP P)
 //   for tiles of keys again: dS = P (dP - r) / sqrt(width); dQ += dS K
 // keyGradients, for 64 keys of a head:
-//   for tiles of queries that see them: S^T = K Q^T, dP^T = V dO^T;
+//   for heads of queries that share them, for tiles of queries that see them:
+//     S^T = K Q^T, dP^T = V dO^T;
 //     D = dropout(P) and dS with the statistics of the first kernel;
 //     dV += D^T dO, dK += dS^T Q
 
@@ -36,7 +37,7 @@ SmallVector<Value> AttentionMMA::emitStatistics(const SharedMatrix &queries,
   SmallVector<Value> initial(2, b.f32(std::numeric_limits<float>::lowest()));
   initial.append(4, b.f32(0.0));
   SmallVector<Value> state = forTiles(
-      b.index(0), keysEnd(), Keys, Values, initial,
+      place.keysBegin(b), place.keysEnd(b), Keys, Values, initial,
       [&](Value key, const Pair &pair,
           ValueRange carried) -> SmallVector<Value> {
         WarpSums s = scores(queries, pair[0]);
@@ -84,7 +85,7 @@ SmallVector<Value> AttentionMMA::emitStatistics(const SharedMatrix &queries,
     SmallVector<Value> found{state[half], reciprocal, product};
     b.ifThen(writes, [&] {
       for (auto [which, value] : llvm::enumerate(found))
-        b.store(value, statistics, {task, query, b.index(which)});
+        b.store(value, statistics, {place.task, query, b.index(which)});
     });
     rows.append(found);
   }
@@ -94,12 +95,12 @@ SmallVector<Value> AttentionMMA::emitStatistics(const SharedMatrix &queries,
 void AttentionMMA::queryGradients(Value statistics, Value result) {
   SharedMatrix queries(b, kRows, shape.width);
   SharedMatrix gradients(b, kRows, shape.width);
-  load(queries, Queries, first);
-  load(gradients, Gradient, first);
+  load(queries, Queries, place.first);
+  load(gradients, Gradient, place.first);
   commitCopies(b);
   SmallVector<Value> rows = emitStatistics(queries, gradients, statistics);
   SmallVector<Value> sums = forTiles(
-      b.index(0), keysEnd(), Keys, Values,
+      place.keysBegin(b), place.keysEnd(b), Keys, Values,
       WarpSums(b, shape.width / kMmaColumns).values,
       [&](Value key, const Pair &pair, ValueRange carried) {
         WarpSums s = scores(queries, pair[0]);
@@ -120,53 +121,54 @@ void AttentionMMA::queryGradients(Value statistics, Value result) {
         accumulate(next, s, pair[0]);
         return next.values;
       });
-  store(WarpSums(sums), [](int64_t) { return Value(); }, result);
+  store(Side::queries, WarpSums(sums), [](int64_t) { return Value(); }, result);
 }
 
 void AttentionMMA::keyGradients(Value statistics, Value keys, Value values) {
   SharedMatrix ownKeys(b, kRows, shape.width);
   SharedMatrix ownValues(b, kRows, shape.width);
-  load(ownKeys, Keys, first);
-  load(ownValues, Values, first);
+  load(ownKeys, Keys, place.first);
+  load(ownValues, Values, place.first);
   commitCopies(b);
   int64_t blocks = shape.width / kMmaColumns;
   SmallVector<Value> initial = WarpSums(b, 2 * blocks).values;
-  SmallVector<Value> sums = forTiles(
-      queriesBegin(), b.index(shape.length), Queries, Gradient, initial,
-      [&](Value firstQuery, const Pair &pair, ValueRange carried) {
-        WarpSums s = scores(ownKeys, pair[0]);
-        WarpSums d = scores(ownValues, pair[1]);
-        Value last = b.index(shape.length - 1), zero = b.f32(0.0);
-        s.map([&](int64_t block, int64_t e, Value score) {
-          Value query = columnOf(firstQuery, block, e);
-          Value key = rowOf(WarpSums::half(e));
-          Value isQuery = b.cmpi(arith::CmpIPredicate::sle, query, last);
-          Value at = b.mini(query, last);
-          auto statistic = [&](RowStatistic which) {
-            return b.load(statistics, {task, at, b.index(which)});
-          };
-          Value exponent =
-              exponential(masked(score, query, key), statistic(Maximum));
-          Value p = b.mulf(exponent, statistic(Reciprocal));
-          Value &other = d.values[block * WarpSums::kEach + e];
-          auto [gradient, kept] = dropped(other, query, key);
-          Value result =
-              scoreGradient(b, shape, p, gradient, statistic(Product));
-          if (kept)
-            p = b.select(kept, b.mulf(p, b.f32(dropout->scale())), zero);
-          other = b.select(isQuery, p, zero);
-          return b.select(isQuery, result, zero);
-        });
-        WarpSums ofKeys(carried.take_front(carried.size() / 2));
-        WarpSums ofValues(carried.drop_front(carried.size() / 2));
-        accumulate(ofKeys, s, pair[0]);
-        accumulate(ofValues, d, pair[1]);
-        SmallVector<Value> next(ofKeys.values);
-        next.append(ofValues.values);
-        return next;
-      });
+  auto addTile = [&](Value firstQuery, const Pair &pair, ValueRange carried) {
+    WarpSums s = scores(ownKeys, pair[0]);
+    WarpSums d = scores(ownValues, pair[1]);
+    Value last = b.index(shape.length - 1), zero = b.f32(0.0);
+    s.map([&](int64_t block, int64_t e, Value score) {
+      Value query = columnOf(firstQuery, block, e);
+      Value key = rowOf(WarpSums::half(e));
+      Value isQuery = b.cmpi(arith::CmpIPredicate::sle, query, last);
+      Value at = b.mini(query, last);
+      auto statistic = [&](RowStatistic which) {
+        return b.load(statistics, {place.task, at, b.index(which)});
+      };
+      Value exponent =
+          exponential(masked(score, query, key), statistic(Maximum));
+      Value p = b.mulf(exponent, statistic(Reciprocal));
+      Value &other = d.values[block * WarpSums::kEach + e];
+      auto [gradient, kept] = dropped(other, query, key);
+      Value result = scoreGradient(b, shape, p, gradient, statistic(Product));
+      if (kept)
+        p = b.select(kept, b.mulf(p, b.f32(dropout->scale())), zero);
+      other = b.select(isQuery, p, zero);
+      return b.select(isQuery, result, zero);
+    });
+    WarpSums ofKeys(carried.take_front(carried.size() / 2));
+    WarpSums ofValues(carried.drop_front(carried.size() / 2));
+    accumulate(ofKeys, s, pair[0]);
+    accumulate(ofValues, d, pair[1]);
+    SmallVector<Value> next(ofKeys.values);
+    next.append(ofValues.values);
+    return next;
+  };
+  SmallVector<Value> sums = place.forGroup(b, initial, [&](ValueRange carried) {
+    return forTiles(place.queriesBegin(b), place.queriesEnd(b), Queries,
+                    Gradient, carried, addTile);
+  });
   auto all = ArrayRef(sums);
   auto one = [](int64_t) { return Value(); };
-  store(WarpSums(all.take_front(sums.size() / 2)), one, keys);
-  store(WarpSums(all.drop_front(sums.size() / 2)), one, values);
+  store(Side::keys, WarpSums(all.take_front(sums.size() / 2)), one, keys);
+  store(Side::keys, WarpSums(all.drop_front(sums.size() / 2)), one, values);
 }

@@ -27,36 +27,26 @@ bool AttentionMMA::suits(const AttentionShape &shape, Type element) {
 }
 
 AttentionMMA::AttentionMMA(ThreadBuilder &b, const AttentionShape &shape,
-                           ValueRange values, const Dropout &dropout)
-    : b(b), shape(shape), values(values), dropout(dropout) {
-  task = b.divi(b.block(), numTiles(shape));
-  first = b.muli(b.remi(b.block(), numTiles(shape)), kRows);
-  batch = b.divi(task, shape.heads);
-  row = b.muli(batch, shape.length);
-  column = b.muli(b.remi(task, shape.heads), shape.width);
+                           Side side, ValueRange values, const Dropout &dropout)
+    : b(b), shape(shape), values(values), dropout(dropout),
+      place(b, shape, side, kRows) {
   warpRow = b.muli(b.divi(b.thread(), kWarp), kMmaRows);
 }
 
 Value AttentionMMA::rowOf(int64_t half) {
   Value inBlock = b.addi(warpRow, WarpSums::row(b));
-  return b.addi(first, b.addi(inBlock, half * kChunk));
+  return b.addi(place.first, b.addi(inBlock, half * kChunk));
 }
 
 Value AttentionMMA::columnOf(Value first, int64_t block, int64_t e) {
   return b.addi(first, WarpSums::column(b, block, e));
 }
 
-Value AttentionMMA::keysEnd() {
-  Value end = b.index(shape.length);
-  return shape.causal ? b.mini(b.addi(first, kRows), end) : end;
-}
-
-Value AttentionMMA::queriesBegin() { return shape.causal ? first : b.index(0); }
-
 void AttentionMMA::load(const SharedMatrix &matrix, Argument which,
                         Value first) {
-  matrix.copy(b, values[which], b.addi(row, first), column,
-              b.addi(row, shape.length));
+  Side side = which == Keys || which == Values ? Side::keys : Side::queries;
+  matrix.copy(b, values[which], b.addi(place.row, first), place.column(side),
+              b.addi(place.row, shape.length));
 }
 
 SmallVector<Value> AttentionMMA::forTiles(Value begin, Value end, Argument one,
@@ -128,13 +118,10 @@ void AttentionMMA::accumulate(WarpSums &sums, const WarpSums &left,
 }
 
 Value AttentionMMA::masked(Value score, Value query, Value key) {
-  Value last = b.index(shape.length - 1);
-  // Rows behind the sequence's end see its last key, lest they see none.
-  Value seen = shape.causal ? b.mini(query, last) : last;
-  Value isSeen = b.cmpi(arith::CmpIPredicate::sle, key, seen);
-  Value isToken =
-      b.cmpi(arith::CmpIPredicate::ne,
-             b.load(values[Mask], {batch, b.mini(key, last)}), b.i32(0));
+  Value isSeen = place.sees(b, query, key);
+  Value at = b.mini(key, b.index(shape.length - 1));
+  Value isToken = b.cmpi(arith::CmpIPredicate::ne,
+                         b.load(values[Mask], {place.batch, at}), b.i32(0));
   Value lowest = b.f32(std::numeric_limits<float>::lowest());
   Value scaled = b.fma(score, b.f32(1.0 / std::sqrt(double(shape.width))),
                        b.select(isToken, b.f32(0.0), lowest));
@@ -150,7 +137,7 @@ AttentionMMA::Dropped AttentionMMA::dropped(Value gradient, Value query,
                                             Value key) {
   if (!dropout)
     return {gradient, nullptr};
-  Value rowOfAll = b.addi(b.muli(task, shape.length), query);
+  Value rowOfAll = b.addi(b.muli(place.task, shape.length), query);
   Value index = b.addi(b.muli(rowOfAll, shape.length), key);
   Value kept = dropout->kept(b, index, 1);
   return {b.select(kept, b.mulf(gradient, b.f32(dropout->scale())), b.f32(0.0)),
@@ -158,7 +145,7 @@ AttentionMMA::Dropped AttentionMMA::dropped(Value gradient, Value query,
 }
 
 /// result = sums * factor of the row, for rows of the sequence.
-void AttentionMMA::store(const WarpSums &sums,
+void AttentionMMA::store(Side side, const WarpSums &sums,
                          function_ref<Value(int64_t)> factor, Value result) {
   for (int64_t half : {0, 1}) {
     Value at = rowOf(half), scale = factor(half);
@@ -172,7 +159,8 @@ void AttentionMMA::store(const WarpSums &sums,
         }
         b.storeGroup(
             pair, result,
-            {b.addi(row, at), b.addi(column, WarpSums::column(b, block, 0))});
+            {b.addi(place.row, at),
+             b.addi(place.column(side), WarpSums::column(b, block, 0))});
       }
     });
   }
@@ -180,14 +168,14 @@ void AttentionMMA::store(const WarpSums &sums,
 
 void AttentionMMA::forward(Value result) {
   SharedMatrix queries(b, kRows, shape.width);
-  load(queries, Queries, first);
+  load(queries, Queries, place.first);
   commitCopies(b);
   // Of the lane's two rows: maxima, then its share of the sums; then O.
   SmallVector<Value> initial(2, b.f32(std::numeric_limits<float>::lowest()));
   initial.append(2, b.f32(0.0));
   initial.append(WarpSums(b, shape.width / kMmaColumns).values);
   SmallVector<Value> state = forTiles(
-      b.index(0), keysEnd(), Keys, Values, initial,
+      place.keysBegin(b), place.keysEnd(b), Keys, Values, initial,
       [&](Value key, const Pair &pair,
           ValueRange carried) -> SmallVector<Value> {
         WarpSums p = scores(queries, pair[0]);
@@ -228,7 +216,7 @@ void AttentionMMA::forward(Value result) {
       });
   Value scale = b.f32(dropout ? dropout->scale() : 1.0);
   store(
-      WarpSums(ArrayRef(state).drop_front(4)),
+      Side::queries, WarpSums(ArrayRef(state).drop_front(4)),
       [&](int64_t half) {
         Value sum =
             WarpSums::overRow(b, state[2 + half], [&](Value lhs, Value rhs) {

@@ -21,7 +21,7 @@ namespace pst::cuda {
 class AttentionMMA {
 public:
   /// What the kernels have as arguments, in this order; then come workspaces
-  /// and results. All are matrices of tokens x hidden, but for the mask of
+  /// and results. All are matrices of tokens x columns, but for the mask of
   /// batch x length.
   enum Argument { Queries, Keys, Values, Mask, Gradient };
   using Dropout = std::optional<DropoutMask>;
@@ -29,12 +29,12 @@ public:
   static bool suits(const AttentionShape &shape, mlir::Type element);
   static constexpr int64_t kRows = 64;
   static constexpr int64_t kThreads = kRows / kMmaRows * kWarp;
-  static int64_t blocks(const AttentionShape &shape) {
-    return shape.batch * shape.heads * numTiles(shape);
+  static int64_t blocks(const AttentionShape &shape, Side side) {
+    return shape.batch * shape.headsOf(side) * numTiles(shape);
   }
 
-  AttentionMMA(ThreadBuilder &b, const AttentionShape &shape, ValueRange values,
-               const Dropout &dropout);
+  AttentionMMA(ThreadBuilder &b, const AttentionShape &shape, Side side,
+               ValueRange values, const Dropout &dropout);
 
   /// The block's queries of the attention, to `result`.
   void forward(Value result);
@@ -81,10 +81,8 @@ private:
   /// Place in the sequence of the lane's row `half`, and of a column of a tile.
   Value rowOf(int64_t half);
   Value columnOf(Value first, int64_t block, int64_t e);
-  Value keysEnd();
-  Value queriesBegin();
-  void store(const WarpSums &sums, llvm::function_ref<Value(int64_t)> factor,
-             Value result);
+  void store(Side side, const WarpSums &sums,
+             llvm::function_ref<Value(int64_t)> factor, Value result);
   llvm::SmallVector<Value> emitStatistics(const SharedMatrix &queries,
                                           const SharedMatrix &gradients,
                                           Value statistics);
@@ -93,10 +91,8 @@ private:
   AttentionShape shape;
   ValueRange values;
   const Dropout &dropout;
-  Value task, batch; ///< batch * heads + head
-  Value row, column; ///< of the sequence's, the head's first element
-  Value first;       ///< of the block in its sequence
-  Value warpRow;     ///< of the warp in the block
+  BlockPlace place;
+  Value warpRow; ///< of the warp in the block
   /// Shared memory for what a loop takes: the rows of all stages.
   std::optional<Pair> tiles;
 };

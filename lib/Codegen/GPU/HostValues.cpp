@@ -47,6 +47,33 @@ struct ConstantPattern : KernelPattern<arith::ConstantOp> {
   }
 };
 
+/// result[i] = constant i, all stored by one thread: such lists are short (the
+/// frequencies of rotary positions).
+struct ConstantsPattern : KernelPattern<arith::ConstantOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(arith::ConstantOp op,
+                                PatternRewriter &rewriter) const override {
+    auto list = dyn_cast<DenseFPElementsAttr>(op.getValue());
+    if (!list || list.isSplat())
+      return failure();
+    context.replaceByLaunch(
+        rewriter, op, /*inputs=*/{}, /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          context.launch(host, "", /*blocks=*/1, /*threads=*/kWarp, arguments,
+                         [&](ThreadBuilder &b, ValueRange values) {
+                           b.onFirstThread([&] {
+                             for (auto [i, element] :
+                                  llvm::enumerate(list.getValues<Attribute>()))
+                               b.store(arith::ConstantOp::create(
+                                           b, cast<TypedAttr>(element)),
+                                       b.flatten(values[0]), b.index(i));
+                           });
+                         });
+        });
+    return success();
+  }
+};
+
 /// result[i] = element i, each computed from scalar arguments
 struct FromElementsPattern : KernelPattern<tensor::FromElementsOp> {
   using KernelPattern::KernelPattern;
@@ -106,6 +133,6 @@ private:
 
 void pst::cuda::populateHostValueKernels(RewritePatternSet &patterns,
                                          KernelContext &context) {
-  patterns.add<ConstantPattern, FromElementsPattern>(patterns.getContext(),
-                                                     context);
+  patterns.add<ConstantPattern, ConstantsPattern, FromElementsPattern>(
+      patterns.getContext(), context);
 }

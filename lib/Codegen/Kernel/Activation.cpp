@@ -39,6 +39,8 @@ Value pst::kernel::emitActivation(CodeBuilder &b, ActivationKind kind,
     return b.mulf(x, sigmoid(b, TanhArgument(b, x).value).value);
   case ActivationKind::Tanh:
     return pst::kernel::tanh(b, x);
+  case ActivationKind::Silu:
+    return b.mulf(x, sigmoid(b, x).value);
   case ActivationKind::Relu: {
     // Compared so that a NaN stays one.
     Value zero = b.f32(0.0, CodeBuilder::lanesOf(x));
@@ -65,6 +67,10 @@ Value pst::kernel::emitActivationDerivative(CodeBuilder &b, ActivationKind kind,
   case ActivationKind::Tanh: {
     Value y = pst::kernel::tanh(b, x);
     return b.fma(b.subf(zero, y), y, one);
+  }
+  case ActivationKind::Silu: {
+    Sigmoid s = sigmoid(b, x);
+    return b.fma(x, s.derivative, s.value);
   }
   case ActivationKind::Relu:
     return b.select(b.cmpf(arith::CmpFPredicate::OGT, x, zero), one, zero);

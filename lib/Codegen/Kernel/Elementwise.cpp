@@ -141,6 +141,17 @@ void pst::kernel::populateElementwiseKernels(RewritePatternSet &patterns,
       [](CodeBuilder &b, nn::ActivationBackwardOp op, ValueRange e) {
         return b.mulf(e[1], emitActivationDerivative(b, op.getKind(), e[0]));
       });
+  patterns.add<ElementPattern<nn::GatedActivationOp>>(
+      mlirContext, context, kHeavy,
+      [](CodeBuilder &b, nn::GatedActivationOp op, ValueRange e) {
+        return b.mulf(emitActivation(b, op.getKind(), e[0]), e[1]);
+      });
+  patterns.add<ElementPattern<nn::GatedActivationBackwardOp>>(
+      mlirContext, context, kHeavy,
+      [](CodeBuilder &b, nn::GatedActivationBackwardOp op, ValueRange e) {
+        return b.mulf(b.mulf(e[2], e[1]),
+                      emitActivationDerivative(b, op.getKind(), e[0]));
+      });
   patterns.add<ConvertPattern<arith::TruncFOp>, ConvertPattern<arith::ExtFOp>,
                DropoutPattern, AccumulatePattern>(mlirContext, context);
 }

@@ -106,12 +106,16 @@ protected:
 void populateElementwiseKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateEmbeddingKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateLayerNormKernels(mlir::RewritePatternSet &, LaunchContext &);
+void populateRMSNormKernels(mlir::RewritePatternSet &, LaunchContext &);
+void populateRotaryKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateSquaredErrorKernels(mlir::RewritePatternSet &, LaunchContext &);
 inline void populateSharedKernels(mlir::RewritePatternSet &patterns,
                                   LaunchContext &context) {
   populateElementwiseKernels(patterns, context);
   populateEmbeddingKernels(patterns, context);
   populateLayerNormKernels(patterns, context);
+  populateRMSNormKernels(patterns, context);
+  populateRotaryKernels(patterns, context);
   populateSquaredErrorKernels(patterns, context);
 }
 

@@ -130,3 +130,37 @@ Normal pst::kernel::normal(CodeBuilder &b, Value x) {
   Value integral = b.select(l.less(x, 0.0), tail, b.subf(one, tail));
   return {integral, b.mulf(gaussian, l.constant(0.39894228040143268))};
 }
+
+CosSin pst::kernel::cosSin(CodeBuilder &b, Value x) {
+  Lanes l(b, x);
+  // n = round(x / (pi / 2)) sits in the low bits of x / (pi / 2) + 1.5 * 2^23.
+  Value magic = l.constant(12582912.0);
+  Value shifted = b.fma(x, l.constant(0.63661977236758134), magic);
+  Value n = b.subf(shifted, magic);
+  // pi / 2 in two parts. The first product is exact, as x and n times the first
+  // part are near each other, and multiples of its last bit.
+  Value r = b.fma(n, l.constant(-1.5707963705062866), x);
+  r = b.fma(n, l.constant(4.371138828673793e-8), r);
+  // On [-pi / 4, pi / 4]; coefficients of Cephes, sinf and cosf.
+  Value square = b.mulf(r, r);
+  Value p = l.polynomial(square,
+                         {-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4});
+  Value sine = b.fma(b.mulf(p, square), r, r);
+  Value cosine =
+      l.polynomial(square, {1.0, -0.5, 4.166664568298827e-2,
+                            -1.388731625493765e-3, 2.443315711809948e-5});
+  // Each quarter of a turn takes the other function, two change the sign.
+  Value quarters = l.bits(shifted), zero = l.constant(0.0);
+  auto has = [&](Value number, int64_t bit) {
+    return b.cmpi(arith::CmpIPredicate::ne,
+                  arith::AndIOp::create(b, number, l.integer(bit)),
+                  l.integer(0));
+  };
+  Value odd = has(quarters, 1);
+  Value after = arith::AddIOp::create(b, quarters, l.integer(1));
+  auto signedBy = [&](Value number, Value value) {
+    return b.select(has(number, 2), b.subf(zero, value), value);
+  };
+  return {signedBy(after, b.select(odd, sine, cosine)),
+          signedBy(quarters, b.select(odd, cosine, sine))};
+}

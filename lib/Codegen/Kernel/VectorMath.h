@@ -38,6 +38,12 @@ struct Normal {
 };
 Normal normal(CodeBuilder &b, Value x);
 
+/// The cosine and the sine of an angle, within 1e-7 for |x| below a million.
+struct CosSin {
+  Value cos, sin;
+};
+CosSin cosSin(CodeBuilder &b, Value x);
+
 } // namespace pst::kernel
 
 #endif // PST_LIB_CODEGEN_KERNEL_VECTORMATH_H

@@ -65,7 +65,10 @@ int64_t MatmulOp::countFlops() {
 /// that it may see, a multiply-add for each column of the head.
 template <typename OpT> static int64_t attentionProduct(OpT op) {
   int64_t batch = dim(op.getMask(), 0), length = dim(op.getMask(), 1);
-  int64_t pairs = op.getCausal() ? length * (length + 1) / 2 : length * length;
+  // The first queries of a window see fewer keys than it has.
+  int64_t seen = std::min<int64_t>(op.getWindow().value_or(length), length);
+  int64_t pairs =
+      op.getCausal() ? seen * length - seen * (seen - 1) / 2 : length * length;
   return 2 * batch * pairs * dim(op.getQuery(), 1);
 }
 

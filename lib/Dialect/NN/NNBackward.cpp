@@ -67,6 +67,18 @@ void ActivationOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
       builder, getLoc(), getKind(), getInput(), resultGradients[0]);
 }
 
+void GatedActivationOp::buildBackward(
+    OpBuilder &builder, ValueRange resultGradients,
+    const llvm::BitVector &needed, SmallVectorImpl<Value> &operandGradients) {
+  Value dy = resultGradients[0];
+  if (needed[0])
+    operandGradients[0] = GatedActivationBackwardOp::create(
+        builder, getLoc(), getKind(), getGate(), getValue(), dy);
+  if (needed[1])
+    operandGradients[1] =
+        GatedActivationOp::create(builder, getLoc(), getKind(), getGate(), dy);
+}
+
 void DropoutOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
                               const llvm::BitVector &needed,
                               SmallVectorImpl<Value> &operandGradients) {
@@ -87,14 +99,31 @@ void LayerNormOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
   llvm::copy(backward.getResults(), operandGradients.begin());
 }
 
+void RMSNormOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
+                              const llvm::BitVector &,
+                              SmallVectorImpl<Value> &operandGradients) {
+  auto backward = RMSNormBackwardOp::create(
+      builder, getLoc(), TypeRange{getInput().getType(), getScale().getType()},
+      getInput(), getScale(), resultGradients[0], getEpsilonAttr());
+  llvm::copy(backward.getResults(), operandGradients.begin());
+}
+
+void RotaryOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
+                             const llvm::BitVector &needed,
+                             SmallVectorImpl<Value> &operandGradients) {
+  if (needed[0])
+    operandGradients[0] = RotaryOp::create(
+        builder, getLoc(), resultGradients[0], getTable(), !getTransposed());
+}
+
 void AttentionOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
                                 const llvm::BitVector &,
                                 SmallVectorImpl<Value> &operandGradients) {
-  Type type = getQuery().getType();
+  Type query = getQuery().getType(), key = getKey().getType();
   auto backward = AttentionBackwardOp::create(
-      builder, getLoc(), TypeRange{type, type, type}, getQuery(), getKey(),
+      builder, getLoc(), TypeRange{query, key, key}, getQuery(), getKey(),
       getValue(), getMask(), resultGradients[0], getSeed(), getHeadsAttr(),
-      getCausalAttr(), getProbabilityAttr(), getSiteAttr());
+      getCausalAttr(), getWindowAttr(), getProbabilityAttr(), getSiteAttr());
   llvm::copy(backward.getResults(), operandGradients.begin());
 }
 

@@ -12,6 +12,26 @@
 using namespace mlir;
 using namespace pst::nn;
 
+/// Types of an attention: `query, mask`, or `query, key, mask` where the keys
+/// have another type than the query.
+static ParseResult parseAttentionTypes(OpAsmParser &parser, Type &query,
+                                       Type &key, Type &mask) {
+  if (parser.parseType(query) || parser.parseComma() || parser.parseType(key))
+    return failure();
+  if (succeeded(parser.parseOptionalComma()))
+    return parser.parseType(mask);
+  mask = std::exchange(key, query);
+  return success();
+}
+
+static void printAttentionTypes(OpAsmPrinter &printer, Operation *, Type query,
+                                Type key, Type mask) {
+  printer << query << ", ";
+  if (key != query)
+    printer << key << ", ";
+  printer << mask;
+}
+
 #define GET_OP_CLASSES
 #include "pst/Dialect/NN/NNOps.cpp.inc"
 
@@ -71,23 +91,38 @@ static LogicalResult verifyProbability(Operation *op, double probability) {
          << probability;
 }
 
-static LogicalResult verifyAttention(Operation *op, Value query, Value mask,
-                                     int64_t heads, Value seed,
-                                     std::optional<APFloat> probability,
-                                     std::optional<uint64_t> site) {
-  RankedTensorType type = typeOf(query), maskType = typeOf(mask);
-  if (type.getDimSize(0) != maskType.getNumElements()) // (C1)
-    return op->emitOpError("has ")
-           << type.getDimSize(0) << " tokens, but the mask " << maskType
-           << " has " << maskType.getNumElements();
-  if (heads <= 0 || type.getDimSize(1) % heads != 0) // (C2)
-    return op->emitOpError("heads must be positive and divide the ")
-           << type.getDimSize(1) << " columns, but got " << heads;
-  if (static_cast<bool>(seed) != probability.has_value() || // (C3)
-      static_cast<bool>(seed) != site.has_value())
-    return op->emitOpError(
-        "must have a seed, a probability and a site, or none "
-        "of them");
+/// For the op and its backward.
+template <typename OpT> static LogicalResult verifyAttention(OpT op) {
+  RankedTensorType query = typeOf(op.getQuery()), key = typeOf(op.getKey()),
+                   mask = typeOf(op.getMask());
+  for (RankedTensorType type : {query, key}) // (C1)
+    if (type.getDimSize(0) != mask.getNumElements())
+      return op.emitOpError("has ")
+             << type.getDimSize(0) << " tokens, but the mask " << mask
+             << " has " << mask.getNumElements();
+  int64_t heads = op.getHeads();
+  if (heads <= 0 || query.getDimSize(1) % heads != 0) // (C2)
+    return op.emitOpError("heads must be positive and divide the ")
+           << query.getDimSize(1) << " columns, but got " << heads;
+  if (static_cast<bool>(op.getSeed()) != op.getProbability().has_value() ||
+      static_cast<bool>(op.getSeed()) != op.getSite().has_value()) // (C3)
+    return op.emitOpError("must have a seed, a probability and a site, or none "
+                          "of them");
+  int64_t width = query.getDimSize(1) / heads;
+  int64_t keyHeads = width ? key.getDimSize(1) / width : 0;
+  if (keyHeads == 0 || key.getDimSize(1) % width != 0 ||
+      heads % keyHeads != 0 ||
+      key.getElementType() != query.getElementType()) // (C4)
+    return op.emitOpError("must have keys of heads of ")
+           << width << " columns of " << query.getElementType()
+           << ", as the query has, whose number divides " << heads
+           << ", but got " << key;
+  if (std::optional<int64_t> window = op.getWindow();
+      window && (*window <= 0 || !op.getCausal())) // (C5)
+    return op.emitOpError("window must be positive, and of causal attention, "
+                          "but got ")
+           << *window << (op.getCausal() ? "" : " without 'causal'");
+  std::optional<APFloat> probability = op.getProbability();
   return probability ? verifyProbability(op, probability->convertToDouble())
                      : success();
 }
@@ -187,8 +222,8 @@ OpFoldResult DropoutOp::fold(FoldAdaptor) {
   return getProbability().isZero() ? getInput() : Value();
 }
 
-static LogicalResult verifyLayerNorm(Operation *op, Value input, Value scale,
-                                     const APFloat &epsilon) {
+static LogicalResult verifyNorm(Operation *op, Value input, Value scale,
+                                const APFloat &epsilon) {
   if (failed(verifyShape(op, "a scale", scale,
                          {typeOf(input).getDimSize(1)}))) // (C1)
     return failure();
@@ -199,22 +234,44 @@ static LogicalResult verifyLayerNorm(Operation *op, Value input, Value scale,
 }
 
 LogicalResult LayerNormOp::verify() {
-  return verifyLayerNorm(*this, getInput(), getScale(), getEpsilon());
+  return verifyNorm(*this, getInput(), getScale(), getEpsilon());
 }
 
 LogicalResult LayerNormBackwardOp::verify() {
-  return verifyLayerNorm(*this, getInput(), getScale(), getEpsilon());
+  return verifyNorm(*this, getInput(), getScale(), getEpsilon());
 }
 
-LogicalResult AttentionOp::verify() {
-  return verifyAttention(*this, getQuery(), getMask(), getHeads(), getSeed(),
-                         getProbability(), getSite());
+LogicalResult RMSNormOp::verify() {
+  return verifyNorm(*this, getInput(), getScale(), getEpsilon());
 }
 
-LogicalResult AttentionBackwardOp::verify() {
-  return verifyAttention(*this, getQuery(), getMask(), getHeads(), getSeed(),
-                         getProbability(), getSite());
+LogicalResult RMSNormBackwardOp::verify() {
+  return verifyNorm(*this, getInput(), getScale(), getEpsilon());
 }
+
+LogicalResult RotaryTableOp::verify() {
+  RankedTensorType result = typeOf(getResult());
+  return verifyShape(
+      *this, "a result", getResult(),
+      {result.getDimSize(0), 2 * typeOf(getFrequencies()).getDimSize(0)});
+}
+
+LogicalResult RotaryOp::verify() {
+  RankedTensorType input = typeOf(getInput()), table = typeOf(getTable());
+  int64_t length = table.getDimSize(0), width = table.getDimSize(1);
+  if (length == 0 || input.getDimSize(0) % length != 0) // (C1)
+    return emitOpError("must have a table whose rows divide the ")
+           << input.getDimSize(0) << " tokens, but got " << table;
+  if (width == 0 || width % 2 != 0 || input.getDimSize(1) % width != 0) // (C2)
+    return emitOpError("must have a table whose columns are even and divide "
+                       "the input's ")
+           << input.getDimSize(1) << ", but got " << table;
+  return success();
+}
+
+LogicalResult AttentionOp::verify() { return verifyAttention(*this); }
+
+LogicalResult AttentionBackwardOp::verify() { return verifyAttention(*this); }
 
 LogicalResult SelectTokenOp::verify() {
   return verifySelectToken(*this, getInput(), getResult(), getMask(),

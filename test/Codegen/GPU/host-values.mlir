@@ -14,6 +14,17 @@ func.func @main(%s: f64) -> (tensor<2x3xf32>, tensor<f32>) {
   return %ones, %e : tensor<2x3xf32>, tensor<f32>
 }
 
+// CHECK: func.func @frequencies
+// CHECK: pst.launch @constant_2 outs
+func.func @frequencies() -> tensor<2xf32> {
+  %f = arith.constant dense<[1.0, 0.5]> : tensor<2xf32>
+  return %f : tensor<2xf32>
+}
+
 // CHECK: gpu.func @constant_2x3
 // CHECK: gpu.func @elements_f64_truncf_f32(%[[S:.*]]: f64
 // CHECK: arith.truncf %[[S]] : f64 to f32
+
+// CHECK: gpu.func @constants_[[HASH]]_2
+// CHECK-DAG: arith.constant 1.000000e+00 : f32
+// CHECK-DAG: arith.constant 5.000000e-01 : f32

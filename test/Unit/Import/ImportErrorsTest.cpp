@@ -74,26 +74,32 @@ TEST(ImportErrors, ConfigIsNoJson) {
                      "parsing '1e999'");
 }
 
+static const std::string kTypes =
+    "known are: bert, roberta, gpt2, plugNLG, llama, mistral, qwen2";
+
 TEST(ImportErrors, ModelTypeIsUnknown) {
   TinyBert model;
-  model.config["model_type"] = "llama";
-  model.config["architectures"] = {"LlamaForCausalLM"};
+  model.config["model_type"] = "mamba";
+  model.config["architectures"] = {"MambaForCausalLM"};
   model.write();
-  expectError(model, "config.json:19:3: error: \"model_type\" is \"llama\" "
-                     "(architecture LlamaForCausalLM), which is not known; "
-                     "known are: bert, roberta, gpt2, plugNLG");
+  expectError(model, "config.json:19:3: error: \"model_type\" is \"mamba\" "
+                     "(architecture MambaForCausalLM), which is not known; " +
+                         kTypes);
   model.config["architectures"] = nullptr;
   model.write();
-  expectError(model, "config.json:17:3: error: \"model_type\" is \"llama\", "
-                     "which is not known; known are: bert, roberta, "
-                     "gpt2, plugNLG");
+  expectError(model, "config.json:17:3: error: \"model_type\" is \"mamba\", "
+                     "which is not known; " +
+                         kTypes);
 }
 
 /// Checkpoints of the other families, which are known without a type.
 static const std::string kOthers =
     ", RobertaForSequenceClassification, RobertaModel, RobertaForMaskedLM, "
     "GPT2LMHeadModel, GPT2ForSequenceClassification, GPT2Model, "
-    "GPT2DoubleHeadsModel, PlugNLG";
+    "GPT2DoubleHeadsModel, PlugNLG, LlamaForCausalLM, "
+    "LlamaForSequenceClassification, LlamaModel, MistralForCausalLM, "
+    "MistralForSequenceClassification, MistralModel, Qwen2ForCausalLM, "
+    "Qwen2ForSequenceClassification, Qwen2Model";
 
 TEST(ImportErrors, ArchitectureIsOfNoFamily) {
   TinyBert model;
@@ -113,8 +119,8 @@ TEST(ImportErrors, ModelTypeIsMissing) {
   model.config.erase("model_type");
   model.config.erase("architectures");
   model.write();
-  expectError(model, "config.json:1:1: error: \"model_type\" is missing; known "
-                     "are: bert, roberta, gpt2, plugNLG");
+  expectError(model,
+              "config.json:1:1: error: \"model_type\" is missing; " + kTypes);
 }
 
 TEST(ImportErrors, ArchitectureIsUnknown) {
@@ -209,9 +215,10 @@ TEST(ImportErrors, FormsThatAreNotKnown) {
   expectAt("position_embedding_type", "relative_key",
            "\"position_embedding_type\" is \"relative_key\", which is not "
            "known; known is: absolute");
-  expectAt("hidden_act", "silu",
-           "\"hidden_act\" is \"silu\", which is not known; known are: gelu, "
-           "gelu_python, gelu_new, gelu_fast, gelu_pytorch_tanh, relu, tanh");
+  expectAt("hidden_act", "mish",
+           "\"hidden_act\" is \"mish\", which is not known; known are: gelu, "
+           "gelu_python, gelu_new, gelu_fast, gelu_pytorch_tanh, relu, tanh, "
+           "silu, swish");
   expectAt("is_decoder", true,
            "\"is_decoder\" is true, but only an encoder can be imported");
   expectAt("pruned_heads", {{"0", {1}}},

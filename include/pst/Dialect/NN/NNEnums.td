@@ -14,7 +14,8 @@ def NN_ActivationKind : I32EnumAttr<"ActivationKind", "a scalar function", [
     I32EnumAttrCase<"Gelu", 0, "gelu">,
     I32EnumAttrCase<"GeluTanh", 1, "gelu_tanh">,
     I32EnumAttrCase<"Tanh", 2, "tanh">,
-    I32EnumAttrCase<"Relu", 3, "relu">]> {
+    I32EnumAttrCase<"Relu", 3, "relu">,
+    I32EnumAttrCase<"Silu", 4, "silu">]> {
   let cppNamespace = "::pst::nn";
 }
 

@@ -112,6 +112,7 @@ def NN_ActivationOp : NN_DifferentiableOp<"activation",
   let description = [{
     - `gelu`: `x/2 (1 + erf(x / sqrt(2)))`
     - `gelu_tanh`: `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
+    - `silu`: `x / (1 + e^-x)`
     - `tanh`, `relu`
 
     Example:
@@ -140,6 +141,45 @@ def NN_ActivationBackwardOp : NN_Op<"activation_backward",
                        NN_Matrix:$gradient);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = "$kind $input `,` $gradient attr-dict `:` type($result)";
+}
+
+def NN_GatedActivationOp : NN_DifferentiableOp<"gated_activation",
+    [SameOperandsAndResultType, PST_Activations<[0, 1]>,
+     PST_Recomputable<"Cheap">]> {
+  let summary = "A scalar function of every element, times another element";
+  let description = [{
+    `result = f(gate) * value`, with f as in `nn.activation`. The gradient of
+    the value is the same op on the gate and the result's gradient.
+
+    Example:
+    ```mlir
+    // gate = [[-1.0, 2.0]], value = [[3.0, 4.0]]: [[0.0, 8.0]]
+    %y = nn.gated_activation relu %gate, %value : tensor<1x2xf32>
+    ```
+  }];
+  let arguments = (ins NN_ActivationKind:$kind, NN_Matrix:$gate,
+                       NN_Matrix:$value);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = "$kind $gate `,` $value attr-dict `:` type($result)";
+}
+
+def NN_GatedActivationBackwardOp : NN_Op<"gated_activation_backward",
+    [SameOperandsAndResultType]> {
+  let summary = "Gradient of a gated activation's gate";
+  let description = [{
+    `result = gradient * value * f'(gate)`; the derivative of relu at 0 is 0.
+
+    Example:
+    ```mlir
+    %dgate = nn.gated_activation_backward silu %gate, %value, %dy : tensor<2x3xf32>
+    ```
+  }];
+  let arguments = (ins NN_ActivationKind:$kind, NN_Matrix:$gate,
+                       NN_Matrix:$value, NN_Matrix:$gradient);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $kind $gate `,` $value `,` $gradient attr-dict `:` type($result)
+  }];
 }
 
 def NN_DropoutOp : NN_DifferentiableOp<"dropout",
