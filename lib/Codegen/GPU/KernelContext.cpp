@@ -272,7 +272,8 @@ void KernelContext::fuseAccumulations(func::FuncOp function) {
     Operation *producer = op.getValue().getDefiningOp();
     if (!op.getValue().hasOneUse() ||
         !isa_and_nonnull<LowRankAccumulateOp, nn::ColumnSumOp,
-                         nn::LayerNormBackwardOp>(producer) ||
+                         nn::LayerNormBackwardOp, nn::RMSNormBackwardOp>(
+            producer) ||
         producer->getBlock() != op->getBlock())
       return;
     for (Operation &between : llvm::make_range(
