@@ -59,9 +59,11 @@ static std::optional<StringRef> enumerator(Operation *op, StringRef attribute) {
         return nn::stringifyActivationKind(op.getKind());
       })
       .Case([&](MaskedMatmulOp op) -> Word {
-        if (attribute != op.getFormAttrName())
-          return std::nullopt;
-        return stringifyProductForm(op.getForm());
+        if (attribute == op.getActivationAttrName())
+          return nn::stringifyActivationKind(*op.getActivation());
+        if (attribute == op.getFormAttrName())
+          return stringifyProductForm(op.getForm());
+        return std::nullopt;
       })
       .Default(std::nullopt);
 }
