@@ -222,6 +222,11 @@ int pst::runCompileCommand(int argc, char **argv) {
   options.model.allowMissingWeights = arguments.planOnly;
   try {
     arguments.table.readTo(options);
+    // Each of these has one target only.
+    if (arguments.emit == "ptx")
+      options.target = TargetKind::CUDA;
+    else if (arguments.emit == "emulation")
+      options.target = TargetKind::Emulation;
     check(options);
   } catch (const runtime::Error &error) {
     return failed(complain(error.what()));

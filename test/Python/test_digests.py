@@ -99,7 +99,9 @@ def digests(folder, model, method, target):
     directory = write_model(folder / "model", config, tensors)
     options = options | TARGETS[target] | METHODS[method] | {"method": method, "training": True}
     options |= {"batch_size": BATCH, "sequence_length": LENGTH}
-    options |= {"cpu": CPU, "vector_width": 8, "blocks": (24, 64, 400)}
+    options |= {"cpu": CPU}
+    if target == "cpu":
+        options |= {"vector_width": 8, "blocks": (24, 64, 400)}
     trained = _pst.Model(_pst.compile_model(str(directory), options), str(directory), 5)
     inputs = batch(config, options.get("task"))
     data = _pst.Dataset.of(inputs)

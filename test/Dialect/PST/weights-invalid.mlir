@@ -243,7 +243,7 @@ pst.criterion @dense(%w: dense) {
 }
 
 func.func @masked_matmul_activation(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
-  // expected-error@+1 {{custom op 'pst.masked_matmul' expected string or keyword containing one of the following enum values for attribute 'activation' [gelu, gelu_tanh, tanh, relu]}}
+  // expected-error@+1 {{custom op 'pst.masked_matmul' expected string or keyword containing one of the following enum values for attribute 'activation' [gelu, gelu_tanh, tanh, relu, silu]}}
   %y = pst.masked_matmul %x, @dense(%w) activation swish : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
