@@ -123,8 +123,10 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
       sparse.weight = op.getSymName();
       sparse.rows = parameter->type.shape[0];
       sparse.columns = parameter->type.shape[1];
-      sparse.threshold = layer.getAs<StringAttr>("threshold").str();
-      sparse.cut = layer.getAs<StringAttr>("cut").str();
+      if (auto selection = layer.getAs<SelectionAttr>("selection"))
+        sparse.selection = selection.getText();
+      for (auto name : layer.getAs<ArrayAttr>("state").getAsRange<StringAttr>())
+        sparse.state.push_back(name.str());
       manifest.sparseLayers.push_back(sparse);
     }
   }

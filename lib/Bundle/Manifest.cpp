@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <set>
 
@@ -243,8 +244,14 @@ SparseLayer readSparseLayer(const Json &json, const std::string &where) {
   layer.weight = reader.string("weight");
   layer.rows = reader.integer("rows");
   layer.columns = reader.integer("columns");
-  layer.threshold = reader.string("threshold");
-  layer.cut = reader.string("cut");
+  layer.selection = reader.string("selection");
+  const Json &state = reader.array("state");
+  for (size_t i = 0; i < state.size(); ++i) {
+    if (!state[i].is_string())
+      fail(reader.path("state") + "[" + std::to_string(i) + "]",
+           "must be the name of a parameter, but is " + state[i].dump());
+    layer.state.push_back(state[i].get<std::string>());
+  }
   reader.finish();
   return layer;
 }
@@ -332,6 +339,16 @@ const EntryPoint *Manifest::findEntryPoint(std::string_view name) const {
   return found == entryPoints.end() ? nullptr : &found->second;
 }
 
+std::optional<double> Manifest::fixedSparsity() const {
+  for (const SparseLayer &layer : sparseLayers) {
+    int kept = 0, group = 0;
+    if (std::sscanf(layer.selection.c_str(), "nm %d:%d", &kept, &group) == 2 &&
+        group > 0)
+      return 1 - static_cast<double>(kept) / group;
+  }
+  return std::nullopt;
+}
+
 //===----------------------------------------------------------------------===//
 // Fingerprint
 //===----------------------------------------------------------------------===//
@@ -355,8 +372,7 @@ std::string Manifest::fingerprint() const {
         std::string(spell(kRoles, p.role)) + " " + spell(p.type);
   for (const SparseLayer &l : sparseLayers)
     lines["layer " + l.weight] = std::to_string(l.rows) + "x" +
-                                 std::to_string(l.columns) + " " + l.threshold +
-                                 " " + l.cut;
+                                 std::to_string(l.columns) + " " + l.selection;
   json["lines"] = lines;
   std::string text = json.dump();
   char digest[33];
@@ -404,8 +420,8 @@ std::string Manifest::toJson() const {
     json["sparse_layers"].push_back({{"weight", l.weight},
                                      {"rows", l.rows},
                                      {"columns", l.columns},
-                                     {"threshold", l.threshold},
-                                     {"cut", l.cut}});
+                                     {"selection", l.selection},
+                                     {"state", l.state}});
   json["spaces"] = spaces;
   json["entry_points"] = Json::object();
   for (const auto &[name, entry] : entryPoints) {

@@ -104,15 +104,6 @@ void verifyParameters(const Manifest &manifest) {
 }
 
 void verifySparseLayers(const Manifest &manifest) {
-  auto verifyState = [&](const SparseLayer &layer, const std::string &name,
-                         ElementType element) {
-    const Parameter *parameter = manifest.findParameter(name);
-    if (!parameter || parameter->role != Role::state ||
-        parameter->type != TensorType{element, {}})
-      fail("sparse layer " + quote(layer.weight),
-           quote(name) + " must be a state parameter of type " +
-               std::string(pst::name(element)));
-  };
   for (const SparseLayer &layer : manifest.sparseLayers) {
     const Parameter *weight = manifest.findParameter(layer.weight);
     if (!weight ||
@@ -122,10 +113,15 @@ void verifySparseLayers(const Manifest &manifest) {
                std::to_string(layer.rows) + " x " +
                std::to_string(layer.columns));
     // Without a score nothing is masked, only merged.
-    if (layer.threshold.empty() && layer.cut.empty())
-      continue;
-    verifyState(layer, layer.threshold, ElementType::f32);
-    verifyState(layer, layer.cut, ElementType::i64);
+    if (layer.selection.empty() != layer.state.empty())
+      fail("sparse layer " + quote(layer.weight),
+           "must have a selection and its state, or neither");
+    for (const std::string &name : layer.state) {
+      const Parameter *parameter = manifest.findParameter(name);
+      if (!parameter || parameter->role != Role::state)
+        fail("sparse layer " + quote(layer.weight),
+             quote(name) + " must be a state parameter");
+    }
   }
 }
 

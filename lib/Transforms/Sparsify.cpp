@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Recipes.h"
+#include "Selections.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -26,12 +27,6 @@ using namespace pst;
 
 namespace {
 
-/// A layer's parameters, in the order of the criterion's tensors.
-struct Layer {
-  SmallVector<ParameterOp> tensors;
-  ParameterOp threshold, cut, pruned; // null without a score
-};
-
 struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
   Sparsify() = default;
   Sparsify(const Sparsify &other) : SparsifyBase(other) {}
@@ -49,21 +44,14 @@ struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
 
 private:
   FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
-  Layer declareLayer(ParameterOp weight, const Recipe &recipe, bool hasScore);
+  Layer declareLayer(ParameterOp weight, const Recipe &recipe);
   void rewriteUses(ParameterOp weight, Layer layer, CriterionOp criterion);
-  void addSelect(ArrayRef<Layer> layers, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
+
+  SelectionAttr rule; ///< Of the selection; null without a score.
 };
 
 } // namespace
-
-static SmallVector<Value> loadAll(OpBuilder &builder, Location loc,
-                                  ArrayRef<ParameterOp> parameters) {
-  SmallVector<Value> values;
-  for (ParameterOp parameter : parameters)
-    values.push_back(LoadOp::create(builder, loc, parameter));
-  return values;
-}
 
 FailureOr<CriterionOp> Sparsify::insertCriterion(const Recipe &recipe) {
   OwningOpRef<ModuleOp> parsed =
@@ -76,8 +64,7 @@ FailureOr<CriterionOp> Sparsify::insertCriterion(const Recipe &recipe) {
   return criterion;
 }
 
-Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
-                             bool hasScore) {
+Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe) {
   OpBuilder builder(weight->getContext());
   builder.setInsertionPointAfter(weight);
   auto type = cast<RankedTensorType>(weight.getType());
@@ -118,25 +105,15 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
         tensor.stddev != 0.0 ? InitializerKind::Normal : InitializerKind::Zeros,
         tensor.stddev, /*decay=*/true));
   }
-  SmallVector<NamedAttribute> record;
-  auto note = [&](StringRef key, StringRef name) {
-    record.push_back(builder.getNamedAttr(key, builder.getStringAttr(name)));
-  };
-  if (hasScore) {
-    // Until the first selection everything stays.
-    layer.threshold = declare(
-        ".pst_threshold", ParameterRole::State, RankedTensorType::get({}, f32),
-        InitializerKind::Constant, -std::numeric_limits<float>::max(), false);
-    layer.cut =
-        declare(".pst_cut", ParameterRole::State,
-                RankedTensorType::get({}, builder.getI64Type()),
-                InitializerKind::Constant, static_cast<double>(n * m), false);
-    layer.pruned = declare(".pst_pruned", ParameterRole::State,
-                           RankedTensorType::get({}, builder.getI64Type()),
-                           InitializerKind::Zeros, 0.0, false);
-  }
-  note("threshold", hasScore ? layer.threshold.getSymName() : "");
-  note("cut", hasScore ? layer.cut.getSymName() : "");
+  if (rule)
+    declareState(layer, rule);
+  SmallVector<Attribute> names;
+  for (ParameterOp parameter : layer.state)
+    names.push_back(parameter.getSymNameAttr());
+  SmallVector<NamedAttribute> record{
+      builder.getNamedAttr("state", builder.getArrayAttr(names))};
+  if (rule)
+    record.push_back(builder.getNamedAttr("selection", rule));
   weight->setAttr(kLayerAttribute, builder.getDictionaryAttr(record));
   return layer;
 }
@@ -159,15 +136,13 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
       OpBuilder builder(linear);
       Location loc = linear.getLoc();
       SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
-      Value threshold, cut, pruned;
-      if (layer.threshold) {
-        threshold = LoadOp::create(builder, loc, layer.threshold);
-        cut = LoadOp::create(builder, loc, layer.cut);
+      SmallVector<Value> state = loadAll(builder, loc, layer.state);
+      Value pruned;
+      if (layer.pruned)
         pruned = LoadOp::create(builder, loc, layer.pruned);
-      }
       auto masked = MaskedMatmulOp::create(
           builder, loc, linear.getType(), linear.getInput(),
-          criterion.getSymName(), factors, threshold, cut, pruned,
+          criterion.getSymName(), factors, rule, state, pruned,
           linear.getBias(), linear.getTransposed());
       linear.replaceAllUsesWith(masked.getResult());
       linear.erase();
@@ -175,40 +150,6 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
     if (load->use_empty())
       load.erase();
   }
-}
-
-static func::FuncOp addFunction(ModuleOp module, StringRef name,
-                                FunctionType type) {
-  auto function = func::FuncOp::create(module.getLoc(), name, type);
-  module.push_back(function);
-  function.addEntryBlock();
-  return function;
-}
-
-/// @select: the thresholds of all layers, and how many elements each prunes, to
-/// state.
-void Sparsify::addSelect(ArrayRef<Layer> layers, CriterionOp criterion) {
-  Builder types(&getContext());
-  func::FuncOp function =
-      addFunction(getOperation(), "select",
-                  types.getFunctionType({types.getF64Type()}, {}));
-  function.setArgAttr(0, kNameAttribute, types.getStringAttr("sparsity"));
-  OpBuilder builder = OpBuilder::atBlockEnd(&function.getBody().front());
-  for (Layer layer : layers) {
-    Location loc = layer.tensors.front().getLoc();
-    SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
-    Value previous = LoadOp::create(builder, loc, layer.threshold);
-    auto select = TopKThresholdOp::create(
-        builder, loc, layer.threshold.getType(), layer.cut.getType(),
-        layer.pruned.getType(), criterion.getSymName(), factors,
-        function.getArgument(0), previous);
-    StoreOp::create(builder, loc, select.getThreshold(),
-                    layer.threshold.getSymName());
-    StoreOp::create(builder, loc, select.getCut(), layer.cut.getSymName());
-    StoreOp::create(builder, loc, select.getPruned(),
-                    layer.pruned.getSymName());
-  }
-  func::ReturnOp::create(builder, function.getLoc());
 }
 
 /// @materialize: the merged weights under their masks, one result each.
@@ -228,14 +169,10 @@ void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
     ParameterOp weight = layer.tensors.front();
     Location loc = weight.getLoc();
     SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
-    Value threshold, cut;
-    if (layer.threshold) {
-      threshold = LoadOp::create(builder, loc, layer.threshold);
-      cut = LoadOp::create(builder, loc, layer.cut);
-    }
+    SmallVector<Value> state = loadAll(builder, loc, layer.state);
     weights.push_back(MaskedWeightOp::create(builder, loc, weight.getType(),
                                              criterion.getSymName(), factors,
-                                             threshold, cut));
+                                             rule, state));
     function.setResultAttr(i, kNameAttribute,
                            types.getStringAttr(weight.getSymName()));
   }
@@ -267,6 +204,13 @@ void Sparsify::runOnOperation() {
   if (failed(criterion))
     return signalPassFailure();
 
+  FailureOr<SelectionAttr> chosen = parseSelection(
+      &getContext(), selection, runtime::spell(blockScore.getValue()),
+      [&] { return module.emitError(); });
+  if (failed(chosen))
+    return signalPassFailure();
+  if (criterion->hasScore())
+    rule = *chosen;
   SmallVector<Layer> layers;
   for (ParameterOp weight : weights) {
     weight->removeAttr(kSparsifyAttribute);
@@ -275,15 +219,23 @@ void Sparsify::runOnOperation() {
       weight.emitOpError("is marked to be sparsified, but is no matrix");
       return signalPassFailure();
     }
-    layers.push_back(declareLayer(weight, recipe, criterion->hasScore()));
+    if (rule && rule.getKind() == SelectionKind::NM &&
+        type.getDimSize(1) % rule.getGroup() != 0) {
+      weight.emitOpError("has ")
+          << type.getDimSize(1)
+          << " columns, which the groups of the selection " << selection
+          << " must divide: choose another selection";
+      return signalPassFailure();
+    }
+    layers.push_back(declareLayer(weight, recipe));
     rewriteUses(weight, layers.back(), *criterion);
   }
   if (recipe.trainsModel)
     for (auto parameter : module.getOps<ParameterOp>())
       if (parameter.getRole() == ParameterRole::Frozen)
         parameter.setRole(ParameterRole::Trainable);
-  if (criterion->hasScore())
-    addSelect(layers, *criterion);
+  if (rule)
+    addSelect(module, layers, *criterion, rule);
   if (recipe.name != "dense") {
     addMaterialize(layers, *criterion);
   } else {

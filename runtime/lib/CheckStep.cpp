@@ -66,6 +66,13 @@ struct Side {
     return static_cast<float *>(
         store.data(*manifest().findParameter(parameter.name), space));
   }
+  /// An element of a state parameter, of f32 or i64.
+  double number(const std::string &name, ElementType element, int64_t i) const {
+    const void *data = store.data(name);
+    return element == ElementType::f32
+               ? double{static_cast<const float *>(data)[i]}
+               : static_cast<double>(static_cast<const int64_t *>(data)[i]);
+  }
   const Manifest &manifest() const { return store.manifest(); }
 
   ParameterStore store;
@@ -224,18 +231,13 @@ void StepCheck::checkSelection() {
   theirs.call("select", inputs);
   Comparison thresholds("thresholds");
   for (const SparseLayer &layer : ours.manifest().sparseLayers) {
-    if (layer.threshold.empty())
-      continue;
-    float threshold[2];
-    int64_t cut[2];
-    for (int side = 0; side < 2; ++side) {
-      const ParameterStore &store = (side ? theirs : ours).store;
-      std::memcpy(&threshold[side], store.data(layer.threshold), 4);
-      std::memcpy(&cut[side], store.data(layer.cut), 8);
+    for (const std::string &name : layer.state) {
+      const TensorType &type = ours.manifest().findParameter(name)->type;
+      for (int64_t i = 0; i < type.numElements(); ++i)
+        thresholds.add(ours.number(name, type.element, i),
+                       theirs.number(name, type.element, i), 0, name,
+                       type.shape, i);
     }
-    thresholds.add(threshold[0], threshold[1], 0, layer.threshold, {}, 0);
-    thresholds.add(static_cast<double>(cut[0]), static_cast<double>(cut[1]), 0,
-                   layer.cut, {}, 0);
   }
   results.push_back(thresholds.result);
   auto weights = ours.call("materialize", {});

@@ -48,9 +48,12 @@ Model::Model(std::shared_ptr<const Program> program,
   for (std::vector<std::byte> &state : states.values)
     state.resize(static_cast<size_t>(store.spaceBytes("state")));
   for (const SparseLayer &layer : manifest().sparseLayers)
-    if (!layer.threshold.empty()) // else merged, but not masked
-      thresholds.push_back(
-          {layer.weight, manifest().findParameter(layer.threshold)->offset});
+    for (const std::string &name : layer.state) {
+      const Parameter *parameter = manifest().findParameter(name);
+      if (parameter->type.element == ElementType::f32)
+        scores.push_back(
+            {layer.weight, parameter->offset, parameter->type.numElements()});
+    }
 }
 
 static Invocation &need(std::optional<Invocation> &call, const Program &program,
@@ -119,17 +122,19 @@ bool Model::beginSelect(double sparsity) {
 void Model::finishSelect() {
   const std::byte *state = states.take().data();
   selectCall->finish();
-  for (const auto &[weight, offset] : thresholds) {
-    float threshold;
-    std::memcpy(&threshold, state + offset, sizeof threshold);
-    if (!std::isnan(threshold))
-      continue;
-    selectionStands = false;
-    throw Error("a score of layer \"" + weight +
-                "\" is NaN: its parameters have diverged; lower the learning "
-                "rate (--learning_rate), or clip the gradients "
-                "(--max_grad_norm 1)");
-  }
+  for (const auto &[weight, offset, count] : scores)
+    for (int64_t i = 0; i < count; ++i) {
+      float score;
+      std::memcpy(&score, state + offset + i * int64_t{sizeof score},
+                  sizeof score);
+      if (!std::isnan(score))
+        continue;
+      selectionStands = false;
+      throw Error("a score of layer \"" + weight +
+                  "\" is NaN: its parameters have diverged; lower the "
+                  "learning rate (--learning_rate), or clip the gradients "
+                  "(--max_grad_norm 1)");
+    }
 }
 
 static void bindBatch(Invocation &call, const Batch &batch) {

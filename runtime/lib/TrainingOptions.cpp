@@ -98,7 +98,13 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
           : static_cast<int64_t>(std::ceil(options.warmupRatio * steps));
 
   bool mask = model.hasMask();
-  double sparsity = options.sparsity.value_or(mask ? 0.9 : 0.0);
+  std::optional<double> fixed = model.manifest().fixedSparsity();
+  double sparsity = options.sparsity.value_or(mask ? fixed.value_or(0.9) : 0.0);
+  if (fixed && sparsity != *fixed)
+    throw Error("--sparsity is " + spell(sparsity) + ", but the selection \"" +
+                model.manifest().sparseLayers.front().selection +
+                "\" of this program ends at " + spell(*fixed) +
+                ": leave --sparsity out, or compile with another --selection");
   if (!mask && (sparsity > 0 || options.initialSparsity > 0))
     throw Error("--sparsity is " + spell(sparsity) + ", but the method \"" +
                 model.manifest().method +

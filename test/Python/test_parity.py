@@ -244,7 +244,7 @@ def our_masks(model, hyper):
         magnitude = np.abs(w + product(u, v) * f(hyper["weight_beta"]))
         score = magnitude + product(a, b) * f(hyper["mask_alpha1"])
         score = score + (r[:, None] + c[None, :]) * f(hyper["mask_alpha2"])
-        threshold, cut = model.parameter(layer["threshold"]), model.parameter(layer["cut"])
+        threshold, cut = map(model.parameter, layer["state"])
         masks[name] = virtual_weights.mask(score, threshold, cut)
     return masks
 

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -30,7 +31,7 @@ inline constexpr std::string_view kGPUTriple = "nvptx64-nvidia-cuda";
 
 /// The version of the calling convention and of the manifest's fields. A
 /// runtime refuses a bundle of another version.
-inline constexpr int64_t kBundleVersion = 2;
+inline constexpr int64_t kBundleVersion = 3;
 
 /// A malformed manifest, or one of another version. The message names the
 /// key, what was expected and what was found.
@@ -96,10 +97,13 @@ struct SparseLayer {
   /// "bert.encoder.layer.0.attention.self.query.weight".
   std::string weight;
   int64_t rows = 0, columns = 0;
-  /// State parameters: f32 scalar (the score of the last element kept; NaN if
-  /// a score was NaN) and i64 scalar (linear index below which elements of
-  /// exactly that score are kept). Both are empty if the method has no score.
-  std::string threshold, cut;
+  /// Which elements stay: "topk layer", "topk row", "topk global", "nm 2:4",
+  /// "block 16x16 mean", "rows max" (`#pst.selection`); empty if the method has
+  /// no score.
+  std::string selection;
+  /// The state parameters from which the mask follows, in the order that
+  /// docs/BundleFormat.md gives. One of f32 holds NaN where a score was NaN.
+  std::vector<std::string> state;
 };
 
 /// One pointer handed to an entry point.
@@ -167,6 +171,10 @@ struct Manifest {
 
   /// Whether the code is for an NVIDIA GPU.
   bool isForGPU() const;
+
+  /// The share of zeros that the layers' selection ends at by itself, 0.5 of
+  /// "nm 2:4"; nothing if that is the user's choice.
+  std::optional<double> fixedSparsity() const;
 
   const Parameter *findParameter(std::string_view name) const;
   const EntryPoint *findEntryPoint(std::string_view name) const;

@@ -19,6 +19,9 @@ enum class Method { PST, Dense, LoRA, MaP, MvP };
 /// names, or to classify if labels or regression are asked for.
 enum class TaskKind { automatic, classify, predictTokens };
 
+/// What the score of a block of elements is.
+enum class BlockScoring { Mean, Max };
+
 /// -pst-recompute
 enum class RecomputeLevel { None, Cheap, All };
 
@@ -44,6 +47,9 @@ template <> struct pst::runtime::Words<pst::Method> {
 };
 template <> struct pst::runtime::Words<pst::TaskKind> {
   static constexpr const char *list[] = {"", "classification", "lm"};
+};
+template <> struct pst::runtime::Words<pst::BlockScoring> {
+  static constexpr const char *list[] = {"mean", "max"};
 };
 template <> struct pst::runtime::Words<pst::RecomputeLevel> {
   static constexpr const char *list[] = {"none", "cheap", "all"};

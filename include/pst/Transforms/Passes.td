@@ -16,9 +16,9 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
     Every `nn.linear` whose weight is a parameter marked `sparsify` becomes a
     `pst.masked_matmul` over the factors of the method's criterion; the factors
     are declared as parameters with their initialisers. If the method has a
-    score, threshold and cut are declared as state, `@select` finds them for
-    all layers, and `@materialize` writes the masked weights out. The options
-    are those of a recipe in [Options.md](Options.md).
+    score, what the selection leaves (threshold and cut) is declared as state,
+    `@select` finds it for all layers, and `@materialize` writes the masked
+    weights out. The options are those of a recipe in [Options.md](Options.md).
 
     Before:
     ```mlir

@@ -28,9 +28,9 @@ static void multiplyBuffer(MaskedMatmulOp op) {
   if (op.getTransposed())
     std::swap(rows, columns);
   auto type = RankedTensorType::get({rows, columns}, builder.getF32Type());
-  Value weight =
-      MaskedWeightOp::create(builder, loc, type, op.getCriterion(),
-                             op.getFactors(), op.getThreshold(), op.getCut());
+  Value weight = MaskedWeightOp::create(builder, loc, type, op.getCriterion(),
+                                        op.getFactors(), op.getSelectionAttr(),
+                                        op.getState());
   auto result = nn::LinearOp::create(builder, loc, op.getType(), op.getInput(),
                                      weight, op.getBias(), op.getTransposed());
   op.replaceAllUsesWith(result.getResult());
@@ -46,7 +46,7 @@ struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
       return;
     SmallVector<MaskedMatmulOp> ops;
     getOperation().walk([&](MaskedMatmulOp op) {
-      if (op.getThreshold() && op.getForm() == ProductForm::Packed)
+      if (op.getSelection() && op.getForm() == ProductForm::Packed)
         ops.push_back(op);
     });
     for (MaskedMatmulOp op : ops) {

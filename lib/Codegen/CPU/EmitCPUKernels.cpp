@@ -64,13 +64,16 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     kernel::populateSharedKernels(patterns, context);
     cpu::populateAdamWKernels(patterns, context);
     cpu::populateAttentionKernels(patterns, context);
+    cpu::populateBlockScoresKernels(patterns, context);
     cpu::populateColumnSumKernels(patterns, context);
+    cpu::populateCommonThresholdKernels(patterns, context);
     cpu::populateEmbeddingBackwardKernels(patterns, context);
     cpu::populateLinearCrossEntropyKernels(patterns, context);
     cpu::populateLossKernels(patterns, context);
     cpu::populateLowRankAccumulateKernels(patterns, context);
     cpu::populateMaskedWeightKernels(patterns, context);
     cpu::populateMatmulKernels(patterns, context);
+    cpu::populateRowThresholdsKernels(patterns, context);
     cpu::populateTopKThresholdKernels(patterns, context);
     FrozenRewritePatternSet frozen(std::move(patterns));
     // Functions made on the way are kernels and hold nothing to lower.

@@ -219,20 +219,13 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
         workspaces.push_back(
             RankedTensorType::get({sizes.tasks(), g.rank, blocking.n}, f32));
     SmallVector<Value> inputs{op.getOutputGradient(), op.getInput()};
-    llvm::append_range(inputs, op.getFactors());
-    if (op.getThreshold())
-      llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
+    llvm::append_range(inputs, weightOperands(op));
     context.replaceByLaunch(
         rewriter, op, inputs, workspaces,
         [&](KernelBuilder &b, ValueRange arguments) {
-          size_t factors = op.getFactors().size();
-          Value threshold, cut;
-          if (op.getThreshold()) {
-            threshold = b.load(arguments[2 + factors], {});
-            cut = b.load(arguments[3 + factors], {});
-          }
-          VirtualWeight weight(criterion, arguments.slice(2, factors),
-                               threshold, cut);
+          VirtualWeight weight(
+              b, criterion, op.getSelectionAttr(),
+              arguments.take_front(inputs.size()).drop_front(2));
           ValueRange results =
               arguments.slice(inputs.size(), op.getNumResults());
           ValueRange scratch =

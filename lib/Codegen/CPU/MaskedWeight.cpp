@@ -20,22 +20,13 @@ struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
   LogicalResult matchAndRewrite(MaskedWeightOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    SmallVector<Value> inputs(op.getFactors());
-    if (op.getThreshold())
-      llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
+    SmallVector<Value> inputs = weightOperands(op);
     context.replaceByLaunch(
         rewriter, op, inputs, /*workspaces=*/{},
         [&](KernelBuilder &b, ValueRange arguments) {
-          size_t next = op.getFactors().size();
-          Value threshold, cut;
-          if (op.getThreshold()) {
-            threshold = b.load(arguments[next++], {});
-            cut = b.load(arguments[next++], {});
-          }
-          VirtualWeight weight(criterion,
-                               arguments.take_front(op.getFactors().size()),
-                               threshold, cut);
-          Value result = arguments[next];
+          VirtualWeight weight(b, criterion, op.getSelectionAttr(),
+                               arguments.drop_back());
+          Value result = arguments.back();
           b.parallel(weight.getRows(), [&](Value i) {
             b.vectorLoop(weight.getColumns(), context.lanes(),
                          [&](Value j, int64_t lanes) {

@@ -86,9 +86,7 @@ public:
         dense(tokens(), outputs(), depth(), context.getTarget()),
         sparse(tokens(), outputs(), depth(), context.lanes(), density()) {
     inputs.push_back(op.getInput());
-    llvm::append_range(inputs, op.getFactors());
-    if (op.getThreshold())
-      llvm::append_range(inputs, ValueRange{op.getThreshold(), op.getCut()});
+    llvm::append_range(inputs, weightOperands(op));
     if (op.getBias())
       inputs.push_back(op.getBias());
     if (op.getAddend())
@@ -145,13 +143,9 @@ private:
     ValueRange workspaces;
   };
   Arguments read(KernelBuilder &b, ValueRange arguments) {
-    size_t factors = op.getFactors().size(), next = 1 + factors;
-    Value threshold, cut;
+    size_t operands = op.getFactors().size() + op.getState().size();
+    size_t next = 1 + operands;
     Epilogue epilogue;
-    if (op.getThreshold()) {
-      threshold = b.load(arguments[next++], {});
-      cut = b.load(arguments[next++], {});
-    }
     if (op.getBias())
       epilogue.bias = arguments[next++];
     if (op.getAddend())
@@ -162,8 +156,8 @@ private:
         return emitActivation(b, kind, value);
       };
     }
-    VirtualWeight weight(criterion, arguments.slice(1, factors), threshold,
-                         cut);
+    VirtualWeight weight(b, criterion, op.getSelectionAttr(),
+                         arguments.slice(1, operands));
     return {
         MatrixReader::of(arguments[0]),
         {weight.getRows(), weight.getColumns(),

@@ -15,8 +15,7 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cpu;
 
-/// Parts of a range of keys, and the bits of a part's number.
-static constexpr int64_t kBins = 2048, kBinBits = 11;
+static constexpr int64_t kBins = RadixSelect::kBins;
 /// Rows evaluated together: they share what is read of the columns.
 static constexpr int64_t kRows = 4;
 
@@ -42,17 +41,34 @@ SelectionSizes::SelectionSizes(int64_t rows, int64_t columns, int64_t lanes)
   }
 }
 
+SelectionBuffers::SelectionBuffers(ValueRange workspaces, bool keepsScores) {
+  if (keepsScores) {
+    values = workspaces.front();
+    workspaces = workspaces.drop_front();
+  }
+  tallies = workspaces[0];
+  totals = workspaces[1];
+  if (workspaces.size() > 2)
+    counts = workspaces[2];
+}
+
+static RankedTensorType workspace(ArrayRef<int64_t> shape, Type element) {
+  return RankedTensorType::get(shape, element);
+}
+
 SmallVector<RankedTensorType> SelectionSizes::workspaces(Builder &b) const {
-  auto tensor = [](ArrayRef<int64_t> shape, Type element) {
-    return RankedTensorType::get(shape, element);
-  };
-  SmallVector<RankedTensorType> types{
-      tensor(chunks * segment(), b.getF32Type()),
-      tensor({chunks, kTallies}, b.getI64Type()),
-      tensor(kBins + 1, b.getI64Type())};
-  if (isSampled) // only then can the threshold be missed
-    types.push_back(tensor({chunks, kBins + 1}, b.getI32Type()));
+  SmallVector<RankedTensorType> types = countingWorkspaces(b, chunks);
+  if (!isSampled) // the threshold cannot be missed
+    types.pop_back();
+  types.insert(types.begin(), workspace(chunks * segment(), b.getF32Type()));
   return types;
+}
+
+SmallVector<RankedTensorType>
+SelectionSizes::countingWorkspaces(Builder &b, int64_t chunks) {
+  return {workspace({chunks, kTallies}, b.getI64Type()),
+          workspace(kBins + 1, b.getI64Type()),
+          workspace({chunks, kBins + 1}, b.getI32Type())};
 }
 
 //===----------------------------------------------------------------------===//
@@ -61,26 +77,11 @@ SmallVector<RankedTensorType> SelectionSizes::workspaces(Builder &b) const {
 
 ScoreSelection::ScoreSelection(KernelBuilder &b, const VirtualWeight &weight,
                                const SelectionSizes &sizes,
-                               ValueRange workspaces)
-    : b(b), weight(weight), s(sizes), values(workspaces[0]),
-      tallies(workspaces[1]), totals(workspaces[2]) {
-  if (s.isSampled)
-    counts = workspaces[3];
+                               const SelectionBuffers &buffers)
+    : b(b), weight(weight), s(sizes), values(buffers.values),
+      tallies(buffers.tallies), totals(buffers.totals), counts(buffers.counts),
+      radix(b, buffers.totals) {
   bins = b.stackBuffer(s.lanes, b.getI32Type());
-}
-
-Value ScoreSelection::toI64(Value index) {
-  return arith::IndexCastOp::create(b, b.getI64Type(), index);
-}
-
-Value ScoreSelection::toIndex(Value integer) {
-  return arith::IndexCastUIOp::create(b, b.getIndexType(), integer);
-}
-
-Value ScoreSelection::anyLane(Value mask) {
-  return KernelBuilder::lanesOf(mask) == 1
-             ? mask
-             : vector::ReductionOp::create(b, vector::CombiningKind::OR, mask);
 }
 
 Value ScoreSelection::loadTally(Value chunk, Tally tally) {
@@ -146,8 +147,8 @@ State ScoreSelection::keep(Value score, ValueRange state, Value low, Value high,
   Value at = b.addi(base, b.mini(state[0], b.index(capacity)));
   if (lanes == 1) {
     b.store(score, values, at);
-    return {b.addi(state[0], toIndex(inside)),
-            b.addi(state[1], toIndex(above))};
+    return {b.addi(state[0], toIndex(b, inside)),
+            b.addi(state[1], toIndex(b, above))};
   }
   b.store(b.compress(score, inside), values, at);
   return {b.addi(state[0], b.countLanes(inside)),
@@ -173,9 +174,9 @@ void ScoreSelection::gather(Value low, Value high) {
     auto isNaN = [&](int64_t lanes) {
       return [&, lanes](Value at, ValueRange nan) -> State {
         Value score = b.load(values, at, lanes);
-        return {
-            either(b, nan[0],
-                   anyLane(b.cmpf(arith::CmpFPredicate::UNO, score, score)))};
+        return {either(
+            b, nan[0],
+            anyLane(b, b.cmpf(arith::CmpFPredicate::UNO, score, score)))};
       };
     };
     Value whole = b.addi(base, b.muli(b.divi(count, s.lanes), s.lanes));
@@ -183,8 +184,8 @@ void ScoreSelection::gather(Value low, Value high) {
     State nan = b.loop(base, whole, s.lanes, {none}, isNaN(s.lanes));
     nan = b.loop(whole, end, 1, nan, isNaN(1));
     closeSegment(end);
-    storeTally(toI64(found[0]), chunk, kInside);
-    storeTally(toI64(found[1]), chunk, kAbove);
+    storeTally(toI64(b, found[0]), chunk, kInside);
+    storeTally(toI64(b, found[1]), chunk, kAbove);
     storeTally(arith::ExtUIOp::create(b, b.getI64Type(), nan[0]), chunk, kNaN);
   });
 }
@@ -208,94 +209,15 @@ State ScoreSelection::gatherSample(Value low, Value high) {
   b.loop(0, s.chunks, 1,
          [&](Value chunk) { storeTally(b.i64(0), chunk, kInside); });
   for (Value &count : found)
-    count = toI64(count);
+    count = toI64(b, count);
   storeTally(found[0], b.index(0), kInside);
   return found;
-}
-
-/// The `wanted`-th largest of the keys in [low, high], which `count(low,
-/// range, shift)` counts into `totals`: the key low + d, for d <= range, at
-/// d >> shift.
-ScoreSelection::Counted
-ScoreSelection::select(Value low, Value high, Value wanted,
-                       function_ref<void(Value, Value, Value)> count) {
-  Type i32 = b.getI32Type(), i64 = b.getI64Type(), index = b.getIndexType();
-  auto loop = scf::WhileOp::create(
-      b, TypeRange{i32, i32, i64, index}, ValueRange{low, high, wanted},
-      [&](OpBuilder &, Location, ValueRange state) {
-        Value range = arith::SubIOp::create(b, state[1], state[0]);
-        Value zeros = math::CountLeadingZerosOp::create(b, range);
-        Value shift = arith::MaxSIOp::create(
-            b, arith::SubIOp::create(b, b.i32(32 - kBinBits), zeros), b.i32(0));
-        b.loop(0, kBins + 1, 1,
-               [&](Value bin) { b.store(b.i64(0), totals, bin); });
-        count(state[0], range, shift);
-        auto [bin, left] = findFromAbove(state[2]);
-        Value offset = arith::ShLIOp::create(
-            b, arith::IndexCastOp::create(b, i32, bin), shift);
-        Value low = arith::AddIOp::create(b, state[0], offset);
-        Value width = arith::ShLIOp::create(b, b.i32(1), shift);
-        Value last = arith::AddIOp::create(
-            b, low, arith::SubIOp::create(b, width, b.i32(1)));
-        Value high = arith::MinUIOp::create(b, last, state[1]);
-        Value more = b.cmpi(arith::CmpIPredicate::ne, shift, b.i32(0));
-        scf::ConditionOp::create(b, more, ValueRange{low, high, left, bin});
-      },
-      [&](OpBuilder &, Location, ValueRange state) {
-        scf::YieldOp::create(b, state.drop_back());
-      });
-  return {{loop.getResult(0), loop.getResult(2)}, loop.getResult(3)};
-}
-
-/// Going down from the last bin, the one at which the sum of the totals
-/// reaches `wanted`, and how many are still wanted of that bin. If it never
-/// does, bin 0.
-std::pair<Value, Value> ScoreSelection::findFromAbove(Value wanted) {
-  auto loop = scf::WhileOp::create(
-      b, TypeRange{b.getIndexType(), b.getI64Type()},
-      ValueRange{b.index(kBins - 1), wanted},
-      [&](OpBuilder &, Location, ValueRange state) {
-        Value less = isLess(b, b.load(totals, state[0]), state[1]);
-        Value left = b.cmpi(arith::CmpIPredicate::sgt, state[0], b.index(0));
-        scf::ConditionOp::create(b, both(b, less, left), state);
-      },
-      [&](OpBuilder &, Location, ValueRange state) {
-        Value total = b.load(totals, state[0]);
-        scf::YieldOp::create(b, ValueRange{b.subi(state[0], b.index(1)),
-                                           b.subi(state[1], total)});
-      });
-  return {loop.getResult(0), loop.getResult(1)};
-}
-
-/// Adds 1 to the bin of each lane's key; those out of range go to bin kBins.
-void ScoreSelection::countKeys(Value key, Value low, Value range, Value shift,
-                               Value bins,
-                               function_ref<void(Value bin)> increment) {
-  int64_t lanes = KernelBuilder::lanesOf(key);
-  auto splat = [&](Value value) { return b.splat(value, lanes); };
-  Value offset = arith::SubIOp::create(b, key, splat(low));
-  Value within = b.cmpi(arith::CmpIPredicate::ule, offset, splat(range));
-  b.ifThen(anyLane(within), [&] {
-    Value bin =
-        b.select(within, arith::ShRUIOp::create(b, offset, splat(shift)),
-                 splat(b.i32(kBins)));
-    if (lanes == 1)
-      return increment(toIndex(bin));
-    // Through memory: to increment is scalar anyway.
-    b.store(bin, bins, b.index(0));
-    for (int64_t lane = 0; lane < lanes; ++lane)
-      increment(toIndex(b.load(bins, b.index(lane))));
-  });
-}
-
-void ScoreSelection::increment(Value memref, ValueRange at, Value one) {
-  b.store(arith::AddIOp::create(b, b.load(memref, at), one), memref, at);
 }
 
 void ScoreSelection::forKept(function_ref<void(Value chunk, Value key)> visit) {
   b.loop(0, s.chunks, 1, [&](Value chunk) {
     Value base = b.muli(chunk, s.segment());
-    Value end = b.addi(base, toIndex(loadTally(chunk, kInside)));
+    Value end = b.addi(base, toIndex(b, loadTally(chunk, kInside)));
     b.loop(base, end, s.lanes, [&](Value at) {
       visit(chunk, keyOfScore(b, b.load(values, at, s.lanes)));
     });
@@ -304,15 +226,15 @@ void ScoreSelection::forKept(function_ref<void(Value chunk, Value key)> visit) {
 
 ScoreSelection::Found ScoreSelection::selectKept(Value low, Value high,
                                                  Value wanted) {
-  return select(keyOfScore(b, low), keyOfScore(b, high), wanted,
-                [&](Value low, Value range, Value shift) {
-                  forKept([&](Value, Value key) {
-                    countKeys(key, low, range, shift, bins, [&](Value bin) {
-                      increment(totals, bin, b.i64(1));
-                    });
-                  });
-                })
-      .found;
+  return radix.select(keyOfScore(b, low), keyOfScore(b, high), wanted,
+                      [&](Value low, Value range, Value shift) {
+                        forKept([&](Value, Value key) {
+                          RadixSelect::countKeys(
+                              b, key, low, range, shift, bins, [&](Value bin) {
+                                increment(b, totals, bin, b.i64(1));
+                              });
+                        });
+                      });
 }
 
 void ScoreSelection::tallyKept(Value key) {
@@ -320,44 +242,74 @@ void ScoreSelection::tallyKept(Value key) {
          [&](Value chunk) { storeTally(b.i64(0), chunk, kEqual); });
   forKept([&](Value chunk, Value other) {
     Value same = b.cmpi(arith::CmpIPredicate::eq, other, b.splat(key, s.lanes));
-    increment(tallies, {chunk, b.index(kEqual)}, toI64(b.countLanes(same)));
+    increment(b, tallies, {chunk, b.index(kEqual)},
+              toI64(b, b.countLanes(same)));
+  });
+}
+
+void ScoreSelection::countAll(Value low, Value range, Value shift) {
+  b.parallel(s.chunks, [&](Value chunk) {
+    Value bins = b.stackBuffer(s.lanes, b.getI32Type());
+    b.loop(0, kBins + 1, 1,
+           [&](Value bin) { b.store(b.i32(0), counts, {chunk, bin}); });
+    Value begin = b.muli(chunk, s.rowsPerChunk);
+    forScores(begin, endOfChunk(begin), {}, [&](Value score, ValueRange state) {
+      RadixSelect::countKeys(
+          b, keyOfScore(b, score), low, range, shift, bins,
+          [&](Value bin) { increment(b, counts, {chunk, bin}, b.i32(1)); });
+      return State(state);
+    });
+  });
+  b.loop(0, s.chunks, 1, [&](Value chunk) {
+    b.loop(0, kBins, 1, [&](Value bin) {
+      Value part = b.load(counts, {chunk, bin});
+      increment(b, totals, bin,
+                arith::ExtUIOp::create(b, b.getI64Type(), part));
+    });
   });
 }
 
 ScoreSelection::Found ScoreSelection::selectByRadix(Value wanted, Value nan) {
-  auto [found, bin] = select(
-      b.i32(0), b.i32(-1), wanted, [&](Value low, Value range, Value shift) {
-        b.parallel(s.chunks, [&](Value chunk) {
-          Value bins = b.stackBuffer(s.lanes, b.getI32Type());
-          b.loop(0, kBins + 1, 1,
-                 [&](Value bin) { b.store(b.i32(0), counts, {chunk, bin}); });
-          Value begin = b.muli(chunk, s.rowsPerChunk);
-          forScores(begin, endOfChunk(begin), {},
-                    [&](Value score, ValueRange state) {
-                      countKeys(keyOfScore(b, score), low, range, shift, bins,
-                                [&](Value bin) {
-                                  increment(counts, {chunk, bin}, b.i32(1));
-                                });
-                      return State(state);
-                    });
-        });
-        b.loop(0, s.chunks, 1, [&](Value chunk) {
-          b.loop(0, kBins, 1, [&](Value bin) {
-            Value part = b.load(counts, {chunk, bin});
-            increment(totals, bin,
-                      arith::ExtUIOp::create(b, b.getI64Type(), part));
-          });
-        });
-        // In the first pass only NaNs have keys in the last bin.
-        Value first = b.cmpi(arith::CmpIPredicate::eq, range, b.i32(-1));
-        b.ifThen(first,
-                 [&] { b.store(b.load(totals, b.index(kBins - 1)), nan, {}); });
-      });
-  b.loop(0, s.chunks, 1, [&, bin = bin](Value chunk) {
-    Value equal = b.load(counts, {chunk, bin});
+  Found found = radix.select(b.i32(0), b.i32(-1), wanted,
+                             [&](Value low, Value range, Value shift) {
+                               countAll(low, range, shift);
+                               radix.noteNaNs(range, nan);
+                             });
+  b.loop(0, s.chunks, 1, [&](Value chunk) {
+    Value equal = b.load(counts, {chunk, found.bin});
     storeTally(arith::ExtUIOp::create(b, b.getI64Type(), equal), chunk, kEqual);
   });
   return found;
+}
+
+void ScoreSelection::tallyAll(Value key) {
+  b.parallel(s.chunks, [&](Value chunk) {
+    Value begin = b.muli(chunk, s.rowsPerChunk);
+    auto count = [&](Value condition) {
+      return KernelBuilder::lanesOf(condition) == 1 ? toIndex(b, condition)
+                                                    : b.countLanes(condition);
+    };
+    State sums =
+        forScores(begin, endOfChunk(begin), {b.index(0), b.index(0)},
+                  [&](Value score, ValueRange state) -> State {
+                    Value own = keyOfScore(b, score);
+                    Value splat = b.splat(key, KernelBuilder::lanesOf(score));
+                    auto add = [&](Value sum, arith::CmpIPredicate predicate) {
+                      return b.addi(sum, count(b.cmpi(predicate, own, splat)));
+                    };
+                    return {add(state[0], arith::CmpIPredicate::eq),
+                            add(state[1], arith::CmpIPredicate::ugt)};
+                  });
+    storeTally(toI64(b, sums[0]), chunk, kEqual);
+    storeTally(toI64(b, sums[1]), chunk, kAbove);
+  });
+}
+
+Value ScoreSelection::sumOfTallies(Tally tally) {
+  return b.loop(b.index(0), b.index(s.chunks), 1, {b.i64(0)},
+                [&](Value chunk, ValueRange sum) -> State {
+                  return {b.addi(sum[0], loadTally(chunk, tally))};
+                })[0];
 }
 
 /// The linear index after the `wanted`-th element of that key.
@@ -382,7 +334,7 @@ Value ScoreSelection::findCut(Value key, Value wanted) {
       Value left = b.subi(b.load(state, zero), b.i64(1));
       b.store(left, state, zero);
       b.ifThen(b.cmpi(arith::CmpIPredicate::eq, left, b.i64(0)),
-               [&] { b.store(toI64(b.addi(position, 1)), state, one); });
+               [&] { b.store(toI64(b, b.addi(position, 1)), state, one); });
     });
   };
   Value begin = b.muli(place[0], s.rowsPerChunk);
@@ -396,7 +348,7 @@ Value ScoreSelection::findCut(Value key, Value wanted) {
           return visit(found, position);
         Value same =
             b.cmpi(arith::CmpIPredicate::eq, found, b.splat(key, lanes));
-        b.ifThen(anyLane(same), [&] {
+        b.ifThen(anyLane(b, same), [&] {
           b.store(found, keys, zero);
           b.loop(0, lanes, 1, [&](Value lane) {
             visit(b.load(keys, lane), b.addi(position, lane));

@@ -16,22 +16,9 @@
 #include "../Kernel/ScoreKey.h"
 #include "../Kernel/VirtualWeight.h"
 #include "KernelBuilder.h"
+#include "RadixSelect.h"
 
 namespace pst::cpu {
-
-// Signed comparison of integers, and logic of conditions.
-inline Value isLess(KernelBuilder &b, Value lhs, Value rhs) {
-  return b.cmpi(mlir::arith::CmpIPredicate::slt, lhs, rhs);
-}
-inline Value isAtMost(KernelBuilder &b, Value lhs, Value rhs) {
-  return b.cmpi(mlir::arith::CmpIPredicate::sle, lhs, rhs);
-}
-inline Value both(KernelBuilder &b, Value lhs, Value rhs) {
-  return mlir::arith::AndIOp::create(b, lhs, rhs);
-}
-inline Value either(KernelBuilder &b, Value lhs, Value rhs) {
-  return mlir::arith::OrIOp::create(b, lhs, rhs);
-}
 
 /// How a selection among rows x columns scores is divided: by the shape alone.
 struct SelectionSizes {
@@ -47,8 +34,22 @@ struct SelectionSizes {
   /// f32 elements from a chunk's kept scores to the next chunk's: one vector
   /// may be stored behind the last score, and one that closes them.
   int64_t segment() const { return capacity + 2 * lanes; }
+  /// Those of a selection that keeps scores.
   llvm::SmallVector<mlir::RankedTensorType>
   workspaces(mlir::Builder &builder) const;
+  /// Those of one that only counts, in as many chunks at most.
+  static llvm::SmallVector<mlir::RankedTensorType>
+  countingWorkspaces(mlir::Builder &builder, int64_t chunks);
+};
+
+/// The workspaces of a selection, as buffers.
+struct SelectionBuffers {
+  SelectionBuffers(ValueRange workspaces, bool keepsScores);
+
+  Value values;  ///< f32: the kept scores, a segment for each chunk; or null.
+  Value tallies; ///< i64, chunks x kTallies.
+  Value totals;  ///< i64: keys in each bin.
+  Value counts;  ///< i32, chunks x bins, for the radix; or null.
 };
 
 /// What is known of a chunk: how many scores were kept, how many lie above the
@@ -59,9 +60,10 @@ class ScoreSelection {
 public:
   using State = llvm::SmallVector<Value>;
 
-  /// `workspaces` are buffers of the types that `sizes` tells.
+  using Found = RadixSelect::Found;
+
   ScoreSelection(KernelBuilder &b, const VirtualWeight &weight,
-                 const SelectionSizes &sizes, ValueRange workspaces);
+                 const SelectionSizes &sizes, const SelectionBuffers &buffers);
 
   Value loadTally(Value chunk, Tally tally);
   void storeTally(Value value, Value chunk, Tally tally);
@@ -74,10 +76,6 @@ public:
   /// and of those above.
   State gatherSample(Value low, Value high);
 
-  struct Found {
-    Value key;    ///< i32
-    Value wanted; ///< i64: how many of that key, from the first on, are kept.
-  };
   /// The `wanted`-th largest of the kept scores, which lie in [low, high].
   Found selectKept(Value low, Value high, Value wanted);
   /// Tallies the kept scores of that key.
@@ -85,40 +83,31 @@ public:
   /// The `wanted`-th largest of all scores, by three passes over them; tallies
   /// those of its key, and stores to `nan` (i64) how many are NaN.
   Found selectByRadix(Value wanted, Value nan);
+  /// Adds the counts of all scores' keys to the totals, as RadixSelect asks.
+  void countAll(Value low, Value range, Value shift);
+  /// Tallies the scores of that key, and those above it, by a pass over all.
+  void tallyAll(Value key);
+  /// Over all chunks, an i64.
+  Value sumOfTallies(Tally tally);
   /// The linear index after the `wanted`-th element of that key, which has
-  /// been tallied.
+  /// been tallied; 0 if none is wanted.
   Value findCut(Value key, Value wanted);
 
 private:
   Value endOfChunk(Value begin);
-  Value anyLane(Value mask);
-  Value toIndex(Value integer);
-  Value toI64(Value index);
-  void increment(Value memref, ValueRange at, Value one);
   State forScores(Value begin, Value end, State state,
                   llvm::function_ref<State(Value, ValueRange)> visit);
   State keep(Value score, ValueRange state, Value low, Value high, Value base,
              int64_t capacity);
   void closeSegment(Value end);
   void forKept(llvm::function_ref<void(Value chunk, Value key)> visit);
-  struct Counted {
-    Found found;
-    Value bin; ///< index: where the last count has the key.
-  };
-  Counted select(Value low, Value high, Value wanted,
-                 llvm::function_ref<void(Value, Value, Value)> count);
-  std::pair<Value, Value> findFromAbove(Value wanted);
-  void countKeys(Value key, Value low, Value range, Value shift, Value bins,
-                 llvm::function_ref<void(Value bin)> increment);
 
   KernelBuilder &b;
   const VirtualWeight &weight;
   const SelectionSizes &s;
-  Value values;  ///< f32: the kept scores, a segment for each chunk.
-  Value tallies; ///< i64, chunks x kTallies.
-  Value totals;  ///< i64: keys in each bin.
-  Value counts;  ///< i32, chunks x bins, for the radix.
-  Value bins;    ///< Stack buffer of one vector.
+  Value values, tallies, totals, counts;
+  RadixSelect radix;
+  Value bins; ///< Stack buffer of one vector.
 };
 
 } // namespace pst::cpu

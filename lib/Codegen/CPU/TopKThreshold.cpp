@@ -188,7 +188,9 @@ struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
           Value previous;
           if (warm)
             previous = b.load(arguments[factors + 1], {});
-          ScoreSelection selection(b, weight, sizes, rest.drop_front(3));
+          ScoreSelection selection(
+              b, weight, sizes,
+              SelectionBuffers(rest.drop_front(3), /*keepsScores=*/true));
           emitSelection(b, selection, sizes, arguments[factors], previous,
                         rest[0], rest[1], rest[2]);
         });

@@ -32,7 +32,9 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     kernel::populateSharedKernels(patterns, context);
     cuda::populateAdamWKernels(patterns, context);
     cuda::populateAttentionKernels(patterns, context);
+    cuda::populateBlockScoresKernels(patterns, context);
     cuda::populateColumnSumKernels(patterns, context);
+    cuda::populateCommonThresholdKernels(patterns, context);
     cuda::populateEmbeddingBackwardKernels(patterns, context);
     cuda::populateHostValueKernels(patterns, context);
     cuda::populateLinearCrossEntropyKernels(patterns, context);
@@ -40,6 +42,7 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     cuda::populateLowRankAccumulateKernels(patterns, context);
     cuda::populateMaskedWeightKernels(patterns, context);
     cuda::populateMatmulKernels(patterns, context);
+    cuda::populateRowThresholdsKernels(patterns, context);
     cuda::populateTopKThresholdKernels(patterns, context);
     WalkResult forms = getOperation().walk([](MaskedMatmulOp op) {
       if (op.getForm() == ProductForm::Packed)

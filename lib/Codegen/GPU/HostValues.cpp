@@ -86,9 +86,17 @@ struct FromElementsPattern : KernelPattern<tensor::FromElementsOp> {
         return failure();
     KernelIdentity identity("elements");
     identity.add(ValueRange(inputs.getArrayRef()).getTypes());
-    for (Operation *computed : slice)
+    llvm::SetVector<Value> values = inputs; // by their numbers
+    for (Operation *computed : slice) {
       identity.add(computed->getName().stripDialect())
           .distinguish(computed->getResultTypes());
+      if (auto constant = dyn_cast<arith::ConstantOp>(computed))
+        identity.distinguish(constant.getValue());
+      for (Value operand : computed->getOperands())
+        identity.distinguish(rewriter.getI64IntegerAttr(
+            llvm::find(values, operand) - values.begin()));
+      values.insert(computed->getResult(0));
+    }
     identity.add(op.getType());
     context.replaceByLaunch(
         rewriter, op, identity, inputs.getArrayRef(), /*outputs=*/{},
@@ -113,7 +121,7 @@ struct FromElementsPattern : KernelPattern<tensor::FromElementsOp> {
 
 private:
   /// What computes `value`, in order, and the scalars it begins with. Fails for
-  /// anything but arithmetic of one operand, whose name tells all it does.
+  /// anything but arithmetic.
   static LogicalResult collect(Value value, llvm::SetVector<Value> &inputs,
                                llvm::SetVector<Operation *> &slice) {
     Operation *definition = value.getDefiningOp();
@@ -121,10 +129,11 @@ private:
       inputs.insert(value);
       return success();
     }
-    if (!isa<arith::ArithDialect>(definition->getDialect()) ||
-        definition->getNumOperands() != 1 ||
-        failed(collect(definition->getOperand(0), inputs, slice)))
+    if (!isa<arith::ArithDialect>(definition->getDialect()))
       return failure();
+    for (Value operand : definition->getOperands())
+      if (failed(collect(operand, inputs, slice)))
+        return failure();
     slice.insert(definition);
     return success();
   }

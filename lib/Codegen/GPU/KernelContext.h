@@ -153,7 +153,9 @@ struct KernelPattern : LaunchPattern<OpT, KernelContext> {
 // One function for each family of kernels, each in the file of its name.
 void populateAdamWKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateBlockScoresKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateColumnSumKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateCommonThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateEmbeddingBackwardKernels(mlir::RewritePatternSet &,
                                       KernelContext &);
 void populateHostValueKernels(mlir::RewritePatternSet &, KernelContext &);
@@ -164,6 +166,7 @@ void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,
                                       KernelContext &);
 void populateMaskedWeightKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateMatmulKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateRowThresholdsKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateTopKThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
 
 } // namespace pst::cuda

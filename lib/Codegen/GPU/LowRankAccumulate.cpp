@@ -364,8 +364,10 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
               context, host, "tiles", plan, arguments[0], arguments[1],
               operands,
               [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
-                foldTile(b, criterion, plan, tile, gradients,
-                         values.take_front(first), values.drop_front(first));
+                VirtualWeight weight(b, criterion, op.getSelectionAttr(),
+                                     values.take_front(first));
+                foldTile(b, weight, plan, tile, gradients,
+                         values.drop_front(first));
               });
           SmallVector<PartialSum> sums;
           for (auto [gradient, partials] :
@@ -380,11 +382,9 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
   }
 
 private:
-  static void foldTile(ThreadBuilder &b, CriterionOp criterion,
+  static void foldTile(ThreadBuilder &b, const VirtualWeight &weight,
                        const GemmPlan &plan, const GemmTile &tile,
-                       ArrayRef<WantedGradient> gradients, ValueRange operands,
-                       ValueRange targets) {
-    VirtualWeight weight = virtualWeight(b, criterion, operands);
+                       ArrayRef<WantedGradient> gradients, ValueRange targets) {
     // Each rank is a register. ptxas would rather have more blocks and spill.
     bool few = llvm::all_of(
         gradients, [](auto &gradient) { return gradient.rank <= kFewRanks; });

@@ -26,17 +26,6 @@ static constexpr int64_t kRows = 4;
 static constexpr int64_t kColumns = 4;
 static constexpr int64_t kThreads = 128;
 
-VirtualWeight pst::cuda::virtualWeight(ThreadBuilder &b, CriterionOp criterion,
-                                       ValueRange operands) {
-  size_t factors = criterion.getNumTensors();
-  Value threshold, cut;
-  if (operands.size() > factors) {
-    threshold = b.load(operands[factors], {});
-    cut = b.load(operands[factors + 1], {});
-  }
-  return VirtualWeight(criterion, operands.take_front(factors), threshold, cut);
-}
-
 /// for groups of 4 rows and groups of 4 columns, a thread:
 ///   result[i, j] = M[i, j] * W'[i, j]
 ///
@@ -44,7 +33,8 @@ VirtualWeight pst::cuda::virtualWeight(ThreadBuilder &b, CriterionOp criterion,
 /// two threads write has the same bits. Rows that are not made of whole groups
 /// of columns are computed column by column.
 void pst::cuda::launchMaskedWeight(KernelContext &context, CodeBuilder &host,
-                                   CriterionOp criterion, ValueRange operands,
+                                   CriterionOp criterion,
+                                   SelectionAttr selection, ValueRange operands,
                                    Value result) {
   auto type = cast<MemRefType>(result.getType());
   int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
@@ -58,10 +48,11 @@ void pst::cuda::launchMaskedWeight(KernelContext &context, CodeBuilder &host,
       host,
       KernelIdentity("masked_weight")
           .add(ValueRange(arguments).getTypes())
-          .add(criterion.getSymName()),
+          .add(criterion.getSymName())
+          .distinguish(selection),
       (count + kThreads - 1) / kThreads, kThreads, arguments,
       [&](ThreadBuilder &b, ValueRange values) {
-        VirtualWeight weight = virtualWeight(b, criterion, values.drop_back());
+        VirtualWeight weight(b, criterion, selection, values.drop_back());
         Value i = b.addi(b.muli(b.block(), kThreads), b.thread());
         auto emit = [&] {
           Value row = b.muli(b.divi(i, groups), height);
@@ -90,12 +81,12 @@ struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
   LogicalResult matchAndRewrite(MaskedWeightOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    context.replaceByLaunch(rewriter, op, weightOperands(op), /*workspaces=*/{},
-                            [&](CodeBuilder &host, ValueRange arguments) {
-                              launchMaskedWeight(context, host, criterion,
-                                                 arguments.drop_back(),
-                                                 arguments.back());
-                            });
+    context.replaceByLaunch(
+        rewriter, op, weightOperands(op), /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
+                             arguments.drop_back(), arguments.back());
+        });
     return success();
   }
 };

@@ -13,22 +13,10 @@
 
 namespace pst::cuda {
 
-/// The factor, threshold and cut operands of an op on a virtual weight.
-template <typename OpT> llvm::SmallVector<Value> weightOperands(OpT op) {
-  llvm::SmallVector<Value> operands(op.getFactors());
-  if (op.getThreshold())
-    llvm::append_range(operands, ValueRange{op.getThreshold(), op.getCut()});
-  return operands;
-}
-
-/// The virtual weight in a kernel that has `operands` for weightOperands.
-VirtualWeight virtualWeight(ThreadBuilder &b, CriterionOp criterion,
-                            ValueRange operands);
-
 /// Launches result = M * W' for the buffers of weightOperands.
 void launchMaskedWeight(KernelContext &context, CodeBuilder &host,
-                        CriterionOp criterion, ValueRange operands,
-                        Value result);
+                        CriterionOp criterion, SelectionAttr selection,
+                        ValueRange operands, Value result);
 
 } // namespace pst::cuda
 

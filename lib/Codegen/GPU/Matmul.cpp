@@ -88,7 +88,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
         [&](CodeBuilder &host, ValueRange arguments) {
           ValueRange outputs = arguments.drop_front(inputs.size());
           Value result = outputs[0], weight = outputs[1];
-          launchMaskedWeight(context, host, criterion,
+          launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
                              arguments.slice(1, operands), weight);
           GemmEpilogue epilogue;
           size_t next = 1 + operands;

@@ -85,6 +85,10 @@ static std::string attributeText(Operation *op, NamedAttribute attribute) {
                                /*LowerCase=*/true);
       })
       .Case([&](StringAttr value) { return value.str(); })
+      .Case([&](SelectionAttr value) {
+        // The usual one is understood.
+        return value.getKind() == SelectionKind::Layer ? "" : value.getName();
+      })
       .Case([&](SymbolRefAttr value) { return value.getLeafReference().str(); })
       .Case([&](DenseI64ArrayAttr value) {
         for (auto [i, number] : llvm::enumerate(value.asArrayRef()))
@@ -144,6 +148,12 @@ KernelIdentity &KernelIdentity::add(StringRef word,
 KernelIdentity &KernelIdentity::distinguish(TypeRange types) {
   for (Type type : types)
     key += "\n" + printed(type);
+  return *this;
+}
+
+KernelIdentity &KernelIdentity::distinguish(Attribute attribute) {
+  if (attribute)
+    key += "\n" + printed(attribute);
   return *this;
 }
 

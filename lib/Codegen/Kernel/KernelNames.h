@@ -34,8 +34,9 @@ public:
   KernelIdentity &add(mlir::TypeRange types);
   /// "added1_2"; nothing if there are no numbers.
   KernelIdentity &add(llvm::StringRef word, llvm::ArrayRef<unsigned> numbers);
-  /// The same for what no reader misses.
+  /// The same for what no reader misses; null is nothing.
   KernelIdentity &distinguish(mlir::TypeRange types);
+  KernelIdentity &distinguish(mlir::Attribute attribute);
 
   llvm::StringRef getText() const { return text; }
   llvm::StringRef getKey() const { return key; }

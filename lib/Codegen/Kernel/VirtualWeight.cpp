@@ -20,9 +20,8 @@ static unsigned denseTensor(CriterionOp criterion) {
   llvm_unreachable("a criterion has a dense factor");
 }
 
-VirtualWeight::VirtualWeight(CriterionOp criterion, ValueRange factors,
-                             Value threshold, Value cut)
-    : criterion(criterion), factors(factors), threshold(threshold), cut(cut) {
+VirtualWeight::VirtualWeight(CriterionOp criterion, ValueRange factors)
+    : criterion(criterion), factors(factors) {
   auto type = cast<ShapedType>(factors[denseTensor(criterion)].getType());
   rows = type.getDimSize(0);
   columns = type.getDimSize(1);
@@ -105,16 +104,6 @@ VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
 EmittedCriterion VirtualWeight::evaluate(CodeBuilder &b, Value row,
                                          Value column, int64_t lanes) const {
   return evaluateRows(b, row, /*count=*/1, column, lanes)[0];
-}
-
-Value VirtualWeight::mask(CodeBuilder &b, const EmittedCriterion &element,
-                          Value row, Value column) const {
-  if (!threshold)
-    return nullptr;
-  Value before =
-      arith::IndexCastOp::create(b, b.getI64Type(), b.muli(row, columns));
-  return emitMask(b, element.getScore(), threshold, b.subi(cut, before),
-                  column);
 }
 
 Value VirtualWeight::underMask(CodeBuilder &b, Value mask, Value value) {

@@ -14,19 +14,23 @@
 namespace pst::kernel {
 
 /// An n x m weight that exists only as a criterion and its factors' buffers;
-/// with a threshold (f32) and a cut (i64), under their mask.
+/// with a selection and its state's buffers, under their mask.
 class VirtualWeight {
 public:
   /// `factors` are the memrefs of the criterion's factor tensors, in order.
-  VirtualWeight(CriterionOp criterion, ValueRange factors,
-                Value threshold = nullptr, Value cut = nullptr);
+  VirtualWeight(CriterionOp criterion, ValueRange factors);
+  /// The same under a mask, if `selection` is not null. `operands` are the
+  /// factors, then the selection's state; scalars of it are loaded here.
+  VirtualWeight(CodeBuilder &b, CriterionOp criterion, SelectionAttr selection,
+                ValueRange operands);
 
   int64_t getRows() const { return rows; }
   int64_t getColumns() const { return columns; }
   /// The buffer of factor tensor `i`.
   Value getFactor(unsigned i) const { return factors[i]; }
 
-  /// Evaluates the criterion at (row, column .. column + lanes - 1).
+  /// Evaluates the criterion at (row, column .. column + lanes - 1), where
+  /// `column` is a multiple of the lanes if the mask is asked for.
   EmittedCriterion evaluate(CodeBuilder &b, Value row, Value column,
                             int64_t lanes) const;
   /// The same for `count` rows from `row` on, one result each, which share what
@@ -34,7 +38,7 @@ public:
   llvm::SmallVector<EmittedCriterion> evaluateRows(CodeBuilder &b, Value row,
                                                    int64_t count, Value column,
                                                    int64_t lanes) const;
-  /// Whether those elements stay; null if there is no threshold, so all do.
+  /// Whether those elements stay; null if there is no selection, so all do.
   Value mask(CodeBuilder &b, const EmittedCriterion &element, Value row,
              Value column) const;
   /// `value` where the mask is set (null: everywhere), else zero.
@@ -49,11 +53,26 @@ public:
                                          int64_t lanes, int64_t most) const;
 
 private:
+  Value maskOfGroups(CodeBuilder &b, Value score, Value row,
+                     Value column) const;
+  Value maskOfBlocks(CodeBuilder &b, int64_t lanes, Value row,
+                     Value column) const;
+
   CriterionOp criterion;
   llvm::SmallVector<Value> factors;
-  Value threshold, cut;
+  SelectionAttr selection; ///< null: there is no mask
+  /// What the selection left, in the order of #pst.selection: numbers, and
+  /// buffers of what is more than a number.
+  llvm::SmallVector<Value> state;
   int64_t rows, columns;
 };
+
+/// The operands of an op that make its virtual weight: factors and state.
+template <typename OpT> llvm::SmallVector<Value> weightOperands(OpT op) {
+  llvm::SmallVector<Value> operands(op.getFactors());
+  llvm::append_range(operands, op.getState());
+  return operands;
+}
 
 } // namespace pst::kernel
 

@@ -46,6 +46,20 @@ bool MaskedMatmulOp::widensOperand(unsigned number) {
   return isDenseFactor(*this, number);
 }
 
+bool RowThresholdsOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
+bool BlockScoresOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
+bool CommonThresholdOp::widensOperand(unsigned number) {
+  // The factors of one layer follow those of another.
+  size_t layers = getCuts().size(), all = getFactors().size();
+  return number < all && isDenseFactor(*this, number % (all / layers));
+}
+
 bool LowRankAccumulateOp::widensOperand(unsigned number) {
   return isDenseFactor(*this, number);
 }

@@ -34,7 +34,7 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
   if (needed[input])
     operandGradients[input] = MaskedMatmulOp::create(
         builder, loc, getInput().getType(), dy, getCriterion(), getFactors(),
-        getThreshold(), getCut(), getPruned(), /*bias=*/Value(),
+        getSelectionAttr(), getState(), getPruned(), /*bias=*/Value(),
         /*transposed=*/!getTransposed());
 
   // G = dY^T X; where the product was already transposed, Y = X W', the roles
@@ -52,7 +52,7 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
     Value layerInput = getTransposed() ? dy : Value(getInput());
     auto accumulate = LowRankAccumulateOp::create(
         builder, loc, types, outputGradient, layerInput, getCriterion(),
-        getFactors(), getThreshold(), getCut(), wrt);
+        getFactors(), getSelectionAttr(), getState(), wrt);
     for (auto [i, tensor] : llvm::enumerate(wrt))
       operandGradients[first + tensor] = accumulate.getGradients()[i];
   }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Dialect/PST/PSTOps.h"
+#include "Selection.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Builders.h"
@@ -338,11 +339,10 @@ RankedTensorType pst::getWeightType(CriterionOp criterion, ValueRange factors) {
 // Operations on virtual weights
 //===----------------------------------------------------------------------===//
 
-/// Looks the criterion up and checks the factors; sets the weight's shape.
-static FailureOr<CriterionOp>
-verifyCriterionUse(Operation *op, FlatSymbolRefAttr name, ValueRange factors,
-                   SymbolTableCollection &table, int64_t &rows,
-                   int64_t &columns) {
+FailureOr<CriterionOp>
+pst::verifyCriterionUse(Operation *op, FlatSymbolRefAttr name,
+                        ValueRange factors, SymbolTableCollection &table,
+                        int64_t &rows, int64_t &columns) {
   auto criterion = table.lookupNearestSymbolFrom<CriterionOp>(op, name);
   if (!criterion)
     return op->emitOpError("names ") << name << ", which is no 'pst.criterion'";
@@ -361,37 +361,21 @@ static LogicalResult verifyShape(Operation *op, StringRef what, Value value,
          << what << " of type " << expected << ", but got " << type;
 }
 
-static LogicalResult verifyThreshold(Operation *op, CriterionOp criterion,
-                                     bool given, bool required) {
-  if (given && !criterion.hasScore())
-    return op->emitOpError("has a threshold, but ")
-           << FlatSymbolRefAttr::get(criterion) << " yields no score";
-  if (required && !given && criterion.hasScore())
-    return op->emitOpError("needs a threshold, since ")
-           << FlatSymbolRefAttr::get(criterion) << " yields a score";
-  return success();
-}
-
 LogicalResult TopKThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
   int64_t rows, columns;
   FailureOr<CriterionOp> criterion = verifyCriterionUse(
       *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C2)
   if (failed(criterion))
     return failure();
-  if (!criterion->hasScore()) // (C1)
-    return emitOpError("selects by a score, but ")
-           << getCriterionAttr() << " yields none";
-  return success();
+  return verifyHasScore(*this, *criterion); // (C1)
 }
 
 LogicalResult MaskedMatmulOp::verify() {
-  if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
-    return emitOpError("must have a threshold and a cut, or neither");
   if (getForm() == ProductForm::Adaptive && !getPruned()) // (C5)
     return emitOpError("is adaptive, so it needs to know how many elements "
                        "its mask prunes: pruned(%count)");
-  if (getPruned() && !getThreshold()) // (C5)
-    return emitOpError("counts pruned elements, but has no threshold, which "
+  if (getPruned() && !getSelection()) // (C5)
+    return emitOpError("counts pruned elements, but has no selection, which "
                        "would prune them");
   if (getAddend() && getAddend().getType() != getType())
     return emitOpError("must have an addend of the result's type ")
@@ -404,8 +388,9 @@ LogicalResult MaskedMatmulOp::verifySymbolUses(SymbolTableCollection &table) {
   FailureOr<CriterionOp> criterion = verifyCriterionUse(
       *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
   if (failed(criterion) ||
-      failed(verifyThreshold(*this, *criterion, !!getThreshold(),
-                             /*required=*/false))) // (C3)
+      failed(verifyMask(*this, *criterion, getSelectionAttr(),
+                        getState().getTypes(), rows, columns,
+                        /*required=*/false))) // (C3)
     return failure();
   int64_t tokens = getInput().getType().getDimSize(0);
   int64_t in = getTransposed() ? rows : columns;
@@ -418,8 +403,6 @@ LogicalResult MaskedMatmulOp::verifySymbolUses(SymbolTableCollection &table) {
 }
 
 LogicalResult LowRankAccumulateOp::verify() {
-  if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
-    return emitOpError("must have a threshold and a cut, or neither");
   ArrayRef<int64_t> wrt = getWrt();
   if (wrt.size() != getNumResults()) // (C4)
     return emitOpError("asks for ") << wrt.size() << " gradients, but has "
@@ -448,8 +431,9 @@ LowRankAccumulateOp::verifySymbolUses(SymbolTableCollection &table) {
   FailureOr<CriterionOp> criterion = verifyCriterionUse(
       *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
   if (failed(criterion) ||
-      failed(verifyThreshold(*this, *criterion, !!getThreshold(),
-                             /*required=*/true))) // (C3)
+      failed(verifyMask(*this, *criterion, getSelectionAttr(),
+                        getState().getTypes(), rows, columns,
+                        /*required=*/true))) // (C3)
     return failure();
   int64_t tokens = getInput().getType().getDimSize(0);
   if (failed(verifyShape(*this, "an output gradient", getOutputGradient(),
@@ -459,14 +443,13 @@ LowRankAccumulateOp::verifySymbolUses(SymbolTableCollection &table) {
 }
 
 LogicalResult MaskedWeightOp::verifySymbolUses(SymbolTableCollection &table) {
-  if (static_cast<bool>(getThreshold()) != static_cast<bool>(getCut()))
-    return emitOpError("must have a threshold and a cut, or neither");
   int64_t rows, columns;
   FailureOr<CriterionOp> criterion = verifyCriterionUse(
       *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
   if (failed(criterion) ||
-      failed(verifyThreshold(*this, *criterion, !!getThreshold(),
-                             /*required=*/false))) // (C2)
+      failed(verifyMask(*this, *criterion, getSelectionAttr(),
+                        getState().getTypes(), rows, columns,
+                        /*required=*/false))) // (C2)
     return failure();
   return verifyShape(*this, "a result", getResult(), {rows, columns}); // (C1)
 }

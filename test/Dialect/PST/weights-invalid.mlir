@@ -179,7 +179,7 @@ pst.criterion @dense(%w: dense) {
 }
 
 func.func @masked_matmul_c3(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
-  // expected-error@+1 {{'pst.masked_matmul' op has a threshold, but @dense yields no score}}
+  // expected-error@+1 {{'pst.masked_matmul' op selects by a score, but @dense yields none}}
   %y = pst.masked_matmul %x, @dense(%w) threshold(%tau, %cut) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
@@ -191,10 +191,9 @@ pst.criterion @map(%w: dense) {
   pst.yield weight %w score %s
 }
 
-func.func @masked_matmul_c3_cut(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>) {
-  // expected-error@+1 {{'pst.masked_matmul' op must have a threshold and a cut, or neither}}
-  %y = "pst.masked_matmul"(%x, %w, %tau) <{criterion = @map, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0>}>
-      : (tensor<5x3xf32>, tensor<4x3xf32>, tensor<f32>) -> tensor<5x4xf32>
+func.func @masked_matmul_c3_state(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>) {
+  // expected-error@+1 {{'pst.masked_matmul' op must have, for #pst.selection<topk row> of a 4 x 3 weight, the state ('tensor<4xf32>', 'tensor<4xi64>'), but got ('tensor<f32>')}}
+  %y = pst.masked_matmul %x, @map(%w) selection<topk row>(%tau : tensor<f32>) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
 
@@ -219,7 +218,7 @@ pst.criterion @map(%w: dense) {
 }
 
 func.func @masked_matmul_c5_no_threshold(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %pruned: tensor<i64>) {
-  // expected-error@+1 {{'pst.masked_matmul' op counts pruned elements, but has no threshold, which would prune them}}
+  // expected-error@+1 {{'pst.masked_matmul' op counts pruned elements, but has no selection, which would prune them}}
   %y = pst.masked_matmul %x, @map(%w) pruned(%pruned) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
@@ -331,7 +330,7 @@ pst.criterion @map(%w: dense) {
 }
 
 func.func @lowrank_accumulate_c3_missing(%dy: tensor<5x4xf32>, %x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
-  // expected-error@+1 {{'pst.lowrank_accumulate' op needs a threshold, since @map yields a score}}
+  // expected-error@+1 {{'pst.lowrank_accumulate' op needs a selection, since @map yields a score}}
   %dw = pst.lowrank_accumulate %dy, %x, @map(%w) wrt [0] : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<4x3xf32>
   return
 }
@@ -343,7 +342,7 @@ pst.criterion @dense(%w: dense) {
 }
 
 func.func @lowrank_accumulate_c3_given(%dy: tensor<5x4xf32>, %x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
-  // expected-error@+1 {{'pst.lowrank_accumulate' op has a threshold, but @dense yields no score}}
+  // expected-error@+1 {{'pst.lowrank_accumulate' op selects by a score, but @dense yields none}}
   %dw = pst.lowrank_accumulate %dy, %x, @dense(%w) threshold(%tau, %cut) wrt [0] : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<4x3xf32>
   return
 }
@@ -410,9 +409,9 @@ pst.criterion @dense(%w: dense) {
   pst.yield weight %w
 }
 
-func.func @lowrank_accumulate_cut(%dy: tensor<5x4xf32>, %x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %cut: tensor<i64>) {
-  // expected-error@+1 {{'pst.lowrank_accumulate' op must have a threshold and a cut, or neither}}
-  %d = "pst.lowrank_accumulate"(%dy, %x, %w, %cut) <{criterion = @dense, wrt = array<i64: 0>, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>}>
+func.func @lowrank_accumulate_c3_alone(%dy: tensor<5x4xf32>, %x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %cut: tensor<i64>) {
+  // expected-error@+1 {{'pst.lowrank_accumulate' op has the state of a selection, but none itself}}
+  %d = "pst.lowrank_accumulate"(%dy, %x, %w, %cut) <{criterion = @dense, wrt = array<i64: 0>, operandSegmentSizes = array<i32: 1, 1, 1, 1>}>
       : (tensor<5x4xf32>, tensor<5x3xf32>, tensor<4x3xf32>, tensor<i64>) -> tensor<4x3xf32>
   return
 }
@@ -448,7 +447,7 @@ pst.criterion @dense(%w: dense) {
 }
 
 func.func @masked_weight_c3(%w: tensor<4x3xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
-  // expected-error@+1 {{'pst.masked_weight' op has a threshold, but @dense yields no score}}
+  // expected-error@+1 {{'pst.masked_weight' op selects by a score, but @dense yields none}}
   %v = pst.masked_weight @dense(%w) threshold(%tau, %cut) : (tensor<4x3xf32>) -> tensor<4x3xf32>
   return
 }

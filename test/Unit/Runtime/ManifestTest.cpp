@@ -50,12 +50,19 @@ TEST(Manifest, ReadsBackInfinities) {
   }
 }
 
-TEST(Manifest, LayersWithoutScoreHaveNoThreshold) {
-  // LoRA's are merged and not masked. A cut without a threshold is a mistake.
+TEST(Manifest, GroupsFixTheSparsity) {
   Manifest manifest = makeManifest();
-  manifest.sparseLayers[0].threshold.clear();
+  EXPECT_EQ(manifest.fixedSparsity(), std::nullopt);
+  manifest.sparseLayers[0].selection = "nm 3:8";
+  EXPECT_EQ(manifest.fixedSparsity(), 0.625);
+}
+
+TEST(Manifest, LayersWithoutScoreHaveNoSelection) {
+  // LoRA's are merged and not masked. State without a selection is a mistake.
+  Manifest manifest = makeManifest();
+  manifest.sparseLayers[0].selection.clear();
   EXPECT_THROW(manifest.verify(), ManifestError);
-  manifest.sparseLayers[0].cut.clear();
+  manifest.sparseLayers[0].state.clear();
   EXPECT_NO_THROW(Manifest::fromJson(manifest.toJson()).verify());
 }
 
@@ -137,8 +144,8 @@ TEST(Manifest, RefusesWhatIsMalformed) {
     std::string message;
   };
   std::vector<Case> cases = {
-      {"version", [](Json &j) { j["version"] = 3; },
-       "version: this runtime reads version 2, but the bundle is of version 3"},
+      {"version", [](Json &j) { j["version"] = 4; },
+       "version: this runtime reads version 3, but the bundle is of version 4"},
       {"missing", [](Json &j) { j.erase("spaces"); },
        "spaces: the key is missing"},
       {"unknown", [](Json &j) { j["colour"] = 1; }, "colour: unknown key"},
@@ -190,9 +197,10 @@ TEST(Manifest, RefusesWhatIsMalformed) {
        "spaces.moment1: must be as large as the space \"trainable\""},
       {"layer", [](Json &j) { j["sparse_layers"][0]["rows"] = 9; },
        "sparse layer \"tiny.dense.weight\": there must be a parameter"},
-      {"threshold",
-       [](Json &j) { j["sparse_layers"][0]["threshold"] = "nothing"; },
-       "\"nothing\" must be a state parameter of type f32"},
+      {"state", [](Json &j) { j["sparse_layers"][0]["state"][1] = "nothing"; },
+       "\"nothing\" must be a state parameter"},
+      {"state's names", [](Json &j) { j["sparse_layers"][0]["state"][1] = 1; },
+       "sparse_layers[0].state[1]: must be the name of a parameter, but is 1"},
       {"argument",
        [](Json &j) {
          j["entry_points"]["select"]["arguments"][0]["name"] = "x";

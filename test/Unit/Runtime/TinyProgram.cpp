@@ -90,8 +90,11 @@ Manifest tiny::makeManifest(Variant variant) {
   cut.type = {ElementType::i64, {}};
   cut.offset = 8;
   manifest.parameters.push_back(cut);
-  manifest.sparseLayers.push_back(
-      {"tiny.dense.weight", kHidden, kWidth, threshold.name, cut.name});
+  manifest.sparseLayers.push_back({"tiny.dense.weight",
+                                   kHidden,
+                                   kWidth,
+                                   "topk layer",
+                                   {threshold.name, cut.name}});
 
   int64_t bytes = numTrainable(static_cast<int>(classes)) * 4;
   manifest.spaces = {{"trainable", bytes}, {"gradient", bytes},

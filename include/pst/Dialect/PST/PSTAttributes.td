@@ -8,9 +8,15 @@
 #ifndef PST_DIALECT_PST_PSTATTRIBUTES_TD
 #define PST_DIALECT_PST_PSTATTRIBUTES_TD
 
+include "pst/Dialect/Interfaces/TensorTypes.td"
 include "pst/Dialect/PST/PSTDialect.td"
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/EnumAttr.td"
+
+def PST_Vector : PST_TensorOfRank<[F32], 1>;
+def PST_ScalarF32 : PST_ScalarTensor<F32, "getF32Type()">;
+def PST_ScalarI64 : PST_ScalarTensor<I64, "getI64Type()">;
+def PST_Tensor : StaticShapeTensorOf<[AnyFloat, AnySignlessInteger]>;
 
 def PST_Role : I32EnumAttr<"ParameterRole", "where a parameter lives", [
     I32EnumAttrCase<"Frozen", 0, "frozen">,
@@ -46,6 +52,71 @@ def PST_ProductForm : I32EnumAttr<"ProductForm", "how a masked weight enters a p
     I32EnumAttrCase<"Compressed", 1, "compressed">,
     I32EnumAttrCase<"Adaptive", 2, "adaptive">]> {
   let cppNamespace = "::pst";
+}
+
+def PST_SelectionKind : I32EnumAttr<"SelectionKind", "who competes for staying", [
+    I32EnumAttrCase<"Layer", 0, "layer">,
+    I32EnumAttrCase<"Row", 1, "row">,
+    I32EnumAttrCase<"Global", 2, "global">,
+    I32EnumAttrCase<"NM", 3, "nm">,
+    I32EnumAttrCase<"Block", 4, "block">]> {
+  let cppNamespace = "::pst";
+}
+
+def PST_BlockScore : I32EnumAttr<"BlockScore", "what a block's scores come to", [
+    I32EnumAttrCase<"Mean", 0, "mean">,
+    I32EnumAttrCase<"Max", 1, "max">]> {
+  let cppNamespace = "::pst";
+}
+
+def PST_SelectionAttr : AttrDef<PST_Dialect, "Selection"> {
+  let mnemonic = "selection";
+  let summary = "Which elements of a scored weight stay";
+  let description = [{
+    The rule by which scores become a mask, and with it the state that a
+    selection leaves for the ops that use the mask. Of `size` competitors,
+    `int(size * sparsity)` are pruned: those of the lowest scores, and of equal
+    ones those of the largest indices.
+
+    | selection | who competes | state, of an n x m weight |
+    |---|---|---|
+    | `<topk layer>` | the elements of the layer | threshold `tensor<f32>`, cut `tensor<i64>` |
+    | `<topk row>` | the elements of each row | a threshold and a cut for each: `tensor<nxf32>`, `tensor<nxi64>` |
+    | `<topk global>` | the elements of all layers; of equal ones, those of later layers go first | the common threshold `tensor<f32>`, the layer's own cut `tensor<i64>` |
+    | `<nm 2:4>` | each 4 neighbours in a row, from the first column on; 2 of them stay at last | how many of each group stay now: `tensor<i64>` |
+    | `<block 16x16 mean>` | blocks of 16 rows and 16 columns, by the mean (or `max`) of their scores | the blocks' scores, `tensor<RxCxf32>`, and their threshold `tensor<f32>` and cut `tensor<i64>` |
+    | `<rows mean>` | rows, as blocks of 1 x m | the same |
+
+    An element (or block) stays if its score is above the threshold, or equal
+    to it at an index (linear, row-major; within its row for `row`) below the
+    cut. Blocks at the edge have what there is of them.
+  }];
+  let parameters = (ins "SelectionKind":$kind, "int64_t":$first,
+                        "int64_t":$second, "BlockScore":$score);
+  let builders = [AttrBuilder<(ins "SelectionKind":$kind), [{
+      return $_get($_ctxt, kind, 0, 0, BlockScore::Mean);
+    }]>];
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// `nm`: how many of each group stay at last, and the size of a group.
+    int64_t getKept() const { return getFirst(); }
+    int64_t getGroup() const { return getSecond(); }
+    /// `block`: rows of a block, and columns for a weight of so many.
+    int64_t getBlockRows() const { return getFirst(); }
+    int64_t getBlockColumns(int64_t columns) const {
+      return getSecond() ? getSecond() : columns;
+    }
+    /// How many blocks there are, in rows and columns of them.
+    ::mlir::RankedTensorType getBlockScoreType(::mlir::RankedTensorType weight);
+    /// The types of the state, for a weight of that shape.
+    ::llvm::SmallVector<::mlir::Type>
+    getStateTypes(::mlir::RankedTensorType weight);
+    /// As it is written between angle brackets: "nm 2:4".
+    std::string getText() const;
+    /// As part of a kernel's name: "nm_2_4".
+    std::string getName() const;
+  }];
 }
 
 def PST_InitializerAttr : AttrDef<PST_Dialect, "Initializer"> {

@@ -47,6 +47,14 @@ mlir::LogicalResult verifyFactors(mlir::Operation *op, CriterionOp criterion,
 mlir::RankedTensorType getWeightType(CriterionOp criterion,
                                      mlir::ValueRange factors);
 
+/// The selection that a user's words name: "topk", "row",
+/// "global", "2:4", "block:16x16" or "rows", with "mean" or "max" for the score
+/// of a block. Emits an error that says which are known.
+mlir::FailureOr<SelectionAttr>
+parseSelection(mlir::MLIRContext *context, llvm::StringRef text,
+               llvm::StringRef blockScore,
+               llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+
 } // namespace pst
 
 #endif // PST_DIALECT_PST_PSTOPS_H

@@ -12,6 +12,7 @@ include "pst/Dialect/Interfaces/OpInterfaces.td"
 include "pst/Dialect/Interfaces/TensorTypes.td"
 include "pst/Dialect/NN/NNEnums.td"
 include "pst/Dialect/PST/PSTAttributes.td"
+include "pst/Dialect/PST/PSTSelectionOps.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/IR/RegionKindInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -21,10 +22,6 @@ include "mlir/Interfaces/InferTypeOpInterface.td"
 // An activation, the gradient of one, or a weight that is written out: bf16 is
 // widened as it is read, and rounded to nearest even as it is stored.
 def PST_Matrix : PST_TensorOfRank<[F32, BF16], 2>;
-def PST_Vector : PST_TensorOfRank<[F32], 1>;
-def PST_ScalarF32 : PST_ScalarTensor<F32, "getF32Type()">;
-def PST_ScalarI64 : PST_ScalarTensor<I64, "getI64Type()">;
-def PST_Tensor : StaticShapeTensorOf<[AnyFloat, AnySignlessInteger]>;
 
 //===----------------------------------------------------------------------===//
 // Parameters
@@ -221,7 +218,8 @@ def PST_DetachOp : PST_Op<"detach", [Pure, SameOperandsAndResultType]> {
 // The operations on virtual weights
 //===----------------------------------------------------------------------===//
 
-/// An op that evaluates a criterion over factors.
+/// An op that evaluates a criterion over factors. Those that use a mask have
+/// the selection and its state, both or neither.
 class PST_WeightOp<string mnemonic, list<Trait> traits = []>
     : PST_Op<mnemonic, traits # [AttrSizedOperandSegments, WorkOpInterface,
           DeclareOpInterfaceMethods<WideningOpInterface>,
@@ -275,8 +273,8 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     PST_Recomputable<"Dear">]> {
   let summary = "Multiplies by a virtual, masked weight";
   let description = [{
-    With W' the weights of the criterion and M the mask of the threshold (all
-    ones without one): `Y = X (M * W')^T + bias`, or with `transposed`
+    With W' the weights of the criterion and M the mask of the selection and its
+    state (all ones without one): `Y = X (M * W')^T + bias`, or with `transposed`
     `Y = X (M * W') + bias`. Its backward is the straight-through estimator of
     `pst.lowrank_accumulate` and the other form of itself.
 
@@ -284,11 +282,12 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C1) The factors have the number, ranks and shapes that the criterion's
       kinds ask for, for an n x m weight.
     - (C2) The input has m columns (n if transposed), the result n (m).
-    - (C3) A threshold, with its cut, is given only to a criterion that yields
-      a score.
+    - (C3) A selection is given only to a criterion that yields a score, and has
+      the state that it asks for. That over all of a layer is written
+      `threshold(%tau, %cut)`, others `selection<nm 2:4>(%kept : tensor<i64>)`.
     - (C4) The bias has as many elements as the result has columns.
     - (C5) `adaptive` needs the number of elements pruned, and that number
-      needs the threshold that prunes them.
+      needs the selection that prunes them.
 
     An addend (of the result's type) is added to the product, and an activation
     (of `nn.activation`) applied to the sum: `-pst-fuse-epilogues` brings them
@@ -318,8 +317,8 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
   }];
   let arguments = (ins PST_Matrix:$input, FlatSymbolRefAttr:$criterion,
                        Variadic<PST_Tensor>:$factors,
-                       Optional<PST_ScalarF32>:$threshold,
-                       Optional<PST_ScalarI64>:$cut,
+                       OptionalAttr<PST_SelectionAttr>:$selection,
+                       Variadic<PST_Tensor>:$state,
                        Optional<PST_ScalarI64>:$pruned,
                        Optional<PST_Vector>:$bias, Optional<PST_Matrix>:$addend,
                        UnitAttr:$transposed,
@@ -329,8 +328,8 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
   let results = (outs PST_Matrix:$result);
   let assemblyFormat = [{
     $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
-    (`threshold` `(` $threshold^ `,` $cut `)`)? (`pruned` `(` $pruned^ `)`)?
-    (`as` $form^)?
+    custom<Mask>($selection, $state, type($state))
+    (`pruned` `(` $pruned^ `)`)? (`as` $form^)?
     (`bias` `(` $bias^ `)`)? (`addend` `(` $addend^ `)`)?
     (`activation` $activation^)? attr-dict `:`
     type($input) `,` `(` type($factors) `)` (`bias` type($bias)^)?
@@ -339,11 +338,12 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
   let builders = [
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
                    "::llvm::StringRef":$criterion,
-                   "::mlir::ValueRange":$factors, "::mlir::Value":$threshold,
-                   "::mlir::Value":$cut, "::mlir::Value":$pruned,
+                   "::mlir::ValueRange":$factors,
+                   "::pst::SelectionAttr":$selection,
+                   "::mlir::ValueRange":$state, "::mlir::Value":$pruned,
                    "::mlir::Value":$bias, "bool":$transposed), [{
-      build($_builder, $_state, result, input, criterion, factors, threshold,
-            cut, pruned, bias, /*addend=*/::mlir::Value(), transposed,
+      build($_builder, $_state, result, input, criterion, factors, selection,
+            state, pruned, bias, /*addend=*/::mlir::Value(), transposed,
             /*activation=*/nullptr, ::pst::ProductForm::Packed);
     }]>
   ];
@@ -374,7 +374,7 @@ def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
     - (C1) The factors have the number, ranks and shapes that the criterion's
       kinds ask for, for an n x m weight.
     - (C2) `outputGradient` is tokens x n and `input` tokens x m.
-    - (C3) A threshold, with its cut, is given exactly if the criterion yields
+    - (C3) A selection, with its state, is given exactly if the criterion yields
       a score.
     - (C4) `wrt` is ascending, within the factors; results have their types.
     - (C5) A factor of bf16, which is only read, has no gradient.
@@ -389,13 +389,13 @@ def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
   let arguments = (ins PST_Matrix:$outputGradient, PST_Matrix:$input,
                        FlatSymbolRefAttr:$criterion,
                        Variadic<PST_Tensor>:$factors,
-                       Optional<PST_ScalarF32>:$threshold,
-                       Optional<PST_ScalarI64>:$cut,
+                       OptionalAttr<PST_SelectionAttr>:$selection,
+                       Variadic<PST_Tensor>:$state,
                        DenseI64ArrayAttr:$wrt);
   let results = (outs Variadic<PST_Tensor>:$gradients);
   let assemblyFormat = [{
     $outputGradient `,` $input `,` $criterion `(` $factors `)`
-    (`threshold` `(` $threshold^ `,` $cut `)`)? `wrt` $wrt attr-dict `:`
+    custom<Mask>($selection, $state, type($state)) `wrt` $wrt attr-dict `:`
     type($outputGradient) `,` type($input) `,` `(` type($factors) `)` `->` type($gradients)
   }];
   let extraClassDeclaration = "int64_t countFlops();";
@@ -411,7 +411,7 @@ def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
     Constraints:
     - (C1) The factors have the number, ranks and shapes that the criterion's
       kinds ask for, for an n x m weight, and the result is n x m.
-    - (C2) A threshold, with its cut, is given only to a criterion that yields
+    - (C2) A selection, with its state, is given only to a criterion that yields
       a score.
 
     Example:
@@ -422,11 +422,11 @@ def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
   }];
   let arguments = (ins FlatSymbolRefAttr:$criterion,
                        Variadic<PST_Tensor>:$factors,
-                       Optional<PST_ScalarF32>:$threshold,
-                       Optional<PST_ScalarI64>:$cut);
+                       OptionalAttr<PST_SelectionAttr>:$selection,
+                       Variadic<PST_Tensor>:$state);
   let results = (outs PST_Matrix:$result);
   let assemblyFormat = [{
-    $criterion `(` $factors `)` (`threshold` `(` $threshold^ `,` $cut `)`)?
+    $criterion `(` $factors `)` custom<Mask>($selection, $state, type($state))
     attr-dict `:` `(` type($factors) `)` `->` type($result)
   }];
 }

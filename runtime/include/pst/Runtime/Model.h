@@ -124,11 +124,13 @@ private:
   Results<float> losses, norms;
   std::optional<Invocation> selectCall, forwardBackwardCall, applyCall,
       forwardCall, materializeCall;
-  struct Threshold {
+  /// What a selection leaves of scores: NaN where they are.
+  struct Scores {
     std::string weight; ///< the layer
     int64_t offset = 0; ///< in the space "state"
+    int64_t count = 0;  ///< of f32
   };
-  std::vector<Threshold> thresholds;
+  std::vector<Scores> scores;
   double currentSparsity = 0;
   bool selectionStands = false;
 };

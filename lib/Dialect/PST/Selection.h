@@ -1,0 +1,42 @@
+//===- Selection.h - Masks in the text and types of ops ---------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_LIB_DIALECT_PST_SELECTION_H
+#define PST_LIB_DIALECT_PST_SELECTION_H
+
+#include "pst/Dialect/PST/PSTOps.h"
+
+namespace pst {
+
+/// Nothing, `threshold(%tau, %cut)` for top-k over a layer, or
+/// `selection<nm 2:4>(%kept : tensor<i64>)`.
+mlir::ParseResult
+parseMask(mlir::OpAsmParser &parser, SelectionAttr &selection,
+          llvm::SmallVectorImpl<mlir::OpAsmParser::UnresolvedOperand> &state,
+          llvm::SmallVectorImpl<mlir::Type> &types);
+void printMask(mlir::OpAsmPrinter &printer, mlir::Operation *op,
+               SelectionAttr selection, mlir::ValueRange state,
+               mlir::TypeRange types);
+
+/// Looks the criterion up and checks the factors; sets the weight's shape.
+mlir::FailureOr<CriterionOp>
+verifyCriterionUse(mlir::Operation *op, mlir::FlatSymbolRefAttr name,
+                   mlir::ValueRange factors, mlir::SymbolTableCollection &table,
+                   int64_t &rows, int64_t &columns);
+/// Whether there is a score to select by.
+mlir::LogicalResult verifyHasScore(mlir::Operation *op, CriterionOp criterion);
+
+/// Checks the mask of an op on a rows x columns weight: that the criterion has
+/// a score where there is one (and there is one where that has a score, if
+/// `required`), that the weight can be selected from so, and the state's types.
+mlir::LogicalResult verifyMask(mlir::Operation *op, CriterionOp criterion,
+                               SelectionAttr selection, mlir::TypeRange state,
+                               int64_t rows, int64_t columns, bool required);
+
+} // namespace pst
+
+#endif // PST_LIB_DIALECT_PST_SELECTION_H
