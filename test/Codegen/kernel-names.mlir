@@ -20,7 +20,7 @@ pst.criterion @map(%w: dense) {
 
 // CHECK-LABEL: func.func @forms
 // CHECK: pst.launch @[[COMPRESSED:masked_matmul_256x64_96x64_f32_i64_256x96_map_compressed]] ins
-// CHECK: pst.launch @[[ADAPTIVE:masked_matmul_256x64_96x64_f32_i64_i64_256x96_map_adaptive]] ins
+// CHECK: pst.launch @[[ADAPTIVE:masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive]] ins
 func.func @forms(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %pruned: tensor<i64>)
     -> (tensor<256x96xf32>, tensor<256x96xf32>) {
   %a = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as compressed : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>

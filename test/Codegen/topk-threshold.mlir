@@ -17,7 +17,7 @@ pst.criterion @magnitude(%w: dense) {
 }
 
 // CHECK-LABEL: func.func @large
-// CHECK: pst.launch @topk_threshold_300x1000_f32_i64_i64_magnitude ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<300x1000xf32>, f64, tensor<f32>)
+// CHECK: pst.launch @topk_threshold_300x1000_f32_i64_magnitude_unread2 ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<300x1000xf32>, f64, tensor<f32>)
 // CHECK-SAME: workspace = 4 : i64
 func.func @large(%w: tensor<300x1000xf32>, %sparsity: f64, %previous: tensor<f32>) -> (tensor<f32>, tensor<i64>) {
   %tau, %cut, %pruned = pst.topk_threshold @magnitude(%w), %sparsity previous(%previous) : (tensor<300x1000xf32>)
@@ -27,14 +27,14 @@ func.func @large(%w: tensor<300x1000xf32>, %sparsity: f64, %previous: tensor<f32
 // A small one is kept whole: no sample, no radix, and nothing to know before.
 
 // CHECK-LABEL: func.func @small
-// CHECK: pst.launch @topk_threshold_30x100_f32_i64_i64_magnitude ins(%{{.*}}, %{{.*}} : tensor<30x100xf32>, f64)
+// CHECK: pst.launch @topk_threshold_30x100_f32_i64_magnitude_unread2 ins(%{{.*}}, %{{.*}} : tensor<30x100xf32>, f64)
 // CHECK-SAME: workspace = 3 : i64
 func.func @small(%w: tensor<30x100xf32>, %sparsity: f64, %previous: tensor<f32>) -> (tensor<f32>, tensor<i64>) {
   %tau, %cut, %pruned = pst.topk_threshold @magnitude(%w), %sparsity previous(%previous) : (tensor<30x100xf32>)
   return %tau, %cut : tensor<f32>, tensor<i64>
 }
 
-// CHECK-LABEL: func.func private @topk_threshold_300x1000_f32_i64_i64_magnitude(
+// CHECK-LABEL: func.func private @topk_threshold_300x1000_f32_i64_magnitude_unread2(
 // CHECK-SAME: %{{.*}}: memref<300x1000xf32>, %[[SPARSITY:[^:]*]]: f64, %{{.*}}: memref<f32>, %[[TAU:[^:]*]]: memref<f32>, %[[CUT:[^:]*]]: memref<i64>, %[[PRUNED:[^:]*]]: memref<i64>, %[[VALUES:[^:]*]]: memref<46431xf32>, %{{.*}}: memref<9x4xi64>, %{{.*}}: memref<2049xi64>, %[[COUNTS:[^:]*]]: memref<9x2049xi32>)
 // CHECK: %[[PRODUCT:.*]] = arith.mulf %[[SPARSITY]], %{{.*}} : f64
 // CHECK: arith.fptosi %[[PRODUCT]] : f64 to i64
@@ -54,7 +54,7 @@ func.func @small(%w: tensor<30x100xf32>, %sparsity: f64, %previous: tensor<f32>)
 // CHECK: memref.store %{{.*}}, %[[CUT]][] : memref<i64>
 // CHECK: memref.store %{{.*}}, %[[PRUNED]][] : memref<i64>
 
-// CHECK-LABEL: func.func private @topk_threshold_30x100_f32_i64_i64_magnitude(
+// CHECK-LABEL: func.func private @topk_threshold_30x100_f32_i64_magnitude_unread2(
 // CHECK-SAME: memref<3216xf32>, %{{.*}}: memref<1x4xi64>, %{{.*}}: memref<2049xi64>)
 // CHECK-NOT: scf.parallel
 // CHECK: vector.load %{{.*}} : memref<256x8xi8>, vector<8xi8>

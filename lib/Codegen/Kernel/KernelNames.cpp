@@ -53,15 +53,18 @@ static bool isPlace(Operation *op, NamedAttribute attribute) {
 static std::optional<StringRef> enumerator(Operation *op, StringRef attribute) {
   using Word = std::optional<StringRef>;
   return llvm::TypeSwitch<Operation *, Word>(op)
-      .Case<nn::ActivationOp, nn::ActivationBackwardOp>([&](auto op) -> Word {
+      .Case<nn::ActivationOp, nn::ActivationBackwardOp, nn::GatedActivationOp,
+            nn::GatedActivationBackwardOp>([&](auto op) -> Word {
         if (attribute != op.getKindAttrName())
           return std::nullopt;
         return nn::stringifyActivationKind(op.getKind());
       })
       .Case([&](MaskedMatmulOp op) -> Word {
-        if (attribute != op.getFormAttrName())
-          return std::nullopt;
-        return stringifyProductForm(op.getForm());
+        if (attribute == op.getActivationAttrName())
+          return nn::stringifyActivationKind(*op.getActivation());
+        if (attribute == op.getFormAttrName())
+          return stringifyProductForm(op.getForm());
+        return std::nullopt;
       })
       .Default(std::nullopt);
 }

@@ -11,7 +11,7 @@
 // CHECK-DAG: attention{{.*}}bf16{{.*}}: {{[0-9]+}} registers, 27648 bytes shared
 // CHECK-DAG: attention_backward{{.*}}bf16{{.*}}_keys: {{[0-9]+}} registers, 36864 bytes shared
 // CHECK-DAG: attention_backward{{.*}}bf16{{.*}}_queries: {{[0-9]+}} registers, 36864 bytes shared
-// CHECK-DAG: gated{{.*}}silu{{.*}}: {{[1-5]?[0-9]}} registers, 0 bytes shared
+// CHECK-DAG: gated_activation{{.*}}silu{{.*}}: {{[1-5]?[0-9]}} registers, 0 bytes shared
 // CHECK-DAG: rms_norm{{.*}}: {{[1-4][0-9]}} registers
 // CHECK-DAG: rms_norm_backward{{.*}}: {{[1-6][0-9]}} registers
 // CHECK-DAG: rotary_table{{.*}}: {{[1-3][0-9]}} registers, 0 bytes shared

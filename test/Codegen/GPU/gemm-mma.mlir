@@ -8,16 +8,16 @@
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.sm_90a.ptx
 // RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s --check-prefix=KERNELS
 
-// SM80-DAG: matmul_2048x1024_bf16_2048x1024_bf16t: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
-// SM80-DAG: matmul_bf16_2048x1024_bf16_1024x2048_bf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
-// SM80-DAG: matmul_bf16_1024x2048_bf16t_1024x2048_bf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
+// SM80-DAG: matmul_2048x1024xbf16_2048x2048_right_transposed: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
+// SM80-DAG: matmul_2048x1024xbf16_1024x2048xbf16_2048x2048xbf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
+// SM80-DAG: matmul_1024x2048xbf16_2048x2048xbf16_left_transposed: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
 // KERNELS-DAG: matmul_2047x1022xbf16_1022x2047xbf16_2047x2047xbf16: {{(1?[0-9]?[0-9]|2[0-4][0-9])}} registers, 49152 bytes shared
 // KERNELS-DAG: matmul_100x766xbf16_766x766xbf16_right_transposed: {{[1-9]?[0-9]}} registers, 24576 bytes shared
 
 // Copies of 16 bytes that go round the first-level cache, two groups ahead;
 // fragments by ldmatrix, transposed where k is not inside; pairs are stored.
 
-// PTX-LABEL: .entry matmul_2048x1024_bf16_2048x1024_bf16t(
+// PTX-LABEL: .entry matmul_2048x1024xbf16_2048x2048_right_transposed(
 // PTX-DAG: cp.async.cg.shared.global [{{.*}}], [{{.*}}], 16;
 // PTX-DAG: cp.async.wait_group 1;
 // PTX-DAG: bar.sync
@@ -25,7 +25,7 @@
 // PTX-DAG: mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
 // PTX-DAG: st.global.v2.b32
 
-// PTX-LABEL: .entry matmul_bf16_2048x1024_bf16_1024x2048_bf16(
+// PTX-LABEL: .entry matmul_2048x1024xbf16_1024x2048xbf16_2048x2048xbf16(
 // PTX-DAG: ldmatrix.sync.aligned.m8n8.x4.shared.b16
 // PTX-DAG: ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16
 // PTX-DAG: cvt.rn.bf16x2.f32
@@ -33,7 +33,7 @@
 // Rows of 2047 elements cannot be copied by cp.async, rows of 1022 can by 4
 // bytes, of which none are read outside.
 
-// PTX-LABEL: .entry matmul_bf16_2047x1022_bf16_1022x2047_bf16(
+// PTX-LABEL: .entry matmul_2047x1022xbf16_1022x2047xbf16_2047x2047xbf16(
 // PTX-DAG: cp.async.ca.shared.global [{{.*}}], [{{.*}}], 4, %r
 // PTX-DAG: st.shared.b16
 

@@ -5,7 +5,7 @@
 
 // CHECK: func.func @main(%[[S:.*]]: f64)
 // CHECK: %[[C:.*]] = pst.launch @constant_2x3
-// CHECK: %[[E:.*]] = pst.launch @elements_f64_truncf_f32 ins(%[[S]] : f64)
+// CHECK: %[[E:.*]] = pst.launch @elements_truncf_f32 ins(%[[S]] : f64)
 // CHECK: return %[[C]], %[[E]]
 func.func @main(%s: f64) -> (tensor<2x3xf32>, tensor<f32>) {
   %ones = arith.constant dense<1.0> : tensor<2x3xf32>
@@ -22,7 +22,7 @@ func.func @frequencies() -> tensor<2xf32> {
 }
 
 // CHECK: gpu.func @constant_2x3
-// CHECK: gpu.func @elements_f64_truncf_f32(%[[S:.*]]: f64
+// CHECK: gpu.func @elements_truncf_f32(%[[S:.*]]: f64
 // CHECK: arith.truncf %[[S]] : f64 to f32
 
 // CHECK: gpu.func @constants_[[HASH]]_2

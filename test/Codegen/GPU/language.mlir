@@ -28,13 +28,13 @@
 // With bf16, the words and the logits' gradient are rounded for the tensor
 // cores, whose rows of 1031 end with a zero.
 // BF16-DAG: round_1031x64: {{[1-3][0-9]}} registers, 0 bytes shared
-// BF16-DAG: vocabulary_gradients_rows64_64x64_bf16_1031x64: {{[1-3][0-9]}} registers
-// BF16-SM90-DAG: vocabulary_logits_rows64_64x64_bf16_1031x64: 168 registers, 0 bytes shared
-// BF16-SM90-DAG: vocabulary_input_rows64_64x64_bf16_1031x64: 168 registers, 0 bytes shared
-// BF16-SM90-DAG: vocabulary_weight_rows64_64x64_bf16_1031x64: 168 registers, 0 bytes shared
-// BF16-SM80-DAG: vocabulary_input_rows64_64x64_bf16_1031x64: {{[1-9][0-9]}} registers, 24576 bytes shared
-// BF16-SM80-DAG: vocabulary_input_rows64_64x64_bf16_1031x64_sum: {{[1-3][0-9]}} registers, 0 bytes shared
-// BF16-SM80-DAG: vocabulary_weight_rows64_64x64_bf16_1031x64: {{[1-8][0-9]}} registers, 24576 bytes shared
+// BF16-DAG: linear_cross_entropy_backward_64x64xbf16_1031x64_2x32xi32_f32_gradients_rows64: {{[1-3][0-9]}} registers
+// BF16-SM90-DAG: matmul_64x64xbf16_1031x64xbf16_64x1031_right_transposed: 168 registers, 0 bytes shared
+// BF16-SM90-DAG: matmul_64x1032xbf16_1031x64xbf16_64x64xbf16: 168 registers, 0 bytes shared
+// BF16-SM90-DAG: matmul_64x1032xbf16_64x64xbf16_1031x64_left_transposed_addend: 168 registers, 0 bytes shared
+// BF16-SM80-DAG: matmul_64x1032xbf16_1031x64xbf16_64x64xbf16: {{[1-9][0-9]}} registers, 24576 bytes shared
+// BF16-SM80-DAG: matmul_64x1032xbf16_1031x64xbf16_64x64xbf16_sum: {{[1-3][0-9]}} registers, 0 bytes shared
+// BF16-SM80-DAG: matmul_64x1032xbf16_64x64xbf16_1031x64_left_transposed_addend: {{[1-8][0-9]}} registers, 24576 bytes shared
 
 pst.parameter @words trainable init<normal 1.0> : tensor<1031x64xf32>
 pst.parameter @down frozen init<file "down"> {pst.sparsify} : tensor<64x96xf32>

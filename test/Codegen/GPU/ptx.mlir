@@ -17,7 +17,7 @@
 
 // PTX: .target sm_90a
 
-// KERNELS-DAG: adamw_{{[0-9]+}}_decayed{{[0-9]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: adamw_f32_decayed{{[0-9]+}}_size{{[0-9]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: attention_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}: {{[1-9]?[0-9]}} registers, 17024 bytes shared
 // KERNELS-DAG: attention_backward_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}_keys: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
 // KERNELS-DAG: attention_backward_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
@@ -28,14 +28,14 @@
 // KERNELS-DAG: lowrank_accumulate_64x96_64x64_96x64_96x8_8x64_96_64_f32_i64_pst_wrt1_2_3_4_5_6_added0_1_2_3_4_5_tiles: {{([1-9]?[0-9]|1[0-7][0-9])}} registers, 31744 bytes shared
 // KERNELS-DAG: masked_weight_96x64_96x8_8x64_96_64_f32_i64_pst: {{[1-9]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: matmul_64x64_96x64_64x96_right_transposed_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
-// KERNELS-DAG: sum_{{[0-9]+}}x768_added_to_96x8_{{[0-9]+}}x512_added_to_8x64_{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: sum_added_{{[0-9]+}}x96x8_added_{{[0-9]+}}x8x64_{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: topk_threshold_96x64_96x8_8x64_96_64_f32_i64_pst_all: {{[1-9]?[0-9]}} registers, {{[0-9]+}} bytes shared
 
 // PLAN: precision: bf16 saves {{[0-9.]+}} MiB of the {{[0-9.]+}} MiB that the arena takes in f32
 
 // A masked weight in bf16, 4 rows of 4 columns: each row is one access of 8 bytes.
 
-// MOVES-LABEL: .entry masked_weight_bf16_pst_96x64_bf16_r8_r8_threshold(
+// MOVES-LABEL: .entry masked_weight_96x64xbf16_96x8_8x64_96_64_f32_i64_pst(
 // MOVES-COUNT-4: ld.global.v4.b16
 // MOVES-NOT: cvt.rn.bf16.f32
 // MOVES: cvt.rn.bf16x2.f32
@@ -44,14 +44,14 @@
 
 // With activations and frozen weights of bf16.
 
-// BF16-DAG: add_64x64_bf16: {{[1-3]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: dropout_64x64_bf16_{{[0-9a-f]+}}: {{[1-3]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: gelu_backward_64x96_bf16: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: layer_norm_backward_64x64_bf16_{{[0-9a-f]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: masked_weight_bf16_pst_64x96_bf16_r8_r8_threshold: {{[1-9]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: masked_weight_bf16_pst_96x64_bf16_r8_r8_threshold: {{[1-9]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: lowrank_accumulate_bf16xbf16_64_pst_96x64_bf16_r8_r8_wrt_1_2_3_4_5_6: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
-// BF16-DAG: matmul_bf16_64x64_bf16_96x64_bf16t_bias_gelu: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
+// BF16-DAG: add_64x64xbf16: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: dropout_64x64xbf16_probability{{[0-9a-f]+}}: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: activation_backward_64x96xbf16_gelu: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: layer_norm_backward_64x64xbf16_64_epsilon{{[0-9a-f]+}}_added1_2: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: masked_weight_64x96xbf16_64x8_8x96_64_96_f32_i64_pst: {{[1-9]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: masked_weight_96x64xbf16_96x8_8x64_96_64_f32_i64_pst: {{[1-9]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: lowrank_accumulate_64x96xbf16_64x64xbf16_96x64xbf16_96x8_8x64_96_64_f32_i64_pst_wrt1_2_3_4_5_6_added0_1_2_3_4_5_tiles: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
+// BF16-DAG: matmul_64x64xbf16_96x64xbf16_64x96xbf16_right_transposed_bias_gelu: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
 
 pst.parameter @words trainable init<normal 1.0> : tensor<128x64xf32>
 pst.parameter @positions trainable init<normal 1.0> : tensor<40x64xf32>

@@ -8,16 +8,16 @@
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
 
-// PTX-LABEL: .visible .entry topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_gather
+// PTX-LABEL: .visible .entry topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_unread2_gather
 // PTX: fence.acq_rel.gpu
 // PTX: atom.global.add.u32
 // PTX: fence.acq_rel.gpu
-// PTX-LABEL: .visible .entry topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_finish
+// PTX-LABEL: .visible .entry topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_unread2_finish
 
-// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_sample: {{[1-3]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_bracket: {{[1-4]?[0-9]}} registers, 8336 bytes shared
-// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_gather: {{([1-5]?[0-9]|6[0-4])}} registers, 8292 bytes shared
-// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_finish: {{[1-7]?[0-9]}} registers, 8312 bytes shared
+// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_unread2_sample: {{[1-3]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_unread2_bracket: {{[1-4]?[0-9]}} registers, 8336 bytes shared
+// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_unread2_gather: {{([1-5]?[0-9]|6[0-4])}} registers, 8292 bytes shared
+// KERNELS-DAG: topk_threshold_1000x1024_1000x8_8x1024_f32_i64_pst_unread2_finish: {{[1-7]?[0-9]}} registers, 8312 bytes shared
 
 pst.criterion @pst(%w: dense, %ba: lowrank, %uv: lowrank) {
   %v = arith.addf %w, %ba : f32
