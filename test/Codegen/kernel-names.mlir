@@ -53,4 +53,4 @@ func.func @same_text(%w: tensor<4x6xf32>, %n: tensor<4x6xbf16>)
 
 // CHECK-DAG: func.func private @[[COMPRESSED]](
 // CHECK-DAG: func.func private @[[ADAPTIVE]](
-// CHECK-DAG: func.func private @[[ADAPTIVE]]_compressed(
+// CHECK-DAG: func.func private @[[ADAPTIVE]]_compress(

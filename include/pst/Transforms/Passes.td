@@ -34,6 +34,7 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",
                            "::mlir::math::MathDialect",
+                           "::mlir::tensor::TensorDialect",
                            "::pst::PSTDialect"];
 }
 

@@ -74,6 +74,7 @@ func.func @row_thresholds_c1(%w: tensor<4x6xf32>, %s: f64) {
 
 // -----
 
+// expected-note@+1 {{criterion declared here}}
 pst.criterion @map(%w: dense) {
   %s = math.absf %w : f32
   pst.yield weight %w score %s
