@@ -52,6 +52,7 @@ static FailureOr<pst::Parameter> describe(ParameterOp op) {
   case InitializerKind::File:
     parameter.initializer.kind = Initializer::Kind::file;
     parameter.source = op.getInitializer().getSource();
+    parameter.sourceFile = op.getInitializer().getFile();
     parameter.sourceColumns = op.getInitializer().getSourceColumns();
     parameter.column = op.getInitializer().getColumn();
     break;
@@ -107,6 +108,9 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
   manifest.architecture = text(kArchitectureAttribute);
   manifest.config = text(kConfigAttribute);
   manifest.method = text(kMethodAttribute);
+  manifest.criterion = text(kCriterionAttribute);
+  if (auto final = module->getAttrOfType<FloatAttr>(kFinalSparsityAttribute))
+    manifest.finalSparsity = final.getValueAsDouble();
   if (auto values =
           module->getAttrOfType<DictionaryAttr>(kHyperparametersAttribute))
     for (NamedAttribute value : values)
@@ -127,6 +131,10 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
         sparse.selection = selection.getText();
       for (auto name : layer.getAs<ArrayAttr>("state").getAsRange<StringAttr>())
         sparse.state.push_back(name.str());
+      if (auto own = layer.getAs<FloatAttr>("final_sparsity")) {
+        sparse.finalSparsity = own.getValueAsDouble();
+        sparse.sparsityInput = layer.getAs<StringAttr>("sparsity_input").str();
+      }
       manifest.sparseLayers.push_back(sparse);
     }
   }

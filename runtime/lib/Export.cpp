@@ -348,7 +348,8 @@ ExportResult inspect(const fs::path &path, const Manifest &manifest,
     int64_t stride = tensor->shape.back();
     ExportedLayer layer{entry.weight, entry.rows * entry.columns, 0, 0};
     layer.numPruned =
-        static_cast<int64_t>(static_cast<double>(layer.numElements) * sparsity);
+        static_cast<int64_t>(static_cast<double>(layer.numElements) *
+                             manifest.sparsityOf(entry, sparsity));
     for (int64_t i = 0; i < entry.rows; ++i, values += stride) {
       layer.numZeros += std::count(values, values + entry.columns, 0.0f);
       int64_t bad = findNonFinite(values, entry.columns);

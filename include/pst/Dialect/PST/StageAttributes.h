@@ -17,14 +17,19 @@
 namespace pst {
 
 // Of a module: the class of model and the text of its config.json (import), the
-// method and its numbers (sparsify), flops of products that are done again and
-// of a step without them (recompute), bytes of each kind of memory (memory).
+// method and its numbers, its criterion if that is the user's, and the run's
+// final sparsity if layers have their own (sparsify), flops of products that
+// are done again and of a step without them (recompute), bytes of each kind of
+// memory (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
                                      kConfigAttribute = "pst.config",
                                      kMethodAttribute = "pst.method",
                                      kHyperparametersAttribute =
                                          "pst.hyperparameters",
+                                     kCriterionAttribute = "pst.criterion",
+                                     kFinalSparsityAttribute =
+                                         "pst.final_sparsity",
                                      kRecomputeAttribute = "pst.recompute",
                                      kMemoryAttribute = "pst.memory";
 
