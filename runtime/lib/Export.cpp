@@ -53,13 +53,6 @@ struct OutputTensor {
   const TensorView *source = nullptr;
 };
 
-/// Whether a parameter is one that the method added: "....pst_U".
-bool isFactor(const Parameter &parameter) {
-  size_t dot = parameter.name.rfind('.');
-  return parameter.name.compare(dot == std::string::npos ? 0 : dot + 1, 4,
-                                "pst_") == 0;
-}
-
 bool isFloatingPoint(DType dtype) {
   return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 ||
          dtype == DType::F64;
@@ -85,7 +78,7 @@ DType exportedType(const Parameter &parameter) {
 /// the source file is not exported, for it would be that of before.
 bool sharesEmbedding(const Model &model) {
   Json config = Json::parse(model.manifest().config, nullptr, false);
-  return model.predictsTokens() &&
+  return model.manifest().task == ModelTask::lm &&
          (!config.is_object() || config.value("tie_word_embeddings", true));
 }
 
@@ -127,7 +120,8 @@ std::vector<OutputTensor> collect(const Model &model) {
   std::map<std::string, size_t> split; // tensors of several parts, by name
   std::set<std::string> taken;         // sources, and names written
   for (const Parameter &parameter : manifest.parameters) {
-    if (parameter.role == Role::state || isFactor(parameter))
+    if (parameter.role == Role::state ||
+        manifest.findLayerOfFactor(parameter.name))
       continue;
     OutputPart part{&parameter};
     auto layer = layers.find(parameter.name);
@@ -251,7 +245,7 @@ void describeLabels(Json &config, const Model &model) {
       config["label2id"][label] = i;
     }
   }
-  if (model.isRegression())
+  if (model.manifest().task == ModelTask::regression)
     config["problem_type"] = "regression";
 }
 
@@ -268,7 +262,8 @@ std::string makeConfig(const Model &model, const std::string &updates) {
     config["architectures"] = {manifest.architecture};
   config["torch_dtype"] = "float32";
   config.erase("dtype");
-  if (model.program().has("forward") && !model.predictsTokens())
+  ModelTask task = manifest.task;
+  if (task == ModelTask::classification || task == ModelTask::regression)
     describeLabels(config, model);
   if (!updates.empty()) {
     Json changes = Json::parse(updates, nullptr, false);
@@ -330,8 +325,9 @@ void checkTarget(const ExportOptions &options, const Model &model) {
 }
 
 /// Counts the zeros of the sparse layers in the file that was written.
-ExportResult inspect(const fs::path &path, const Manifest &manifest,
+ExportResult inspect(const fs::path &path, const Model &model,
                      double sparsity) {
+  const Manifest &manifest = model.manifest();
   SafeTensorsFile file(path);
   ExportResult result;
   result.sparsity = sparsity;
@@ -347,8 +343,12 @@ ExportResult inspect(const fs::path &path, const Manifest &manifest,
         reinterpret_cast<const float *>(tensor->data) + weight->column;
     int64_t stride = tensor->shape.back();
     ExportedLayer layer{entry.weight, entry.rows * entry.columns, 0, 0};
-    layer.numPruned =
-        static_cast<int64_t>(static_cast<double>(layer.numElements) * sparsity);
+    if (!entry.pruned.empty()) // what the last selection has left
+      std::memcpy(&layer.numPruned, model.parameters().data(entry.pruned),
+                  sizeof layer.numPruned);
+    else if (!entry.selection.empty()) // groups: the same of each
+      layer.numPruned = static_cast<int64_t>(
+          static_cast<double>(layer.numElements) * sparsity);
     for (int64_t i = 0; i < entry.rows; ++i, values += stride) {
       layer.numZeros += std::count(values, values + entry.columns, 0.0f);
       int64_t bad = findNonFinite(values, entry.columns);
@@ -383,7 +383,7 @@ ExportResult pst::runtime::exportModel(Model &model, double sparsity,
     copyTokenizer(files->directory(), staged.path());
   writeWeights(model, sparsity, staged.path() / "model.safetensors");
   ExportResult result =
-      inspect(staged.path() / "model.safetensors", model.manifest(), sparsity);
+      inspect(staged.path() / "model.safetensors", model, sparsity);
   staged.commit();
   return result;
 }
