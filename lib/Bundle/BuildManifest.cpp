@@ -98,6 +98,42 @@ static FailureOr<EntryPoint> describe(func::FuncOp function) {
   return entry;
 }
 
+/// A weight as its attribute pst.layer describes it.
+static FailureOr<SparseLayer> describeLayer(ParameterOp op,
+                                            DictionaryAttr record) {
+  SparseLayer layer;
+  layer.weight = op.getSymName();
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(op.getType()).getShape();
+  auto kinds = record.getAs<ArrayAttr>("kinds");
+  auto factors = record.getAs<ArrayAttr>("factors");
+  if (shape.size() != 2 || !kinds || !factors)
+    return op.emitOpError("must be a matrix with factors and their kinds, as "
+                          "its pst.layer says that it is a sparse layer");
+  layer.rows = shape[0];
+  layer.columns = shape[1];
+  if (auto selection = record.getAs<SelectionAttr>("selection"))
+    layer.selection = selection.getText();
+  if (auto state = record.getAs<ArrayAttr>("state"))
+    for (auto name : state.getAsRange<StringAttr>())
+      layer.state.push_back(name.str());
+  if (auto pruned = record.getAs<StringAttr>("pruned"))
+    layer.pruned = pruned.str();
+  auto tensors = factors.getAsRange<StringAttr>();
+  auto tensor = tensors.begin();
+  for (auto word : kinds.getAsRange<StringAttr>()) {
+    std::optional<FactorKind> kind = symbolizeFactorKind(word);
+    size_t count = kind == FactorKind::LowRank ? 2 : 1;
+    if (!kind || std::distance(tensor, tensors.end()) < int64_t(count))
+      return op.emitOpError("has a pst.layer whose factor of kind ")
+             << word << " is unknown, or lacks its tensors";
+    Factor &factor = layer.factors.emplace_back();
+    factor.kind = static_cast<Factor::Kind>(*kind);
+    for (; count; --count, ++tensor)
+      factor.tensors.push_back((*tensor).str());
+  }
+  return layer;
+}
+
 FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
   Manifest manifest;
   auto text = [&](StringRef name) {
@@ -106,6 +142,10 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
   };
   manifest.architecture = text(kArchitectureAttribute);
   manifest.config = text(kConfigAttribute);
+  for (ModelTask task :
+       {ModelTask::classification, ModelTask::regression, ModelTask::lm})
+    if (name(task) == text(kTaskAttribute))
+      manifest.task = task;
   manifest.method = text(kMethodAttribute);
   if (auto values =
           module->getAttrOfType<DictionaryAttr>(kHyperparametersAttribute))
@@ -118,16 +158,11 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     if (failed(parameter))
       return failure();
     manifest.parameters.push_back(*parameter);
-    if (auto layer = op->getAttrOfType<DictionaryAttr>(kLayerAttribute)) {
-      SparseLayer sparse;
-      sparse.weight = op.getSymName();
-      sparse.rows = parameter->type.shape[0];
-      sparse.columns = parameter->type.shape[1];
-      if (auto selection = layer.getAs<SelectionAttr>("selection"))
-        sparse.selection = selection.getText();
-      for (auto name : layer.getAs<ArrayAttr>("state").getAsRange<StringAttr>())
-        sparse.state.push_back(name.str());
-      manifest.sparseLayers.push_back(sparse);
+    if (auto record = op->getAttrOfType<DictionaryAttr>(kLayerAttribute)) {
+      FailureOr<SparseLayer> layer = describeLayer(op, record);
+      if (failed(layer))
+        return failure();
+      manifest.sparseLayers.push_back(*layer);
     }
   }
   for (auto function : module.getOps<func::FuncOp>()) {

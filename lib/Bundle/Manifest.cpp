@@ -6,38 +6,19 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Bundle/Manifest.h"
-#include "ManifestText.h"
+#include "ManifestReader.h"
 
-#include <nlohmann/json.hpp>
-
-#include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
-#include <limits>
-#include <set>
 
 using namespace pst;
 using namespace pst::manifest;
-using Json = nlohmann::ordered_json;
 
 //===----------------------------------------------------------------------===//
 // Spelling
 //===----------------------------------------------------------------------===//
 
 namespace {
-
-template <typename Enum> struct Spelling {
-  Enum value;
-  std::string_view text;
-};
-
-constexpr std::array<Spelling<ElementType>, 5> kElements{
-    {{ElementType::f32, "f32"},
-     {ElementType::f64, "f64"},
-     {ElementType::bf16, "bf16"},
-     {ElementType::i32, "i32"},
-     {ElementType::i64, "i64"}}};
 
 constexpr std::array<Spelling<Role>, 3> kRoles{{{Role::frozen, "frozen"},
                                                 {Role::trainable, "trainable"},
@@ -50,19 +31,24 @@ constexpr std::array<Spelling<InitKind>, 4> kInitKinds{
      {InitKind::normal, "normal"},
      {InitKind::constant, "constant"}}};
 
+constexpr std::array<Spelling<ModelTask>, 4> kTasks{
+    {{ModelTask::none, "none"},
+     {ModelTask::classification, "classification"},
+     {ModelTask::regression, "regression"},
+     {ModelTask::lm, "lm"}}};
+
+constexpr std::array<Spelling<Factor::Kind>, 4> kFactorKinds{
+    {{Factor::Kind::dense, "dense"},
+     {Factor::Kind::lowrank, "lowrank"},
+     {Factor::Kind::row, "row"},
+     {Factor::Kind::col, "col"}}};
+
 using ArgKind = Argument::Kind;
 constexpr std::array<Spelling<ArgKind>, 4> kArgKinds{
     {{ArgKind::parameter, "parameter"},
      {ArgKind::space, "space"},
      {ArgKind::input, "input"},
      {ArgKind::output, "output"}}};
-
-template <typename Enum, size_t N>
-std::string_view spell(const std::array<Spelling<Enum>, N> &table, Enum value) {
-  return std::find_if(table.begin(), table.end(),
-                      [&](auto &entry) { return entry.value == value; })
-      ->text;
-}
 
 /// A number, or its name where JSON has none.
 Json spell(double value) {
@@ -74,147 +60,6 @@ Json spell(double value) {
 //===----------------------------------------------------------------------===//
 // Reading JSON
 //===----------------------------------------------------------------------===//
-
-/// A JSON object being read: every key must be asked for, exactly those must be
-/// there, and errors say where they are.
-class Reader {
-public:
-  Reader(const Json &json, std::string where)
-      : json(json), where(std::move(where)) {
-    if (!json.is_object())
-      fail(this->where,
-           "expected an object, but got " + std::string(json.type_name()));
-  }
-
-  /// Reports keys that nobody asked for.
-  void finish() const {
-    for (const auto &[key, value] : json.items())
-      if (!seen.contains(key))
-        fail(path(key), "unknown key");
-  }
-
-  std::string path(std::string_view key) const {
-    return where.empty() ? std::string(key) : where + "." + std::string(key);
-  }
-
-  const Json &at(std::string_view key) {
-    seen.emplace(key);
-    auto found = json.find(key);
-    if (found == json.end())
-      fail(path(key), "the key is missing");
-    return *found;
-  }
-
-  std::string string(std::string_view key) {
-    const Json &value = at(key);
-    if (!value.is_string())
-      fail(path(key),
-           "expected a string, but got " + std::string(value.type_name()));
-    return value.get<std::string>();
-  }
-
-  int64_t integer(std::string_view key) { return integer(at(key), path(key)); }
-
-  static int64_t integer(const Json &value, const std::string &where) {
-    constexpr uint64_t limit = std::numeric_limits<int64_t>::max();
-    if (!value.is_number_unsigned() || value.get<uint64_t>() > limit)
-      fail(where,
-           "expected a whole number, not negative, but got " + value.dump());
-    return value.get<int64_t>();
-  }
-
-  double number(std::string_view key) {
-    const Json &value = at(key);
-    if (value == "inf" || value == "-inf")
-      return (value == "inf" ? 1 : -1) *
-             std::numeric_limits<double>::infinity();
-    if (!value.is_number())
-      fail(path(key), "expected a number, but got " + value.dump());
-    return value.get<double>();
-  }
-
-  bool boolean(std::string_view key) {
-    const Json &value = at(key);
-    if (!value.is_boolean())
-      fail(path(key), "expected true or false, but got " + value.dump());
-    return value.get<bool>();
-  }
-
-  template <typename Enum, size_t N>
-  Enum keyword(std::string_view key,
-               const std::array<Spelling<Enum>, N> &table) {
-    std::string text = string(key), choices;
-    for (const Spelling<Enum> &entry : table) {
-      if (entry.text == text)
-        return entry.value;
-      choices += (choices.empty() ? "" : ", ") + quote(entry.text);
-    }
-    fail(path(key), "expected one of " + choices + ", but got " + quote(text));
-  }
-
-  TensorType type(std::string_view key) {
-    return parseType(string(key), path(key));
-  }
-
-  const Json &array(std::string_view key) {
-    const Json &value = at(key);
-    if (!value.is_array())
-      fail(path(key),
-           "expected a list, but got " + std::string(value.type_name()));
-    return value;
-  }
-
-  const Json &object(std::string_view key) {
-    const Json &value = at(key);
-    if (!value.is_object())
-      fail(path(key),
-           "expected an object, but got " + std::string(value.type_name()));
-    return value;
-  }
-
-private:
-  static TensorType parseType(const std::string &text,
-                              const std::string &where) {
-    auto malformed = [&]() {
-      fail(where,
-           "expected a type such as \"f32[3,5]\", but got " + quote(text));
-    };
-    TensorType type;
-    size_t bracket = text.find('[');
-    std::string element = text.substr(0, bracket);
-    auto found =
-        std::find_if(kElements.begin(), kElements.end(),
-                     [&](auto &entry) { return entry.text == element; });
-    if (found == kElements.end())
-      malformed();
-    type.element = found->value;
-    if (bracket == std::string::npos)
-      return type;
-    size_t at = bracket + 1;
-    while (true) {
-      size_t end = text.find_first_of(",]", at);
-      if (end == std::string::npos || end == at || end - at > 18)
-        malformed();
-      int64_t size = 0;
-      for (; at < end; ++at) {
-        if (text[at] < '0' || text[at] > '9')
-          malformed();
-        size = size * 10 + (text[at] - '0');
-      }
-      type.shape.push_back(size);
-      ++at;
-      if (text[end] == ']')
-        break;
-    }
-    if (at != text.size())
-      malformed();
-    return type;
-  }
-
-  const Json &json;
-  std::string where;
-  std::set<std::string, std::less<>> seen;
-};
 
 Parameter readParameter(const Json &json, const std::string &where) {
   Reader reader(json, where);
@@ -245,12 +90,17 @@ SparseLayer readSparseLayer(const Json &json, const std::string &where) {
   layer.rows = reader.integer("rows");
   layer.columns = reader.integer("columns");
   layer.selection = reader.string("selection");
-  const Json &state = reader.array("state");
-  for (size_t i = 0; i < state.size(); ++i) {
-    if (!state[i].is_string())
-      fail(reader.path("state") + "[" + std::to_string(i) + "]",
-           "must be the name of a parameter, but is " + state[i].dump());
-    layer.state.push_back(state[i].get<std::string>());
+  layer.state = reader.strings("state");
+  layer.pruned = reader.string("pruned");
+  const Json &factors = reader.array("factors");
+  for (size_t i = 0; i < factors.size(); ++i) {
+    Reader item(factors[i],
+                reader.path("factors") + "[" + std::to_string(i) + "]");
+    Factor factor;
+    factor.kind = item.keyword("kind", kFactorKinds);
+    factor.tensors = item.strings("tensors");
+    item.finish();
+    layer.factors.push_back(std::move(factor));
   }
   reader.finish();
   return layer;
@@ -319,6 +169,8 @@ int64_t pst::byteSize(ElementType type) {
 
 std::string_view pst::name(ElementType type) { return spell(kElements, type); }
 
+std::string_view pst::name(ModelTask task) { return spell(kTasks, task); }
+
 int64_t TensorType::numElements() const {
   int64_t count = 1;
   for (int64_t size : shape)
@@ -332,6 +184,16 @@ const Parameter *Manifest::findParameter(std::string_view name) const {
   auto found = std::find_if(parameters.begin(), parameters.end(),
                             [&](auto &p) { return p.name == name; });
   return found == parameters.end() ? nullptr : &*found;
+}
+
+const SparseLayer *
+Manifest::findLayerOfFactor(std::string_view parameter) const {
+  for (const SparseLayer &layer : sparseLayers)
+    for (const Factor &factor : layer.factors)
+      for (const std::string &tensor : factor.tensors)
+        if (tensor == parameter && tensor != layer.weight)
+          return &layer;
+  return nullptr;
 }
 
 const EntryPoint *Manifest::findEntryPoint(std::string_view name) const {
@@ -396,6 +258,7 @@ std::string Manifest::toJson() const {
   json["library"] = library;
   json["architecture"] = architecture;
   json["config"] = config;
+  json["task"] = spell(kTasks, task);
   json["method"] = method;
   json["hyperparameters"] = hyperparameters;
   json["parameters"] = Json::array();
@@ -416,12 +279,19 @@ std::string Manifest::toJson() const {
                                   {"decay", p.decay}});
   }
   json["sparse_layers"] = Json::array();
-  for (const SparseLayer &l : sparseLayers)
+  for (const SparseLayer &l : sparseLayers) {
+    Json factors = Json::array();
+    for (const Factor &factor : l.factors)
+      factors.push_back({{"kind", spell(kFactorKinds, factor.kind)},
+                         {"tensors", factor.tensors}});
     json["sparse_layers"].push_back({{"weight", l.weight},
                                      {"rows", l.rows},
                                      {"columns", l.columns},
                                      {"selection", l.selection},
-                                     {"state", l.state}});
+                                     {"state", l.state},
+                                     {"pruned", l.pruned},
+                                     {"factors", std::move(factors)}});
+  }
   json["spaces"] = spaces;
   json["entry_points"] = Json::object();
   for (const auto &[name, entry] : entryPoints) {
@@ -471,6 +341,7 @@ Manifest Manifest::fromJson(std::string_view text) {
   manifest.library = reader.string("library");
   manifest.architecture = reader.string("architecture");
   manifest.config = reader.string("config");
+  manifest.task = reader.keyword("task", kTasks);
   manifest.method = reader.string("method");
   Reader hyper(reader.object("hyperparameters"), "hyperparameters");
   for (const auto &[key, value] : reader.at("hyperparameters").items())

@@ -103,6 +103,54 @@ void verifyParameters(const Manifest &manifest) {
              "must be as large as the space \"trainable\"");
 }
 
+/// Whether tensors of these shapes are such a factor of a rows x columns
+/// weight.
+bool isFactor(Factor::Kind kind, const std::vector<const Parameter *> &tensors,
+              int64_t rows, int64_t columns) {
+  using Shape = std::vector<int64_t>;
+  auto is = [&](const Shape &shape) {
+    return tensors.size() == 1 && tensors[0]->type.shape == shape;
+  };
+  switch (kind) {
+  case Factor::Kind::dense:
+    return is({rows, columns});
+  case Factor::Kind::row:
+    return is({rows});
+  case Factor::Kind::col:
+    return is({columns});
+  case Factor::Kind::lowrank:
+    break;
+  }
+  if (tensors.size() != 2 || tensors[0]->type.shape.size() != 2)
+    return false;
+  int64_t rank = tensors[0]->type.shape[1];
+  return tensors[0]->type.shape == Shape{rows, rank} &&
+         tensors[1]->type.shape == Shape{rank, columns};
+}
+
+void verifyFactors(const Manifest &manifest, const SparseLayer &layer) {
+  bool hasWeight = false;
+  for (const Factor &factor : layer.factors) {
+    std::vector<const Parameter *> tensors;
+    std::string names;
+    for (const std::string &name : factor.tensors) {
+      names += (names.empty() ? "" : ", ") + quote(name);
+      tensors.push_back(manifest.findParameter(name));
+      if (!tensors.back())
+        fail("sparse layer " + quote(layer.weight),
+             "has the factor " + quote(name) + ", which is no parameter");
+      hasWeight |= name == layer.weight && factor.kind == Factor::Kind::dense;
+    }
+    if (!isFactor(factor.kind, tensors, layer.rows, layer.columns))
+      fail("sparse layer " + quote(layer.weight),
+           "its factor of " + (names.empty() ? "no tensor" : names) +
+               " has not the shapes of its kind");
+  }
+  if (!hasWeight)
+    fail("sparse layer " + quote(layer.weight),
+         "its weight must be one of its dense factors");
+}
+
 void verifySparseLayers(const Manifest &manifest) {
   for (const SparseLayer &layer : manifest.sparseLayers) {
     const Parameter *weight = manifest.findParameter(layer.weight);
@@ -112,6 +160,7 @@ void verifySparseLayers(const Manifest &manifest) {
            "there must be a parameter of this name, " +
                std::to_string(layer.rows) + " x " +
                std::to_string(layer.columns));
+    verifyFactors(manifest, layer);
     // Without a score nothing is masked, only merged.
     if (layer.selection.empty() != layer.state.empty())
       fail("sparse layer " + quote(layer.weight),
@@ -122,6 +171,14 @@ void verifySparseLayers(const Manifest &manifest) {
         fail("sparse layer " + quote(layer.weight),
              quote(name) + " must be a state parameter");
     }
+    const Parameter *pruned = manifest.findParameter(layer.pruned);
+    if (!layer.pruned.empty() &&
+        (layer.selection.empty() || !pruned || pruned->role != Role::state ||
+         pruned->type != TensorType{ElementType::i64, {}}))
+      fail("sparse layer " + quote(layer.weight),
+           quote(layer.pruned) +
+               " must be a state parameter of type i64, which its selection "
+               "leaves");
   }
 }
 

@@ -210,6 +210,11 @@ pst::importModel(MLIRContext &context, StringRef directory,
                      StringAttr::get(&context, family->architecture));
   (*module)->setAttr(kConfigAttribute,
                      StringAttr::get(&context, config->text()));
+  (*module)->setAttr(kTaskAttribute,
+                     StringAttr::get(&context, task.predictsTokens ? "lm"
+                                               : task.regression
+                                                   ? "regression"
+                                                   : "classification"));
   ModelBuilder builder(*module, *config, *weights, options, task);
   family->build(builder,
                 checkpoint.empty() || checkpoint == family->architecture);

@@ -44,7 +44,8 @@ struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
 
 private:
   FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
-  Layer declareLayer(ParameterOp weight, const Recipe &recipe);
+  Layer declareLayer(ParameterOp weight, const Recipe &recipe,
+                     CriterionOp criterion);
   void rewriteUses(ParameterOp weight, Layer layer, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
 
@@ -64,7 +65,8 @@ FailureOr<CriterionOp> Sparsify::insertCriterion(const Recipe &recipe) {
   return criterion;
 }
 
-Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe) {
+Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
+                             CriterionOp criterion) {
   OpBuilder builder(weight->getContext());
   builder.setInsertionPointAfter(weight);
   auto type = cast<RankedTensorType>(weight.getType());
@@ -114,6 +116,18 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe) {
       builder.getNamedAttr("state", builder.getArrayAttr(names))};
   if (rule)
     record.push_back(builder.getNamedAttr("selection", rule));
+  if (layer.pruned)
+    record.push_back(
+        builder.getNamedAttr("pruned", layer.pruned.getSymNameAttr()));
+  SmallVector<StringRef> kinds, tensors;
+  for (unsigned i = 0; i < criterion.getNumFactors(); ++i)
+    kinds.push_back(stringifyFactorKind(criterion.getKind(i)));
+  for (ParameterOp tensor : layer.tensors)
+    tensors.push_back(tensor.getSymName());
+  record.push_back(
+      builder.getNamedAttr("kinds", builder.getStrArrayAttr(kinds)));
+  record.push_back(
+      builder.getNamedAttr("factors", builder.getStrArrayAttr(tensors)));
   weight->setAttr(kLayerAttribute, builder.getDictionaryAttr(record));
   return layer;
 }
@@ -227,7 +241,7 @@ void Sparsify::runOnOperation() {
           << " must divide: choose another selection";
       return signalPassFailure();
     }
-    layers.push_back(declareLayer(weight, recipe));
+    layers.push_back(declareLayer(weight, recipe, *criterion));
     rewriteUses(weight, layers.back(), *criterion);
   }
   if (recipe.trainsModel)

@@ -56,13 +56,6 @@ struct OutputTensor {
   const TensorView *source = nullptr;
 };
 
-/// Whether a parameter is one that the method added: "....pst_U".
-bool isFactor(const Parameter &parameter) {
-  size_t dot = parameter.name.rfind('.');
-  return parameter.name.compare(dot == std::string::npos ? 0 : dot + 1, 4,
-                                "pst_") == 0;
-}
-
 bool isFloatingPoint(DType dtype) {
   return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 ||
          dtype == DType::F64;
@@ -88,7 +81,7 @@ DType exportedType(const Parameter &parameter) {
 /// the source file is not exported, for it would be that of before.
 bool sharesEmbedding(const Model &model) {
   Json config = Json::parse(model.manifest().config, nullptr, false);
-  return model.predictsTokens() &&
+  return model.manifest().task == ModelTask::lm &&
          (!config.is_object() || config.value("tie_word_embeddings", true));
 }
 
@@ -130,7 +123,8 @@ std::vector<OutputTensor> collect(const Model &model) {
   std::map<std::string, size_t> split; // tensors of several parts, by name
   std::set<std::string> taken;         // sources, and names written
   for (const Parameter &parameter : manifest.parameters) {
-    if (parameter.role == Role::state || isFactor(parameter))
+    if (parameter.role == Role::state ||
+        manifest.findLayerOfFactor(parameter.name))
       continue;
     OutputPart part{&parameter};
     auto layer = layers.find(parameter.name);
@@ -254,7 +248,7 @@ void describeLabels(Json &config, const Model &model) {
       config["label2id"][label] = i;
     }
   }
-  if (model.isRegression())
+  if (model.manifest().task == ModelTask::regression)
     config["problem_type"] = "regression";
 }
 
@@ -271,7 +265,8 @@ std::string makeConfig(const Model &model, const std::string &updates) {
     config["architectures"] = {manifest.architecture};
   config["torch_dtype"] = "float32";
   config.erase("dtype");
-  if (model.program().has("forward") && !model.predictsTokens())
+  ModelTask task = manifest.task;
+  if (task == ModelTask::classification || task == ModelTask::regression)
     describeLabels(config, model);
   if (!updates.empty()) {
     Json changes = Json::parse(updates, nullptr, false);
@@ -332,35 +327,36 @@ void checkTarget(const ExportOptions &options, const Model &model) {
                                   "will not be replaced");
 }
 
-/// How many elements of a layer its selection prunes at that sparsity; nothing
-/// where that is not the layer's own affair, as when all layers compete.
-std::optional<int64_t> countPruned(const SparseLayer &layer, double sparsity) {
+/// How many elements of a layer its selection has pruned, as it counted them,
+/// or as they follow from the sparsity; nothing where that is not known.
+std::optional<int64_t> countPruned(const Model &model, const SparseLayer &layer,
+                                   double sparsity) {
+  if (!layer.pruned.empty()) {
+    int64_t count;
+    std::memcpy(&count, model.parameters().data(layer.pruned), sizeof count);
+    return count;
+  }
   auto share = [sparsity](int64_t count) {
     return static_cast<int64_t>(static_cast<double>(count) * sparsity);
   };
   const char *text = layer.selection.c_str();
   int64_t rows = 0, columns = 0;
-  if (layer.selection == "topk row")
-    return layer.rows * share(layer.columns);
-  if (layer.selection == "topk global")
-    return std::nullopt;
   if (layer.selection.starts_with("rows"))
     return share(layer.rows) * layer.columns;
   if (std::sscanf(text, "nm %" SCNd64 ":%" SCNd64, &rows, &columns) == 2)
     return layer.rows * layer.columns / columns *
            std::min(columns - rows, share(columns));
-  if (std::sscanf(text, "block %" SCNd64 "x%" SCNd64, &rows, &columns) == 2) {
-    if (layer.rows % rows != 0 || layer.columns % columns != 0)
-      return std::nullopt; // blocks at the edges are smaller
+  if (std::sscanf(text, "block %" SCNd64 "x%" SCNd64, &rows, &columns) == 2 &&
+      layer.rows % rows == 0 && layer.columns % columns == 0)
     return share(layer.rows / rows * (layer.columns / columns)) * rows *
            columns;
-  }
-  return share(layer.rows * layer.columns);
+  return std::nullopt; // blocks at the edges are smaller
 }
 
 /// Counts the zeros of the sparse layers in the file that was written.
-ExportResult inspect(const fs::path &path, const Manifest &manifest,
+ExportResult inspect(const fs::path &path, const Model &model,
                      double sparsity) {
+  const Manifest &manifest = model.manifest();
   SafeTensorsFile file(path);
   ExportResult result;
   result.sparsity = sparsity;
@@ -376,7 +372,7 @@ ExportResult inspect(const fs::path &path, const Manifest &manifest,
         reinterpret_cast<const float *>(tensor->data) + weight->column;
     int64_t stride = tensor->shape.back();
     ExportedLayer layer{entry.weight, entry.rows * entry.columns, 0, 0};
-    std::optional<int64_t> pruned = countPruned(entry, sparsity);
+    std::optional<int64_t> pruned = countPruned(model, entry, sparsity);
     for (int64_t i = 0; i < entry.rows; ++i, values += stride) {
       layer.numZeros += std::count(values, values + entry.columns, 0.0f);
       int64_t bad = findNonFinite(values, entry.columns);
@@ -412,7 +408,7 @@ ExportResult pst::runtime::exportModel(Model &model, double sparsity,
     copyTokenizer(files->directory(), staged.path());
   writeWeights(model, sparsity, staged.path() / "model.safetensors");
   ExportResult result =
-      inspect(staged.path() / "model.safetensors", model.manifest(), sparsity);
+      inspect(staged.path() / "model.safetensors", model, sparsity);
   staged.commit();
   return result;
 }

@@ -75,21 +75,12 @@ int64_t Model::numLabels() const {
   throw Error("the entry point \"forward\" has no output \"logits\"");
 }
 
-/// The type of the labels of any program.
-static const TensorType &labelsOf(const Program &program) {
-  const char *entry = program.has("forward") ? "forward" : "forward_backward";
-  for (const Argument &argument : program.entryPoint(entry).arguments)
-    if (argument.kind == Argument::Kind::input && argument.name == "labels")
-      return argument.type;
-  throw Error("the program has no input \"labels\"");
-}
-
-bool Model::isRegression() const {
-  return labelsOf(program()).element == ElementType::f32;
-}
-
-bool Model::predictsTokens() const {
-  return labelsOf(program()).shape.size() == 2;
+ModelTask Model::task() const {
+  if (manifest().task == ModelTask::none)
+    throw Error("the program does not say what it learns: give its module the "
+                "attribute pst.task, which is \"classification\", "
+                "\"regression\" or \"lm\"");
+  return manifest().task;
 }
 
 void Model::requireNothingBegun() const {

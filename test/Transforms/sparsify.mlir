@@ -10,7 +10,7 @@
 // UV: pst.criterion @pst(%[[W:.*]]: dense, %[[UV:.*]]: lowrank) {
 // UV: %[[S:.*]] = math.absf
 // UV: pst.yield weight %{{.*}} score %[[S]]
-// CHECK: pst.parameter @a frozen init<file "a"> {pst.layer = {selection = #pst.selection<topk layer>, state = ["a.pst_threshold", "a.pst_cut"]}} : tensor<4x3xf32>
+// CHECK: pst.parameter @a frozen init<file "a"> {pst.layer = {factors = ["a", "a.pst_U", "a.pst_V"], kinds = ["dense", "lowrank"], pruned = "a.pst_pruned", selection = #pst.selection<topk layer>, state = ["a.pst_threshold", "a.pst_cut"]}} : tensor<4x3xf32>
 // CHECK-NEXT: pst.parameter @a.pst_U trainable init<normal 1.000000e+00> {decay} : tensor<4x2xf32>
 // CHECK-NEXT: pst.parameter @a.pst_V trainable init<zeros> {decay} : tensor<2x3xf32>
 // CHECK-NEXT: pst.parameter @a.pst_threshold state init<constant -3.40282{{.*}}E+38> : tensor<f32>
@@ -31,7 +31,7 @@
 
 // LoRA has no score, so nothing is selected; the merged weight is written out.
 // LORA: pst.criterion @lora
-// LORA: pst.layer = {state = []}
+// LORA: pst.layer = {factors = ["a", "a.pst_U", "a.pst_V"], kinds = ["dense", "lowrank"], state = []}
 // LORA-NOT: func.func @select
 // LORA: func.func @materialize
 

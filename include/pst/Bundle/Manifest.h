@@ -91,6 +91,23 @@ struct Parameter {
   std::string tensorName() const { return name.substr(0, name.find(':')); }
 };
 
+/// What a program learns, which says what its labels and logits are.
+///  - none:           nothing is said (a program of .mlir text);
+///  - classification: labels i32[B], logits f32[B,C];
+///  - regression:     labels f32[B], logits f32[B,1];
+///  - lm:             labels i32[B,L], tokens to be predicted; no logits.
+enum class ModelTask { none, classification, regression, lm };
+
+/// A factor of a virtual weight, as the weight's criterion takes it.
+///  - dense:   one tensor, rows x columns;
+///  - lowrank: two, rows x r and r x columns;
+///  - row:     one, of as many elements as there are rows;
+///  - col:     one, of as many elements as there are columns.
+struct Factor {
+  enum class Kind { dense, lowrank, row, col } kind = Kind::dense;
+  std::vector<std::string> tensors; ///< Names of parameters.
+};
+
 /// A linear layer whose weight is masked, or merged from factors.
 struct SparseLayer {
   /// Canonical name of the dense weight, for instance
@@ -104,6 +121,13 @@ struct SparseLayer {
   /// The state parameters from which the mask follows, in the order that
   /// docs/BundleFormat.md gives. One of f32 holds NaN where a score was NaN.
   std::vector<std::string> state;
+  /// State parameter: i64 scalar, the number of elements that the mask prunes.
+  /// Empty where that is not counted.
+  std::string pruned;
+  /// What the weight is made of, in the order of the criterion's arguments. One
+  /// of the dense factors is `weight` itself; the others are not part of the
+  /// model, but of the method.
+  std::vector<Factor> factors;
 };
 
 /// One pointer handed to an entry point.
@@ -142,6 +166,9 @@ struct MemoryPlan {
   }
 };
 
+/// The word of the manifest: "classification".
+std::string_view name(ModelTask task);
+
 struct Manifest {
   /// Target of the code: LLVM triple, CPU (a GPU's architecture: "sm_90a") and
   /// features.
@@ -155,6 +182,7 @@ struct Manifest {
   std::string architecture;
   /// config.json as it was read (JSON text), or empty.
   std::string config;
+  ModelTask task = ModelTask::none;
   /// The method ("pst", "dense", ...) and its hyperparameters, for instance
   /// {"weight_rank": 8, "mask_alpha1": 1.0}.
   std::string method;
@@ -177,6 +205,9 @@ struct Manifest {
   std::optional<double> fixedSparsity() const;
 
   const Parameter *findParameter(std::string_view name) const;
+  /// The layer of which the parameter is a factor, but not the weight; null if
+  /// there is none.
+  const SparseLayer *findLayerOfFactor(std::string_view parameter) const;
   const EntryPoint *findEntryPoint(std::string_view name) const;
 
   /// Hex digest of all that a checkpoint depends on: architecture, method,

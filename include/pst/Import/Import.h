@@ -36,7 +36,8 @@ namespace pst {
 /// Arguments and results bear their names as `pst.name`. Each op's location is
 /// the part of the model it belongs to ("encoder.layer.3.attention"). The
 /// module's attribute `pst.architecture` is the class of `transformers` that
-/// reads the finished model, `pst.config` the text of config.json.
+/// reads the finished model, `pst.config` the text of config.json, `pst.task` what
+/// is learnt: "classification", "regression" or "lm".
 ///
 /// Whatever is wrong with the directory is a diagnostic at the file, and in
 /// config.json at the key; a location of line 0 is a file as a whole.

@@ -41,6 +41,12 @@ static bool isKind(Attribute value) {
                                     word.getValue());
 }
 
+static bool isTask(Attribute value) {
+  auto word = dyn_cast<StringAttr>(value);
+  return word && llvm::is_contained({"classification", "regression", "lm"},
+                                    word.getValue());
+}
+
 //===----------------------------------------------------------------------===//
 // The attributes
 //===----------------------------------------------------------------------===//
@@ -69,6 +75,10 @@ static ArrayRef<StageAttribute> stageAttributes() {
   static const StageAttribute all[] = {
       {kArchitectureAttribute, {Place::Module}, isText, "a string"},
       {kConfigAttribute, {Place::Module}, isText, "a string"},
+      {kTaskAttribute,
+       {Place::Module},
+       isTask,
+       "\"classification\", \"regression\" or \"lm\""},
       {kMethodAttribute, {Place::Module}, isText, "a string"},
       {kHyperparametersAttribute,
        {Place::Module},

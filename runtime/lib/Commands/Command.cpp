@@ -55,7 +55,7 @@ double pst::runtime::loadTrained(Model &model, const Inputs &inputs,
   }
   for (const Parameter &parameter : model.manifest().parameters)
     if (parameter.initializer.kind == Initializer::Kind::normal &&
-        parameter.name.find(".pst_") == std::string::npos)
+        !model.manifest().findLayerOfFactor(parameter.name))
       throw Error("\"" + parameter.name +
                   "\" has random values in this bundle: give the --checkpoint "
                   "that holds the trained ones");

@@ -12,6 +12,11 @@ module attributes {pst.config = unit} {}
 
 // -----
 
+// expected-error@+1 {{'builtin.module' op must have "classification", "regression" or "lm" as "pst.task", but got "chess"}}
+module attributes {pst.task = "chess"} {}
+
+// -----
+
 // expected-error@+1 {{'builtin.module' op must have a string as "pst.method", but got 1 : i64}}
 module attributes {pst.method = 1 : i64} {}
 

@@ -63,7 +63,22 @@ TEST(Manifest, LayersWithoutScoreHaveNoSelection) {
   manifest.sparseLayers[0].selection.clear();
   EXPECT_THROW(manifest.verify(), ManifestError);
   manifest.sparseLayers[0].state.clear();
+  EXPECT_THROW(manifest.verify(), ManifestError);
+  manifest.sparseLayers[0].pruned.clear();
   EXPECT_NO_THROW(Manifest::fromJson(manifest.toJson()).verify());
+}
+
+TEST(Manifest, SaysWhatAWeightIsMadeOf) {
+  Manifest manifest = Manifest::fromJson(makeManifest().toJson());
+  EXPECT_EQ(manifest.task, ModelTask::classification);
+  const SparseLayer &layer = manifest.sparseLayers[0];
+  ASSERT_EQ(layer.factors.size(), 3u);
+  EXPECT_EQ(layer.factors[1].kind, Factor::Kind::lowrank);
+  EXPECT_EQ(manifest.findLayerOfFactor(layer.factors[1].tensors[1]), &layer);
+  // Whatever it is called.
+  EXPECT_EQ(manifest.findLayerOfFactor("tiny.dense.weight.pst_cut"), nullptr);
+  EXPECT_EQ(manifest.findLayerOfFactor(layer.weight), nullptr);
+  EXPECT_EQ(manifest.findLayerOfFactor("classifier.weight"), nullptr);
 }
 
 TEST(Manifest, AParameterMayBeSomeColumnsOfATensor) {
@@ -200,7 +215,24 @@ TEST(Manifest, RefusesWhatIsMalformed) {
       {"state", [](Json &j) { j["sparse_layers"][0]["state"][1] = "nothing"; },
        "\"nothing\" must be a state parameter"},
       {"state's names", [](Json &j) { j["sparse_layers"][0]["state"][1] = 1; },
-       "sparse_layers[0].state[1]: must be the name of a parameter, but is 1"},
+       "sparse_layers[0].state[1]: expected a string, but got 1"},
+      {"pruned",
+       [](Json &j) { j["sparse_layers"][0]["pruned"] = "classifier.bias"; },
+       "\"classifier.bias\" must be a state parameter of type i64"},
+      {"task", [](Json &j) { j["task"] = "chess"; },
+       "task: expected one of \"none\", \"classification\", "
+       "\"regression\", \"lm\", but got \"chess\""},
+      {"factor",
+       [](Json &j) {
+         j["sparse_layers"][0]["factors"][2]["tensors"][0] = "nothing";
+       },
+       "has the factor \"nothing\", which is no parameter"},
+      {"rank",
+       [](Json &j) { j["sparse_layers"][0]["factors"][1]["tensors"].erase(1); },
+       "its factor of \"tiny.dense.weight.pst_U\" has not the shapes of its "
+       "kind"},
+      {"weight", [](Json &j) { j["sparse_layers"][0]["factors"].erase(0); },
+       "its weight must be one of its dense factors"},
       {"argument",
        [](Json &j) {
          j["entry_points"]["select"]["arguments"][0]["name"] = "x";

@@ -69,15 +69,15 @@ TEST(Option, DefaultsAreTheStructs) {
 
 TEST(Option, ReadsBackWhatItWrites) {
   OptionTable<Paint> table = makeTable();
-  for (auto [name, text] : std::map<std::string, std::string>{
-           {"color", "red"},
-           {"wet", "false"},
-           {"coats", "9007199254740993"},
-           {"share", "0.10000000000000001"},
-           {"price", "1e-300"},
-           {"maker", "a, b"},
-           {"sizes", "3,0,17"},
-           {"places", "attention,output"}}) {
+  for (auto [name, text] :
+       std::map<std::string, std::string>{{"color", "red"},
+                                          {"wet", "false"},
+                                          {"coats", "9007199254740993"},
+                                          {"share", "0.10000000000000001"},
+                                          {"price", "1e-300"},
+                                          {"maker", "a, b"},
+                                          {"sizes", "3,0,17"},
+                                          {"places", "attention,output"}}) {
     Paint paint;
     table.set(paint, name, text);
     std::string written = table.get(name).text(paint);

@@ -197,8 +197,7 @@ TEST_F(ParameterStoreTest, TakesColumnsOfATensor) {
     parameter.column = kFirst;
     if (role == Role::trainable) {
       parameter.offset = manifest.spaces["trainable"];
-      for (const char *space :
-           {"trainable", "gradient", "moment1", "moment2"})
+      for (const char *space : {"trainable", "gradient", "moment1", "moment2"})
         manifest.spaces[space] += parameter.type.numBytes();
     }
     manifest.parameters.push_back(parameter);

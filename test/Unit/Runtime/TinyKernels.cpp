@@ -12,6 +12,8 @@
 
 #include "TinyModel.h"
 
+#include <algorithm>
+
 using namespace tiny;
 
 // Order of the arguments: as TinyProgram.cpp's manifest has it. The first five
@@ -26,7 +28,7 @@ Frozen frozenOf(void *const *a) {
 
 struct State {
   float threshold;
-  int64_t cut;
+  int64_t cut, pruned;
 };
 
 /// The mask that the thresholds in `state` describe.
@@ -89,8 +91,10 @@ extern "C" {
 
 void tiny_select(void *const *a) {
   State &state = *static_cast<State *>(a[4]);
-  makeMask(frozenOf(a), static_cast<float *>(a[3]),
-           *static_cast<double *>(a[5]), state.threshold, state.cut);
+  std::vector<bool> mask =
+      makeMask(frozenOf(a), static_cast<float *>(a[3]),
+               *static_cast<double *>(a[5]), state.threshold, state.cut);
+  state.pruned = std::count(mask.begin(), mask.end(), false);
 }
 
 void tiny_materialize(void *const *a) {

@@ -51,6 +51,8 @@ Manifest tiny::makeManifest(Variant variant) {
   manifest.architecture = "TinyForSequenceClassification";
   manifest.config = R"({"vocab_size": 11, "hidden_size": 6,
     "architectures": ["Tiny"], "torch_dtype": "float16"})";
+  manifest.task =
+      variant.regression ? ModelTask::regression : ModelTask::classification;
   manifest.method = "pst";
   manifest.hyperparameters = {{"weight_rank", kRank}, {"mask_alpha2", 1.0}};
 
@@ -90,20 +92,31 @@ Manifest tiny::makeManifest(Variant variant) {
   cut.type = {ElementType::i64, {}};
   cut.offset = 8;
   manifest.parameters.push_back(cut);
-  manifest.sparseLayers.push_back({"tiny.dense.weight",
-                                   kHidden,
-                                   kWidth,
-                                   "topk layer",
-                                   {threshold.name, cut.name}});
+  Parameter pruned = cut;
+  pruned.name = "tiny.dense.weight.pst_pruned";
+  pruned.offset = 16;
+  manifest.parameters.push_back(pruned);
+  using FactorKind = Factor::Kind;
+  manifest.sparseLayers.push_back(
+      {"tiny.dense.weight",
+       kHidden,
+       kWidth,
+       "topk layer",
+       {threshold.name, cut.name},
+       pruned.name,
+       {{FactorKind::dense, {"tiny.dense.weight"}},
+        {FactorKind::lowrank,
+         {"tiny.dense.weight.pst_U", "tiny.dense.weight.pst_V"}},
+        {FactorKind::row, {"tiny.dense.weight.pst_R"}}}});
 
   int64_t bytes = numTrainable(static_cast<int>(classes)) * 4;
   manifest.spaces = {{"trainable", bytes}, {"gradient", bytes},
                      {"moment1", bytes},   {"moment2", bytes},
-                     {"state", 16},        {"arena", 256}};
+                     {"state", 24},        {"arena", 256}};
   manifest.memory.frozen = (kVocabulary * kWidth + kElements + kHidden) * 4;
   manifest.memory.trainable = manifest.memory.gradients = bytes;
   manifest.memory.optimizer = 2 * bytes;
-  manifest.memory.state = 16;
+  manifest.memory.state = 24;
   manifest.memory.arena = manifest.memory.activations = 256;
 
   using Kind = Argument::Kind;

@@ -16,12 +16,14 @@
 
 namespace pst {
 
-// Of a module: the class of model and the text of its config.json (import), the
+// Of a module: the class of model, the text of its config.json and what it
+// learns, "classification", "regression" or "lm" (import), the
 // method and its numbers (sparsify), flops of products that are done again and
 // of a step without them (recompute), bytes of each kind of memory (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
                                      kConfigAttribute = "pst.config",
+                                     kTaskAttribute = "pst.task",
                                      kMethodAttribute = "pst.method",
                                      kHyperparametersAttribute =
                                          "pst.hyperparameters",

@@ -51,11 +51,11 @@ public:
   /// Rows of one batch, and width of the logits (1: regression, or one class).
   int64_t batchSize() const;
   int64_t numLabels() const;
-  /// Whether labels are f32.
-  bool isRegression() const;
-  /// Whether it is a language model: labels are i32[B,L], the tokens that are
-  /// to be predicted, and `forward` gives a loss but no logits.
-  bool predictsTokens() const;
+  /// What it learns. Throws Error if the bundle does not say.
+  ModelTask task() const;
+  bool isRegression() const { return task() == ModelTask::regression; }
+  /// Whether it is a language model: `forward` gives a loss but no logits.
+  bool predictsTokens() const { return task() == ModelTask::lm; }
 
   /// Sets the thresholds at which `int(rows*columns*sparsity)` elements of each
   /// layer are pruned. Does nothing if they stand already, or if the method has
