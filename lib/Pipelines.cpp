@@ -191,9 +191,9 @@ static void buildLLVM(OpPassManager &program, CodeForm code) {
 
 static void buildCPUKernels(OpPassManager &passes,
                             const CompilerOptions &options) {
+  passes.addPass(createFuseEpilogues());
   passes.addPass(createChooseProducts({options.products}));
   passes.addPass(createNarrowFrozen({options.frozenType}));
-  passes.addPass(createFuseEpilogues());
   EmitCPUKernelsOptions kernels;
   if (options.vectorWidth)
     kernels.vectorWidth = options.vectorWidth;

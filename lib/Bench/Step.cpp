@@ -92,8 +92,9 @@ void Training::step() {
 }
 
 bool pst::bench::isProduct(const std::string &kernel) {
-  for (const char *family : {"linear_", "matmul_", "masked_matmul_",
-                             "masked_weight_", "lowrank_accumulate_"})
+  for (const char *family :
+       {"linear_", "matmul_", "masked_matmul_", "masked_weight_",
+        "materialize_", "stored_matmul_", "lowrank_accumulate_"})
     if (kernel.starts_with(family))
       return true;
   return false;

@@ -11,22 +11,21 @@
 // RUN: pst-compile %s --emit=asm --mtriple=x86_64-linux-gnu --mcpu=znver4 --products=compressed | %python %S/Inputs/inner_loops.py | FileCheck %s --check-prefix=SPARSE
 
 // AVX2-DAG: {{^}}matmul_200x512_512x512..{{.*}}: 48 fma, 12 accumulators, {{[0-9]+}} from memory, 0 spilled
-// AVX2-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_packed..{{.*}}: 48 fma, 12 accumulators, {{[0-9]+}} from memory, 0 spilled
-// AVX2-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_packed_transposed..{{.*}}: 48 fma, 12 accumulators, {{[0-9]+}} from memory, 0 spilled
+// AVX2-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora..{{.*}}: 48 fma, 12 accumulators, {{[0-9]+}} from memory, 0 spilled
+// AVX2-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_transposed..{{.*}}: 48 fma, 12 accumulators, {{[0-9]+}} from memory, 0 spilled
 // AVX2-DAG: {{^}}lowrank_accumulate_200x512_512x512_512x8_8x512_f32_i64_lora_wrt2..{{.*}}: 48 fma, 12 accumulators, {{[0-9]+}} from memory, 0 spilled
 
 // AVX512-DAG: {{^}}matmul_200x512_512x512..{{.*}}: 96 fma, 24 accumulators, {{[0-9]+}} from memory, 0 spilled
-// AVX512-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_packed..{{.*}}: 96 fma, 24 accumulators, {{[0-9]+}} from memory, 0 spilled
-// AVX512-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_packed_transposed..{{.*}}: 96 fma, 24 accumulators, {{[0-9]+}} from memory, 0 spilled
+// AVX512-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora..{{.*}}: 96 fma, 24 accumulators, {{[0-9]+}} from memory, 0 spilled
+// AVX512-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_transposed..{{.*}}: 96 fma, 24 accumulators, {{[0-9]+}} from memory, 0 spilled
 // AVX512-DAG: {{^}}lowrank_accumulate_200x512_512x512_512x8_8x512_f32_i64_lora_wrt2..{{.*}}: 96 fma, 24 accumulators, {{[0-9]+}} from memory, 0 spilled
 
 // NEON-DAG: {{^}}matmul_200x512_512x512..{{.*}}: 64 fma, 16 accumulators, {{[0-9]+}} from memory, 0 spilled
-// NEON-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_packed..{{.*}}: 64 fma, 16 accumulators, {{[0-9]+}} from memory, 0 spilled
-// NEON-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_packed_transposed..{{.*}}: 64 fma, 16 accumulators, {{[0-9]+}} from memory, 0 spilled
+// NEON-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora..{{.*}}: 64 fma, 16 accumulators, {{[0-9]+}} from memory, 0 spilled
+// NEON-DAG: {{^}}masked_matmul_200x512_512x512_512x8_8x512_f32_i64_lora_transposed..{{.*}}: 64 fma, 16 accumulators, {{[0-9]+}} from memory, 0 spilled
 // NEON-DAG: {{^}}lowrank_accumulate_200x512_512x512_512x8_8x512_f32_i64_lora_wrt2..{{.*}}: 64 fma, 16 accumulators, {{[0-9]+}} from memory, 0 spilled
 
-// SPARSE-DAG: lora_compressed..{{.*}}: [[N:[0-9]+]] fma, [[N]] accumulators, [[N]] from memory, 0 spilled
-// SPARSE-DAG: lora_compressed_transposed..{{.*}}: [[M:[0-9]+]] fma, [[M]] accumulators, [[M]] from memory, 0 spilled
+// SPARSE: stored_matmul_200x512_{{.*}}: [[N:[0-9]+]] fma, [[N]] accumulators, [[N]] from memory, 0 spilled
 
 pst.criterion @lora(%w: dense, %uv: lowrank) {
   %v = arith.addf %w, %uv : f32

@@ -1,8 +1,8 @@
 // RUN: pst-opt %s --pst-emit-cpu-kernels | FileCheck %s
 
-// Kernels that differ in anything have different names: in the form of a
-// product (an adaptive one has a compressed part, with less room than the
-// compressed one), in the type of any factor, in what no reader sees.
+// Kernels that differ in anything have different names: in what is stored of a
+// weight, and in how much room, in the type of any factor, in what no reader
+// sees.
 
 pst.criterion @sum(%w: dense, %v: dense) {
   %s = arith.addf %w, %v : f32
@@ -19,13 +19,18 @@ pst.criterion @map(%w: dense) {
 }
 
 // CHECK-LABEL: func.func @forms
-// CHECK: pst.launch @[[COMPRESSED:masked_matmul_256x64_96x64_f32_i64_256x96_map_compressed]] ins
-// CHECK: pst.launch @[[ADAPTIVE:masked_matmul_256x64_96x64_f32_i64_256x96_map_adaptive]] ins
-func.func @forms(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %pruned: tensor<i64>)
-    -> (tensor<256x96xf32>, tensor<256x96xf32>) {
-  %a = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as compressed : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
-  %b = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) pruned(%pruned) as adaptive : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
-  return %a, %b : tensor<256x96xf32>, tensor<256x96xf32>
+// CHECK: pst.launch @[[PACKED:masked_matmul_256x64_96x64_f32_i64_256x96_map]] ins
+// CHECK: pst.launch @[[STORED:masked_matmul_256x64_96x64_f32_i64_585_585xi32_2x65xi32_i32_256x96_map]] ins
+// CHECK: pst.launch @[[ROOMIER:masked_matmul_256x64_96x64_f32_i64_700_700xi32_2x65xi32_i32_256x96_map]] ins
+func.func @forms(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>,
+                 %v: tensor<585xf32>, %k: tensor<585xi32>, %rv: tensor<700xf32>, %rk: tensor<700xi32>, %c: tensor<2x65xi32>, %n: tensor<i32>)
+    -> (tensor<256x96xf32>, tensor<256x96xf32>, tensor<256x96xf32>) {
+  %a = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
+  %b = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) stored(%v, %k, %c, %n)
+      : tensor<256x64xf32>, (tensor<96x64xf32>) stored tensor<585xf32>, tensor<585xi32>, tensor<2x65xi32>, tensor<i32> -> tensor<256x96xf32>
+  %d = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) stored(%rv, %rk, %c, %n)
+      : tensor<256x64xf32>, (tensor<96x64xf32>) stored tensor<700xf32>, tensor<700xi32>, tensor<2x65xi32>, tensor<i32> -> tensor<256x96xf32>
+  return %a, %b, %d : tensor<256x96xf32>, tensor<256x96xf32>, tensor<256x96xf32>
 }
 
 // CHECK-LABEL: func.func @types
@@ -51,6 +56,7 @@ func.func @same_text(%w: tensor<4x6xf32>, %n: tensor<4x6xbf16>)
   return %a, %b : tensor<4x6xf32>, tensor<4x6xf32>
 }
 
-// CHECK-DAG: func.func private @[[COMPRESSED]](
-// CHECK-DAG: func.func private @[[ADAPTIVE]](
-// CHECK-DAG: func.func private @[[ADAPTIVE]]_compress(
+// CHECK-DAG: func.func private @[[PACKED]](
+// CHECK-DAG: func.func private @[[STORED]](
+// CHECK-DAG: func.func private @[[STORED]]_sparse(
+// CHECK-DAG: func.func private @[[ROOMIER]]_sparse(

@@ -11,15 +11,15 @@ pst.criterion @lora(%w: dense, %uv: lowrank) {
 }
 
 // CHECK-LABEL: func.func @forward
-// CHECK: pst.launch @masked_matmul_6x8_16x8_16x2_2x8_f32_i64_6x16_lora_packed ins
-// CHECK: pst.launch @masked_matmul_6x16_16x8_16x2_2x8_f32_i64_6x8_lora_packed_transposed ins
+// CHECK: pst.launch @masked_matmul_6x8_16x8_16x2_2x8_f32_i64_6x16_lora ins
+// CHECK: pst.launch @masked_matmul_6x16_16x8_16x2_2x8_f32_i64_6x8_lora_transposed ins
 func.func @forward(%x: tensor<6x8xf32>, %w: tensor<16x8xf32>, %u: tensor<16x2xf32>, %v: tensor<2x8xf32>, %tau: tensor<f32>, %cut: tensor<i64>) -> (tensor<6x16xf32>, tensor<6x8xf32>) {
   %y = pst.masked_matmul %x, @lora(%w, %u, %v) threshold(%tau, %cut) : tensor<6x8xf32>, (tensor<16x8xf32>, tensor<16x2xf32>, tensor<2x8xf32>) -> tensor<6x16xf32>
   %dx = pst.masked_matmul %y, @lora(%w, %u, %v) transposed threshold(%tau, %cut) : tensor<6x16xf32>, (tensor<16x8xf32>, tensor<16x2xf32>, tensor<2x8xf32>) -> tensor<6x8xf32>
   return %y, %dx : tensor<6x16xf32>, tensor<6x8xf32>
 }
 
-// CHECK-LABEL: func.func private @masked_matmul_6x8_16x8_16x2_2x8_f32_i64_6x16_lora_packed(
+// CHECK-LABEL: func.func private @masked_matmul_6x8_16x8_16x2_2x8_f32_i64_6x16_lora(
 // CHECK-SAME: %{{.*}}: memref<6x8xf32>, %[[W:.*]]: memref<16x8xf32>, %[[U:.*]]: memref<16x2xf32>, %[[V:.*]]: memref<2x8xf32>, %{{.*}}: memref<f32>, %{{.*}}: memref<i64>, %{{.*}}: memref<6x16xf32>, %{{.*}}: memref<136xf32>)
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<8xf32>
 // CHECK-DAG: %[[LANE:.*]] = arith.constant dense<[0, 1, 2, 3, 4, 5, 6, 7]> : vector<8xi32>
@@ -42,4 +42,4 @@ func.func @forward(%x: tensor<6x8xf32>, %w: tensor<16x8xf32>, %u: tensor<16x2xf3
 
 // Transposed, a row of the weight is a row of the panel.
 
-// CHECK-LABEL: func.func private @masked_matmul_6x16_16x8_16x2_2x8_f32_i64_6x8_lora_packed_transposed(
+// CHECK-LABEL: func.func private @masked_matmul_6x16_16x8_16x2_2x8_f32_i64_6x8_lora_transposed(

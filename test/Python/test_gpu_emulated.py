@@ -16,7 +16,7 @@ from virtual_weights import CRITERIA, random_factors, tensor
 
 import pst
 
-FAMILIES = ("activation", "adamw", "attention", "decoder", "elementwise", "embedding", "gradients", "layer_norm", "loss", "masks", "products", "selection", "weights")
+FAMILIES = ("activation", "adamw", "attention", "decoder", "elementwise", "embedding", "gradients", "layer_norm", "loss", "masks", "products", "selection", "storage", "weights")
 
 
 def _tests(family):
@@ -36,9 +36,9 @@ del test_activation_column_sum  # noqa: F821
 # The GPU's threads have no vectors, and do not ask for the threshold before.
 del test_masks_every_width_of_vectors_keeps_the_same  # noqa: F821
 del test_selection_every_width_of_vectors_selects_the_same, test_selection_what_was_before_never_changes_the_result  # noqa: F821
-# About forms that only the CPU has.
+# About forms and widths that only the CPU has.
 del test_weights_every_form_of_the_product, test_weights_the_adaptive_product_takes_the_form_of_what_is_pruned  # noqa: F821
-del test_weights_a_wrong_count_of_the_pruned_costs_time_only  # noqa: F821
+del test_weights_a_wrong_count_of_the_pruned_costs_time_only, test_storage_the_order_of_cells_is_free  # noqa: F821
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +85,28 @@ func.func @main({arguments}, %sparsity: f64) -> (tensor<f32>, tensor<i64>, {weig
     for one, other in zip(ours, reference.run(text, *factors, 0.9)):
         assert one.tobytes() == other.tobytes()
     assert (ours[2] != 0).sum() == rows * columns - int(rows * columns * 0.9)
+
+
+@pytest.mark.parametrize("rows, columns", [(37, 53), (130, 257)])
+@pytest.mark.parametrize("transposed", ["", "transposed "])
+def test_a_compressed_weight_is_the_cpus(monkeypatch, rows, columns, transposed):
+    """Every slot, used or not, has the bits that the CPU's kernels store: either can multiply the other's."""
+    criterion = CRITERIA["pst"]
+    factors = random_factors(criterion, rows, columns, 8, np.random.default_rng(rows))
+    types, names = ", ".join(map(tensor, factors)), ", ".join(f"%f{i}" for i in range(len(factors)))
+    arguments = ", ".join(f"%f{i}: {tensor(factor)}" for i, factor in enumerate(factors))
+    shape = (columns, rows) if transposed else (rows, columns)
+    cells = -(-shape[0] // 64) * -(-shape[1] // 128)
+    room = rows * columns // 4 + 16 * cells
+    stored = f"tensor<{room}xf32>, tensor<{room}xi32>, tensor<{cells}x65xi32>, tensor<i32>"
+    text = f"""{criterion.text("c")}
+func.func @main({arguments}, %sparsity: f64) -> ({stored}) {{
+  %tau, %cut, %pruned = pst.topk_threshold @c({names}), %sparsity : ({types})
+  %s:4 = pst.materialize @c({names}) {transposed}threshold(%tau, %cut) as compressed : ({types}) -> {stored}
+  return %s#0, %s#1, %s#2, %s#3 : {stored}
+}}"""
+    ours = reference.run(text, *factors, 0.8)
+    monkeypatch.undo()
+    for one, other in zip(ours, reference.run(text, *factors, 0.8)):
+        assert one.tobytes() == other.tobytes()
+    assert np.count_nonzero(ours[0]) == rows * columns - int(rows * columns * 0.8)

@@ -67,12 +67,12 @@ func.func @layer(%x: {x}, %dy: {y}, %bias: tensor<{rows}xf32>, {arguments}{", %t
 }}""")
 
 
-def compile_products(criterion, factors, tokens, products, lanes, form="packed"):
+def compile_products(criterion, factors, tokens, products, lanes):
     """(x, dy, bias, factors..., tau, cut[, pruned]) -> y, dx, masked weight."""
     rows, columns = factors[0].shape
     types, names, arguments, threshold = uses(factors, True)
-    adaptive = form == "adaptive"
-    threshold += (" pruned(%pruned)" if adaptive else "") + ("" if form == "packed" else f" as {form}")
+    adaptive = products == "auto"
+    threshold += " pruned(%pruned)" if adaptive else ""
     x, y, w = (f"tensor<{shape}xf32>" for shape in (f"{tokens}x{columns}", f"{tokens}x{rows}", f"{rows}x{columns}"))
     return compiled(
         f"""{criterion.text("c")}
@@ -236,11 +236,11 @@ def test_the_adaptive_product_takes_the_form_of_what_is_pruned(sparsity):
     tau, cut = compile_selection(criterion, factors)(*factors, sparsity)
     pruned = np.array(rows * columns - kept(sparsity, rows, columns))
     forms = {
-        form: compile_products(criterion, factors, tokens, "packed", 8, form)(x, dy, bias, *factors, tau, cut, *given)
-        for form, given in (("packed", ()), ("compressed", ()), ("adaptive", (pruned,)))
+        form: compile_products(criterion, factors, tokens, form, 8)(x, dy, bias, *factors, tau, cut, *given)
+        for form, given in (("packed", ()), ("compressed", ()), ("auto", (pruned,)))
     }
     taken = "compressed" if sparsity >= 0.8 else "packed"
-    for adaptive, expected in zip(forms["adaptive"], forms[taken]):
+    for adaptive, expected in zip(forms["auto"], forms[taken]):
         assert adaptive.tobytes() == expected.tobytes()
     assert forms["packed"][0].tobytes() != forms["compressed"][0].tobytes()  # so the choice shows
 
@@ -260,7 +260,7 @@ def test_a_wrong_count_of_the_pruned_costs_time_only(sparsity, claim, lanes):
     bias = rng.standard_normal(rows).astype(np.float32)
     tau, cut = compile_selection(criterion, factors)(*factors, sparsity)
     pruned = np.array(int(rows * columns * claim))
-    function = compile_products(criterion, factors, tokens, "packed", lanes, "adaptive")
+    function = compile_products(criterion, factors, tokens, "auto", lanes)
     y, dx, weight = both_threads(function, x, dy, bias, *factors, tau, cut, pruned)
     weight = weight.astype(np.float64)
     assert (weight != 0).sum() == kept(sparsity, rows, columns)

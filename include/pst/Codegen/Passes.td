@@ -88,10 +88,13 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
   let description = [{
     A masked weight can be evaluated in the packing of a dense product
     (`packed`), be written to a buffer that all layers share, one after the
-    other (`buffer`), or be compressed to its kept elements for a product of
-    sparse by dense (`compressed`). `auto` takes the packing, and where there
-    are enough tokens to pay for the compressing lets the kernel decide at each
-    call, by how many elements of this weight the selection pruned last.
+    other (`buffer`), or be stored by its kept elements for a product of sparse
+    by dense (`compressed`). `auto` offers the stored weight to each product
+    with enough tokens to pay for the compressing. There is room in it for as
+    many elements as the product gains by; where more stay, by what the
+    selection pruned last, nothing is stored, and the product packs.
+
+    Products with one weight that follow each other share what is stored.
 
     Before:
     ```mlir
@@ -99,7 +102,8 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
     ```
     After:
     ```mlir
-    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) pruned(%count) as adaptive : ...
+    %s:4 = pst.materialize @pst(%w, ...) threshold(%tau, %cut) pruned(%count) as compressed unordered : ...
+    %y = pst.masked_matmul %x, @pst(%w, ...) threshold(%tau, %cut) pruned(%count) stored(%s#0, %s#1, %s#2, %s#3) : ...
     ```
   }];
   let options = [

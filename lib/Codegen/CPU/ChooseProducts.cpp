@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/PST/CompressedLayout.h"
 #include "pst/Dialect/PST/PSTOps.h"
 
 namespace pst {
@@ -19,52 +20,104 @@ namespace pst {
 using namespace mlir;
 using namespace pst;
 
-/// Writes the masked weight to a buffer, for a product of plain matrices.
-static void multiplyBuffer(MaskedMatmulOp op) {
-  OpBuilder builder(op);
-  Location loc = op.getLoc();
-  int64_t rows = op.getType().getDimSize(1);
-  int64_t columns = op.getInput().getType().getDimSize(1);
-  if (op.getTransposed())
-    std::swap(rows, columns);
-  auto type = RankedTensorType::get({rows, columns}, builder.getF32Type());
-  Value weight = MaskedWeightOp::create(builder, loc, type, op.getCriterion(),
-                                        op.getFactors(), op.getSelectionAttr(),
-                                        op.getState());
-  auto result = nn::LinearOp::create(builder, loc, op.getType(), op.getInput(),
-                                     weight, op.getBias(), op.getTransposed());
-  op.replaceAllUsesWith(result.getResult());
-  op.erase();
-}
-
 namespace {
 struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
   using ChooseProductsBase::ChooseProductsBase;
 
   void runOnOperation() override {
+    last = nullptr;
     if (products == ProductChoice::Packed)
       return;
     SmallVector<MaskedMatmulOp> ops;
     getOperation().walk([&](MaskedMatmulOp op) {
-      if (op.getSelection() && op.getForm() == ProductForm::Packed)
+      if (op.getSelection() && op.getStored().empty())
         ops.push_back(op);
     });
     for (MaskedMatmulOp op : ops) {
       if (products == ProductChoice::Buffer)
         multiplyBuffer(op);
       else if (products == ProductChoice::Compressed)
-        op.setForm(ProductForm::Compressed);
-      else if (op.getPruned() && isProfitable(op))
-        op.setForm(ProductForm::Adaptive);
+        multiplyCompressed(op);
+      else
+        offerCompressed(op);
     }
   }
 
 private:
-  static bool isProfitable(MaskedMatmulOp op) {
-    RankedTensorType input = op.getInput().getType();
-    return cpu::SparseBlocking::profitableDensity(input.getDimSize(0),
-                                                  op.getType().getDimSize(1),
-                                                  input.getDimSize(1)) > 0;
+  /// The matrix S of the product Y = X S^T.
+  static CompressedLayout layoutOf(MaskedMatmulOp op) {
+    return {op.getType().getDimSize(1), op.getInput().getType().getDimSize(1)};
   }
+
+  /// Stores the weight before its product, unless the weight that was stored
+  /// last, of the same block, is this one. No other lives longer than until its
+  /// product, and so never more than one.
+  ValueRange compress(MaskedMatmulOp op, int64_t room) {
+    OpBuilder builder(op);
+    auto stored = MaterializeOp::create(
+        builder, op.getLoc(), layoutOf(op).types(&getContext(), room),
+        op.getCriterion(), op.getFactors(), op.getSelectionAttr(),
+        op.getState(),
+        products == ProductChoice::Auto ? op.getPruned() : Value(),
+        op.getTransposed(), Storage::Compressed, /*unordered=*/true);
+    if (last && last->getBlock() == stored->getBlock() &&
+        OperationEquivalence::isEquivalentTo(
+            last, stored, OperationEquivalence::IgnoreLocations))
+      stored.erase();
+    else
+      last = stored;
+    return last.getStored();
+  }
+
+  /// A weight that the product takes if it is sparse enough by then.
+  void offerCompressed(MaskedMatmulOp op) {
+    CompressedLayout layout = layoutOf(op);
+    int64_t tokens = op.getType().getDimSize(0);
+    int64_t density = cpu::SparseBlocking::profitableDensity(
+        tokens, layout.rows, layout.columns);
+    if (!op.getPruned() || density == 0 ||
+        layout.wholeRoom() > CompressedLayout::kMostRoom)
+      return;
+    int64_t kept =
+        llvm::divideCeil(layout.rows * layout.columns * density, 100);
+    op.getStoredMutable().assign(compress(op, layout.roomFor(kept)));
+  }
+
+  void multiplyCompressed(MaskedMatmulOp op) {
+    OpBuilder builder(op);
+    ValueRange stored = compress(op, layoutOf(op).wholeRoom());
+    auto product = StoredMatmulOp::create(
+        builder, op.getLoc(), op.getType(), op.getInput(), Storage::Compressed,
+        stored, op.getBias(), op.getAddend(), op.getActivationAttr());
+    op.replaceAllUsesWith(product.getResult());
+    op.erase();
+  }
+
+  /// Writes the masked weight to a buffer, for a product of plain matrices.
+  void multiplyBuffer(MaskedMatmulOp op) {
+    OpBuilder builder(op);
+    Location loc = op.getLoc();
+    CompressedLayout s = layoutOf(op);
+    SmallVector<int64_t> shape{s.rows, s.columns};
+    if (op.getTransposed())
+      std::swap(shape[0], shape[1]);
+    Type type = RankedTensorType::get(shape, builder.getF32Type());
+    auto weight = MaterializeOp::create(
+        builder, loc, type, op.getCriterion(), op.getFactors(),
+        op.getSelectionAttr(), op.getState(), /*pruned=*/Value(),
+        /*transposed=*/false, Storage::Dense, /*unordered=*/false);
+    Value result = nn::LinearOp::create(
+        builder, loc, op.getType(), op.getInput(), weight.getStored().front(),
+        op.getBias(), op.getTransposed());
+    if (op.getAddend())
+      result = nn::AddOp::create(builder, loc, result, op.getAddend());
+    if (op.getActivation())
+      result =
+          nn::ActivationOp::create(builder, loc, *op.getActivation(), result);
+    op.replaceAllUsesWith(result);
+    op.erase();
+  }
+
+  MaterializeOp last; ///< The weight that was stored last.
 };
 } // namespace

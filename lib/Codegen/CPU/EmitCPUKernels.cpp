@@ -67,6 +67,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     cpu::populateBlockScoresKernels(patterns, context);
     cpu::populateColumnSumKernels(patterns, context);
     cpu::populateCommonThresholdKernels(patterns, context);
+    cpu::populateCompressedWeightKernels(patterns, context);
     cpu::populateEmbeddingBackwardKernels(patterns, context);
     cpu::populateLinearCrossEntropyKernels(patterns, context);
     cpu::populateLossKernels(patterns, context);
@@ -74,6 +75,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     cpu::populateMaskedWeightKernels(patterns, context);
     cpu::populateMatmulKernels(patterns, context);
     cpu::populateRowThresholdsKernels(patterns, context);
+    cpu::populateSparseMatmulKernels(patterns, context);
     cpu::populateTopKThresholdKernels(patterns, context);
     FrozenRewritePatternSet frozen(std::move(patterns));
     // Functions made on the way are kernels and hold nothing to lower.

@@ -22,6 +22,19 @@ MatrixReader MatrixReader::of(Value buffer) {
           /*readRows=*/{}};
 }
 
+MatrixReader MatrixReader::of(const VirtualWeight &weight) {
+  return {weight.getRows(), weight.getColumns(),
+          [weight](KernelBuilder &b, Value row, Value column, int64_t lanes) {
+            return weight.maskedWeight(b, row, column, lanes);
+          },
+          [weight](KernelBuilder &b, Value row, int64_t count, Value column,
+                   int64_t lanes) {
+            // As many as the registers hold two rank sums of.
+            return weight.maskedWeights(b, row, count, column, lanes,
+                                        /*most=*/lanes == 16 ? 8 : 4);
+          }};
+}
+
 //===----------------------------------------------------------------------===//
 // Block sizes
 //===----------------------------------------------------------------------===//

@@ -14,6 +14,7 @@
 #ifndef PST_LIB_CODEGEN_CPU_GEMM_H
 #define PST_LIB_CODEGEN_CPU_GEMM_H
 
+#include "../Kernel/VirtualWeight.h"
 #include "KernelBuilder.h"
 #include "Target.h"
 #include "llvm/Support/MathExtras.h"
@@ -35,6 +36,8 @@ struct MatrixReader {
 
   /// The elements of a rank-2 memref.
   static MatrixReader of(Value buffer);
+  /// Those of a virtual weight, under its mask if it has one.
+  static MatrixReader of(const VirtualWeight &weight);
 };
 
 /// Sizes of the blocks of a product (m x k) (k x n).

@@ -85,6 +85,8 @@ void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateBlockScoresKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateColumnSumKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateCommonThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateCompressedWeightKernels(mlir::RewritePatternSet &,
+                                     KernelContext &);
 void populateEmbeddingBackwardKernels(mlir::RewritePatternSet &,
                                       KernelContext &);
 void populateLinearCrossEntropyKernels(mlir::RewritePatternSet &,
@@ -95,6 +97,7 @@ void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,
 void populateMaskedWeightKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateMatmulKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateRowThresholdsKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateSparseMatmulKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateTopKThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
 
 } // namespace pst::cpu

@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../Kernel/Activation.h"
 #include "../Kernel/VirtualWeight.h"
 #include "Gemm.h"
 #include "KernelContext.h"
+#include "ProductEpilogue.h"
 #include "SparseMatmul.h"
 #include "pst/Dialect/NN/NNOps.h"
 
@@ -73,106 +73,49 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
   }
 };
 
-/// Y = X (M * W')^T + bias, or Y = X (M * W') + bias, in the op's form: dense
-/// by dense, where the packing evaluates each element of the weight once;
-/// sparse by dense, where the compressing does; or one of the two, by how many
-/// elements are pruned.
+/// Y = X (M * W')^T + bias, or Y = X (M * W') + bias: dense by dense, where the
+/// packing evaluates each element of the weight once; or, if the weight was
+/// stored, sparse by dense.
 class MaskedProduct {
 public:
   MaskedProduct(MaskedMatmulOp op, KernelContext &context)
       : op(op), context(context),
         criterion(context.getCriterion(op.getCriterionAttr())),
-        form(op.getForm()),
-        dense(tokens(), outputs(), depth(), context.getTarget()),
-        sparse(tokens(), outputs(), depth(), context.lanes(), density()) {
-    inputs.push_back(op.getInput());
-    llvm::append_range(inputs, weightOperands(op));
-    if (op.getBias())
-      inputs.push_back(op.getBias());
-    if (op.getAddend())
-      inputs.push_back(op.getAddend());
-  }
+        dense(dim(op.getResult(), 0), dim(op.getResult(), 1),
+              dim(op.getInput(), 1), context.getTarget()) {}
 
   void replace(PatternRewriter &rewriter) {
-    SmallVector<RankedTensorType> workspaces = workspaceTypes(rewriter);
-    auto emit = [&](KernelBuilder &b, ValueRange arguments) {
-      switch (form) {
-      case ProductForm::Packed:
-        return emitDense(b, arguments);
-      case ProductForm::Compressed:
-        return emitCompressed(b, arguments);
-      case ProductForm::Adaptive:
-        return emitChoice(b, arguments);
-      }
-    };
-    SmallVector<Value> operands(inputs);
-    if (form == ProductForm::Adaptive)
-      operands.push_back(op.getPruned());
-    context.replaceByLaunch(rewriter, op, operands, workspaces, emit);
+    SmallVector<Value> inputs{op.getInput()};
+    llvm::append_range(inputs, weightOperands(op));
+    appendEpilogue(op, inputs);
+    llvm::append_range(inputs, op.getStored());
+    context.replaceByLaunch(rewriter, op, inputs,
+                            workspaceType(dense, rewriter),
+                            [&](KernelBuilder &b, ValueRange arguments) {
+                              op.getStored().empty() ? emitDense(b, arguments)
+                                                     : emitChoice(b, arguments);
+                            });
   }
 
 private:
-  int64_t tokens() { return dim(op.getResult(), 0); }
-  int64_t outputs() { return dim(op.getResult(), 1); }
-  int64_t depth() { return dim(op.getInput(), 1); }
-  /// Percent of the weight that compressing must have room for.
-  int64_t density() {
-    return form == ProductForm::Adaptive
-               ? SparseBlocking::profitableDensity(tokens(), outputs(), depth())
-               : 100;
-  }
-
-  /// The first serves as packed block and as values.
-  SmallVector<RankedTensorType> workspaceTypes(OpBuilder &builder) {
-    if (form == ProductForm::Packed)
-      return {workspaceType(dense, builder)};
-    SmallVector<RankedTensorType> types =
-        CompressedMatrix::types(sparse, builder);
-    if (form == ProductForm::Adaptive)
-      types.front() = RankedTensorType::get(
-          std::max(dense.packedSizeB(), sparse.capacity()),
-          builder.getF32Type());
-    return types;
-  }
-
-  /// What a kernel of either form gets: the inputs, the result, workspaces.
+  /// What a kernel gets.
   struct Arguments {
     MatrixReader input, weight;
     Epilogue epilogue;
-    Value result;
-    ValueRange workspaces;
+    ValueRange stored;
+    Value result, workspace;
   };
   Arguments read(KernelBuilder &b, ValueRange arguments) {
     size_t operands = op.getFactors().size() + op.getState().size();
-    size_t next = 1 + operands;
-    Epilogue epilogue;
-    if (op.getBias())
-      epilogue.bias = arguments[next++];
-    if (op.getAddend())
-      epilogue.addend = arguments[next++];
-    if (op.getActivation()) {
-      nn::ActivationKind kind = *op.getActivation();
-      epilogue.activation = [kind](KernelBuilder &b, Value value) {
-        return emitActivation(b, kind, value);
-      };
-    }
     VirtualWeight weight(b, criterion, op.getSelectionAttr(),
                          arguments.slice(1, operands));
-    return {
-        MatrixReader::of(arguments[0]),
-        {weight.getRows(), weight.getColumns(),
-         [weight](KernelBuilder &b, Value row, Value column, int64_t lanes) {
-           return weight.maskedWeight(b, row, column, lanes);
-         },
-         [weight](KernelBuilder &b, Value row, int64_t count, Value column,
-                  int64_t lanes) {
-           // As many as the registers hold two rank sums of.
-           return weight.maskedWeights(b, row, count, column, lanes,
-                                       /*most=*/lanes == 16 ? 8 : 4);
-         }},
-        epilogue,
-        arguments[next],
-        arguments.drop_front(next + 1)};
+    ValueRange rest = arguments.drop_front(1 + operands);
+    return {MatrixReader::of(arguments[0]),
+            MatrixReader::of(weight),
+            epilogueOf(op, rest),
+            rest.drop_back(2).take_back(op.getStored().size()),
+            rest[rest.size() - 2],
+            rest.back()};
   }
 
   void emitDense(KernelBuilder &b, ValueRange arguments) {
@@ -180,67 +123,38 @@ private:
     emitGemm(b, dense,
              {a.input, a.weight, /*transposeA=*/false,
               /*transposeB=*/!op.getTransposed()},
-             a.epilogue, a.result, a.workspaces[0]);
+             a.epilogue, a.result, a.workspace);
   }
 
-  static CompressedMatrix compressedMatrix(ValueRange workspaces) {
-    return {workspaces[0], workspaces[1], workspaces[2], workspaces[3]};
-  }
-  void emitCompressing(KernelBuilder &b, ValueRange arguments) {
-    Arguments a = read(b, arguments);
-    emitCompress(b, sparse, a.weight, op.getTransposed(),
-                 compressedMatrix(a.workspaces));
-  }
   void emitSparse(KernelBuilder &b, ValueRange arguments) {
     Arguments a = read(b, arguments);
-    emitSparseMatmul(b, sparse, a.input, a.epilogue, a.result,
-                     compressedMatrix(a.workspaces));
-  }
-  void emitCompressed(KernelBuilder &b, ValueRange arguments) {
-    emitCompressing(b, arguments);
-    emitSparse(b, arguments);
+    emitSparseMatmul(
+        b, SparseBlocking(arguments.front(), a.result, context.lanes()),
+        a.input, a.epilogue, a.result, CompressedMatrix::of(a.stored));
   }
 
-  // if enough elements are pruned:
-  //   compress(...)
-  //   if all fit: sparse(...) else: packed(...)
-  // else: packed(...)
+  // if the stored weight is whole: sparse(...) else: packed(...)
   void emitChoice(KernelBuilder &b, ValueRange arguments) {
-    SmallVector<Value> operands(arguments);
-    Value pruned = b.load(operands[inputs.size()], {});
-    operands.erase(operands.begin() + inputs.size());
     auto call = [&](StringRef form,
                     void (MaskedProduct::*emit)(KernelBuilder &, ValueRange)) {
       func::FuncOp function = context.getOrCreatePart(
-          b, form, TypeRange(ValueRange(operands)),
+          b, form, arguments.getTypes(),
           [&](KernelBuilder &inner, ValueRange arguments) {
             (this->*emit)(inner, arguments);
           });
-      func::CallOp::create(b, function, operands);
+      func::CallOp::create(b, function, arguments);
     };
-    auto packed = [&] { call("packed", &MaskedProduct::emitDense); };
-    Value enough = b.cmpi(arith::CmpIPredicate::sge, pruned,
-                          b.i64(outputs() * depth() - sparse.keptRoom()));
+    ValueRange stored = arguments.drop_back(2).take_back(4);
     b.ifElse(
-        enough,
-        [&] {
-          call("compress", &MaskedProduct::emitCompressing);
-          ValueRange workspaces = ValueRange(operands).take_back(4);
-          Value isWhole = emitIsWhole(b, sparse, compressedMatrix(workspaces));
-          b.ifElse(
-              isWhole, [&] { call("sparse", &MaskedProduct::emitSparse); },
-              packed);
-        },
-        packed);
+        CompressedMatrix::of(stored).isWhole(b),
+        [&] { call("sparse", &MaskedProduct::emitSparse); },
+        [&] { call("packed", &MaskedProduct::emitDense); });
   }
 
   MaskedMatmulOp op;
   KernelContext &context;
   CriterionOp criterion;
-  ProductForm form;
   GemmBlocking dense;
-  SparseBlocking sparse;
-  SmallVector<Value> inputs;
 };
 
 struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {

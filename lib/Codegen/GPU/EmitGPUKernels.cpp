@@ -35,6 +35,7 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     cuda::populateBlockScoresKernels(patterns, context);
     cuda::populateColumnSumKernels(patterns, context);
     cuda::populateCommonThresholdKernels(patterns, context);
+    cuda::populateCompressedWeightKernels(patterns, context);
     cuda::populateEmbeddingBackwardKernels(patterns, context);
     cuda::populateHostValueKernels(patterns, context);
     cuda::populateLinearCrossEntropyKernels(patterns, context);
@@ -44,16 +45,15 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     cuda::populateMatmulKernels(patterns, context);
     cuda::populateRowThresholdsKernels(patterns, context);
     cuda::populateTopKThresholdKernels(patterns, context);
-    WalkResult forms = getOperation().walk([](MaskedMatmulOp op) {
-      if (op.getForm() == ProductForm::Packed)
+    WalkResult offers = getOperation().walk([](MaskedMatmulOp op) {
+      if (op.getStored().empty())
         return WalkResult::advance();
-      op.emitOpError("is to be ")
-          << stringifyProductForm(op.getForm())
-          << ", but products on GPUs read the masked weight from a buffer: "
-             "leave the form out";
+      op.emitOpError("is offered a stored weight, but products on GPUs with "
+                     "virtual weights write them to a buffer: leave it out, or "
+                     "multiply by 'pst.stored_matmul'");
       return WalkResult::interrupt();
     });
-    if (forms.wasInterrupted())
+    if (offers.wasInterrupted())
       return signalPassFailure();
     FrozenRewritePatternSet frozen(std::move(patterns));
     // Functions made on the way are kernels and hold nothing to lower.

@@ -226,11 +226,10 @@ void pst::cuda::launchConversion(KernelContext &context, CodeBuilder &host,
       });
 }
 
-/// The elements from (row, column) of the result on, given the product's;
-/// `operands` are the epilogue's bias and addend, as far as it has them.
-static SmallVector<Value> finish(ThreadBuilder &b, const GemmEpilogue &epilogue,
-                                 ValueRange operands, Value row, Value column,
-                                 ValueRange sums) {
+SmallVector<Value> pst::cuda::finishProduct(ThreadBuilder &b,
+                                            const GemmEpilogue &epilogue,
+                                            ValueRange operands, Value row,
+                                            Value column, ValueRange sums) {
   SmallVector<Value> values(sums);
   auto add = [&](ArrayRef<Value> indices) {
     SmallVector<Value> terms =
@@ -270,7 +269,7 @@ static void launchSumOfParts(KernelContext &context, CodeBuilder &host,
           for (auto [sum, term] : llvm::zip(sums, part(number)))
             sum = b.addf(sum, term);
         b.storeGroup(
-            finish(b, epilogue, values.drop_front(2), row, column, sums),
+            finishProduct(b, epilogue, values.drop_front(2), row, column, sums),
             values[1], {row, column});
       });
 }
@@ -317,8 +316,8 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
       [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
         tile.store(b, values[0], [&](Value row, Value column, ValueRange sums) {
           return splits ? SmallVector<Value>(sums)
-                        : finish(b, epilogue, values.drop_front(), row, column,
-                                 sums);
+                        : finishProduct(b, epilogue, values.drop_front(), row,
+                                        column, sums);
         });
       });
   if (splits)

@@ -171,6 +171,13 @@ struct GemmEpilogue {
   std::optional<nn::ActivationKind> activation = std::nullopt;
 };
 
+/// The elements from (row, column) of the result on, given the product's;
+/// `operands` are the epilogue's bias and addend, as far as it has them.
+llvm::SmallVector<Value> finishProduct(ThreadBuilder &b,
+                                       const GemmEpilogue &epilogue,
+                                       ValueRange operands, Value row,
+                                       Value column, ValueRange sums);
+
 /// Whether tensor cores, which multiply matrices of one type, multiply a right
 /// operand of this type (a weight) as one of the left's: one of f32 rounded to
 /// bf16, or one of bf16 as f32 where that is multiplied as tf32.

@@ -156,6 +156,8 @@ void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateBlockScoresKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateColumnSumKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateCommonThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateCompressedWeightKernels(mlir::RewritePatternSet &,
+                                     KernelContext &);
 void populateEmbeddingBackwardKernels(mlir::RewritePatternSet &,
                                       KernelContext &);
 void populateHostValueKernels(mlir::RewritePatternSet &, KernelContext &);

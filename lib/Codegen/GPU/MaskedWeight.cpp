@@ -75,18 +75,35 @@ void pst::cuda::launchMaskedWeight(KernelContext &context, CodeBuilder &host,
   setWork(launch, MaskedWeightOp::getOperationName(), {0, bytes});
 }
 
+template <typename OpT>
+static void replaceByMaskedWeight(OpT op, KernelContext &context,
+                                  PatternRewriter &rewriter) {
+  CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
+  context.replaceByLaunch(rewriter, op, weightOperands(op), /*workspaces=*/{},
+                          [&](CodeBuilder &host, ValueRange arguments) {
+                            launchMaskedWeight(
+                                context, host, criterion, op.getSelectionAttr(),
+                                arguments.drop_back(), arguments.back());
+                          });
+}
+
 namespace {
 struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(MaskedWeightOp op,
                                 PatternRewriter &rewriter) const override {
-    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    context.replaceByLaunch(
-        rewriter, op, weightOperands(op), /*workspaces=*/{},
-        [&](CodeBuilder &host, ValueRange arguments) {
-          launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
-                             arguments.drop_back(), arguments.back());
-        });
+    replaceByMaskedWeight(op, context, rewriter);
+    return success();
+  }
+};
+
+struct DenseWeightPattern : KernelPattern<MaterializeOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(MaterializeOp op,
+                                PatternRewriter &rewriter) const override {
+    if (op.getStorage() != Storage::Dense)
+      return failure();
+    replaceByMaskedWeight(op, context, rewriter);
     return success();
   }
 };
@@ -94,5 +111,6 @@ struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
 
 void pst::cuda::populateMaskedWeightKernels(RewritePatternSet &patterns,
                                             KernelContext &context) {
-  patterns.add<MaskedWeightPattern>(patterns.getContext(), context);
+  patterns.add<DenseWeightPattern, MaskedWeightPattern>(patterns.getContext(),
+                                                        context);
 }

@@ -59,12 +59,15 @@ static std::optional<StringRef> enumerator(Operation *op, StringRef attribute) {
           return std::nullopt;
         return nn::stringifyActivationKind(op.getKind());
       })
-      .Case([&](MaskedMatmulOp op) -> Word {
-        if (attribute == op.getActivationAttrName())
-          return nn::stringifyActivationKind(*op.getActivation());
-        if (attribute == op.getFormAttrName())
-          return stringifyProductForm(op.getForm());
-        return std::nullopt;
+      .Case<MaskedMatmulOp, StoredMatmulOp>([&](auto op) -> Word {
+        if (attribute != op.getActivationAttrName() || !op.getActivation())
+          return std::nullopt;
+        return nn::stringifyActivationKind(*op.getActivation());
+      })
+      .Case([&](MaterializeOp op) -> Word {
+        if (attribute != op.getStorageAttrName())
+          return std::nullopt;
+        return stringifyStorage(op.getStorage());
       })
       .Default(std::nullopt);
 }

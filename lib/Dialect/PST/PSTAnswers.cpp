@@ -68,6 +68,10 @@ bool MaskedWeightOp::widensOperand(unsigned number) {
   return isDenseFactor(*this, number);
 }
 
+bool MaterializeOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
 //===----------------------------------------------------------------------===//
 // Work
 //===----------------------------------------------------------------------===//

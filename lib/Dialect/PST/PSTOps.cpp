@@ -371,12 +371,14 @@ LogicalResult TopKThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
 }
 
 LogicalResult MaskedMatmulOp::verify() {
-  if (getForm() == ProductForm::Adaptive && !getPruned()) // (C5)
-    return emitOpError("is adaptive, so it needs to know how many elements "
-                       "its mask prunes: pruned(%count)");
   if (getPruned() && !getSelection()) // (C5)
     return emitOpError("counts pruned elements, but has no selection, which "
                        "would prune them");
+  if (!getStored().empty() && // (C6)
+      failed(verifyStored(*this, Storage::Compressed, getStored().getTypes(),
+                          getType().getDimSize(1),
+                          getInput().getType().getDimSize(1))))
+    return failure();
   if (getAddend() && getAddend().getType() != getType())
     return emitOpError("must have an addend of the result's type ")
            << getType() << ", but got " << getAddend().getType();

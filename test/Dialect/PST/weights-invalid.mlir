@@ -204,20 +204,7 @@ pst.criterion @map(%w: dense) {
   pst.yield weight %w score %s
 }
 
-func.func @masked_matmul_c5(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
-  // expected-error@+1 {{'pst.masked_matmul' op is adaptive, so it needs to know how many elements its mask prunes: pruned(%count)}}
-  %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) as adaptive : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
-  return
-}
-
-// -----
-
-pst.criterion @map(%w: dense) {
-  %s = math.absf %w : f32
-  pst.yield weight %w score %s
-}
-
-func.func @masked_matmul_c5_no_threshold(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %pruned: tensor<i64>) {
+func.func @masked_matmul_c5(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %pruned: tensor<i64>) {
   // expected-error@+1 {{'pst.masked_matmul' op counts pruned elements, but has no selection, which would prune them}}
   %y = pst.masked_matmul %x, @map(%w) pruned(%pruned) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return

@@ -48,6 +48,8 @@ TEST(Timing, ContestantsTakeTurns) {
 TEST(Timing, ProductsAreTold) {
   EXPECT_TRUE(isProduct("masked_matmul_64_pst_384x384_r8_r8_threshold"));
   EXPECT_TRUE(isProduct("lowrank_accumulate_64_pst_384x384"));
+  EXPECT_TRUE(isProduct("materialize_384x384_59232_pst_compressed"));
+  EXPECT_TRUE(isProduct("stored_matmul_64x384_64x384_147744"));
   EXPECT_FALSE(isProduct("topk_threshold_pst_384x384_r8_r8"));
   EXPECT_FALSE(isProduct("attention_4x16x384_heads12"));
 }

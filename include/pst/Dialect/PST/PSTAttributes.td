@@ -47,10 +47,9 @@ def PST_InitializerKind : I32EnumAttr<"InitializerKind", "first value", [
   let cppNamespace = "::pst";
 }
 
-def PST_ProductForm : I32EnumAttr<"ProductForm", "how a masked weight enters a product", [
-    I32EnumAttrCase<"Packed", 0, "packed">,
-    I32EnumAttrCase<"Compressed", 1, "compressed">,
-    I32EnumAttrCase<"Adaptive", 2, "adaptive">]> {
+def PST_Storage : I32EnumAttr<"Storage", "how a weight lies in memory", [
+    I32EnumAttrCase<"Dense", 0, "dense">,
+    I32EnumAttrCase<"Compressed", 1, "compressed">]> {
   let cppNamespace = "::pst";
 }
 

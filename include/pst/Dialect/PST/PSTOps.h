@@ -42,6 +42,12 @@ mlir::LogicalResult verifyFactors(mlir::Operation *op, CriterionOp criterion,
                                   mlir::TypeRange factors, int64_t &rows,
                                   int64_t &columns);
 
+/// Checks that the tensors `stored` hold a rows x columns matrix as `storage`
+/// says; else emits an error at `op`.
+mlir::LogicalResult verifyStored(mlir::Operation *op, Storage storage,
+                                 mlir::TypeRange stored, int64_t rows,
+                                 int64_t columns);
+
 /// The n x m shape of the weight that the (verified) `factors` describe: that
 /// of the first dense factor.
 mlir::RankedTensorType getWeightType(CriterionOp criterion,

@@ -286,8 +286,9 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
       the state that it asks for. That over all of a layer is written
       `threshold(%tau, %cut)`, others `selection<nm 2:4>(%kept : tensor<i64>)`.
     - (C4) The bias has as many elements as the result has columns.
-    - (C5) `adaptive` needs the number of elements pruned, and that number
-      needs the selection that prunes them.
+    - (C5) The number of elements pruned needs the selection that prunes them.
+    - (C6) A stored weight is the four tensors of a compressed one, of out x in
+      for a product of `in` columns by `out`.
 
     An addend (of the result's type) is added to the product, and an activation
     (of `nn.activation`) applied to the sum: `-pst-fuse-epilogues` brings them
@@ -298,13 +299,10 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     case: activations of bf16 change no mask. A product of bf16 activations may
     round the masked weight to bf16, and sums in f32.
 
-    `as` says how a kernel comes by M * W' (`-pst-choose-products` sets it):
-    `packed` evaluates the criterion while it packs a dense product's blocks;
-    `compressed` stores the elements that are not zero, and multiplies sparse by
-    dense; `adaptive` does one or the other, by `pruned`, the number of elements
-    that the mask prunes. The results differ by rounding only. A wrong number
-    costs time, and nothing else: where more elements stay than there is room
-    for, the product is the packed one.
+    A kernel evaluates the criterion while it packs a dense product's blocks,
+    or, where the weight was `stored` and there was room for it, takes that: the
+    results differ by rounding only. `pruned`, the number of elements that the
+    mask prunes, is for `-pst-choose-products`, which stores the weight.
 
     Example:
     ```mlir
@@ -321,19 +319,17 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        Variadic<PST_Tensor>:$state,
                        Optional<PST_ScalarI64>:$pruned,
                        Optional<PST_Vector>:$bias, Optional<PST_Matrix>:$addend,
-                       UnitAttr:$transposed,
-                       OptionalAttr<NN_ActivationKind>:$activation,
-                       DefaultValuedAttr<PST_ProductForm,
-                                         "::pst::ProductForm::Packed">:$form);
+                       Variadic<PST_Tensor>:$stored, UnitAttr:$transposed,
+                       OptionalAttr<NN_ActivationKind>:$activation);
   let results = (outs PST_Matrix:$result);
   let assemblyFormat = [{
     $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
     custom<Mask>($selection, $state, type($state))
-    (`pruned` `(` $pruned^ `)`)? (`as` $form^)?
+    (`pruned` `(` $pruned^ `)`)? (`stored` `(` $stored^ `)`)?
     (`bias` `(` $bias^ `)`)? (`addend` `(` $addend^ `)`)?
     (`activation` $activation^)? attr-dict `:`
-    type($input) `,` `(` type($factors) `)` (`bias` type($bias)^)?
-    (`addend` type($addend)^)? `->` type($result)
+    type($input) `,` `(` type($factors) `)` (`stored` type($stored)^)?
+    (`bias` type($bias)^)? (`addend` type($addend)^)? `->` type($result)
   }];
   let builders = [
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
@@ -343,8 +339,9 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                    "::mlir::ValueRange":$state, "::mlir::Value":$pruned,
                    "::mlir::Value":$bias, "bool":$transposed), [{
       build($_builder, $_state, result, input, criterion, factors, selection,
-            state, pruned, bias, /*addend=*/::mlir::Value(), transposed,
-            /*activation=*/nullptr, ::pst::ProductForm::Packed);
+            state, pruned, bias, /*addend=*/::mlir::Value(),
+            /*stored=*/::mlir::ValueRange(), transposed,
+            /*activation=*/nullptr);
     }]>
   ];
   let extraClassDeclaration = [{
@@ -430,6 +427,8 @@ def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
     attr-dict `:` `(` type($factors) `)` `->` type($result)
   }];
 }
+
+include "pst/Dialect/PST/PSTStorage.td"
 
 //===----------------------------------------------------------------------===//
 // The optimizer

@@ -1,0 +1,293 @@
+//===- CompressedWeight.cpp - Weights by their elements, and products -----===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// Compressed weights (CompressedLayout.h), with the bits that a CPU stores.
+// These are the plain way to them: a thread for each row of a cell, and for
+// each element of a product.
+
+#include "Gemm.h"
+#include "MaskedWeight.h"
+#include "pst/Dialect/PST/CompressedLayout.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+using Layout = CompressedLayout;
+
+namespace {
+/// The buffers of a compressed matrix, in a kernel.
+struct Stored {
+  explicit Stored(ValueRange buffers)
+      : values(buffers[0]), columns(buffers[1]), cells(buffers[2]),
+        used(buffers[3]) {}
+
+  int64_t room() const {
+    return cast<MemRefType>(values.getType()).getDimSize(0);
+  }
+  /// The slot of the first element of row `row` of a cell.
+  Value firstOf(ThreadBuilder &b, Value cell, Value row) const {
+    Value first = b.load(cells, {cell, b.index(0)});
+    return b.loop(b.index(0), row, 1, {first},
+                  [&](Value before, ValueRange at) -> SmallVector<Value> {
+                    return {b.addi(at[0], count(b, cell, before))};
+                  })[0];
+  }
+  Value count(ThreadBuilder &b, Value cell, Value row) const {
+    return b.load(cells, {cell, b.addi(row, 1)});
+  }
+  Value isWhole(ThreadBuilder &b) const {
+    return b.cmpi(arith::CmpIPredicate::sle, b.load(used, {}), b.i32(room()));
+  }
+
+  Value values, columns, cells, used;
+};
+
+/// Compresses S = M * W', or its transpose. Launches:
+///
+///   zeros: values, columns
+///   count: block for each cell, thread for each of its rows: its elements
+///   slots: one thread, cells one after the other: where each begins
+///   place: block for each cell, thread for each of its rows: its elements
+class Compression {
+public:
+  /// `arguments` are the weight's operands (weightOperands) and the buffers.
+  Compression(KernelContext &context, CodeBuilder &host, CriterionOp criterion,
+              SelectionAttr selection, const Layout &layout, bool transposed,
+              ValueRange arguments)
+      : context(context), host(host), criterion(criterion),
+        selection(selection), layout(layout), transposed(transposed),
+        arguments(arguments) {}
+
+  void launch() {
+    ValueRange buffers = arguments.take_back(4);
+    int64_t room = Stored(buffers).room();
+    context.launchElements(host, "zeros", room, buffers.take_front(2),
+                           [](ThreadBuilder &b, ValueRange values, Value i) {
+                             b.store(b.f32(0.0), values[0], i);
+                             b.store(b.i32(0), values[1], i);
+                           });
+    launchCells("count", [&](ThreadBuilder &b, const Stored &stored, Value row,
+                             Elements elements) {
+      Value size = b.sharedBuffer({1}, b.getI32Type()), first = b.index(0);
+      b.onFirstThread([&] { b.store(b.i32(Layout::kSlack), size, first); });
+      b.barrier();
+      Value count = elements(b.i32(0), [&](Value, Value, Value count) -> Value {
+        return b.addi(count, b.i32(1));
+      });
+      b.store(count, stored.cells, {b.block(), b.addi(row, 1)});
+      b.atomicAdd(count, size, first);
+      b.barrier();
+      b.onFirstThread([&] {
+        b.store(b.load(size, first), stored.cells, {b.block(), first});
+      });
+    });
+    launchSlots(buffers);
+    launchCells("place", [&](ThreadBuilder &b, const Stored &stored, Value row,
+                             Elements elements) {
+      b.ifThen(stored.isWhole(b), [&] {
+        Value slot = stored.firstOf(b, b.block(), row);
+        elements(slot, [&](Value value, Value column, Value slot) {
+          Value at = toIndex(b, slot);
+          b.store(value, stored.values, at);
+          b.store(arith::IndexCastOp::create(b, b.getI32Type(), column),
+                  stored.columns, at);
+          return Value(b.addi(slot, b.i32(1)));
+        });
+      });
+    });
+  }
+
+private:
+  /// Calls a function for each element of the thread's row that is not zero,
+  /// with its value, its column in the cell, and an i32 that is carried along.
+  using Elements =
+      function_ref<Value(Value, function_ref<Value(Value, Value, Value)>)>;
+
+  static Value toIndex(ThreadBuilder &b, Value value) {
+    return arith::IndexCastUIOp::create(b, b.getIndexType(), value);
+  }
+
+  void launchCells(
+      StringRef part,
+      function_ref<void(ThreadBuilder &, const Stored &, Value, Elements)>
+          body) {
+    context.launch(
+        host, part, layout.cells(), Layout::kRows, arguments,
+        [&](ThreadBuilder &b, ValueRange values) {
+          VirtualWeight weight(b, criterion, selection, values.drop_back(4));
+          Value row =
+              b.addi(b.muli(b.divi(b.block(), layout.blocks()), Layout::kRows),
+                     b.thread());
+          Value first =
+              b.muli(b.remi(b.block(), layout.blocks()), Layout::kColumns);
+          Value end = b.mini(b.subi(b.index(layout.columns), first),
+                             b.index(Layout::kColumns));
+          Value isRow =
+              b.cmpi(arith::CmpIPredicate::slt, row, b.index(layout.rows));
+          end = b.select(isRow, end, b.index(0));
+          body(b, Stored(values.take_back(4)), b.thread(),
+               [&](Value carried, function_ref<Value(Value, Value, Value)> f) {
+                 return b.loop(
+                     b.index(0), end, 1, {carried},
+                     [&](Value i, ValueRange state) -> SmallVector<Value> {
+                       Value column = b.addi(first, i);
+                       Value value =
+                           transposed ? weight.maskedWeight(b, column, row, 1)
+                                      : weight.maskedWeight(b, row, column, 1);
+                       Value isKept =
+                           b.cmpf(arith::CmpFPredicate::UNE, value, b.f32(0.0));
+                       return {b.choose(
+                           isKept, [&] { return f(value, i, state[0]); },
+                           state[0])};
+                     })[0];
+               });
+        });
+  }
+
+  void launchSlots(ValueRange buffers) {
+    context.launch(
+        host, "slots", 1, kWarp, buffers,
+        [&](ThreadBuilder &b, ValueRange values) {
+          Stored stored(values);
+          b.onFirstThread([&] {
+            Value used =
+                b.loop(b.index(0), b.index(layout.cells()), 1, {b.i32(0)},
+                       [&](Value cell, ValueRange at) -> SmallVector<Value> {
+                         SmallVector<Value> place{cell, b.index(0)};
+                         Value size = b.load(stored.cells, place);
+                         b.store(at[0], stored.cells, place);
+                         return {b.addi(at[0], size)};
+                       })[0];
+            b.store(used, stored.used, {});
+          });
+        });
+  }
+
+  KernelContext &context;
+  CodeBuilder &host;
+  CriterionOp criterion;
+  SelectionAttr selection;
+  const Layout &layout;
+  bool transposed;
+  ValueRange arguments;
+};
+
+struct CompressedWeightPattern : KernelPattern<MaterializeOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(MaterializeOp op,
+                                PatternRewriter &rewriter) const override {
+    if (op.getStorage() != Storage::Compressed)
+      return failure();
+    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
+    RankedTensorType weight = getWeightType(criterion, op.getFactors());
+    Layout layout{weight.getDimSize(0), weight.getDimSize(1)};
+    if (op.getTransposed())
+      std::swap(layout.rows, layout.columns);
+    context.replaceByLaunch(rewriter, op, weightOperands(op), /*workspaces=*/{},
+                            [&](CodeBuilder &host, ValueRange arguments) {
+                              Compression(context, host, criterion,
+                                          op.getSelectionAttr(), layout,
+                                          op.getTransposed(), arguments)
+                                  .launch();
+                            });
+    return success();
+  }
+};
+
+/// Y = X S^T, and what follows; NaN where S is not whole. A thread for each
+/// element: 64 rows of S x 4 tokens in a block.
+struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
+  using KernelPattern::KernelPattern;
+
+  static constexpr int64_t kTokens = 4;
+
+  LogicalResult matchAndRewrite(StoredMatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    SmallVector<Value> inputs{op.getInput()};
+    llvm::append_range(inputs, op.getStored());
+    if (op.getBias())
+      inputs.push_back(op.getBias());
+    if (op.getAddend())
+      inputs.push_back(op.getAddend());
+    GemmEpilogue epilogue{op.getBias(), op.getAddend()};
+    epilogue.activation = op.getActivation();
+    Layout layout{op.getType().getDimSize(1),
+                  op.getInput().getType().getDimSize(1)};
+    int64_t tokens = op.getType().getDimSize(0);
+    context.replaceByLaunch(
+        rewriter, op, inputs, /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          context.launch(host, "product",
+                         layout.groups() * llvm::divideCeil(tokens, kTokens),
+                         Layout::kRows * kTokens, arguments,
+                         [&](ThreadBuilder &b, ValueRange values) {
+                           emitProduct(b, layout, tokens, epilogue, values);
+                         });
+        });
+    return success();
+  }
+
+private:
+  static void emitProduct(ThreadBuilder &b, const Layout &layout,
+                          int64_t tokens, const GemmEpilogue &epilogue,
+                          ValueRange values) {
+    Stored stored(values.slice(1, 4));
+    Value group = b.remi(b.block(), layout.groups());
+    Value row = b.remi(b.thread(), Layout::kRows);
+    Value token = b.addi(b.muli(b.divi(b.block(), layout.groups()), kTokens),
+                         b.divi(b.thread(), Layout::kRows));
+    Value column = b.addi(b.muli(group, Layout::kRows), row);
+    Value whole = stored.isWhole(b);
+    Value inside = arith::AndIOp::create(
+        b, b.cmpi(arith::CmpIPredicate::slt, column, b.index(layout.rows)),
+        b.cmpi(arith::CmpIPredicate::slt, token, b.index(tokens)));
+    b.ifThen(inside, [&] {
+      Value sum = b.choose(
+          whole,
+          [&] {
+            return sumOf(b, layout, stored, values[0], group, row, token);
+          },
+          b.f32(NAN));
+      SmallVector<Value> finished = finishProduct(
+          b, epilogue, values.drop_front(5).drop_back(), token, column, sum);
+      b.store(finished[0], values.back(), {token, column});
+    });
+  }
+
+  /// sum over ascending k of S[row, k] X[token, k]
+  static Value sumOf(ThreadBuilder &b, const Layout &layout,
+                     const Stored &stored, Value input, Value group, Value row,
+                     Value token) {
+    auto toIndex = [&](Value value) {
+      return arith::IndexCastUIOp::create(b, b.getIndexType(), value);
+    };
+    return b.loop(
+        b.index(0), b.index(layout.blocks()), 1, {b.f32(0.0)},
+        [&](Value block, ValueRange sum) -> SmallVector<Value> {
+          Value cell = b.addi(b.muli(group, layout.blocks()), block);
+          Value first = toIndex(stored.firstOf(b, cell, row));
+          Value end = b.addi(first, toIndex(stored.count(b, cell, row)));
+          return b.loop(first, end, 1, sum,
+                        [&](Value slot, ValueRange sum) -> SmallVector<Value> {
+                          Value k =
+                              b.addi(b.muli(block, Layout::kColumns),
+                                     toIndex(b.load(stored.columns, slot)));
+                          return {b.fma(b.load(stored.values, slot),
+                                        b.load(input, {token, k}), sum[0])};
+                        });
+        })[0];
+  }
+};
+} // namespace
+
+void pst::cuda::populateCompressedWeightKernels(RewritePatternSet &patterns,
+                                                KernelContext &context) {
+  patterns.add<CompressedWeightPattern, StoredMatmulPattern>(
+      patterns.getContext(), context);
+}

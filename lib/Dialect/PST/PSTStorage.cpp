@@ -1,0 +1,95 @@
+//===- PSTStorage.cpp - Verifiers of stored weights -----------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Selection.h"
+#include "pst/Dialect/PST/CompressedLayout.h"
+
+using namespace mlir;
+using namespace pst;
+
+static LogicalResult verifyDense(Operation *op, TypeRange stored, int64_t rows,
+                                 int64_t columns) {
+  if (stored.size() == 1) {
+    auto type = cast<RankedTensorType>(stored.front());
+    Type element = type.getElementType();
+    if (type.getShape() == ArrayRef<int64_t>{rows, columns} &&
+        (element.isF32() || element.isBF16()))
+      return success();
+  }
+  return op->emitOpError("stores the weight dense, which takes one tensor of ")
+         << rows << "x" << columns << " elements, f32 or bf16, but got "
+         << stored;
+}
+
+LogicalResult pst::verifyStored(Operation *op, Storage storage,
+                                TypeRange stored, int64_t rows,
+                                int64_t columns) {
+  if (storage == Storage::Dense)
+    return verifyDense(op, stored, rows, columns);
+  CompressedLayout layout{rows, columns};
+  if (layout.wholeRoom() > CompressedLayout::kMostRoom)
+    return op->emitOpError("has a compressed weight of ")
+           << rows << "x" << columns
+           << " elements, which are counted in 32 bits: store it dense";
+  // The room is free, but for the slack.
+  auto values = stored.empty() ? RankedTensorType()
+                               : cast<RankedTensorType>(stored.front());
+  int64_t room = values && values.getRank() == 1 ? values.getDimSize(0) : 0;
+  int64_t least = layout.roomFor(0);
+  SmallVector<Type> expected =
+      layout.types(op->getContext(), std::max(room, least));
+  if (room <= CompressedLayout::kMostRoom && stored == TypeRange(expected))
+    return success();
+  return op->emitOpError("has a compressed weight of ")
+         << rows << "x" << columns << " elements, which takes "
+         << TypeRange(expected) << ", with room for " << least << " to "
+         << layout.wholeRoom() << ", but got " << stored;
+}
+
+LogicalResult MaterializeOp::verifySymbolUses(SymbolTableCollection &table) {
+  int64_t rows, columns;
+  FailureOr<CriterionOp> criterion = verifyCriterionUse(
+      *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
+  if (failed(criterion) ||
+      failed(verifyMask(*this, *criterion, getSelectionAttr(),
+                        getState().getTypes(), rows, columns,
+                        /*required=*/false))) // (C2)
+    return failure();
+  if (getPruned() && !getSelection()) // (C2)
+    return emitOpError("counts pruned elements, but has no selection, which "
+                       "would prune them");
+  if (getStorage() == Storage::Dense &&
+      (getTransposed() || getPruned() || getUnordered())) // (C4)
+    return emitOpError("stores the weight dense, as its factors lie: that is "
+                       "never 'transposed', 'pruned' or 'unordered'");
+  if (getTransposed())
+    std::swap(rows, columns);
+  return verifyStored(*this, getStorage(), getStored().getTypes(), rows,
+                      columns); // (C3)
+}
+
+LogicalResult StoredMatmulOp::verify() {
+  RankedTensorType input = getInput().getType(), result = getType();
+  if (getStorage() == Storage::Dense) // (C1)
+    return emitOpError("multiplies by what is not dense: 'nn.linear' does");
+  if (input.getDimSize(0) != result.getDimSize(0))
+    return emitOpError("must have as many rows in the result as in the input, "
+                       "but got ")
+           << result << " from " << input;
+  if (failed(verifyStored(*this, getStorage(), getStored().getTypes(),
+                          result.getDimSize(1), input.getDimSize(1)))) // (C1)
+    return failure();
+  if (getBias() &&
+      getBias().getType().getDimSize(0) != result.getDimSize(1)) // (C2)
+    return emitOpError("must have a bias of ")
+           << result.getDimSize(1) << " elements, but got "
+           << getBias().getType();
+  if (getAddend() && getAddend().getType() != result) // (C2)
+    return emitOpError("must have an addend of the result's type ")
+           << result << ", but got " << getAddend().getType();
+  return success();
+}

@@ -1,0 +1,200 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Weights that are stored once, and products that take them."""
+
+import functools
+
+import numpy as np
+import pytest
+from virtual_weights import CRITERIA, elements, random_factors, tensor
+
+import pst
+
+ROWS, COLUMNS, SLACK = 64, 128, 16  # of a cell, and after its elements (CompressedLayout.h)
+# Degenerate, around a cell, several cells both ways with edges.
+SHAPES = [(1, 1), (1, 37), (41, 1), (64, 128), (65, 129), (130, 257)]
+
+compiled = functools.cache(pst.compile)
+
+
+def matrix(rows, columns):
+    return f"tensor<{rows}x{columns}xf32>"
+
+
+def cells_of(rows, columns):
+    return -(-rows // ROWS) * -(-columns // COLUMNS)
+
+
+def stored_types(rows, columns, room=None):
+    cells = cells_of(rows, columns)
+    room = rows * columns + SLACK * cells if room is None else room
+    return f"tensor<{room}xf32>, tensor<{room}xi32>, tensor<{cells}x{ROWS + 1}xi32>, tensor<i32>"
+
+
+def decode(stored, rows, columns):
+    """The matrix, by the description of the format alone; of the slots, those that are used."""
+    values, places, cells, used = stored
+    matrix, seen = np.zeros((rows, columns), np.float32), np.zeros(len(values), bool)
+    blocks = -(-columns // COLUMNS)
+    for cell, (first, *counts) in enumerate(cells):
+        row, column = cell // blocks * ROWS, cell % blocks * COLUMNS
+        at = first
+        for r, count in enumerate(counts):
+            assert count == 0 or row + r < rows
+            own = places[at : at + count]
+            assert (np.diff(own) > 0).all() and (own >= 0).all() and (own < COLUMNS).all()
+            matrix[row + r, column + own] = values[at : at + count]
+            at += count
+        assert not seen[first : at + SLACK].any() and at + SLACK <= used <= len(values)
+        seen[first : at + SLACK] = True
+    assert seen.sum() == used
+    return matrix
+
+
+def both_threads(function, *arguments):
+    results = []
+    for count in (1, 2):
+        pst._pst.set_num_threads(count)
+        results.append(function(*arguments))
+    return results
+
+
+def materialize(criterion, factors, how, results, threshold=True, name="store"):
+    """(factors..., [tau, cut]) -> the results' tensors"""
+    names = ", ".join(f"%f{i}" for i in range(len(factors)))
+    arguments = ", ".join(f"%f{i}: {tensor(factor)}" for i, factor in enumerate(factors))
+    types = ", ".join(map(tensor, factors))
+    count = results.count("tensor<")
+    returned = ", ".join(f"%s#{i}" for i in range(count)) if count > 1 else "%s"
+    use = how.replace("MASK", "threshold(%tau, %cut)" if threshold else "")
+    return f"""func.func @{name}({arguments}{", %tau: tensor<f32>, %cut: tensor<i64>" if threshold else ""}) -> ({results}) {{
+  %s{f":{count}" if count > 1 else ""} = pst.materialize @c({names}) {use} : ({types}) -> {results}
+  return {returned} : {results}
+}}
+"""
+
+
+def layer(rows, columns, keep, seed=0):
+    """Factors of a layer, the threshold that keeps about that share, and the masked weight in float32."""
+    rng = np.random.default_rng(rows * 1000 + columns + seed)
+    criterion = CRITERIA["pst"]
+    factors = random_factors(criterion, rows, columns, 3, rng)
+    weight = criterion.weight(*elements(criterion, factors, np.float32))
+    scores = np.sort(criterion.score(*elements(criterion, factors, np.float32)), axis=None)
+    tau = np.float32(np.inf) if keep == 0 else scores[min(int((1 - keep) * scores.size), scores.size - 1)]
+    text = criterion.text("c") + materialize(criterion, factors, "MASK as dense", matrix(rows, columns))
+    masked = compiled(text)(*factors, np.array(tau), np.array(rows * columns))
+    kept = masked != 0
+    np.testing.assert_allclose(masked[kept], weight[kept], rtol=1e-5, atol=1e-6)
+    assert keep != 0 or not kept.any()
+    assert keep != 1 or kept.all()
+    return criterion, factors, (np.array(tau), np.array(rows * columns)), masked
+
+
+@pytest.mark.parametrize("rows,columns", SHAPES)
+@pytest.mark.parametrize("keep", [0, 0.1, 0.5, 1])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_what_is_compressed_is_the_masked_weight(rows, columns, keep, transposed):
+    criterion, factors, mask, masked = layer(rows, columns, keep)
+    shape = (columns, rows) if transposed else (rows, columns)
+    how = ("transposed " if transposed else "") + "MASK as compressed"
+    text = criterion.text("c") + materialize(criterion, factors, how, stored_types(*shape))
+    one, two = both_threads(compiled(text), *factors, *mask)
+    for a, b in zip(one, two):  # to the last unused slot
+        assert a.tobytes() == b.tobytes()
+    np.testing.assert_array_equal(decode(one, *shape), masked.T if transposed else masked)
+    values, places, cells, used = one
+    assert used == (masked != 0).sum() + SLACK * cells_of(*shape)
+    assert (cells[1:, 0] == cells[:-1, 0] + cells[:-1, 1:].sum(1) + SLACK).all() and cells[0, 0] == 0
+    assert (np.count_nonzero(values), np.count_nonzero(values[used:]), places[used:].any()) == ((masked != 0).sum(), 0, False)
+
+
+@pytest.mark.parametrize("rows,columns", SHAPES)
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("order", ["", " unordered"])
+def test_the_order_of_cells_is_free(rows, columns, lanes, order):
+    criterion, factors, mask, masked = layer(rows, columns, 0.4)
+    for transposed, shape in ((False, (rows, columns)), (True, (columns, rows))):
+        how = ("transposed " if transposed else "") + "MASK as compressed" + order
+        text = criterion.text("c") + materialize(criterion, factors, how, stored_types(*shape))
+        for stored in both_threads(compiled(text, vector_width=lanes), *factors, *mask):
+            np.testing.assert_array_equal(decode(stored, *shape), masked.T if transposed else masked)
+
+
+def product(rows, columns, tokens, room=None, epilogue="", arguments="", types="", name="product"):
+    x, y, stored = matrix(tokens, columns), matrix(tokens, rows), stored_types(rows, columns, room)
+    v, k, c, n = stored.split(", ")
+    return f"""func.func @{name}(%x: {x}, %v: {v}, %k: {k}, %c: {c}, %n: {n}{arguments}) -> {y} {{
+  %y = pst.stored_matmul %x, compressed(%v, %k, %c, %n){epilogue} : {x}, ({stored}){types} -> {y}
+  return %y : {y}
+}}
+"""
+
+
+@pytest.mark.parametrize("rows,columns", [*SHAPES, (70, 1601)])
+@pytest.mark.parametrize("tokens", [1, 7, 64, 90])
+@pytest.mark.parametrize("keep", [0, 0.1, 1])
+def test_the_product_against_float64(rows, columns, tokens, keep):
+    """Stored by one function, multiplied by another: what lies between them is plain tensors."""
+    criterion, factors, mask, masked = layer(rows, columns, keep, tokens)
+    x = np.random.default_rng(tokens).standard_normal((tokens, columns)).astype(np.float32)
+    text = criterion.text("c") + materialize(criterion, factors, "MASK as compressed", stored_types(rows, columns))
+    program = compiled(text + product(rows, columns, tokens))
+    stored = program.function("store")(*factors, *mask)
+    one, two = both_threads(program.function("product"), x, *stored)
+    assert one.tobytes() == two.tobytes()
+    expected = x.astype(np.float64) @ masked.T.astype(np.float64)
+    scale = max(np.abs(expected).max(), 1e-30)
+    np.testing.assert_allclose(one / scale, expected / scale, rtol=0, atol=3e-6)
+
+
+def test_one_stored_weight_serves_every_batch():
+    """Compressed once, at exactly the room that it takes; then batches of other sizes, with what follows a product."""
+    rows, columns = 97, 141
+    criterion, factors, mask, masked = layer(rows, columns, 0.2)
+    room = int((masked != 0).sum()) + SLACK * cells_of(rows, columns)
+    text = criterion.text("c") + materialize(criterion, factors, "MASK as compressed", stored_types(rows, columns, room))
+    bias, residual = ", %b: tensor<97xf32>", ", %r: tensor<{}x97xf32>"
+    for tokens in (3, 65):
+        text += product(
+            rows, columns, tokens, room, ' bias(%b) addend(%r) activation relu', bias + residual.format(tokens),
+            f" bias tensor<97xf32> addend tensor<{tokens}x97xf32>", f"batch{tokens}",
+        )  # fmt: skip
+    program = compiled(text)
+    stored = program.function("store")(*factors, *mask)
+    assert stored[3] == room
+    rng = np.random.default_rng(1)
+    for tokens in (3, 65, 3):
+        x, r = (rng.standard_normal((tokens, size)).astype(np.float32) for size in (columns, rows))
+        b = rng.standard_normal(rows).astype(np.float32)
+        y = program.function(f"batch{tokens}")(x, *stored, b, r)
+        expected = np.maximum(x.astype(np.float64) @ masked.T.astype(np.float64) + b + r, 0)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("order", ["", " unordered"])
+def test_without_room_nothing_is_written_and_the_product_says_so(order):
+    rows, columns, tokens = 130, 257, 5
+    criterion, factors, mask, masked = layer(rows, columns, 0.5)
+    needed = int((masked != 0).sum()) + SLACK * cells_of(rows, columns)
+    for room in (needed - 1, needed // 2, SLACK * cells_of(rows, columns)):
+        text = criterion.text("c") + product(rows, columns, tokens, room)
+        text += materialize(criterion, factors, f"MASK as compressed{order}", stored_types(rows, columns, room))
+        program = compiled(text)
+        for stored in both_threads(program.function("store"), *factors, *mask):
+            assert stored[3] == needed
+            x = np.ones((tokens, columns), np.float32)
+            assert np.isnan(program.function("product")(x, *stored)).all()
+
+
+def test_a_plain_weight_is_compressed_too():
+    """Magnitudes without a mask: the zeros that the weight has, of both signs, are what is left out."""
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((67, 131)).astype(np.float32)
+    weight[rng.random(weight.shape) < 0.6] = 0.0
+    weight[rng.random(weight.shape) < 0.3] *= -1
+    criterion = CRITERIA["dense"]
+    text = criterion.text("c") + materialize(criterion, [weight], "as compressed", stored_types(67, 131), False)
+    stored = compiled(text)(weight)
+    np.testing.assert_array_equal(decode(stored, 67, 131), weight)
+    assert stored[3] == (weight != 0).sum() + SLACK * cells_of(67, 131)
