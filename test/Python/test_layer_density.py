@@ -100,6 +100,23 @@ def test_each_layer_is_pruned_by_its_own_share(tmp_path, wide, examples, name):
     np.testing.assert_allclose(adaptive, packed, rtol=1e-4)
 
 
+def test_an_export_has_the_zeros_of_each_layer(tmp_path, wide, examples):
+    """Each layer's own count, which the selection leaves, is what the file is held against."""
+    factors = FACTORS["any"]
+    text = _scaled(_text(wide), factors)
+    _losses(tmp_path, "any", text, wide, examples, 0.97)
+    checkpoints = sorted((tmp_path / "any.out").glob("checkpoint-*"))
+    flags = ["--model", wide, "--checkpoint", checkpoints[-1], "--output_dir", tmp_path / "exported"]
+    _run("pst-run", "export", "--bundle", tmp_path / "any", *flags)
+    file = tensorfile.TensorFile(tmp_path / "exported" / "model.safetensors")
+    layers = re.findall(r'pst\.parameter @"?([\w.]+)"? frozen.*pst\.layer', text)
+    assert len(layers) == 6
+    for name, factor in zip(layers, factors):
+        weight = np.array(file.read(name))
+        # As text, a factor has seven digits.
+        assert (weight == 0).sum() == int(weight.size * (0.97 * float(f"{factor:.6e}")))
+
+
 def test_what_a_module_says_of_its_masks_is_not_believed(tmp_path, wide, examples):
     """A module that stores another layer's count trains all the same."""
     text = _scaled(_text(wide), FACTORS["one halved"])

@@ -5,7 +5,7 @@
 // RUN: pst-opt %s -pst-sparsify="method=map selection=block:3x2 block_score=max" | FileCheck %s --check-prefix=BLOCK
 // RUN: pst-opt %s -pst-sparsify="method=map selection=rows" | FileCheck %s --check-prefix=ROWS
 
-// ROW: pst.parameter @a trainable {{.*}} {pst.layer = {selection = #pst.selection<topk row>, state = ["a.pst_threshold", "a.pst_cut"]}}
+// ROW: pst.parameter @a trainable {{.*}} {pst.layer = {factors = ["a"], kinds = ["dense"], pruned = "a.pst_pruned", selection = #pst.selection<topk row>, state = ["a.pst_threshold", "a.pst_cut"]}}
 // ROW-NEXT: pst.parameter @a.pst_threshold state init<constant -3.40282{{.*}}E+38> : tensor<4xf32>
 // ROW-NEXT: pst.parameter @a.pst_cut state init<constant 8.000000e+00> : tensor<4xi64>
 // ROW-NEXT: pst.parameter @a.pst_pruned state init<zeros> : tensor<i64>

@@ -59,8 +59,8 @@ static std::optional<StringRef> enumerator(Operation *op, StringRef attribute) {
           return std::nullopt;
         return nn::stringifyActivationKind(op.getKind());
       })
-      .Case<MaskedMatmulOp, StoredMatmulOp>([&](auto op) -> Word {
-        if (attribute != op.getActivationAttrName() || !op.getActivation())
+      .Case([&](MaskedMatmulOp op) -> Word {
+        if (attribute != op.getActivationAttrName())
           return std::nullopt;
         return nn::stringifyActivationKind(*op.getActivation());
       })
@@ -68,6 +68,13 @@ static std::optional<StringRef> enumerator(Operation *op, StringRef attribute) {
         if (attribute != op.getStorageAttrName())
           return std::nullopt;
         return stringifyStorage(op.getStorage());
+      })
+      .Case([&](StoredMatmulOp op) -> Word {
+        if (attribute == op.getActivationAttrName())
+          return nn::stringifyActivationKind(*op.getActivation());
+        if (attribute == op.getStorageAttrName())
+          return stringifyStorage(op.getStorage());
+        return std::nullopt;
       })
       .Default(std::nullopt);
 }

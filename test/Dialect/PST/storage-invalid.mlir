@@ -1,5 +1,6 @@
 // RUN: pst-opt %s --split-input-file --verify-diagnostics
 
+// expected-note@+1 {{criterion declared here}}
 pst.criterion @map(%w: dense) {
   %s = math.absf %w : f32
   pst.yield weight %w score %s

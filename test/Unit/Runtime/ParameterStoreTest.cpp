@@ -103,7 +103,7 @@ TEST_F(ParameterStoreTest, InitialisesConstantsAndFilesOfTrainables) {
   EXPECT_EQ(p[headBias(3) + 1], -2);
   EXPECT_EQ(p[headBias(3) + 2], 0.5f);
   EXPECT_EQ(
-      *static_cast<const int64_t *>(store.data("tiny.dense.weight.pst_cut")),
+      *static_cast<const int64_t *>(store.data("tiny.dense.weight.pst_pruned")),
       9);
 }
 

@@ -24,8 +24,9 @@ struct ExportOptions {
 struct ExportedLayer {
   std::string weight;
   int64_t numElements = 0;
-  int64_t numPruned = 0; ///< by the layer's selection
-  int64_t numZeros = 0;  ///< counted in the file written
+  /// What the selection pruned; where it does not count that, the zeros.
+  int64_t numPruned = 0;
+  int64_t numZeros = 0; ///< counted in the file written
 };
 
 struct ExportResult {
