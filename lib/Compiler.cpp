@@ -16,8 +16,11 @@
 #include "pst/Bundle/EmitPTX.h"
 #include "pst/Bundle/ProgramCache.h"
 #include "pst/Options/Targets.h"
+#include "pst/Transforms/Recipes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
@@ -97,6 +100,17 @@ pst::compileToEmulation(ModuleOp module, CompilerOptions options) {
   return emitObjects(module, **machine);
 }
 
+/// What a file of the user's says now, and where it lies, as files that it
+/// names lie there too. Nothing for a text, which says itself.
+static std::string fileState(StringRef path) {
+  if (path.empty() || isCriterionText(path))
+    return "";
+  SmallString<256> absolute(path);
+  (void)llvm::sys::fs::make_absolute(absolute);
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  return (absolute + (buffer ? (*buffer)->getBuffer() : "")).str();
+}
+
 /// Digest of all that a compiled program depends on: the compiler, the machine,
 /// the options, and the module, which names weights and has none of their
 /// values; locations are not printed.
@@ -110,6 +124,8 @@ static std::string cacheKey(ModuleOp module, const llvm::TargetMachine &machine,
   add(machine.getTargetCPU());
   add(machine.getTargetFeatureString());
   add(digestText(options));
+  add(fileState(options.recipe.criterion));
+  add(fileState(options.recipe.layerSparsity));
   module->print(stream, OpPrintingFlags().printGenericOpForm());
   return llvm::toHex(llvm::BLAKE3::hash(llvm::arrayRefFromStringRef(text)),
                      /*LowerCase=*/true);

@@ -14,8 +14,12 @@
 #include "pst/Compiler.h"
 #include "pst/Import/Import.h"
 #include "pst/Runtime/Memory.h"
+#include "pst/Transforms/Recipes.h"
+#include "llvm/ADT/StringExtras.h"
 
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <fstream>
 #include <link.h>
@@ -168,7 +172,7 @@ pst::python::PyProgram compileWith(
     return {pst::runtime::Program::createForGPU(
         std::move(program->manifest), std::move(program->objects.front()))};
   if (failed(code))
-    raise(error, text);
+    raise(error, error.file == "<criterion>" ? options.recipe.criterion : text);
   std::map<std::string, pst::runtime::EntryFunction> functions(
       (*code)->functions.begin(), (*code)->functions.end());
   return {pst::runtime::Program::create(std::move(program->manifest),
@@ -196,6 +200,41 @@ pst::python::PyProgram compileModel(const std::string &directory,
       });
 }
 
+/// What a criterion is: its name, its text with whole paths, whether it scores
+/// and trains the model, its hyperparameters with their values, and its
+/// factors after the weight as (kind, rank, names of the tensors).
+nb::dict describeCriterion(const std::string &source) {
+  FirstError error;
+  DialectRegistry registry;
+  pst::registerDialects(registry);
+  MLIRContext context(registry);
+  context.printOpOnDiagnostic(false);
+  ScopedDiagnosticHandler handler(
+      &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });
+  auto found = pst::describeCriterion(&context, source);
+  if (failed(found))
+    raise(error, pst::isCriterionText(source) ? source : "");
+  nb::list factors;
+  for (const auto &[kind, rank, tensors] : found->factors)
+    factors.append(nb::make_tuple(kind, rank, nb::cast(tensors)));
+  nb::dict description;
+  description["name"] = found->name;
+  description["text"] = found->text;
+  description["scores"] = found->scores;
+  description["trains_model"] = found->trainsModel;
+  description["factors"] = factors;
+  description["hyperparameters"] = nb::cast(found->hyperparameters);
+  return description;
+}
+
+std::string recipeText(const std::string &name) {
+  if (std::optional<StringRef> text = pst::recipeText(name))
+    return text->str();
+  throw nb::value_error(("there is no method '" + name + "'; there are " +
+                         llvm::join(pst::recipeNames(), ", "))
+                            .c_str());
+}
+
 } // namespace
 
 void pst::python::bindCompiler(nb::module_ &module) {
@@ -205,4 +244,9 @@ void pst::python::bindCompiler(nb::module_ &module) {
   module.def("compile_text", &compileText, nb::arg("text"),
              nb::arg("options") = nb::dict(),
              "Compiles MLIR text in nn, pst and upstream dialects.");
+  module.def(
+      "describe_criterion", &describeCriterion, nb::arg("source"),
+      "What a criterion, as a file or as text, is. Raises CompileError.");
+  module.def("recipe_text", &recipeText, nb::arg("name"),
+             "The criterion of a built-in method, as MLIR text.");
 }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "CaseText.h"
+#include "pst/Transforms/Recipes.h"
 
 using namespace pst::bench;
 
@@ -61,17 +62,8 @@ std::string pst::bench::denseText(const Product &p) {
 static const Strings kGradients = {"du", "dv", "da", "db", "dr", "dc"};
 static const char *kFactors = "%w, %u, %v, %a, %b, %r, %c";
 
-// W' = W + UV,  S = |W'| + AB + R + C
-static const char *kCriterion = R"(
-pst.criterion @pst(%w: dense, %uv: lowrank, %ab: lowrank, %r: row, %c: col) {
-  %v = arith.addf %w, %uv : f32
-  %m = math.absf %v : f32
-  %ma = arith.addf %m, %ab : f32
-  %rc = arith.addf %r, %c : f32
-  %s = arith.addf %ma, %rc : f32
-  pst.yield weight %v score %s
-}
-)";
+/// The criterion @pst, as models are trained with it.
+static std::string criterion() { return pst::recipeText("pst")->str(); }
 
 /// Types of w, u, v, a, b, r, c.
 static Strings factorTypes(const VirtualLayer &layer) {
@@ -140,7 +132,7 @@ std::string LayerText::gradients() const {
 }
 
 std::string LayerText::masked(bool transposed) const {
-  return kCriterion +
+  return criterion() +
          function("masked",
                   withFactors(layer, {named("input", transposed ? y : x)},
                               kThreshold),
@@ -149,7 +141,7 @@ std::string LayerText::masked(bool transposed) const {
 }
 
 std::string LayerText::accumulate() const {
-  return kCriterion +
+  return criterion() +
          function(
              "accumulate",
              withFactors(layer, {named("dy", y), named("x", x)}, kThreshold),
@@ -157,7 +149,7 @@ std::string LayerText::accumulate() const {
 }
 
 std::string LayerText::select() const {
-  return kCriterion + function("select", withFactors(layer, {}, kSelection),
+  return criterion() + function("select", withFactors(layer, {}, kSelection),
                                selection(), {"tau", "cut"},
                                {"tensor<f32>", "tensor<i64>"});
 }
@@ -166,7 +158,7 @@ std::string LayerText::whole() const {
   Strings results = {"y", "dx"}, types = {y, x}, more = gradientTypes();
   results.insert(results.end(), kGradients.begin(), kGradients.end());
   types.insert(types.end(), more.begin(), more.end());
-  return kCriterion +
+  return criterion() +
          function(
              "layer",
              withFactors(layer, {named("x", x), named("dy", y)}, kSelection),

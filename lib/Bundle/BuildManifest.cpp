@@ -52,6 +52,7 @@ static FailureOr<pst::Parameter> describe(ParameterOp op) {
   case InitializerKind::File:
     parameter.initializer.kind = Initializer::Kind::file;
     parameter.source = op.getInitializer().getSource();
+    parameter.sourceFile = op.getInitializer().getFile();
     parameter.sourceColumns = op.getInitializer().getSourceColumns();
     parameter.column = op.getInitializer().getColumn();
     break;
@@ -131,6 +132,10 @@ static FailureOr<SparseLayer> describeLayer(ParameterOp op,
     for (; count; --count, ++tensor)
       factor.tensors.push_back((*tensor).str());
   }
+  if (auto own = record.getAs<FloatAttr>("final_sparsity")) {
+    layer.finalSparsity = own.getValueAsDouble();
+    layer.sparsityInput = record.getAs<StringAttr>("sparsity_input").str();
+  }
   return layer;
 }
 
@@ -147,6 +152,9 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     if (name(task) == text(kTaskAttribute))
       manifest.task = task;
   manifest.method = text(kMethodAttribute);
+  manifest.criterion = text(kCriterionAttribute);
+  if (auto final = module->getAttrOfType<FloatAttr>(kFinalSparsityAttribute))
+    manifest.finalSparsity = final.getValueAsDouble();
   if (auto values =
           module->getAttrOfType<DictionaryAttr>(kHyperparametersAttribute))
     for (NamedAttribute value : values)

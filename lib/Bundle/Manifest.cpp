@@ -75,6 +75,7 @@ Parameter readParameter(const Json &json, const std::string &where) {
     parameter.initializer.value = init.number("value");
   init.finish();
   parameter.source = reader.string("source");
+  parameter.sourceFile = reader.string("source_file");
   parameter.sourceColumns = reader.integer("source_columns");
   parameter.column = reader.integer("column");
   parameter.offset = reader.integer("offset");
@@ -102,6 +103,8 @@ SparseLayer readSparseLayer(const Json &json, const std::string &where) {
     item.finish();
     layer.factors.push_back(std::move(factor));
   }
+  layer.finalSparsity = reader.number("final_sparsity");
+  layer.sparsityInput = reader.string("sparsity_input");
   reader.finish();
   return layer;
 }
@@ -222,11 +225,21 @@ static uint64_t hash(std::string_view text, uint64_t basis) {
   return basis;
 }
 
+double Manifest::sparsityOf(const SparseLayer &layer, double sparsity) const {
+  if (layer.finalSparsity < 0)
+    return sparsity;
+  return sparsity >= finalSparsity
+             ? layer.finalSparsity
+             : sparsity * (layer.finalSparsity / finalSparsity);
+}
+
 std::string Manifest::fingerprint() const {
   Json json;
   json["architecture"] = architecture;
   json["method"] = method;
   json["hyperparameters"] = hyperparameters;
+  if (!criterion.empty())
+    json["criterion"] = criterion;
   // Sorted: the order of declaration is of no meaning.
   std::map<std::string, std::string> lines;
   for (const Parameter &p : parameters)
@@ -235,6 +248,10 @@ std::string Manifest::fingerprint() const {
   for (const SparseLayer &l : sparseLayers)
     lines["layer " + l.weight] = std::to_string(l.rows) + "x" +
                                  std::to_string(l.columns) + " " + l.selection;
+  for (const SparseLayer &l : sparseLayers)
+    if (l.finalSparsity >= 0)
+      lines["sparsity " + l.weight] = std::to_string(l.finalSparsity) + " at " +
+                                      std::to_string(finalSparsity);
   json["lines"] = lines;
   std::string text = json.dump();
   char digest[33];
@@ -261,6 +278,8 @@ std::string Manifest::toJson() const {
   json["task"] = spell(kTasks, task);
   json["method"] = method;
   json["hyperparameters"] = hyperparameters;
+  json["criterion"] = criterion;
+  json["final_sparsity"] = finalSparsity;
   json["parameters"] = Json::array();
   for (const Parameter &p : parameters) {
     Json init{{"kind", spell(kInitKinds, p.initializer.kind)}};
@@ -273,6 +292,7 @@ std::string Manifest::toJson() const {
                                   {"type", spell(p.type)},
                                   {"initializer", init},
                                   {"source", p.source},
+                                  {"source_file", p.sourceFile},
                                   {"source_columns", p.sourceColumns},
                                   {"column", p.column},
                                   {"offset", p.offset},
@@ -290,7 +310,9 @@ std::string Manifest::toJson() const {
                                      {"selection", l.selection},
                                      {"state", l.state},
                                      {"pruned", l.pruned},
-                                     {"factors", std::move(factors)}});
+                                     {"factors", std::move(factors)},
+                                     {"final_sparsity", l.finalSparsity},
+                                     {"sparsity_input", l.sparsityInput}});
   }
   json["spaces"] = spaces;
   json["entry_points"] = Json::object();
@@ -346,6 +368,8 @@ Manifest Manifest::fromJson(std::string_view text) {
   Reader hyper(reader.object("hyperparameters"), "hyperparameters");
   for (const auto &[key, value] : reader.at("hyperparameters").items())
     manifest.hyperparameters[key] = hyper.number(key);
+  manifest.criterion = reader.string("criterion");
+  manifest.finalSparsity = reader.number("final_sparsity");
   const Json &parameters = reader.array("parameters");
   for (size_t i = 0; i < parameters.size(); ++i)
     manifest.parameters.push_back(

@@ -51,6 +51,8 @@ void verifyParameters(const Manifest &manifest) {
         parameter.source.empty())
       fail(where, "\"source\" must be given if, and only if, the initializer "
                   "is \"file\"");
+    if (!parameter.sourceFile.empty() && parameter.source.empty())
+      fail(where, "has a \"source_file\", but no \"source\" in it");
     if (parameter.column && !parameter.sourceColumns)
       fail(where, "begins at column " + std::to_string(parameter.column) +
                       " of a tensor of which \"source_columns\" says nothing");
@@ -161,6 +163,12 @@ void verifySparseLayers(const Manifest &manifest) {
                std::to_string(layer.rows) + " x " +
                std::to_string(layer.columns));
     verifyFactors(manifest, layer);
+    if (layer.finalSparsity >= 1 ||
+        (layer.finalSparsity >= 0 &&
+         !(manifest.finalSparsity >= 0 && manifest.finalSparsity < 1)))
+      fail("sparse layer " + quote(layer.weight),
+           "has a final sparsity of its own, which must lie below 1, as must "
+           "the manifest's \"final_sparsity\"");
     // Without a score nothing is masked, only merged.
     if (layer.selection.empty() != layer.state.empty())
       fail("sparse layer " + quote(layer.weight),

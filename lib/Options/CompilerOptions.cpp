@@ -36,6 +36,9 @@ void pst::check(const CompilerOptions &options) {
   if (options.recipe.method == Method::LoRA && options.recipe.weightRank == 0)
     throw Error("--weight_rank must be positive with --method lora, which "
                 "trains nothing else");
+  if (!options.recipe.criterion.empty() && options.recipe.method != Method::PST)
+    throw Error("--criterion takes the place of --method, but --method is " +
+                std::string(spell(options.recipe.method)));
   if (!options.blocks.empty() && options.blocks.size() != 3)
     throw Error("--blocks takes three sizes, as in --blocks=96,768,384");
   checkTarget(options);

@@ -5,140 +5,212 @@
 //
 //===----------------------------------------------------------------------===//
 
-// A new method is a new function here: factors, and a few lines of arithmetic.
-// Sources: PST, Li et al. 2022 (equations 2 to 4); LoRA, Hu et al. 2021;
-// movement pruning, Sanh et al. 2020.
+// A new method is a new file of the folder Recipes, which the build makes part
+// of the compiler.
 
-#include "Recipes.h"
-#include "llvm/Support/Format.h"
-#include "llvm/Support/raw_ostream.h"
+#include "pst/Transforms/Recipes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "pst/Dialect/PST/PSTOps.h"
+#include "llvm/ADT/TypeSwitch.h"
 
+using namespace mlir;
 using namespace pst;
 
-static std::string constant(double value) {
-  std::string text;
-  llvm::raw_string_ostream(text) << llvm::format("%.17e", value);
-  return "arith.constant " + text + " : f32";
+namespace {
+struct BuiltIn {
+  StringRef name, text;
+};
+} // namespace
+
+static constexpr BuiltIn kRecipes[] = {
+#include "Recipes.inc"
+};
+
+ArrayRef<StringRef> pst::recipeNames() {
+  static const SmallVector<StringRef> names =
+      llvm::map_to_vector(kRecipes, [](const BuiltIn &r) { return r.name; });
+  return names;
 }
 
-/// W' = W + beta U V;  S = |W'| + alpha1 A B + alpha2 (R + C).
-/// A rank or factor of 0 leaves its term out: the paper's ablations.
-static Recipe pstRecipe(const RecipeOptions &options) {
-  using Shape = RecipeTensor::Shape;
-  bool hasUV = options.weightRank > 0 && options.weightBeta != 0.0;
-  bool hasAB = options.maskRank > 0 && options.maskAlpha1 != 0.0;
-  bool hasRC = options.maskAlpha2 != 0.0;
-  Recipe recipe;
-  recipe.name = "pst";
-  std::string arguments = "%w: dense", body, score = "%magnitude";
-  std::string weight = "%w";
-  if (hasUV) {
-    recipe.tensors.push_back(
-        {".pst_U", Shape::RowsByRank, options.weightRank, 1.0});
-    recipe.tensors.push_back(
-        {".pst_V", Shape::RankByColumns, options.weightRank, 0.0});
-    arguments += ", %uv: lowrank";
-    body += "  %beta = " + constant(options.weightBeta) +
-            "\n"
-            "  %change = arith.mulf %uv, %beta : f32\n"
-            "  %weight = arith.addf %w, %change : f32\n";
-    weight = "%weight";
+std::optional<StringRef> pst::recipeText(StringRef name) {
+  for (const BuiltIn &recipe : kRecipes)
+    if (recipe.name == name)
+      return recipe.text;
+  return std::nullopt;
+}
+
+namespace {
+/// Takes hyperparameters out of a criterion, and what they make nothing.
+class Resolver {
+public:
+  Resolver(CriterionOp recipe, const llvm::StringMap<double> &given,
+           llvm::StringMap<double> &values)
+      : recipe(recipe), given(given), values(values) {}
+
+  LogicalResult run();
+
+private:
+  FailureOr<double> valueOf(StringRef name, double own, bool isWhole);
+  LogicalResult resolveRanks();
+  LogicalResult resolve(HyperparameterOp op);
+  void simplify(Operation &op);
+  void dropFactors();
+  bool isAbsent(Value value) const { return absent.contains(value); }
+
+  CriterionOp recipe;
+  const llvm::StringMap<double> &given;
+  llvm::StringMap<double> &values;
+  /// What is zero because a rank or a hyperparameter is.
+  llvm::DenseSet<Value> absent;
+};
+} // namespace
+
+FailureOr<double> Resolver::valueOf(StringRef name, double own, bool isWhole) {
+  auto found = given.find(name);
+  double value = found == given.end() ? own : found->second;
+  if (isWhole && !(value >= 0 && value <= INT32_MAX &&
+                   value == static_cast<double>(static_cast<int64_t>(value))))
+    return recipe.emitOpError("needs a rank for '")
+           << name << "', a whole number from 0 (which leaves a term out), but "
+           << "got " << value;
+  values[name] = value;
+  return value;
+}
+
+LogicalResult Resolver::resolveRanks() {
+  if (!recipe.getFactors())
+    return success();
+  SmallVector<Attribute> factors;
+  for (unsigned i = 0; i < recipe.getNumFactors(); ++i) {
+    FactorAttr factor = recipe.getDeclaration(i);
+    int64_t rank = factor.getRank();
+    if (!factor.getRankName().empty()) {
+      FailureOr<double> value = valueOf(factor.getRankName(), rank, true);
+      if (failed(value))
+        return failure();
+      rank = static_cast<int64_t>(*value);
+    }
+    if (recipe.getKind(i) == FactorKind::LowRank && rank == 0)
+      absent.insert(recipe.getBody().getArgument(i));
+    factors.push_back(FactorAttr::get(recipe.getContext(), rank,
+                                      /*rankName=*/"", factor.getTensors()));
   }
-  if (options.detachMagnitude)
-    body += "  %detached = pst.detach " + weight +
-            " : f32\n"
-            "  %magnitude = math.absf %detached : f32\n";
-  else
-    body += "  %magnitude = math.absf " + weight + " : f32\n";
-  if (hasAB) {
-    recipe.tensors.push_back(
-        {".pst_A", Shape::RowsByRank, options.maskRank, 1.0});
-    recipe.tensors.push_back(
-        {".pst_B", Shape::RankByColumns, options.maskRank, 0.0});
-    arguments += ", %ab: lowrank";
-    body += "  %alpha1 = " + constant(options.maskAlpha1) +
-            "\n"
-            "  %importance = arith.mulf %ab, %alpha1 : f32\n"
-            "  %score1 = arith.addf %magnitude, %importance : f32\n";
-    score = "%score1";
+  recipe.setFactorsAttr(ArrayAttr::get(recipe.getContext(), factors));
+  return success();
+}
+
+LogicalResult Resolver::resolve(HyperparameterOp op) {
+  bool isChoice = op.getType().isInteger(1);
+  double own =
+      isChoice ? static_cast<double>(cast<BoolAttr>(op.getValue()).getValue())
+               : cast<FloatAttr>(op.getValue()).getValueAsDouble();
+  FailureOr<double> value = valueOf(op.getName(), own, /*isWhole=*/false);
+  if (failed(value))
+    return failure();
+  if (isChoice && *value != 0.0 && *value != 1.0)
+    return op.emitOpError("is a choice, so it must be 0 or 1, but got ")
+           << *value;
+  OpBuilder builder(op);
+  TypedAttr constant =
+      isChoice ? TypedAttr(builder.getBoolAttr(*value != 0.0))
+               : TypedAttr(builder.getF32FloatAttr(static_cast<float>(*value)));
+  auto made = arith::ConstantOp::create(builder, op.getLoc(), constant);
+  if (!isChoice && *value == 0.0)
+    absent.insert(made);
+  op.replaceAllUsesWith(made.getResult());
+  op.erase();
+  return success();
+}
+
+/// Replaces the result of an op whose operands are absent, in part or all.
+void Resolver::simplify(Operation &op) {
+  auto use = [&](Value value) { op.getResult(0).replaceAllUsesWith(value); };
+  TypeSwitch<Operation *>(&op)
+      .Case([&](arith::SelectOp select) {
+        if (auto constant =
+                select.getCondition().getDefiningOp<arith::ConstantOp>())
+          use(cast<BoolAttr>(constant.getValue()).getValue()
+                  ? select.getTrueValue()
+                  : select.getFalseValue());
+      })
+      .Case([&](arith::MulFOp mul) {
+        if (isAbsent(mul.getLhs()) || isAbsent(mul.getRhs()))
+          absent.insert(mul);
+      })
+      .Case([&](arith::AddFOp add) {
+        if (isAbsent(add.getLhs()))
+          use(add.getRhs());
+        else if (isAbsent(add.getRhs()))
+          use(add.getLhs());
+      })
+      .Case([&](arith::SubFOp sub) {
+        if (isAbsent(sub.getRhs()))
+          use(sub.getLhs());
+      })
+      .Case<arith::NegFOp, math::AbsFOp, DetachOp>([&](Operation *of) {
+        if (isAbsent(of->getOperand(0)))
+          absent.insert(of->getResult(0));
+      });
+}
+
+/// Removes what nothing reads; factors but the weight with their declarations.
+void Resolver::dropFactors() {
+  Block &block = recipe.getBody().front();
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+  SmallVector<int32_t> kinds(recipe.getKinds());
+  for (unsigned i = recipe.getNumFactors(); i-- > 1;) {
+    if (!block.getArgument(i).use_empty())
+      continue;
+    block.eraseArgument(i);
+    kinds.erase(kinds.begin() + i);
+    SmallVector<Attribute> factors(recipe.getFactorsAttr().getValue());
+    factors.erase(factors.begin() + i);
+    recipe.setFactorsAttr(ArrayAttr::get(recipe.getContext(), factors));
   }
-  if (hasRC) {
-    recipe.tensors.push_back({".pst_R", Shape::Rows, 0, 0.0});
-    recipe.tensors.push_back({".pst_C", Shape::Columns, 0, 0.0});
-    arguments += ", %r: row, %c: col";
-    body += "  %alpha2 = " + constant(options.maskAlpha2) +
-            "\n"
-            "  %structure = arith.addf %r, %c : f32\n"
-            "  %scaled = arith.mulf %structure, %alpha2 : f32\n"
-            "  %score2 = arith.addf " +
-            score + ", %scaled : f32\n";
-    score = "%score2";
-  }
-  recipe.criterion = "pst.criterion @pst(" + arguments + ") {\n" + body +
-                     "  pst.yield weight " + weight + " score " + score + "\n}";
-  return recipe;
+  recipe.setKinds(kinds);
+  if (kinds.size() == 1)
+    recipe.removeFactorsAttr();
 }
 
-static Recipe loraRecipe(const RecipeOptions &options) {
-  using Shape = RecipeTensor::Shape;
-  Recipe recipe;
-  recipe.name = "lora";
-  recipe.tensors = {{".pst_U", Shape::RowsByRank, options.weightRank, 1.0},
-                    {".pst_V", Shape::RankByColumns, options.weightRank, 0.0}};
-  recipe.criterion = "pst.criterion @lora(%w: dense, %uv: lowrank) {\n"
-                     "  %beta = " +
-                     constant(options.weightBeta) +
-                     "\n"
-                     "  %change = arith.mulf %uv, %beta : f32\n"
-                     "  %weight = arith.addf %w, %change : f32\n"
-                     "  pst.yield weight %weight\n"
-                     "}";
-  return recipe;
+LogicalResult Resolver::run() {
+  Block &block = recipe.getBody().front();
+  if (failed(resolveRanks()))
+    return failure();
+  for (auto op : llvm::make_early_inc_range(block.getOps<HyperparameterOp>()))
+    if (failed(resolve(op)))
+      return failure();
+  for (const auto &entry : given)
+    if (!values.contains(entry.first())) {
+      InFlightDiagnostic error = recipe.emitOpError("has no hyperparameter '")
+                                 << entry.first() << "'; it has: ";
+      if (values.empty())
+        error << "none";
+      SmallVector<StringRef> names = llvm::to_vector(values.keys());
+      llvm::sort(names);
+      llvm::interleaveComma(names, error);
+      return error;
+    }
+  for (Operation &op : block.without_terminator())
+    simplify(op);
+  // What still reads what is absent, reads a zero.
+  OpBuilder builder = OpBuilder::atBlockBegin(&block);
+  for (Operation &op : llvm::make_early_inc_range(block))
+    for (OpOperand &operand : op.getOpOperands())
+      if (isAbsent(operand.get()) &&
+          !isAbsent(op.getNumResults() ? op.getResult(0) : Value()))
+        operand.set(arith::ConstantOp::create(builder, op.getLoc(),
+                                              builder.getF32FloatAttr(0.0f)));
+  dropFactors();
+  return success();
 }
 
-static Recipe denseRecipe() {
-  return {"dense",
-          "pst.criterion @dense(%w: dense) {\n"
-          "  pst.yield weight %w\n"
-          "}",
-          {},
-          /*trainsModel=*/true};
-}
-
-/// Magnitude selects, and gets no gradient of its own.
-static Recipe magnitudeRecipe() {
-  return {"map",
-          "pst.criterion @map(%w: dense) {\n"
-          "  %detached = pst.detach %w : f32\n"
-          "  %magnitude = math.absf %detached : f32\n"
-          "  pst.yield weight %w score %magnitude\n"
-          "}",
-          {},
-          /*trainsModel=*/true};
-}
-
-/// A trained score as large as the weight; its gradient is G * W.
-static Recipe movementRecipe() {
-  return {"mvp",
-          "pst.criterion @mvp(%w: dense, %s: dense) {\n"
-          "  pst.yield weight %w score %s\n"
-          "}",
-          {{".pst_S", RecipeTensor::Shape::Weight, 0, 0.0}},
-          /*trainsModel=*/true};
-}
-
-Recipe pst::findRecipe(const RecipeOptions &options) {
-  switch (options.method) {
-  case Method::PST:
-    return pstRecipe(options);
-  case Method::Dense:
-    return denseRecipe();
-  case Method::LoRA:
-    return loraRecipe(options);
-  case Method::MaP:
-    return magnitudeRecipe();
-  case Method::MvP:
-    return movementRecipe();
-  }
-  llvm_unreachable("all methods are above");
+LogicalResult pst::resolveRecipe(CriterionOp recipe,
+                                 const llvm::StringMap<double> &given,
+                                 llvm::StringMap<double> &values) {
+  return Resolver(recipe, given, values).run();
 }

@@ -13,6 +13,9 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "pst/Dialect/PST/StageAttributes.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/Format.h"
 
 using namespace mlir;
 using namespace pst;
@@ -99,12 +102,23 @@ void pst::declareState(Layer &layer, SelectionAttr selection) {
 // @select
 //===----------------------------------------------------------------------===//
 
+std::string pst::sparsityInput(const Layer &layer) {
+  if (!layer.sparsity)
+    return "sparsity";
+  std::string name;
+  llvm::raw_string_ostream(name)
+      << "sparsity:" << llvm::format("%.17g", *layer.sparsity);
+  return name;
+}
+
 namespace {
 class SelectBuilder {
 public:
-  SelectBuilder(OpBuilder builder, Value sparsity, CriterionOp criterion,
-                SelectionAttr selection)
-      : builder(builder), sparsity(sparsity), criterion(criterion),
+  /// `sparsities`: by the name of the input.
+  SelectBuilder(OpBuilder builder, const llvm::StringMap<Value> &sparsities,
+                CriterionOp criterion, SelectionAttr selection)
+      : builder(builder), sparsities(sparsities),
+        sparsity(sparsities.lookup("sparsity")), criterion(criterion),
         selection(selection) {}
 
   void build(ArrayRef<Layer> layers) {
@@ -135,6 +149,10 @@ private:
     return weight.getLoc();
   }
 
+  Value sparsityOf(const Layer &layer) const {
+    return sparsities.lookup(sparsityInput(layer));
+  }
+
   void store(Location loc, Value value, ParameterOp parameter) {
     StoreOp::create(builder, loc, value, parameter.getSymName());
   }
@@ -147,7 +165,7 @@ private:
     Value previous = LoadOp::create(builder, loc, threshold);
     auto select = TopKThresholdOp::create(
         builder, loc, threshold.getType(), cut.getType(), pruned.getType(),
-        criterion.getSymName(), factors, sparsity, previous);
+        criterion.getSymName(), factors, sparsityOf(layer), previous);
     store(loc, select.getThreshold(), threshold);
     store(loc, select.getCut(), cut);
     store(loc, select.getPruned(), pruned);
@@ -159,7 +177,8 @@ private:
                 pruned = layer.pruned;
     auto select = RowThresholdsOp::create(
         builder, loc, thresholds.getType(), cuts.getType(), pruned.getType(),
-        criterion.getSymName(), loadAll(builder, loc, layer.tensors), sparsity);
+        criterion.getSymName(), loadAll(builder, loc, layer.tensors),
+        sparsityOf(layer));
     store(loc, select.getThresholds(), thresholds);
     store(loc, select.getCuts(), cuts);
     store(loc, select.getPruned(), pruned);
@@ -233,14 +252,15 @@ private:
     Value previous = LoadOp::create(builder, loc, threshold);
     auto select = TopKThresholdOp::create(
         builder, loc, threshold.getType(), cut.getType(), cut.getType(),
-        ofBlocks.getSymName(), found, sparsity, previous);
+        ofBlocks.getSymName(), found, sparsityOf(layer), previous);
     store(loc, found, scores);
     store(loc, select.getThreshold(), threshold);
     store(loc, select.getCut(), cut);
   }
 
   OpBuilder builder;
-  Value sparsity;
+  const llvm::StringMap<Value> &sparsities;
+  Value sparsity; ///< The run's.
   CriterionOp criterion;
   SelectionAttr selection;
 };
@@ -249,12 +269,20 @@ private:
 void pst::addSelect(ModuleOp module, ArrayRef<Layer> layers,
                     CriterionOp criterion, SelectionAttr selection) {
   Builder types(module.getContext());
-  func::FuncOp function = addFunction(
-      module, "select", types.getFunctionType({types.getF64Type()}, {}));
-  function.setArgAttr(0, kNameAttribute, types.getStringAttr("sparsity"));
+  llvm::SetVector<std::string> inputs;
+  inputs.insert("sparsity");
+  for (const Layer &layer : layers)
+    inputs.insert(sparsityInput(layer));
+  SmallVector<Type> inputTypes(inputs.size(), types.getF64Type());
+  func::FuncOp function =
+      addFunction(module, "select", types.getFunctionType(inputTypes, {}));
+  llvm::StringMap<Value> sparsities;
+  for (auto [i, name] : llvm::enumerate(inputs)) {
+    function.setArgAttr(i, kNameAttribute, types.getStringAttr(name));
+    sparsities[name] = function.getArgument(i);
+  }
   OpBuilder builder = OpBuilder::atBlockEnd(&function.getBody().front());
   Operation *end = func::ReturnOp::create(builder, function.getLoc());
   builder.setInsertionPoint(end);
-  SelectBuilder(builder, function.getArgument(0), criterion, selection)
-      .build(layers);
+  SelectBuilder(builder, sparsities, criterion, selection).build(layers);
 }

@@ -12,6 +12,9 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
 
+#include <optional>
+#include <string>
+
 namespace pst {
 
 /// The parameters of a layer whose weight is virtual.
@@ -23,7 +26,13 @@ struct Layer {
   llvm::SmallVector<ParameterOp> state;
   /// How many elements that prunes, where it is counted; or null.
   ParameterOp pruned;
+  /// Its own final sparsity, if it does not go with the run's.
+  std::optional<double> sparsity;
 };
+
+/// The input of @select that says how sparse a layer is to be: "sparsity", or
+/// one for all layers with that final sparsity of their own.
+std::string sparsityInput(const Layer &layer);
 
 /// The values of the parameters.
 llvm::SmallVector<mlir::Value> loadAll(mlir::OpBuilder &builder,
@@ -34,7 +43,9 @@ llvm::SmallVector<mlir::Value> loadAll(mlir::OpBuilder &builder,
 /// stays until the first selection.
 void declareState(Layer &layer, SelectionAttr selection);
 
-/// Adds @select(%sparsity: f64): the state of all layers, found anew.
+/// Adds @select(%sparsity: f64, ...): the state of all layers, found anew.
+/// Beside the run's sparsity it has those of layers that have their own, which
+/// selections over a layer, its rows or its blocks follow.
 void addSelect(mlir::ModuleOp module, llvm::ArrayRef<Layer> layers,
                CriterionOp criterion, SelectionAttr selection);
 

@@ -5,17 +5,19 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Recipes.h"
+#include "ChooseLayers.h"
 #include "Selections.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/SymbolTable.h"
-#include "mlir/Parser/Parser.h"
 #include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
+#include "pst/Transforms/Recipes.h"
+#include "llvm/Support/Path.h"
 
 namespace pst {
 #define GEN_PASS_DEF_SPARSIFY
@@ -43,69 +45,124 @@ struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
 #include "pst/Options/Options.def"
 
 private:
-  FailureOr<CriterionOp> insertCriterion(const Recipe &recipe);
-  Layer declareLayer(ParameterOp weight, const Recipe &recipe,
-                     CriterionOp criterion);
+  FailureOr<CriterionOp> findRecipe();
+  FailureOr<llvm::StringMap<double>> givenHyperparameters();
+  Layer declareLayer(ParameterOp weight, CriterionOp recipe);
   void rewriteUses(ParameterOp weight, Layer layer, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
 
   SelectionAttr rule; ///< Of the selection; null without a score.
+  /// The final sparsities of layers that have their own, by their weights.
+  llvm::StringMap<double> sparsities;
 };
 
 } // namespace
 
-FailureOr<CriterionOp> Sparsify::insertCriterion(const Recipe &recipe) {
-  OwningOpRef<ModuleOp> parsed =
-      parseSourceString<ModuleOp>(recipe.criterion, &getContext());
-  if (!parsed)
-    return failure();
-  auto criterion = *parsed->getOps<CriterionOp>().begin();
-  criterion->remove();
-  getOperation().getBody()->push_front(criterion);
-  return criterion;
+/// The user's criterion, or the built-in one of the method, in front of the
+/// module.
+FailureOr<CriterionOp> Sparsify::findRecipe() {
+  ModuleOp module = getOperation();
+  OwningOpRef<CriterionOp> recipe;
+  if (!criterion.empty()) {
+    auto read = readCriterion(&getContext(), criterion);
+    if (failed(read))
+      return failure();
+    recipe = std::move(*read);
+    if (Operation *other = module.lookupSymbol(recipe->getSymName())) {
+      InFlightDiagnostic error = recipe->emitOpError("has the name of ")
+                                 << "something else in the module";
+      error.attachNote(other->getLoc()) << "declared here";
+      return error;
+    }
+  } else {
+    recipe = *readCriterion(&getContext(),
+                            *recipeText(runtime::spell(method.getValue())));
+  }
+  module.getBody()->push_front(recipe.get());
+  return recipe.release();
 }
 
-Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
-                             CriterionOp criterion) {
+/// What the options say of the hyperparameters of the method.
+FailureOr<llvm::StringMap<double>> Sparsify::givenHyperparameters() {
+  llvm::StringMap<double> values;
+  bool isPST = criterion.empty() && method == Method::PST;
+  if (isPST || (criterion.empty() && method == Method::LoRA)) {
+    values["weight_rank"] = static_cast<double>(weightRank);
+    values["weight_beta"] = weightBeta;
+  }
+  if (isPST) {
+    values["mask_rank"] = static_cast<double>(maskRank);
+    values["mask_alpha1"] = maskAlpha1;
+    values["mask_alpha2"] = maskAlpha2;
+    values["detach_magnitude"] = detachMagnitude;
+  }
+  SmallVector<StringRef> pairs;
+  StringRef(hyperparameters)
+      .split(pairs, ',', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+  for (StringRef pair : pairs) {
+    auto [name, text] = pair.split('=');
+    double value;
+    if (text.trim().getAsDouble(value)) // true: it is none
+      return getOperation().emitError("hyperparameters must be NAME=NUMBER, "
+                                      "with commas between them, but got '")
+             << pair << "'";
+    values[name.trim()] = value;
+  }
+  return values;
+}
+
+/// The shape of tensor `i` of a factor of an n x m weight.
+static SmallVector<int64_t> tensorShape(FactorKind kind, int64_t rank, size_t i,
+                                        int64_t n, int64_t m) {
+  switch (kind) {
+  case FactorKind::Dense:
+    return {n, m};
+  case FactorKind::LowRank:
+    return i == 0 ? SmallVector<int64_t>{n, rank}
+                  : SmallVector<int64_t>{rank, m};
+  case FactorKind::Row:
+    return {n};
+  case FactorKind::Col:
+    return {m};
+  }
+  llvm_unreachable("a kind of factor");
+}
+
+/// The first value of a layer's tensor, where `*` is the weight's name.
+static InitializerAttr firstValue(InitializerAttr declared,
+                                  ParameterOp weight) {
+  std::string source = declared.getSource().str();
+  if (size_t star = source.find('*'); star != std::string::npos)
+    source.replace(star, 1, weight.getSymName());
+  return InitializerAttr::get(weight.getContext(), declared.getKind(), source,
+                              declared.getValue(), /*column=*/0,
+                              /*sourceColumns=*/0, declared.getFile());
+}
+
+Layer Sparsify::declareLayer(ParameterOp weight, CriterionOp recipe) {
   OpBuilder builder(weight->getContext());
   builder.setInsertionPointAfter(weight);
   auto type = cast<RankedTensorType>(weight.getType());
   int64_t n = type.getDimSize(0), m = type.getDimSize(1);
   auto declare = [&](StringRef suffix, ParameterRole role,
-                     RankedTensorType type, InitializerKind kind, double value,
-                     bool decay) {
-    return ParameterOp::create(
-        builder, weight.getLoc(), (weight.getSymName() + suffix).str(), role,
-        InitializerAttr::get(&getContext(), kind, "", APFloat(value)), type,
-        /*offset=*/nullptr, decay);
+                     RankedTensorType type, InitializerAttr first, bool decay) {
+    return ParameterOp::create(builder, weight.getLoc(),
+                               (weight.getSymName() + ".pst_" + suffix).str(),
+                               role, first, type,
+                               /*offset=*/nullptr, decay);
   };
   Layer layer;
   layer.tensors.push_back(weight);
-  Type f32 = builder.getF32Type();
-  for (const RecipeTensor &tensor : recipe.tensors) {
-    SmallVector<int64_t> shape;
-    switch (tensor.shape) {
-    case RecipeTensor::Shape::Rows:
-      shape = {n};
-      break;
-    case RecipeTensor::Shape::Columns:
-      shape = {m};
-      break;
-    case RecipeTensor::Shape::RowsByRank:
-      shape = {n, tensor.rank};
-      break;
-    case RecipeTensor::Shape::RankByColumns:
-      shape = {tensor.rank, m};
-      break;
-    case RecipeTensor::Shape::Weight:
-      shape = {n, m};
-      break;
-    }
-    layer.tensors.push_back(declare(
-        tensor.suffix, ParameterRole::Trainable,
-        RankedTensorType::get(shape, f32),
-        tensor.stddev != 0.0 ? InitializerKind::Normal : InitializerKind::Zeros,
-        tensor.stddev, /*decay=*/true));
+  for (unsigned f = 1; f < recipe.getNumFactors(); ++f) {
+    FactorAttr factor = recipe.getDeclaration(f);
+    for (auto [i, tensor] : llvm::enumerate(factor.getTensors()))
+      layer.tensors.push_back(
+          declare(tensor.getName(), tensor.getRole(),
+                  RankedTensorType::get(
+                      tensorShape(recipe.getKind(f), factor.getRank(), i, n, m),
+                      builder.getF32Type()),
+                  firstValue(tensor.getInitializer(), weight),
+                  /*decay=*/tensor.getRole() == ParameterRole::Trainable));
   }
   if (rule)
     declareState(layer, rule);
@@ -120,14 +177,22 @@ Layer Sparsify::declareLayer(ParameterOp weight, const Recipe &recipe,
     record.push_back(
         builder.getNamedAttr("pruned", layer.pruned.getSymNameAttr()));
   SmallVector<StringRef> kinds, tensors;
-  for (unsigned i = 0; i < criterion.getNumFactors(); ++i)
-    kinds.push_back(stringifyFactorKind(criterion.getKind(i)));
+  for (unsigned i = 0; i < recipe.getNumFactors(); ++i)
+    kinds.push_back(stringifyFactorKind(recipe.getKind(i)));
   for (ParameterOp tensor : layer.tensors)
     tensors.push_back(tensor.getSymName());
   record.push_back(
       builder.getNamedAttr("kinds", builder.getStrArrayAttr(kinds)));
   record.push_back(
       builder.getNamedAttr("factors", builder.getStrArrayAttr(tensors)));
+  if (auto own = sparsities.find(weight.getSymName());
+      own != sparsities.end()) {
+    layer.sparsity = own->second;
+    record.push_back(builder.getNamedAttr(
+        "final_sparsity", builder.getF64FloatAttr(own->second)));
+    record.push_back(builder.getNamedAttr(
+        "sparsity_input", builder.getStringAttr(sparsityInput(layer))));
+  }
   weight->setAttr(kLayerAttribute, builder.getDictionaryAttr(record));
   return layer;
 }
@@ -193,12 +258,23 @@ void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
   func::ReturnOp::create(builder, function.getLoc(), weights);
 }
 
+/// A recipe as text, its files without their folders: the same wherever they
+/// lie.
+static std::string textOf(CriterionOp recipe) {
+  OwningOpRef<CriterionOp> copy = recipe.clone();
+  mapFiles(*copy, [](StringRef path) {
+    return llvm::sys::path::filename(path).str();
+  });
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  copy->print(stream);
+  return text;
+}
+
 void Sparsify::runOnOperation() {
   ModuleOp module = getOperation();
-  RecipeOptions options;
-#define PST_RECIPE_OPTION(type, member, name, initial, range, group, help)     \
-  options.member = member;
-#include "pst/Options/Options.def"
+  if (failed(chooseLayers(module, targetModules, excludeModules)))
+    return signalPassFailure();
   SmallVector<ParameterOp> weights;
   for (auto parameter : module.getOps<ParameterOp>())
     if (parameter->hasAttr(kSparsifyAttribute))
@@ -206,25 +282,59 @@ void Sparsify::runOnOperation() {
   if (weights.empty())
     return;
 
-  if (options.weightRank < 0 || options.maskRank < 0 ||
-      (options.method == Method::LoRA && options.weightRank == 0)) {
-    module.emitError("rank must be positive (0 leaves a term of pst out), but "
-                     "got weight rank ")
-        << options.weightRank << " and mask rank " << options.maskRank;
+  if (!layerSparsity.empty()) {
+    auto read = readLayerSparsities(module, layerSparsity);
+    if (failed(read))
+      return signalPassFailure();
+    sparsities = std::move(*read);
+  }
+
+  FailureOr<CriterionOp> found = findRecipe();
+  FailureOr<llvm::StringMap<double>> given = givenHyperparameters();
+  llvm::StringMap<double> values;
+  if (failed(found) || failed(given) ||
+      failed(resolveRecipe(*found, *given, values)))
+    return signalPassFailure();
+  CriterionOp recipe = *found;
+  bool isIdentity = !recipe.hasScore() && recipe.getYield().getWeight() ==
+                                              recipe.getBody().getArgument(0);
+  bool trainsModel = recipe.getTrainsModel();
+  if (isIdentity && !trainsModel) {
+    recipe.emitOpError("leaves nothing to train: its weight is the model's "
+                       "own, which is frozen, and it has no score");
     return signalPassFailure();
   }
-  Recipe recipe = findRecipe(options);
-  FailureOr<CriterionOp> criterion = insertCriterion(recipe);
-  if (failed(criterion))
-    return signalPassFailure();
 
+  Builder builder(&getContext());
+  // Before factors are declared: what of those is frozen stays so.
+  if (trainsModel)
+    for (auto parameter : module.getOps<ParameterOp>())
+      if (parameter.getRole() == ParameterRole::Frozen)
+        parameter.setRole(ParameterRole::Trainable);
   FailureOr<SelectionAttr> chosen = parseSelection(
       &getContext(), selection, runtime::spell(blockScore.getValue()),
       [&] { return module.emitError(); });
   if (failed(chosen))
     return signalPassFailure();
-  if (criterion->hasScore())
+  if (recipe.hasScore())
     rule = *chosen;
+  if (!sparsities.empty()) {
+    if (rule && (rule.getKind() == SelectionKind::Global ||
+                 rule.getKind() == SelectionKind::NM)) {
+      module.emitError("layer_sparsity gives layers sparsities of their own, "
+                       "but the selection ")
+          << selection << " knows one for all";
+      return signalPassFailure();
+    }
+    if (!rule) {
+      recipe.emitOpError(
+          "has no score by which layers could become sparse, but "
+          "layer_sparsity says how sparse");
+      return signalPassFailure();
+    }
+    module->setAttr(kFinalSparsityAttribute,
+                    builder.getF64FloatAttr(runSparsity));
+  }
   SmallVector<Layer> layers;
   for (ParameterOp weight : weights) {
     weight->removeAttr(kSparsifyAttribute);
@@ -241,43 +351,31 @@ void Sparsify::runOnOperation() {
           << " must divide: choose another selection";
       return signalPassFailure();
     }
-    layers.push_back(declareLayer(weight, recipe, *criterion));
-    rewriteUses(weight, layers.back(), *criterion);
+    layers.push_back(declareLayer(weight, recipe));
+    rewriteUses(weight, layers.back(), recipe);
   }
-  if (recipe.trainsModel)
-    for (auto parameter : module.getOps<ParameterOp>())
-      if (parameter.getRole() == ParameterRole::Frozen)
-        parameter.setRole(ParameterRole::Trainable);
+  // What a checkpoint depends on, where no name of a method tells it.
+  if (!criterion.empty())
+    module->setAttr(kCriterionAttribute, builder.getStringAttr(textOf(recipe)));
+  // Declared now; from here on it is a formula over tensors that are there.
+  recipe.removeFactorsAttr();
+  recipe.setTrainsModel(false);
   if (rule)
-    addSelect(module, layers, *criterion, rule);
-  if (recipe.name != "dense") {
-    addMaterialize(layers, *criterion);
+    addSelect(module, layers, recipe, rule);
+  if (!isIdentity) {
+    addMaterialize(layers, recipe);
   } else {
     // The trained parameter is the weight: nothing to merge.
     for (ParameterOp weight : weights)
       weight->removeAttr(kLayerAttribute);
   }
 
-  Builder builder(&getContext());
-  module->setAttr(kMethodAttribute,
-                  builder.getStringAttr(runtime::spell(options.method)));
-  auto number = [&](StringRef name, double value) {
-    return builder.getNamedAttr(name, builder.getF64FloatAttr(value));
-  };
-  SmallVector<NamedAttribute> hyperparameters;
-  if (options.method == Method::PST || options.method == Method::LoRA) {
-    hyperparameters.push_back(number("weight_rank", options.weightRank));
-    hyperparameters.push_back(number("weight_beta", options.weightBeta));
-  }
-  if (options.method == Method::PST) {
-    hyperparameters.push_back(number("mask_rank", options.maskRank));
-    hyperparameters.push_back(number("mask_alpha1", options.maskAlpha1));
-    hyperparameters.push_back(number("mask_alpha2", options.maskAlpha2));
-    hyperparameters.push_back(
-        number("detach_magnitude", options.detachMagnitude));
-  }
-  module->setAttr(kHyperparametersAttribute,
-                  builder.getDictionaryAttr(hyperparameters));
+  module->setAttr(kMethodAttribute, recipe.getSymNameAttr());
+  SmallVector<NamedAttribute> record;
+  for (const auto &value : values)
+    record.push_back(builder.getNamedAttr(
+        value.first(), builder.getF64FloatAttr(value.second)));
+  module->setAttr(kHyperparametersAttribute, builder.getDictionaryAttr(record));
 }
 
 std::unique_ptr<Pass> pst::createSparsify(const RecipeOptions &options) {

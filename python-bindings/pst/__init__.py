@@ -16,6 +16,7 @@
 from .errors import CompileError  # noqa: I001
 from ._pst import Error
 from .compiled import Compiled, Function, compile
+from .criterion import Criterion, recipe
 from .data import DataError, Examples, Labels, read_examples
 from .options import Options
 from .tensorfile import TensorFileError
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompileError",
     "Compiled",
+    "Criterion",
     "DataError",
     "Error",
     "Examples",
@@ -38,4 +40,5 @@ __all__ = [
     "Trainer",
     "compile",
     "read_examples",
+    "recipe",
 ]

@@ -12,17 +12,8 @@ from . import _pst
 from .bench_inputs import random_head
 from .compiled import compile
 
-# W' = W + UV, S = |W'| + AB + R + C.
-CRITERION = """
-pst.criterion @pst(%w: dense, %uv: lowrank, %ab: lowrank, %r: row, %c: col) {
-  %v = arith.addf %w, %uv : f32
-  %m = math.absf %v : f32
-  %ma = arith.addf %m, %ab : f32
-  %rc = arith.addf %r, %c : f32
-  %s = arith.addf %ma, %rc : f32
-  pst.yield weight %v score %s
-}
-"""
+# The criterion @pst, as models are trained with it.
+CRITERION = _pst.recipe_text("pst")
 _FACTORS = "wuvabrc"
 
 

@@ -76,6 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
         only=method + machine + ("task", "block_size", "max_seq_length", "per_device_train_batch_size"),
     )
 
+    recipe = command("recipe", _recipe, "print the criterion of a built-in method, to begin one of your own")
+    recipe.add_argument("method", metavar="METHOD", help="pst, dense, lora, map or mvp")
+
     prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
     _model_argument(prepare)
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
@@ -353,6 +356,13 @@ def _compile(args) -> int:
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
     print(program.memory_plan().rstrip())
     _print_pairs({"bundle": args.bundle})
+    return 0
+
+
+def _recipe(args) -> int:
+    from . import _pst
+
+    print(_pst.recipe_text(args.method).rstrip())
     return 0
 
 

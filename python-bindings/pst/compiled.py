@@ -194,6 +194,7 @@ def compile(source, *, batch_size: int = 1, sequence_length: int = 128, seed: in
     `cache=False` compiles anew. Raises CompileError.
     """
     text = os.fspath(source)
+    options = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
     if "\n" not in text and os.path.isdir(text):
         settings = {"batch_size": batch_size, "sequence_length": sequence_length, "training": False, **options}
         return Compiled(_pst.compile_model(text, settings), text, seed)

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import _pst
 from .compiled import parse_type
+from .criterion import Criterion
 from .data import DataError, Examples, Labels, find_task, read_examples
 from .distributed import Peers
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
@@ -33,6 +34,8 @@ _METRICS = {
 
 # What a checkpoint needs, besides itself, to become a model again.
 RUN_FILE = "run.json"
+CRITERION_FILE = "criterion.mlir"
+LAYERS_FILE = "layer_sparsity.json"
 
 
 def read_config(model_dir) -> dict:
@@ -76,6 +79,7 @@ def compiler_options(options: Options, labels: Labels | None, length: int, train
         "batch_size": options.per_device_train_batch_size,
         "sequence_length": length,
         **options.of_compiler(),
+        "run_sparsity": float(0.9 if options.sparsity is None else options.sparsity),
     }
 
 
@@ -305,17 +309,29 @@ class Trainer:
         return self.result
 
     def _write_run_file(self) -> None:
-        path = os.path.join(self.options.output_dir, RUN_FILE)
+        settings = compiler_options(self.options, self.labels, self.length, True)
+        # The run's own copies, whatever becomes of the files.
+        if self.options.criterion:
+            settings["criterion"] = self._keep(CRITERION_FILE, Criterion(self.options.criterion).text)
+        if self.options.layer_sparsity:
+            with open(self.options.layer_sparsity, encoding="utf-8") as file:
+                settings["layer_sparsity"] = self._keep(LAYERS_FILE, file.read())
         content = {
             "model": os.path.abspath(self.model_dir),
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",
-            "compiler_options": compiler_options(self.options, self.labels, self.length, True),
+            "compiler_options": settings,
             "labels": None if self.labels is None or self.labels.regression else self.labels.names,
             "options": asdict(self.options),
         }
+        self._keep(RUN_FILE, json.dumps(content, indent=2))
+
+    def _keep(self, name: str, text: str) -> str:
+        """Writes a file of the run; returns its path."""
+        path = os.path.abspath(os.path.join(self.options.output_dir, name))
         with open(path + ".tmp", "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
+            file.write(text)
         os.replace(path + ".tmp", path)
+        return path
 
     def _prepare(self, data) -> "_pst.Dataset":
         if self.labels is None:

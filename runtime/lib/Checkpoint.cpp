@@ -170,7 +170,9 @@ std::string compareModels(const Json &json, const Manifest &manifest) {
   };
   for (const auto &[key, ignored] : all)
     compare(key, find(theirs, key), find(manifest.hyperparameters, key));
-  return text.empty() ? "the names or shapes of their parameters differ" : text;
+  return text.empty() ? "the names or shapes of their parameters differ, or "
+                        "their criteria"
+                      : text;
 }
 
 Json readJson(const fs::path &checkpoint) {

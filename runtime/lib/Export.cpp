@@ -328,14 +328,15 @@ void checkTarget(const ExportOptions &options, const Model &model) {
 }
 
 /// How many elements of a layer its selection has pruned, as it counted them,
-/// or as they follow from the sparsity; nothing where that is not known.
+/// or as they follow from its sparsity; nothing where that is not known.
 std::optional<int64_t> countPruned(const Model &model, const SparseLayer &layer,
-                                   double sparsity) {
+                                   double ofRun) {
   if (!layer.pruned.empty()) {
     int64_t count;
     std::memcpy(&count, model.parameters().data(layer.pruned), sizeof count);
     return count;
   }
+  double sparsity = model.manifest().sparsityOf(layer, ofRun);
   auto share = [sparsity](int64_t count) {
     return static_cast<int64_t>(static_cast<double>(count) * sparsity);
   };

@@ -94,13 +94,24 @@ void Model::select(double sparsity) {
     finishSelect();
 }
 
+/// Each input of "select" that says how sparse layers are to be.
+void Model::bindSparsities(double sparsity) {
+  sparsities.clear();
+  sparsities["sparsity"] = sparsity;
+  for (const SparseLayer &layer : manifest().sparseLayers)
+    sparsities[layer.sparsityInput] = manifest().sparsityOf(layer, sparsity);
+  for (const auto &[input, value] : sparsities)
+    if (selectCall->hasArgument(input))
+      bindScalar(*selectCall, input.c_str(), kF64, &value);
+}
+
 bool Model::beginSelect(double sparsity) {
   if (!selectCall || (selectionStands && sparsity == currentSparsity))
     return false;
   if (!(sparsity >= 0 && sparsity < 1))
     throw Error("sparsity must lie in [0, 1), but is " +
                 std::to_string(sparsity));
-  bindScalar(*selectCall, "sparsity", kF64, &sparsity);
+  bindSparsities(sparsity);
   selectionStands = false;
   selectCall->bind("state", states.next().data());
   selectCall->begin();

@@ -109,16 +109,26 @@ static std::unique_ptr<std::byte[]> gatherColumns(const Parameter &parameter,
   return columns;
 }
 
-const TensorView &ParameterStore::sourceOf(const Parameter &parameter) const {
+const ModelFiles &ParameterStore::filesOf(const Parameter &parameter) {
+  if (const std::string &path = parameter.sourceFile; !path.empty())
+    return ownFiles.try_emplace(path, path).first->second;
   if (!modelFiles)
     throw Error("the program reads \"" + parameter.source +
                 "\" from the model's files, but none were given");
+  return *modelFiles;
+}
+
+const TensorView &ParameterStore::sourceOf(const Parameter &parameter) {
+  const ModelFiles &files = filesOf(parameter);
   std::string where =
-      modelFiles->path().string() + ": tensor \"" + parameter.source + "\"";
-  const TensorView *tensor = modelFiles->find(parameter.source);
+      files.path().string() + ": tensor \"" + parameter.source + "\"";
+  const TensorView *tensor = files.find(parameter.source);
   if (!tensor)
-    throw Error(where + " is missing: the program was compiled for another "
-                        "model");
+    throw Error(where + " is missing: " +
+                (parameter.sourceFile.empty()
+                     ? "the program was compiled for another model"
+                     : "the criterion reads one such tensor for each sparse "
+                       "layer"));
   std::vector<int64_t> shape = sourceShape(parameter);
   std::vector<DType> accepted = sourceTypes(parameter.type.element);
   bool known = std::find(accepted.begin(), accepted.end(), tensor->dtype) !=
@@ -188,7 +198,7 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
     else
       forgetPages(tensor.data, tensor.numBytes);
   }
-  checkFinite(parameter, data, *modelFiles);
+  checkFinite(parameter, data, filesOf(parameter));
   digestBits += tensorDigest(parameter, data);
   if (remote)
     remote->addFrozen(parameter, data);
@@ -248,7 +258,7 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
     else
       std::memcpy(target, tensor.data, tensor.numBytes);
     forgetPages(source.data, source.numBytes);
-    checkFinite(parameter, target, *modelFiles);
+    checkFinite(parameter, target, filesOf(parameter));
     digestBits += tensorDigest(parameter, target);
     return;
   }

@@ -18,12 +18,15 @@ using namespace pst::runtime;
 
 RandomInputs::RandomInputs(const Manifest &manifest, const EntryPoint &entry,
                            double sparsity, uint64_t seed)
-    : sparsity(sparsity), seed(seed), generator(seed) {
+    : seed(seed), generator(seed) {
   if (!manifest.config.empty()) {
     auto config = nlohmann::json::parse(manifest.config, nullptr, false);
     if (config.is_object() && config.value("vocab_size", 0) > 0)
       tokens = config["vocab_size"];
   }
+  sparsities["sparsity"] = sparsity;
+  for (const SparseLayer &layer : manifest.sparseLayers)
+    sparsities[layer.sparsityInput] = manifest.sparsityOf(layer, sparsity);
   for (const Argument &argument : entry.arguments) {
     if (argument.name == "labels" && argument.type.shape.size() == 2)
       labels = tokens;
@@ -84,7 +87,6 @@ std::vector<std::byte> RandomInputs::fill(const Argument &argument) {
 /// As of the third step of a run (docs/BundleFormat.md).
 bool RandomInputs::knownScalar(const std::string &name, double &value) const {
   const std::pair<const char *, double> known[] = {
-      {"sparsity", sparsity},
       {"seed", static_cast<double>(seed)},
       {"loss_scale", 1.0 / static_cast<double>(examples)},
       {"learning_rate", 1e-5},
@@ -95,6 +97,10 @@ bool RandomInputs::knownScalar(const std::string &name, double &value) const {
       {"bias_correction1", 1 - 0.9 * 0.9 * 0.9},
       {"bias_correction2", 1 - 0.999 * 0.999 * 0.999},
       {"max_grad_norm", 1}};
+  if (auto found = sparsities.find(name); found != sparsities.end()) {
+    value = found->second;
+    return true;
+  }
   for (const auto &[scalar, number] : known)
     if (name == scalar) {
       value = number;

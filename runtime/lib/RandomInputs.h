@@ -11,7 +11,9 @@
 #include "pst/Bundle/Manifest.h"
 
 #include <cstddef>
+#include <map>
 #include <random>
+#include <string>
 #include <vector>
 
 namespace pst::runtime {
@@ -26,7 +28,7 @@ public:
 private:
   bool knownScalar(const std::string &name, double &value) const;
 
-  double sparsity;
+  std::map<std::string, double> sparsities; ///< by input of "select"
   uint64_t seed;
   std::mt19937 generator;
   int32_t tokens = 1000; ///< fewer than any model's, if it does not say

@@ -112,6 +112,10 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
   require(options.initialSparsity <= sparsity || !mask, "initial_sparsity",
           "at most the final sparsity (" + spell(sparsity) + ")",
           options.initialSparsity);
+  if (double own = model.manifest().finalSparsity; own >= 0 && own != sparsity)
+    throw Error("--sparsity is " + spell(sparsity) + ", but the program's " +
+                "layers have sparsities of their own for one of " + spell(own) +
+                ": compile it for this one");
   plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
   plan.metric = checkMetric(options.metricForBestModel, model);

@@ -78,6 +78,9 @@ struct Parameter {
   /// The tensor's name in the model files (it may lack a prefix such as
   /// "bert."); empty unless the initializer is `file`.
   std::string source;
+  /// The safetensors file, or model directory, that holds it; empty: the
+  /// model's.
+  std::string sourceFile;
   /// If that tensor has more columns (of a vector: elements) than the
   /// parameter: how many, and the parameter's first; else 0.
   int64_t sourceColumns = 0, column = 0;
@@ -128,6 +131,10 @@ struct SparseLayer {
   /// of the dense factors is `weight` itself; the others are not part of the
   /// model, but of the method.
   std::vector<Factor> factors;
+  /// The layer's own final sparsity, or negative: it goes with the run's
+  /// (Manifest::sparsityOf). Its input of `select` says how sparse it is to be.
+  double finalSparsity = -1;
+  std::string sparsityInput = "sparsity";
 };
 
 /// One pointer handed to an entry point.
@@ -187,6 +194,12 @@ struct Manifest {
   /// {"weight_rank": 8, "mask_alpha1": 1.0}.
   std::string method;
   std::map<std::string, double> hyperparameters;
+  /// The criterion, as MLIR text, if the method is one of the user's; else
+  /// empty.
+  std::string criterion;
+  /// The final sparsity of the run for which layers have final sparsities of
+  /// their own; negative if none has.
+  double finalSparsity = -1;
 
   std::vector<Parameter> parameters;
   std::vector<SparseLayer> sparseLayers;
@@ -210,8 +223,13 @@ struct Manifest {
   const SparseLayer *findLayerOfFactor(std::string_view parameter) const;
   const EntryPoint *findEntryPoint(std::string_view name) const;
 
+  /// How sparse a layer is where the run's sparsity is `sparsity`: the same, or,
+  /// for one with a final sparsity f of its own, `sparsity * (f / final)`, and
+  /// exactly f once the run is at its final one.
+  double sparsityOf(const SparseLayer &layer, double sparsity) const;
+
   /// Hex digest of all that a checkpoint depends on: architecture, method,
-  /// hyperparameters, and names, roles, shapes of parameters and layers (not
+  /// hyperparameters, criterion, and names, roles, shapes of parameters and layers (not
   /// batch, target or offsets).
   std::string fingerprint() const;
 

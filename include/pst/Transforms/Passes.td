@@ -13,12 +13,13 @@ include "mlir/Pass/PassBase.td"
 def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
   let summary = "Turns linear layers into virtual weights by a recipe";
   let description = [{
-    Every `nn.linear` whose weight is a parameter marked `sparsify` becomes a
-    `pst.masked_matmul` over the factors of the method's criterion; the factors
-    are declared as parameters with their initialisers. If the method has a
-    score, what the selection leaves (threshold and cut) is declared as state,
-    `@select` finds it for all layers, and `@materialize` writes the masked
-    weights out. The options are those of a recipe in [Options.md](Options.md).
+    Every `nn.linear` whose weight is a parameter marked `sparsify` (and, if
+    modules are named, chosen) becomes a `pst.masked_matmul` over the factors of
+    the method's criterion; the factors are declared as parameters with their
+    initialisers. If the method has a score, what the selection leaves
+    (threshold and cut) is declared as state, `@select` finds it for all layers,
+    and `@materialize` writes the masked weights out. The options are those of a
+    recipe in [Options.md](Options.md).
 
     Before:
     ```mlir

@@ -65,10 +65,28 @@ static void lowerRounding(arith::TruncFOp op) {
   op.erase();
 }
 
+/// The intrinsic of a root takes a single number.
+static void lowerRoots(math::SqrtOp op) {
+  auto type = dyn_cast<VectorType>(op.getType());
+  if (!type)
+    return;
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Value result = LLVM::PoisonOp::create(b, type);
+  for (int64_t i = 0; i < type.getNumElements(); ++i) {
+    Value place = LLVM::ConstantOp::create(b, b.getI64IntegerAttr(i));
+    Value element = LLVM::ExtractElementOp::create(b, op.getOperand(), place);
+    result = LLVM::InsertElementOp::create(
+        b, result, math::SqrtOp::create(b, element), place);
+  }
+  op.replaceAllUsesWith(result);
+  op.erase();
+}
+
 namespace {
 struct LowerGPUMath : pst::impl::LowerGPUMathBase<LowerGPUMath> {
   void runOnOperation() override {
     getOperation().walk([](arith::TruncFOp op) { lowerRounding(op); });
+    getOperation().walk([](math::SqrtOp op) { lowerRoots(op); });
     getOperation().walk([](Operation *op) {
       StringRef name = intrinsicOf(op);
       if (name.empty())

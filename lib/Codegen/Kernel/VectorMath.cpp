@@ -7,6 +7,8 @@
 
 #include "VectorMath.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace pst::kernel;
 
@@ -40,7 +42,8 @@ struct Lanes {
 };
 } // namespace
 
-Value pst::kernel::expNonPositive(CodeBuilder &b, Value x) {
+/// e^x = p 2^n: p, and a float whose low bits are n.
+static std::pair<Value, Value> splitExponential(CodeBuilder &b, Value x) {
   Lanes l(b, x);
   // n = round(x / ln 2) sits in the low bits of x / ln 2 + 1.5 * 2^23, so no
   // conversion can meet a number that does not fit an integer.
@@ -55,6 +58,12 @@ Value pst::kernel::expNonPositive(CodeBuilder &b, Value x) {
       l.polynomial(r, {5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2,
                        8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4});
   p = b.addf(b.fma(p, b.mulf(r, r), r), l.constant(1.0));
+  return {p, shifted};
+}
+
+Value pst::kernel::expNonPositive(CodeBuilder &b, Value x) {
+  Lanes l(b, x);
+  auto [p, shifted] = splitExponential(b, x);
   // 2^n: the low bits of `shifted`, moved into the exponent.
   Value exponent = arith::ShLIOp::create(b, l.bits(shifted), l.integer(23));
   exponent = arith::AddIOp::create(b, exponent, l.integer(0x3f800000));
@@ -62,13 +71,34 @@ Value pst::kernel::expNonPositive(CodeBuilder &b, Value x) {
   return b.select(l.less(x, -87.33), l.constant(0.0), result);
 }
 
-Value pst::kernel::logPositive(CodeBuilder &b, Value x) {
+Value pst::kernel::exp(CodeBuilder &b, Value x) {
+  Lanes l(b, x);
+  auto [p, shifted] = splitExponential(b, x);
+  // 2^n as a product of two powers, as 2^128 is none: n = n1 + n2.
+  Value n = arith::SubIOp::create(b, l.bits(shifted), l.integer(0x4b400000));
+  Value n1 = arith::ShRSIOp::create(b, n, l.integer(1));
+  Value n2 = arith::SubIOp::create(b, n, n1);
+  Value result = p;
+  for (Value power : {n1, n2}) {
+    Value exponent = arith::ShLIOp::create(b, power, l.integer(23));
+    exponent = arith::AddIOp::create(b, exponent, l.integer(0x3f800000));
+    result = b.mulf(result, l.fromBits(exponent));
+  }
+  result = b.select(l.less(x, -87.33), l.constant(0.0), result);
+  Value large = b.cmpf(arith::CmpFPredicate::OGT, x, l.constant(88.7228391));
+  return b.select(large, l.constant(INFINITY), result);
+}
+
+/// The logarithm of a positive, normal, finite x times 2^-scale (null: 1).
+static Value logScaled(CodeBuilder &b, Value x, Value scale) {
   Lanes l(b, x);
   // x = m 2^e with m in [sqrt(1/2), sqrt(2)).
   Value offset = l.integer(0x3f3504f3);
   Value above = arith::SubIOp::create(b, l.bits(x), offset);
   Value e = arith::SIToFPOp::create(
       b, b.lanesType(l.count), arith::ShRSIOp::create(b, above, l.integer(23)));
+  if (scale)
+    e = b.subf(e, scale);
   Value mantissa = arith::AddIOp::create(
       b, arith::AndIOp::create(b, above, l.integer(0x007fffff)), offset);
   Value r = b.subf(l.fromBits(mantissa), l.constant(1.0));
@@ -81,8 +111,27 @@ Value pst::kernel::logPositive(CodeBuilder &b, Value x) {
   p = b.mulf(p, b.mulf(r, square));
   p = b.fma(e, l.constant(-2.12194440e-4), p);
   p = b.fma(square, l.constant(-0.5), p);
-  Value result = b.fma(e, l.constant(0.693359375), b.addf(r, p));
+  return b.fma(e, l.constant(0.693359375), b.addf(r, p));
+}
+
+Value pst::kernel::logPositive(CodeBuilder &b, Value x) {
+  Value result = logScaled(b, x, /*scale=*/nullptr);
   return b.select(b.cmpf(arith::CmpFPredicate::UNO, x, x), x, result);
+}
+
+Value pst::kernel::log(CodeBuilder &b, Value x) {
+  Lanes l(b, x);
+  // Denormal numbers become normal ones.
+  Value tiny = l.less(x, 1.17549435e-38);
+  Value scaled = b.select(tiny, b.mulf(x, l.constant(0x1p25)), x);
+  Value result =
+      logScaled(b, scaled, b.select(tiny, l.constant(25.0), l.constant(0.0)));
+  Value infinity = l.constant(INFINITY);
+  result = b.select(b.cmpf(arith::CmpFPredicate::OEQ, x, infinity), infinity,
+                    result);
+  // No number for 0, below it, and for no number.
+  Value positive = b.cmpf(arith::CmpFPredicate::OGT, x, l.constant(0.0));
+  return b.select(positive, result, l.constant(NAN));
 }
 
 Value pst::kernel::tanh(CodeBuilder &b, Value x) {

@@ -19,6 +19,13 @@ namespace pst::kernel {
 /// e^x for x <= 0, within 2 ulp; 0 below -87.33 (where it would be denormal).
 Value expNonPositive(CodeBuilder &b, Value x);
 
+/// e^x, within 2 ulp; 0 below -87.33 (where it would be denormal), infinite
+/// where it is not a finite float.
+Value exp(CodeBuilder &b, Value x);
+
+/// The natural logarithm, within 2 ulp; NaN for 0 and below it.
+Value log(CodeBuilder &b, Value x);
+
 /// The natural logarithm of a positive, normal, finite x, within 2 ulp.
 Value logPositive(CodeBuilder &b, Value x);
 

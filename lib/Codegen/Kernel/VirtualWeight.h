@@ -8,8 +8,7 @@
 #ifndef PST_LIB_CODEGEN_KERNEL_VIRTUALWEIGHT_H
 #define PST_LIB_CODEGEN_KERNEL_VIRTUALWEIGHT_H
 
-#include "CodeBuilder.h"
-#include "pst/Codegen/Criterion.h"
+#include "Criterion.h"
 
 namespace pst::kernel {
 

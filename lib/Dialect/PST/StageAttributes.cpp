@@ -84,6 +84,8 @@ static ArrayRef<StageAttribute> stageAttributes() {
        {Place::Module},
        isDictionaryOf<isNumber>,
        numbers},
+      {kCriterionAttribute, {Place::Module}, isText, "a string"},
+      {kFinalSparsityAttribute, {Place::Module}, isNumber, "an f64"},
       {kRecomputeAttribute, {Place::Module}, isDictionaryOf<isNumber>, numbers},
       {kMemoryAttribute, {Place::Module}, isDictionaryOf<isInteger>, integers},
       {kSparsifyAttribute, {Place::Parameter}, isUnit, "a unit attribute"},

@@ -57,6 +57,28 @@ pst.criterion @detached(%w: dense, %uv: lowrank, %ab: lowrank, %r: row, %c: col)
   pst.yield weight %v score %s
 }
 
+// A recipe says how its factors begin, and which numbers a run may set; what
+// simplifies it puts their values in.
+// CHECK-LABEL: pst.criterion @recipe(%{{.*}}: dense, %{{.*}}: lowrank<rank = 8>(U init<normal 1.000000e+00>, V init<zeros>),
+// CHECK-SAME:      %{{.*}}: lowrank<3>(A init<zeros>, B init<constant 5.000000e-01>),
+// CHECK-SAME:      %{{.*}}: row(R init<zeros>), %{{.*}}: col(norm frozen init<file "*" from "norms">)) trains_model {
+// CHECK-NEXT:    %[[BETA:.*]] = pst.hyperparameter "beta" = 1.000000e+00 : f32
+// CHECK:         %[[CHOICE:.*]] = pst.hyperparameter "choice" = true
+// SIMPLE-LABEL: pst.criterion @recipe(
+// SIMPLE-SAME:     %[[W:.*]]: dense, %[[UV:.*]]: lowrank<rank = 8>(U init<normal 1.000000e+00>, V init<zeros>)
+// SIMPLE-NEXT:    %[[V:.*]] = arith.addf %[[W]], %[[UV]]
+// SIMPLE-NEXT:    pst.yield weight %[[V]] score %[[V]]
+pst.criterion @recipe(%w: dense, %uv: lowrank<rank = 8>(U init<normal 1.0>, V init<zeros>),
+                      %ab: lowrank<3>(A trainable init<zeros>, B init<constant 0.5>),
+                      %r: row(R init<zeros>), %c: col(norm frozen init<file "*" from "norms">)) trains_model {
+  %beta = pst.hyperparameter "beta" = 1.0 : f32
+  %change = arith.mulf %uv, %beta : f32
+  %v = arith.addf %w, %change : f32
+  %choice = pst.hyperparameter "choice" = true
+  %s = arith.select %choice, %v, %ab : f32
+  pst.yield weight %v score %s
+}
+
 // A factor 1 goes away, equal terms become one, the dead one is dropped; the
 // gradient still stops at the detach.
 // SIMPLE-LABEL: pst.criterion @simplified(

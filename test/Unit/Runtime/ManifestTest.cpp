@@ -110,6 +110,20 @@ TEST(Manifest, AParameterMayBeSomeColumnsOfATensor) {
                                   "\"source_columns\" says nothing");
 }
 
+TEST(Manifest, AParameterMayComeFromAFileOfItsOwn) {
+  Manifest manifest = makeManifest();
+  Parameter &weight = manifest.parameters[1];
+  weight.sourceFile = "/norms.safetensors";
+  manifest.criterion = "pst.criterion @c";
+  Manifest copy = Manifest::fromJson(manifest.toJson());
+  EXPECT_EQ(copy.parameters[1].sourceFile, weight.sourceFile);
+  EXPECT_EQ(copy.criterion, manifest.criterion);
+  weight.initializer.kind = Initializer::Kind::zeros;
+  weight.source.clear();
+  EXPECT_ERROR(manifest.verify(),
+               "has a \"source_file\", but no \"source\" in it");
+}
+
 TEST(Launch, SaysWhatItIsForOrNot) {
   for (const char *text :
        {"mm grid 8x1x1 block 384x1x1 cluster 2x1x1 shared 64 for nn.matmul "
@@ -137,6 +151,7 @@ TEST(Manifest, FingerprintKnowsModelsButNotPlaces) {
   EXPECT_TRUE(changed([](Manifest &m) { m.method = "dense"; }));
   EXPECT_TRUE(
       changed([](Manifest &m) { m.hyperparameters["weight_rank"] = 3; }));
+  EXPECT_TRUE(changed([](Manifest &m) { m.criterion = "pst.criterion"; }));
   EXPECT_TRUE(changed([](Manifest &m) { m.parameters[0].name += "x"; }));
   EXPECT_TRUE(changed([](Manifest &m) { m.parameters[4].type.shape[0]++; }));
   EXPECT_TRUE(

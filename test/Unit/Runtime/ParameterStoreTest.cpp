@@ -107,6 +107,29 @@ TEST_F(ParameterStoreTest, InitialisesConstantsAndFilesOfTrainables) {
       9);
 }
 
+TEST_F(ParameterStoreTest, ReadsParametersFromFilesOfTheirOwn) {
+  std::filesystem::path own = directory / "norms.safetensors";
+  std::vector<float> norms(kElements, 0.75f);
+  Manifest manifest = makeManifest();
+  Parameter &weight = manifest.parameters[1];
+  writeSafeTensors(own,
+                   {{{"norms", DType::F32, weight.type.shape}, norms.data()}});
+  weight.source = "norms";
+  weight.sourceFile = own.string();
+  std::map<std::string, EntryFunction> none;
+  for (const auto &[name, entry] : manifest.entryPoints)
+    none[name] = [](void *const *) {};
+  ParameterStore store = make(Program::create(manifest, none));
+  const float *values = static_cast<const float *>(store.data(weight.name));
+  for (int i = 0; i < kElements; ++i)
+    EXPECT_EQ(values[i], 0.75f);
+  EXPECT_NE(store.modelDigest(), make().modelDigest());
+  weight.source = "others";
+  EXPECT_ERROR(make(Program::create(manifest, none)),
+               own.string() + ": tensor \"others\" is missing: the criterion "
+                              "reads one such tensor for each sparse layer");
+}
+
 TEST_F(ParameterStoreTest, ConvertsHalfPrecisionFiles) {
   Tensors tensors(directory.path());
   auto &[spec, bytes] = tensors.all.at("dense.weight");

@@ -125,19 +125,22 @@ def PST_InitializerAttr : AttrDef<PST_Dialect, "Initializer"> {
     `#pst.init<file "tensor.name">` takes the tensor of that name from the
     model files, and `#pst.init<file "tensor.name" columns 8 of 24>` the columns
     (of a vector: the elements) of a tensor of 24 from the 8th on, as many as
-    the parameter has; `#pst.init<zeros>`; `#pst.init<normal 2.0e-02>` draws
+    the parameter has; `#pst.init<file "tensor.name" from "/path">` takes it
+    from a safetensors file (or model directory) of its own; `#pst.init<zeros>`; `#pst.init<normal 2.0e-02>` draws
     independent normal values of mean 0 and that standard deviation;
     `#pst.init<constant 1.0>`.
   }];
   let parameters = (ins "InitializerKind":$kind,
                         StringRefParameter<"tensor of the model files">:$source,
                         APFloatParameter<"">:$value,
-                        "int64_t":$column, "int64_t":$sourceColumns);
+                        "int64_t":$column, "int64_t":$sourceColumns,
+                        StringRefParameter<"file that is not the model's">:$file);
   let builders = [AttrBuilder<(ins "InitializerKind":$kind,
                                    "llvm::StringRef":$source,
                                    "llvm::APFloat":$value,
                                    CArg<"int64_t", "0">:$column,
-                                   CArg<"int64_t", "0">:$sourceColumns)>];
+                                   CArg<"int64_t", "0">:$sourceColumns,
+                                   CArg<"llvm::StringRef", "{}">:$file)>];
   let skipDefaultBuilders = 1;
   let hasCustomAssemblyFormat = 1;
   let extraClassDeclaration = [{
@@ -145,5 +148,52 @@ def PST_InitializerAttr : AttrDef<PST_Dialect, "Initializer"> {
     bool isPart() const { return getSourceColumns() != 0; }
   }];
 }
+
+def PST_FactorTensorAttr : AttrDef<PST_Dialect, "FactorTensor"> {
+  let mnemonic = "factor_tensor";
+  let summary = "A tensor of a factor: its name, role and first value";
+  let description = [{
+    What each layer declares as the parameter `WEIGHT.pst_NAME`, of the shape
+    that the factor's kind gives it. In a `pst.criterion` it stands without its
+    mnemonic: `U init<normal 1.0>`, or `norm frozen init<file "*" from
+    "norms.safetensors">`, where `*` stands for the weight's name; a role that is not written is `trainable`.
+  }];
+  let parameters = (ins StringRefParameter<"end of the parameter's name">:$name,
+                        "ParameterRole":$role,
+                        "InitializerAttr":$initializer);
+  let hasCustomAssemblyFormat = 1;
+  let extraClassDeclaration = [{
+    /// As a criterion writes it; null after an error.
+    static FactorTensorAttr parseDeclared(::mlir::AsmParser &parser);
+    void printDeclared(::mlir::AsmPrinter &printer) const;
+  }];
+}
+
+def PST_FactorAttr : AttrDef<PST_Dialect, "Factor"> {
+  let mnemonic = "factor";
+  let summary = "How a layer declares one factor of its criterion";
+  let description = [{
+    The rank of a `lowrank` factor, and its tensors. A rank may have the name of
+    a hyperparameter, which then sets it: `lowrank<weight_rank = 8>(U
+    init<normal 1.0>, V init<zeros>)`.
+  }];
+  let parameters = (ins "int64_t":$rank,
+                        StringRefParameter<"hyperparameter, or empty">:$rankName,
+                        OptionalArrayRefParameter<"FactorTensorAttr">:$tensors);
+  let hasCustomAssemblyFormat = 1;
+  let extraClassDeclaration = [{
+    /// The two parts as a criterion writes them: `weight_rank = 8` or `8`, and
+    /// the tensors in parentheses, or nothing.
+    static ::mlir::ParseResult parseRank(::mlir::AsmParser &parser,
+                                         int64_t &rank, std::string &name);
+    static ::mlir::ParseResult
+    parseTensors(::mlir::AsmParser &parser,
+                 ::llvm::SmallVectorImpl<FactorTensorAttr> &tensors);
+    void printRank(::mlir::AsmPrinter &printer) const;
+    void printTensors(::mlir::AsmPrinter &printer) const;
+  }];
+}
+def PST_FactorArrayAttr
+    : TypedArrayAttrBase<PST_FactorAttr, "declarations of factors">;
 
 #endif // PST_DIALECT_PST_PSTATTRIBUTES_TD

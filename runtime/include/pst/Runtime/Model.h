@@ -117,6 +117,7 @@ private:
     int64_t begun = 0, finished = 0;
   };
   void requireNothingBegun() const;
+  void bindSparsities(double sparsity);
 
   ParameterStore store;
   // Before the calls, which write to it.
@@ -131,6 +132,7 @@ private:
     int64_t count = 0;  ///< of f32
   };
   std::vector<Scores> scores;
+  std::map<std::string, double> sparsities; ///< by input of "select"
   double currentSparsity = 0;
   bool selectionStands = false;
 };

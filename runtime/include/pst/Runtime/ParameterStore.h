@@ -88,10 +88,13 @@ private:
   const Mapping &mapping(std::string_view name) const;
   void mapFrozen(const Parameter &parameter);
   void initialize(const Parameter &parameter, uint64_t seed);
-  const TensorView &sourceOf(const Parameter &parameter) const;
+  const TensorView &sourceOf(const Parameter &parameter);
+  /// The model's files, or the file that the parameter names, opened once.
+  const ModelFiles &filesOf(const Parameter &parameter);
 
   std::shared_ptr<const Program> owner;
   std::shared_ptr<const ModelFiles> modelFiles;
+  std::map<std::string, ModelFiles> ownFiles; // by path: Parameter::sourceFile
   std::unique_ptr<Accelerator> remote;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;

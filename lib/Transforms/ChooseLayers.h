@@ -1,0 +1,45 @@
+//===- ChooseLayers.h - Which layers become sparse, and how much -*- C++ -*-==//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// Layers are named as users of PEFT name them. A module is the name of its
+// weight without ".weight", such as
+// "bert.encoder.layer.0.attention.self.query". A name in a list is, tried in
+// this order,
+//   - a module's whole name,
+//   - the end of one, after a dot: "query", "self.query",
+//   - a regular expression (POSIX extended, and \d, \w, \s) for a whole name:
+//     ".*layer\.[0-3]\..*".
+// A part of a fused weight, "h.0.attn.c_attn:query", goes by the whole weight's
+// name too, and by that of the part: "c_attn", "c_attn:query".
+
+#ifndef PST_LIB_TRANSFORMS_CHOOSELAYERS_H
+#define PST_LIB_TRANSFORMS_CHOOSELAYERS_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringMap.h"
+
+#include <string>
+
+namespace pst {
+
+/// The marks `pst.sparsify` of a module's parameters are left on those layers
+/// that `targets` names (empty: on all) and `excluded` does not; both are lists
+/// with commas. A name that no marked layer has is an error that lists those
+/// that there are.
+mlir::LogicalResult chooseLayers(mlir::ModuleOp module, llvm::StringRef targets,
+                                 llvm::StringRef excluded);
+
+/// The final sparsities of the marked weights that the JSON file `path` names,
+/// by the name of the weight: {"NAME": 0.5, ...}, with names as above. Of two
+/// that name one layer, the whole name goes before the end, and the end before
+/// an expression; else they must agree. Errors name the file.
+mlir::FailureOr<llvm::StringMap<double>>
+readLayerSparsities(mlir::ModuleOp module, llvm::StringRef path);
+
+} // namespace pst
+
+#endif // PST_LIB_TRANSFORMS_CHOOSELAYERS_H

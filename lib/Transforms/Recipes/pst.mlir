@@ -1,0 +1,23 @@
+// Parameter-efficient sparse training: Li et al. 2022, equations 2 to 4.
+// W' = W + beta U V,  S = |W'| + alpha1 A B + alpha2 (R + C).
+pst.criterion @pst(%w: dense,
+                   %uv: lowrank<weight_rank = 8>(U init<normal 1.0>, V init<zeros>),
+                   %ab: lowrank<mask_rank = 8>(A init<normal 1.0>, B init<zeros>),
+                   %r: row(R init<zeros>),
+                   %c: col(C init<zeros>)) {
+  %beta = pst.hyperparameter "weight_beta" = 1.0 : f32
+  %change = arith.mulf %uv, %beta : f32
+  %weight = arith.addf %w, %change : f32
+  %detach = pst.hyperparameter "detach_magnitude" = false
+  %detached = pst.detach %weight : f32
+  %measured = arith.select %detach, %detached, %weight : f32
+  %magnitude = math.absf %measured : f32
+  %alpha1 = pst.hyperparameter "mask_alpha1" = 1.0 : f32
+  %importance = arith.mulf %ab, %alpha1 : f32
+  %score1 = arith.addf %magnitude, %importance : f32
+  %alpha2 = pst.hyperparameter "mask_alpha2" = 1.0 : f32
+  %structure = arith.addf %r, %c : f32
+  %scaled = arith.mulf %structure, %alpha2 : f32
+  %score2 = arith.addf %score1, %scaled : f32
+  pst.yield weight %weight score %score2
+}
