@@ -194,6 +194,7 @@ static void buildCPUKernels(OpPassManager &passes,
   passes.addPass(createFuseEpilogues());
   passes.addPass(createChooseProducts({options.products}));
   passes.addPass(createNarrowFrozen({options.frozenType}));
+  passes.addPass(createFuseAccumulations());
   EmitCPUKernelsOptions kernels;
   if (options.vectorWidth)
     kernels.vectorWidth = options.vectorWidth;
@@ -209,6 +210,7 @@ static void buildGPUKernels(OpPassManager &passes,
                             const CompilerOptions &options) {
   passes.addPass(createNarrowFrozen({options.frozenType}));
   passes.addPass(createFuseEpilogues());
+  passes.addPass(createFuseAccumulations());
   passes.addPass(
       createEmitGPUKernels({runtime::spell(options.gpuArch),
                             /*tf32=*/options.precision == Precision::TF32}));

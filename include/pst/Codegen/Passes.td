@@ -115,6 +115,29 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
   let dependentDialects = ["::pst::PSTDialect", "::pst::nn::NNDialect"];
 }
 
+def FuseAccumulations : Pass<"pst-fuse-accumulations", "::mlir::ModuleOp"> {
+  let summary = "Lets kernels that end with a sum add it to a gradient themselves";
+  let description = [{
+    A `pst.accumulate` of a result that nothing else uses becomes `fused` where
+    the op that makes the result can add (`pst.lowrank_accumulate`,
+    `nn.column_sum`, `nn.layer_norm_backward`) and nothing between the two
+    touches that gradient. Its kernel then adds to the gradient what it has
+    summed: the same addition, without writing and reading the result.
+
+    Before:
+    ```mlir
+    %d = nn.column_sum %x : tensor<5x3xf32> -> tensor<3xf32>
+    pst.accumulate %d, @bias : tensor<3xf32>
+    ```
+    After:
+    ```mlir
+    %d = nn.column_sum %x : tensor<5x3xf32> -> tensor<3xf32>
+    pst.accumulate %d, @bias fused : tensor<3xf32>
+    ```
+  }];
+  let dependentDialects = ["::pst::PSTDialect"];
+}
+
 def FuseEpilogues : Pass<"pst-fuse-epilogues", "::mlir::ModuleOp"> {
   let summary = "Brings sums and activations into the product they follow";
   let description = [{

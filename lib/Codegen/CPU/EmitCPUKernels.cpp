@@ -81,6 +81,8 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     // Functions made on the way are kernels and hold nothing to lower.
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
     for (func::FuncOp function : functions)
+      context.takeAccumulations(function);
+    for (func::FuncOp function : functions)
       walkAndApplyPatterns(function, frozen);
     if (failed(context.checkAllLowered("CPUs")))
       signalPassFailure();

@@ -141,7 +141,7 @@ void FactorGradients::clear() {
   for (FactorGradient &g : gradients) {
     if (!g.first || g.kind == FactorKind::Dense || g.kind == FactorKind::Col)
       continue;
-    Value flat = b.flatten(g.first);
+    Value flat = b.flatten(g.sums);
     b.loop(0, cast<MemRefType>(flat.getType()).getDimSize(0), 1,
            [&](Value i) { b.store(b.f32(0.0), flat, i); });
   }
@@ -173,12 +173,25 @@ void FactorGradients::reduce(int64_t tasks) {
         Value sum = b.load(g.partial, {b.index(0), k, j}, width);
         for (int64_t task = 1; task < tasks; ++task)
           sum = b.addf(sum, b.load(g.partial, {b.index(task), k, j}, width));
-        if (g.kind == FactorKind::Col)
-          b.store(sum, g.first, j);
-        else
-          b.store(sum, g.second, {k, j});
+        bool isColumn = g.kind == FactorKind::Col;
+        Value target = isColumn ? g.first : g.second;
+        SmallVector<Value> at{j};
+        if (!isColumn)
+          at.insert(at.begin(), k);
+        if (isColumn ? g.addsFirst : g.addsSecond)
+          sum = b.addf(b.load(target, at, width), sum);
+        b.store(sum, target, at);
       });
     });
+  }
+  for (FactorGradient &g : gradients) {
+    if (g.sums == g.first)
+      continue;
+    Value sums = b.flatten(g.sums), target = b.flatten(g.first);
+    b.vectorLoop(cast<MemRefType>(sums.getType()).getDimSize(0), lanes,
+                 [&](Value i, int64_t width) {
+                   addTo(target, i, b.load(sums, i, width));
+                 });
   }
 }
 
@@ -261,11 +274,17 @@ void FactorGradients::foldElements(const Block &block, Value i, int64_t rows) {
         for (int64_t r = 0; r < rows; ++r) {
           Value adjoint = adjoints[r][g.factor];
           switch (g.kind) {
-          case FactorKind::Dense:
-            b.store(adjoint, b.flatten(g.first),
-                    b.addi(b.addi(b.muli(row, weight.getColumns()), column),
-                           r * weight.getColumns()));
+          case FactorKind::Dense: {
+            Value target = b.flatten(g.first);
+            Value place =
+                b.addi(b.addi(b.muli(row, weight.getColumns()), column),
+                       r * weight.getColumns());
+            if (g.addsFirst)
+              addTo(target, place, adjoint);
+            else
+              b.store(adjoint, target, place);
             break;
+          }
           case FactorKind::Row:
             *sum = b.addf(*sum, adjoint);
             ++sum;
@@ -285,7 +304,7 @@ void FactorGradients::foldElements(const Block &block, Value i, int64_t rows) {
     });
     ArrayRef<Value> left(sums);
     for (FactorGradient &g : llvm::make_filter_range(gradients, isRow)) {
-      addSums(State(left.take_front(rows)), g.first,
+      addSums(State(left.take_front(rows)), g.sums,
               [&](int64_t r) -> State { return {b.addi(row, r)}; });
       left = left.drop_front(rows);
     }
@@ -318,7 +337,7 @@ void FactorGradients::foldLeft(const FactorGradient &g, const Block &block,
           return sums;
         });
     for (int64_t r = 0; r < rows; ++r)
-      addSums(State(ArrayRef(sums).slice(r * ranks, ranks)), g.first,
+      addSums(State(ArrayRef(sums).slice(r * ranks, ranks)), g.sums,
               [&](int64_t q) -> State {
                 return {b.addi(block.firstRow, b.addi(i, r)), b.addi(k, q)};
               });

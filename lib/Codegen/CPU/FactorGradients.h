@@ -20,8 +20,10 @@ struct FactorGradient {
   unsigned tensor;     ///< Position of its first tensor.
   int64_t rank = 1;    ///< lowrank only
   Value first, second; ///< Result buffers of its tensors; null: not wanted.
-  Value partial;       ///< Sums of each task: tasks x rank x m (col, lowrank).
-  Value adjoint;       ///< Stack buffer of dF for a block of rows (lowrank).
+  bool addsFirst = false, addsSecond = false; ///< To what the buffers hold.
+  Value sums;    ///< What `first` gets, if it is summed bit by bit and added.
+  Value partial; ///< Sums of each task: tasks x rank x m (col, lowrank).
+  Value adjoint; ///< Stack buffer of dF for a block of rows (lowrank).
 };
 
 /// Takes the gradient G of a virtual weight, which is there for a few rows and
@@ -47,7 +49,8 @@ public:
   /// strip are largestColumns apart.
   void fold(Value task, Value strip, Value base, Value firstRow, Value rows,
             Value firstColumn, Value columns);
-  /// Adds up what the tasks summed, in ascending order.
+  /// Adds up what the tasks summed, in ascending order, and adds to gradients
+  /// what is not there yet.
   void reduce(int64_t tasks);
 
 private:

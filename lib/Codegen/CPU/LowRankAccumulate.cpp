@@ -218,6 +218,10 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
       if (needsPartial(op, g))
         workspaces.push_back(
             RankedTensorType::get({sizes.tasks(), g.rank, blocking.n}, f32));
+    for (FactorGradient &g : gradients)
+      if (needsSums(g))
+        workspaces.push_back(
+            cast<RankedTensorType>(op.getFactors()[g.tensor].getType()));
     SmallVector<Value> inputs{op.getOutputGradient(), op.getInput()};
     llvm::append_range(inputs, weightOperands(op));
     context.replaceByLaunch(
@@ -243,6 +247,13 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
               g.second = resultOf(op, g.tensor + 1, results);
             if (needsPartial(op, g)) {
               g.partial = scratch.front();
+              scratch = scratch.drop_front();
+            }
+          }
+          for (FactorGradient &g : gradients) {
+            g.sums = g.first;
+            if (needsSums(g)) {
+              g.sums = scratch.front();
               scratch = scratch.drop_front();
             }
           }
@@ -273,8 +284,20 @@ private:
            (g.kind == FactorKind::LowRank && wants(op, g.tensor + 1));
   }
 
-  static SmallVector<FactorGradient> wantedGradients(LowRankAccumulateOp op,
-                                                     CriterionOp criterion) {
+  /// Whether what is added to a gradient grows bit by bit: it is summed first,
+  /// so that the gradient sees one addition.
+  static bool needsSums(const FactorGradient &g) {
+    return g.addsFirst &&
+           (g.kind == FactorKind::Row || g.kind == FactorKind::LowRank);
+  }
+
+  SmallVector<FactorGradient> wantedGradients(LowRankAccumulateOp op,
+                                              CriterionOp criterion) const {
+    auto isAdded = [&](int64_t tensor) {
+      const auto *at = llvm::find(op.getWrt(), tensor);
+      return at != op.getWrt().end() &&
+             context.isAdded(op->getResult(at - op.getWrt().begin()));
+    };
     SmallVector<FactorGradient> gradients;
     for (unsigned i = 0; i < criterion.getNumFactors(); ++i) {
       FactorGradient g;
@@ -282,6 +305,8 @@ private:
       g.kind = criterion.getKind(i);
       g.tensor = criterion.getFirstTensor(i);
       bool lowRank = g.kind == FactorKind::LowRank;
+      g.addsFirst = isAdded(g.tensor);
+      g.addsSecond = lowRank && isAdded(g.tensor + 1);
       if (lowRank)
         g.rank =
             cast<ShapedType>(op.getFactors()[g.tensor].getType()).getDimSize(1);

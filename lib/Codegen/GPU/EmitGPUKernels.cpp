@@ -59,7 +59,7 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     // Functions made on the way are kernels and hold nothing to lower.
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
     for (func::FuncOp function : functions)
-      context.fuseAccumulations(function);
+      context.takeAccumulations(function);
     for (func::FuncOp function : functions)
       walkAndApplyPatterns(function, frozen);
     if (failed(context.checkAllLowered("GPUs")))

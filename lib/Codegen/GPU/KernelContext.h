@@ -116,29 +116,12 @@ public:
                     llvm::function_ref<RowGradient(Row &, ValueRange)> gradient,
                     AccumulateFunction accumulate) override;
 
-  /// Finds in `function` the results of the ops whose kernels end with sums, or
-  /// can add, that are only added to a gradient, and takes the pst.accumulate
-  /// away: such kernels add to the gradient themselves.
-  void fuseAccumulations(mlir::func::FuncOp function);
-  bool isAdded(mlir::OpResult result) const override {
-    return accumulations.contains(result);
-  }
-  bool isWanted(mlir::OpResult result) const override {
-    return isAdded(result) || LaunchContext::isWanted(result);
-  }
-
-protected:
-  Value createDestination(mlir::RewriterBase &rewriter,
-                          mlir::OpResult result) override;
-
 private:
   void made(mlir::func::FuncOp kernel, mlir::Operation *op) override;
 
   std::string arch;
   bool tf32;
   KernelNames kernelNames;
-  /// The parameters to whose gradients results are added.
-  llvm::DenseMap<Value, mlir::FlatSymbolRefAttr> accumulations;
 };
 
 /// Adjacent elements of the rows of `matrix` that a thread takes at a time: as

@@ -77,9 +77,23 @@ static Value createEmpty(RewriterBase &rewriter, Location loc, Type type) {
                                  tensor.getElementType());
 }
 
+void LaunchContext::takeAccumulations(func::FuncOp function) {
+  function.walk([&](AccumulateOp op) {
+    if (!op.getFused())
+      return;
+    accumulations[op.getValue()] = op.getParameterAttr();
+    op.erase();
+  });
+}
+
 Value LaunchContext::createDestination(RewriterBase &rewriter,
                                        OpResult result) {
-  return createEmpty(rewriter, result.getLoc(), result.getType());
+  auto parameter = accumulations.find(result);
+  if (parameter == accumulations.end())
+    return createEmpty(rewriter, result.getLoc(), result.getType());
+  return LoadOp::create(rewriter, result.getLoc(), result.getType(),
+                        parameter->second,
+                        PartAttr::get(rewriter.getContext(), Part::Gradient));
 }
 
 void LaunchContext::replaceByLaunch(RewriterBase &rewriter, Operation *op,

@@ -64,19 +64,23 @@ public:
   mlir::func::FuncOp getOrCreatePart(CodeBuilder &builder, llvm::StringRef part,
                                      mlir::TypeRange arguments, Body body);
 
-  /// Whether anybody reads what the op leaves in `result`.
-  virtual bool isWanted(mlir::OpResult result) const {
-    return !result.use_empty();
-  }
+  /// Takes the fused `pst.accumulate`s (-pst-fuse-accumulations) of `function`
+  /// away: from now on the kernels of the ops before them add.
+  void takeAccumulations(mlir::func::FuncOp function);
   /// Whether the kernel has to add `result` to what its destination holds.
-  virtual bool isAdded(mlir::OpResult result) const { return false; }
+  bool isAdded(mlir::OpResult result) const {
+    return accumulations.contains(result);
+  }
+  /// Whether anybody reads what the op leaves in `result`.
+  bool isWanted(mlir::OpResult result) const {
+    return isAdded(result) || !result.use_empty();
+  }
 
 protected:
   /// Called once for each kernel that an op is replaced by a launch of.
   virtual void made(mlir::func::FuncOp kernel, mlir::Operation *op) {}
   /// What the kernel that replaces an op writes `result` to.
-  virtual Value createDestination(mlir::RewriterBase &rewriter,
-                                  mlir::OpResult result);
+  Value createDestination(mlir::RewriterBase &rewriter, mlir::OpResult result);
   /// Name of the kernel that is being built. (A builder does not know it: the
   /// regions of an op that is being built belong to nothing yet.)
   llvm::StringRef currentKernel() { return current.getName(); }
@@ -90,6 +94,8 @@ private:
   mlir::SymbolTable symbols;
   KernelNames names;
   mlir::func::FuncOp current;
+  /// The parameters to whose gradients results are added.
+  llvm::DenseMap<Value, mlir::FlatSymbolRefAttr> accumulations;
 };
 
 /// Lowers one kind of op in a target's context, or in any.

@@ -122,6 +122,16 @@ LogicalResult AccumulateOp::verifySymbolUses(SymbolTableCollection &table) {
              : verifyRole(*this, *parameter, ParameterRole::Trainable);
 }
 
+LogicalResult AccumulateOp::verify() {
+  Operation *producer = getValue().getDefiningOp();
+  if (getFused() &&
+      (!producer || !getValue().hasOneUse() ||
+       !producer->hasTrait<pst::answers::AddsToGradients>())) // (C3)
+    return emitOpError("is fused, but its value is not the result of an op "
+                       "that adds to gradients, or is used elsewhere");
+  return success();
+}
+
 void AccumulateOp::getEffects(
     SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
         &effects) {

@@ -108,6 +108,15 @@ func.func @accumulate_c2(%v: tensor<3xf32>) {
 
 // -----
 
+pst.parameter @b trainable init<zeros> : tensor<3xf32>
+func.func @accumulate_c3(%v: tensor<3xf32>) {
+  // expected-error@+1 {{'pst.accumulate' op is fused, but its value is not the result of an op that adds to gradients, or is used elsewhere}}
+  pst.accumulate %v, @b fused : tensor<3xf32>
+  return
+}
+
+// -----
+
 func.func @adamw_c1(%f: f32) {
   // expected-error@+1 {{'pst.adamw' op must decay between 0 and 16 elements, but got 17}}
   %norm = pst.adamw size 16 decayed 17 (%f, %f, %f, %f, %f, %f, %f, %f)

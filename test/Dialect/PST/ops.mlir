@@ -90,6 +90,8 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   // CHECK: pst.lowrank_accumulate %{{.*}}, %{{.*}}, @lora(%{{.*}}) wrt [1, 2] : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x2xf32>, tensor<2x3xf32>
   %du, %dv = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [1, 2]
       : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x2xf32>, tensor<2x3xf32>
+  // CHECK: pst.accumulate %{{.*}}, @u fused : tensor<4x2xf32>
+  pst.accumulate %du, @u fused : tensor<4x2xf32>
   // CHECK: pst.lowrank_accumulate %{{.*}}, %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) wrt [5, 6] : {{.*}} -> tensor<4xf32>, tensor<3xf32>
   %dr, %dc = pst.lowrank_accumulate %dy, %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) wrt [5, 6]
       : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) -> tensor<4xf32>, tensor<3xf32>

@@ -33,6 +33,11 @@ int64_t bytesOfTensors(mlir::Operation *op);
 
 namespace pst::answers {
 
+/// Kernels of the op can add its results to what is there.
+template <typename ConcreteOp>
+class AddsToGradients
+    : public mlir::OpTrait::TraitBase<ConcreteOp, AddsToGradients> {};
+
 /// The operands and results of these numbers are activations.
 template <typename Operands, typename Results> struct ActivationsAt;
 template <size_t... operands, size_t... results>

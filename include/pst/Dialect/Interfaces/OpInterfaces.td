@@ -100,6 +100,16 @@ class PST_Activations<list<int> operands, list<int> results = [0]>
             "std::index_sequence<" # !interleave(results, ", ") # ">">]>;
 
 //===----------------------------------------------------------------------===//
+// Gradients
+//===----------------------------------------------------------------------===//
+
+/// An op whose kernel, on every target, can add its results to what is there:
+/// `-pst-fuse-accumulations` asks.
+def PST_AddsToGradients : NativeOpTrait<"AddsToGradients"> {
+  let cppNamespace = "::pst::answers";
+}
+
+//===----------------------------------------------------------------------===//
 // Weights
 //===----------------------------------------------------------------------===//
 

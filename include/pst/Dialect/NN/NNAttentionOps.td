@@ -38,7 +38,7 @@ def NN_LayerNormOp : NN_DifferentiableOp<"layer_norm",
 }
 
 def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
-    [AllTypesMatch<["input", "gradient", "inputGradient"]>,
+    [PST_AddsToGradients, AllTypesMatch<["input", "gradient", "inputGradient"]>,
      AllTypesMatch<["scale", "scaleGradient", "shiftGradient"]>]> {
   let summary = "Gradients of a layer normalisation";
   let description = [{
@@ -93,7 +93,7 @@ def NN_RMSNormOp : NN_DifferentiableOp<"rms_norm",
 }
 
 def NN_RMSNormBackwardOp : NN_Op<"rms_norm_backward",
-    [AllTypesMatch<["input", "gradient", "inputGradient"]>,
+    [PST_AddsToGradients, AllTypesMatch<["input", "gradient", "inputGradient"]>,
      AllTypesMatch<["scale", "scaleGradient"]>]> {
   let summary = "Gradients of a root mean square normalisation";
   let description = [{

@@ -66,7 +66,7 @@ def NN_MatmulOp : NN_Op<"matmul", [PST_Widens<[1]>]> {
   let hasVerifier = 1;
 }
 
-def NN_ColumnSumOp : NN_Op<"column_sum"> {
+def NN_ColumnSumOp : NN_Op<"column_sum", [PST_AddsToGradients]> {
   let summary = "Sums the rows of a matrix";
   let description = [{
     `result[j] = sum_i input[i, j]`: the gradient of a bias.

@@ -111,6 +111,8 @@ def PST_AccumulateOp : PST_Op<"accumulate",
     Constraints:
     - (C1) The symbol names a `pst.parameter` of the value's type.
     - (C2) The parameter is trainable.
+    - (C3) A `fused` one, whose addition the op that makes the value does, is
+      the only use of the result of an op that can.
 
     Example:
     ```mlir
@@ -119,8 +121,12 @@ def PST_AccumulateOp : PST_Op<"accumulate",
     ```
   }];
   let extraClassDeclaration = "int64_t countBytes();";
-  let arguments = (ins PST_Tensor:$value, FlatSymbolRefAttr:$parameter);
-  let assemblyFormat = "$value `,` $parameter attr-dict `:` type($value)";
+  let arguments = (ins PST_Tensor:$value, FlatSymbolRefAttr:$parameter,
+                       UnitAttr:$fused);
+  let assemblyFormat = [{
+    $value `,` $parameter (`fused` $fused^)? attr-dict `:` type($value)
+  }];
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -406,7 +412,7 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
   let hasVerifier = 1;
 }
 
-def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [Pure]> {
+def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [PST_AddsToGradients, Pure]> {
   let summary = "Gradients of the factors of a virtual weight";
   let description = [{
     With `G = dY^T X` (n x m, made in blocks, of which a few MiB exist at most),
