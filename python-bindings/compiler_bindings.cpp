@@ -203,7 +203,7 @@ pst::python::PyProgram compileModel(const std::string &directory,
 /// What a criterion is: its name, its text with whole paths, whether it scores
 /// and trains the model, its hyperparameters with their values, and its
 /// factors after the weight as (kind, rank, names of the tensors).
-nb::dict describeCriterion(const std::string &source) {
+nb::dict criterionAsDict(const std::string &source) {
   FirstError error;
   DialectRegistry registry;
   pst::registerDialects(registry);
@@ -227,7 +227,7 @@ nb::dict describeCriterion(const std::string &source) {
   return description;
 }
 
-std::string recipeText(const std::string &name) {
+std::string recipeOf(const std::string &name) {
   if (std::optional<StringRef> text = pst::recipeText(name))
     return text->str();
   throw nb::value_error(("there is no method '" + name + "'; there are " +
@@ -245,8 +245,8 @@ void pst::python::bindCompiler(nb::module_ &module) {
              nb::arg("options") = nb::dict(),
              "Compiles MLIR text in nn, pst and upstream dialects.");
   module.def(
-      "describe_criterion", &describeCriterion, nb::arg("source"),
+      "describe_criterion", &criterionAsDict, nb::arg("source"),
       "What a criterion, as a file or as text, is. Raises CompileError.");
-  module.def("recipe_text", &recipeText, nb::arg("name"),
+  module.def("recipe_text", &recipeOf, nb::arg("name"),
              "The criterion of a built-in method, as MLIR text.");
 }

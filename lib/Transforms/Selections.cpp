@@ -13,7 +13,6 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "pst/Dialect/PST/StageAttributes.h"
-#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Format.h"
 
@@ -235,7 +234,8 @@ private:
     Location loc = criterion.getLoc();
     auto made = CriterionOp::create(
         builder, loc, "pst_blocks",
-        builder.getDenseI32ArrayAttr(static_cast<int32_t>(FactorKind::Dense)));
+        ArrayRef<int32_t>{static_cast<int32_t>(FactorKind::Dense)},
+        /*factors=*/ArrayAttr());
     Block *block = builder.createBlock(&made.getBody());
     Value score = block->addArgument(builder.getF32Type(), loc);
     YieldOp::create(builder, loc, score, score);
@@ -269,10 +269,11 @@ private:
 void pst::addSelect(ModuleOp module, ArrayRef<Layer> layers,
                     CriterionOp criterion, SelectionAttr selection) {
   Builder types(module.getContext());
-  llvm::SetVector<std::string> inputs;
-  inputs.insert("sparsity");
+  SmallVector<std::string> inputs{"sparsity"};
   for (const Layer &layer : layers)
-    inputs.insert(sparsityInput(layer));
+    if (std::string input = sparsityInput(layer);
+        !llvm::is_contained(inputs, input))
+      inputs.push_back(input);
   SmallVector<Type> inputTypes(inputs.size(), types.getF64Type());
   func::FuncOp function =
       addFunction(module, "select", types.getFunctionType(inputTypes, {}));

@@ -8,6 +8,7 @@
 #ifndef PST_TRANSFORMS_RECIPES_H
 #define PST_TRANSFORMS_RECIPES_H
 
+#include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Support/LLVM.h"
 #include "llvm/ADT/StringMap.h"
