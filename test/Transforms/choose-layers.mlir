@@ -19,7 +19,7 @@
 // PATTERN: @layer.0.query.weight.pst_
 // PATTERN: @layer.0.key.weight.pst_
 // PATTERN: @layer.1.query.weight.pst_
-// PATTERN-NOT: state
+// PATTERN-NOT: {{(layer.1.key|subquery|c_attn).*}}.pst_
 // PATTERN: func.func @select
 
 // UNKNOWN: error: target_modules: no linear layer is called 'keys'; those that can become sparse are: layer.*.query, layer.*.key, subquery, h.*.c_attn:query, h.*.c_attn:key

@@ -36,14 +36,20 @@ static int64_t leftRows(int64_t lanes) { return lanes == 8 ? 1 : 3; }
 // Loops and sums
 //===----------------------------------------------------------------------===//
 
+SmallVector<int64_t> FactorGradients::widths() const {
+  SmallVector<int64_t> widths{lanes};
+  if (weight.getColumns() % lanes)
+    widths.push_back(1);
+  return widths;
+}
+
 /// for j in [0, columns): vectors, then what is left one by one.
 void FactorGradients::forColumns(Value columns,
                                  function_ref<void(Value, int64_t)> body) {
-  for (int64_t width : {lanes, int64_t{1}}) {
-    if (width == 1 && weight.getColumns() % lanes == 0)
-      continue;
+  for (int64_t width : widths()) {
     Value whole = b.muli(b.divi(columns, lanes), lanes);
-    b.loop(width == 1 ? whole : b.index(0), width == 1 ? columns : whole, width,
+    b.loop(width == lanes ? b.index(0) : whole,
+           width == lanes ? whole : columns, width,
            [&](Value j) { body(j, width); });
   }
 }
@@ -56,10 +62,10 @@ FactorGradients::forColumns(Value columns, int64_t width, State state,
   Value whole = b.muli(b.divi(columns, lanes), lanes);
   if (state.empty())
     state = {b.index(0)}; // a loop that carries nothing is built otherwise
-  return b.loop(width == 1 ? whole : b.index(0), width == 1 ? columns : whole,
-                width, state, [&](Value j, ValueRange carried) {
-                  return body(j, State(carried));
-                });
+  return b.loop(
+      width == lanes ? b.index(0) : whole, width == lanes ? whole : columns,
+      width, state,
+      [&](Value j, ValueRange carried) { return body(j, State(carried)); });
 }
 
 /// for i in [0, rows): `group` rows at a time, then one by one.
@@ -251,9 +257,7 @@ void FactorGradients::foldElements(const Block &block, Value i, int64_t rows) {
     return g.kind == FactorKind::Row;
   };
   int64_t rowSums = llvm::count_if(gradients, isRow);
-  for (int64_t width : {lanes, int64_t{1}}) {
-    if (width == 1 && weight.getColumns() % lanes == 0)
-      continue;
+  for (int64_t width : widths()) {
     State sums(rowSums * rows, b.f32(0.0, width));
     sums = forColumns(block.columns, width, sums, [&](Value j, State carried) {
       Value column = b.addi(block.firstColumn, j);
@@ -315,9 +319,7 @@ void FactorGradients::foldElements(const Block &block, Value i, int64_t rows) {
 void FactorGradients::foldLeft(const FactorGradient &g, const Block &block,
                                Value i, int64_t rows, Value k, int64_t ranks) {
   Value right = weight.getFactor(g.tensor + 1);
-  for (int64_t width : {lanes, int64_t{1}}) {
-    if (width == 1 && weight.getColumns() % lanes == 0)
-      continue;
+  for (int64_t width : widths()) {
     State sums = forColumns(
         block.columns, width, State(rows * ranks, b.f32(0.0, width)),
         [&](Value j, State sums) {

@@ -60,6 +60,8 @@ private:
   };
   using State = llvm::SmallVector<Value>;
 
+  /// Of the vectors of a row's columns: whole ones, then what is left, if any.
+  llvm::SmallVector<int64_t> widths() const;
   void forColumns(Value columns, llvm::function_ref<void(Value, int64_t)> body);
   State forColumns(Value columns, int64_t lanes, State state,
                    llvm::function_ref<State(Value, State)> body);

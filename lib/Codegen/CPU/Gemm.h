@@ -65,8 +65,8 @@ struct GemmBlocking {
   int64_t blocksOfM() const { return llvm::divideCeil(m, mBlock); }
   int64_t blocksOfK() const { return llvm::divideCeil(k, kBlock); }
   int64_t panelsOfN() const { return nBlock / tileColumns; }
-  /// Every block of the depth is a multiple of the lanes.
-  bool hasWholeDepth() const { return k % lanes == 0; }
+  /// Every block of the depth is a multiple of the lanes, and of kUnroll.
+  bool hasWholeDepth() const { return k % std::max(lanes, kUnroll) == 0; }
   /// f32 elements from one packed panel to the next.
   int64_t panelStrideA() const { return kBlock * tileRows + lanes; }
   int64_t panelStrideB() const { return kBlock * tileColumns; }

@@ -151,6 +151,8 @@ Value KernelBuilder::compress(Value value, Value mask) {
 }
 
 Value KernelBuilder::bitsOf(Value mask) {
+  if (lanesOf(mask) == 1)
+    return mask;
   Type bits = getIntegerType(lanesOf(mask));
   return vector::ExtractOp::create(
       *this, vector::BitCastOp::create(*this, VectorType::get(1, bits), mask),
