@@ -36,11 +36,12 @@ Manifest makeGpuManifest() {
   manifest.cpu = "sm_80";
   manifest.library = "kernels.sm_80.ptx";
   TensorType vector{ElementType::f32, {kCount}};
-  Parameter w{"w", Role::frozen, vector, {}, "w", 0, 0, 0, false};
+  Parameter w{"w", Role::frozen, vector, {}, "w", "", 0, 0, 0, false};
   w.initializer.kind = Initializer::Kind::file;
-  Parameter sums{"sums", Role::trainable, vector, {}, "", 0, 0, 0, false};
+  Parameter sums{"sums", Role::trainable, vector, {}, "", "", 0, 0, 0, false};
   sums.initializer = {Initializer::Kind::constant, 0, 2.0};
-  Parameter copied{"copied", Role::trainable, vector, {}, "", 0, 0, 256, false};
+  Parameter copied{"copied", Role::trainable, vector, {}, "", "", 0, 0, 256,
+                   false};
   manifest.parameters = {w, sums, copied};
   manifest.spaces = {{"trainable", 512}, {"gradient", 512}};
   EntryPoint entry;
