@@ -79,7 +79,8 @@ def compiler_options(options: Options, labels: Labels | None, length: int, train
         "batch_size": options.per_device_train_batch_size,
         "sequence_length": length,
         **options.of_compiler(),
-        "run_sparsity": float(0.9 if options.sparsity is None else options.sparsity),
+        # Where no layer has a sparsity of its own, a program serves any.
+        **({"run_sparsity": float(0.9 if options.sparsity is None else options.sparsity)} if options.layer_sparsity else {}),
     }
 
 
