@@ -18,7 +18,7 @@ mkdir -p "$output"
 [ -e "$output/model/tokenizer.json" ] || python "$root/test/Python/smollm2.py" "$output/model"
 zcat "$data/train.txt.gz" >"$output/train.txt"
 # Every tenth line: the references of one meaning stand one after the other.
-awk 'NR % 10 == 1' "$data/valid.txt" | head -n 120 >"$output/dev.txt"
+awk 'NR % 10 == 1 && NR <= 1200' "$data/valid.txt" >"$output/dev.txt"
 flags=(--train_file "$output/train.txt" --validation_file "$output/dev.txt" --max_train_samples 2000 --block_size 64
   --per_device_train_batch_size 4 --save_strategy no --overwrite_output_dir --logging_steps 10)
 
