@@ -188,11 +188,20 @@ def _read(path, options, need_labels=True):
     )
 
 
+def _tokenizer(args):
+    """The model's, with what is to be said of it on standard error."""
+    from .tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(args.model_name_or_path)
+    for warning in tokenizer.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return tokenizer
+
+
 def _eval(args) -> int:
     from . import _pst
     from .data import Labels
     from .language import predicts_tokens
-    from .tokenizer import Tokenizer
     from .trainer import dataset, read_config, truncation_warning
 
     options = _options(args)
@@ -205,10 +214,12 @@ def _eval(args) -> int:
     examples = _read(args.validation_file, options)
     for warning in examples.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    encoded = Tokenizer(args.model_name_or_path).encode(examples, options.max_seq_length)
+    tokenizer = _tokenizer(args)
+    limit = tokenizer.limit(options.max_seq_length)
+    encoded = tokenizer.encode(examples, limit)
     if encoded.truncated:
-        print("warning: " + truncation_warning(examples, encoded, options.max_seq_length), file=sys.stderr)
-    length = min(options.max_seq_length, encoded.longest)
+        print("warning: " + truncation_warning(examples, encoded, limit), file=sys.stderr)
+    length = min(limit, encoded.longest)
     program = _pst.compile_model(
         args.model_name_or_path,
         {
@@ -243,13 +254,13 @@ def _eval(args) -> int:
 def _eval_language(args, options, config) -> int:
     from . import _pst
     from .language import Blocks, Texts, block_length, end_of_text
-    from .tokenizer import Tokenizer
 
     if args.predictions:
         raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
     length = block_length(options.block_size, config)
     texts = Texts.of(args.validation_file, text_column=options.text_column, limit=options.max_eval_samples)
-    blocks = Blocks.of(texts, Tokenizer(args.model_name_or_path), length, end_of_text(config))
+    tokenizer = _tokenizer(args)
+    blocks = Blocks.of(texts, tokenizer, length, end_of_text(config, tokenizer))
     program = _pst.compile_model(
         args.model_name_or_path,
         {
@@ -278,7 +289,8 @@ def _eval_language(args, options, config) -> int:
 def _export(args) -> int:
     from . import _pst
     from .data import Labels
-    from .trainer import RUN_FILE, label_config, read_config
+    from .tokenizer import Tokenizer
+    from .trainer import RUN_FILE, label_config
 
     checkpoint = os.path.normpath(args.checkpoint)
     if not os.path.isdir(checkpoint):
@@ -312,7 +324,7 @@ def _export(args) -> int:
     state = model.load_checkpoint(checkpoint)
     labels = None if model.predicts_tokens else Labels(names or [], regression=names is None)
     result = _pst.export_model(
-        model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(label_config(labels, read_config(model_dir)))
+        model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(label_config(labels, Tokenizer(model_dir)))
     )
     _print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
     return 0
@@ -370,7 +382,6 @@ def _prepare(args) -> int:
     from . import tensorfile
     from .data import Labels
     from .language import predicts_tokens
-    from .tokenizer import Tokenizer
     from .trainer import read_config, sequence_length, truncation_warning
 
     options = _options(args)
@@ -378,17 +389,18 @@ def _prepare(args) -> int:
     config = read_config(args.model_name_or_path)
     if predicts_tokens(options.task, config):
         return _prepare_language(args, options, config)
-    tokenizer = Tokenizer(args.model_name_or_path)
+    tokenizer = _tokenizer(args)
+    limit = tokenizer.limit(options.max_seq_length)
     files = [("train", args.train_file), ("validation", args.validation_file)]
     read = [(name, _read(path, options)) for name, path in files if path]
     labels = Labels.of(read[0][1], config, options.task_name or None)
-    encoded = [tokenizer.encode(examples, options.max_seq_length) for _, examples in read]
-    length = sequence_length(encoded, options)
+    encoded = [tokenizer.encode(examples, limit) for _, examples in read]
+    length = sequence_length(encoded, options, tokenizer)
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
     for (name, examples), tokens in zip(read, encoded):
         if tokens.truncated:
-            print("warning: " + truncation_warning(examples, tokens, options.max_seq_length), file=sys.stderr)
+            print("warning: " + truncation_warning(examples, tokens, limit), file=sys.stderr)
         path = os.path.join(args.output_dir, name + ".safetensors")
         tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
         summary[name] = path
@@ -399,16 +411,15 @@ def _prepare(args) -> int:
 def _prepare_language(args, options, config) -> int:
     from . import tensorfile
     from .language import Blocks, Texts, block_length, end_of_text
-    from .tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(args.model_name_or_path)
+    tokenizer = _tokenizer(args)
     length = block_length(options.block_size, config)
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"block_size": length}
     for name, file in (("train", args.train_file), ("validation", args.validation_file)):
         if not file:
             continue
-        blocks = Blocks.of(Texts.of(file, text_column=options.text_column), tokenizer, length, end_of_text(config))
+        blocks = Blocks.of(Texts.of(file, text_column=options.text_column), tokenizer, length, end_of_text(config, tokenizer))
         path = os.path.join(args.output_dir, name + ".safetensors")
         tensorfile.write(path, blocks.arrays())
         summary[name] = path

@@ -118,10 +118,26 @@ def block_length(wanted: int, config: dict) -> int:
     return wanted or min(positions if isinstance(positions, int) else 1024, 1024)
 
 
-def end_of_text(config: dict) -> int | None:
-    """The token that ends a text, the first if there are several; None if
-    config.json names none."""
-    token = config.get("eos_token_id")
-    if isinstance(token, list) and token:
-        token = token[0]
-    return token if isinstance(token, int) else None
+def end_of_text(config: dict, tokenizer: Tokenizer) -> int | None:
+    """The token that ends a text: the tokenizer's, else that of config.json, the
+    first if there are several; None if neither names one. Raises DataError for
+    a token that the model does not have."""
+    size = config.get("vocab_size")
+
+    def is_known(token):
+        return token >= 0 and (not isinstance(size, int) or token < size)
+
+    told = config.get("eos_token_id")
+    if isinstance(told, list) and told:
+        told = told[0]
+    token = tokenizer.end_of_text
+    if token is not None and is_known(token):
+        return token
+    if not isinstance(told, int):
+        told = token
+    if told is not None and not is_known(told):
+        raise DataError(
+            f"{os.path.join(tokenizer.directory, 'config.json')}: \"eos_token_id\" is {told}, but the vocabulary has {size} "
+            "entries, and the tokenizer names no other token that ends a text"
+        )
+    return told

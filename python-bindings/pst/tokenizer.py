@@ -4,53 +4,43 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from .data import DataError
+from . import tokenizer_parts
+from .data import DataError, Examples
+from .tokenizer_settings import read_settings
 
 
 class Tokenizer:
-    """A model directory's tokenizer: `tokenizer.json`, else `vocab.txt` (BERT's
-    words), else `vocab.json` and `merges.txt` (GPT-2's bytes)."""
+    """A model directory's tokenizer, with the ids that `transformers` gives.
+
+    docs/UserGuide.md says what is read of which file. `warnings` says where the
+    files contradict each other. Raises DataError."""
 
     def __init__(self, directory):
-        import tokenizers
-
         self.directory = os.fspath(directory)
-        fast = os.path.join(self.directory, "tokenizer.json")
-        vocabulary = os.path.join(self.directory, "vocab.txt")
-        pairs = os.path.join(self.directory, "vocab.json"), os.path.join(self.directory, "merges.txt")
+        self.settings = read_settings(self.directory)
         try:
-            if os.path.exists(fast):
-                self._impl = tokenizers.Tokenizer.from_file(fast)
-            elif os.path.exists(vocabulary):
-                settings = _json_file(os.path.join(self.directory, "tokenizer_config.json"))
-                self._impl = tokenizers.BertWordPieceTokenizer(
-                    vocabulary,
-                    lowercase=settings.get("do_lower_case", True),
-                    strip_accents=settings.get("strip_accents"),
-                    handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-                )
-            elif all(map(os.path.exists, pairs)):
-                vocabulary = pairs[0]
-                self._impl = _byte_level(*pairs)
-            else:
-                raise DataError(
-                    f"{self.directory}: no tokenizer: expected tokenizer.json, vocab.txt, or vocab.json and merges.txt"
-                )
+            self._impl = tokenizer_parts.build(self.settings)
         except DataError:
             raise
         except Exception as error:  # the library raises bare Exception
-            raise DataError(f"{fast if os.path.exists(fast) else vocabulary}: not a tokenizer: {error}") from None
-        self._impl.no_padding()
+            found = "tokenizer.json" if self.settings.source is not None else "the vocabulary"
+            raise DataError(f"{self.directory}: {found}: not a tokenizer: {error}") from None
+        self.warnings = [
+            f"{self.settings.path('tokenizer.json')}: its {part} is not that of {self.settings.name}, which is taken, as "
+            'transformers does; if the file is right, say "tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json'
+            for part in tokenizer_parts.differing_parts(self._impl, self.settings)
+        ]
+        inputs = self.settings.values.get("model_input_names")
+        self._has_types = "token_type_ids" in inputs if isinstance(inputs, list) else self.settings.has_types
 
     def encode(self, examples: Examples, length: int) -> "Encoded":
         """Token ids of all examples, cut at `length` tokens; see Encoded."""
-        self._impl.enable_truncation(length)
+        self._impl.enable_truncation(length, direction=self.settings.truncation_side)
         if examples.pairs is None:
             inputs = examples.texts
         else:
@@ -61,9 +51,11 @@ class Tokenizer:
             raise DataError(f"{examples.path}: cannot be tokenized: {error}") from None
         return Encoded(
             [encoding.ids for encoding in encodings],
-            [encoding.type_ids for encoding in encodings],
+            [encoding.type_ids if self._has_types else [0] * len(encoding) for encoding in encodings],
             sum(bool(encoding.overflowing) for encoding in encodings),
             self.padding,
+            self.settings.padding_side,
+            self.settings.reads_last_token,
         )
 
     def encode_pieces(self, texts: list[str], path: str) -> list[list[int]]:
@@ -74,26 +66,23 @@ class Tokenizer:
         except Exception as error:
             raise DataError(f"{path}: cannot be tokenized: {error}") from None
 
+    def limit(self, wanted: int) -> int:
+        """`wanted` tokens, or as many as the tokenizer allows (`model_max_length`)."""
+        return min(wanted, self.settings.limit or wanted)
+
     @property
     def padding(self) -> int:
-        """The id of padding; where the vocabulary has none, that of the end of a
-        text, as GPT-2's users have it, else 0. It is masked in any case."""
-        for token in ("[PAD]", "<pad>", "<|endoftext|>"):
-            found = self._impl.token_to_id(token)
-            if found is not None:
-                return found
-        return 0
+        """The id of padding; where there is none, that of the end of a text, as
+        GPT-2's users have it, else 0. It is masked in any case."""
+        ids = [tokenizer_parts.named_id(self._impl, self.settings, name) for name in ("pad_token", "eos_token")]
+        ids += map(self._impl.token_to_id, ("[PAD]", "<pad>", "<|endoftext|>"))
+        size = self.settings.vocabulary
+        return next((id for id in ids if id is not None and (size is None or id < size)), 0)
 
-
-def _byte_level(vocabulary, merges):
-    """GPT-2's tokenizer; RoBERTa's, which frames texts, if the vocabulary has its frame."""
-    import tokenizers
-
-    impl = tokenizers.ByteLevelBPETokenizer(vocabulary, merges)
-    begin, end = impl.token_to_id("<s>"), impl.token_to_id("</s>")
-    if begin is not None and end is not None:
-        impl.post_processor = tokenizers.processors.RobertaProcessing(("</s>", end), ("<s>", begin), add_prefix_space=False)
-    return impl
+    @property
+    def end_of_text(self) -> int | None:
+        """The id of the token that ends a text, or None."""
+        return tokenizer_parts.named_id(self._impl, self.settings, "eos_token")
 
 
 @dataclass
@@ -102,30 +91,38 @@ class Encoded:
     types: list[list[int]]
     truncated: int  # examples that lost tokens
     padding: int
+    side: str = "right"  # where padding goes
+    reads_last_token: bool = False
 
     @property
     def longest(self) -> int:
         return max(map(len, self.ids))
 
     def arrays(self, length: int) -> dict[str, np.ndarray]:
-        """`input_ids`, `attention_mask`, `token_type_ids`: int32[examples, length]."""
+        """`input_ids`, `attention_mask`, `token_type_ids`: int32[examples, length].
+
+        Where a model reads the last token of a text, the mask ends before
+        tokens at its end that are padding: transformers, which is not told the
+        mask, takes the last one that is none."""
         count = len(self.ids)
         ids = np.full((count, length), self.padding, np.int32)
         mask = np.zeros((count, length), np.int32)
         types = np.zeros((count, length), np.int32)
         for i, (row, kinds) in enumerate(zip(self.ids, self.types)):
             used = min(len(row), length)
-            ids[i, :used] = row[:used]
-            mask[i, :used] = 1
-            types[i, :used] = kinds[:used]
+            place = slice(length - used, length) if self.side == "left" else slice(0, used)
+            ids[i, place] = row[:used]
+            mask[i, place] = 1
+            types[i, place] = kinds[:used]
+        if self.reads_last_token:
+            end_at_last_token(ids, mask, self.padding)
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
-def _json_file(path) -> dict:
-    if not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from None
+def end_at_last_token(ids: np.ndarray, mask: np.ndarray, padding: int) -> None:
+    """Clears the mask after the last token of each row that is no padding; in a
+    row of padding alone, after the first that the mask has."""
+    last = ids.shape[1] - 1 - np.argmax(((ids != padding) & (mask == 1))[:, ::-1], axis=1)
+    empty = ~((ids != padding) & (mask == 1)).any(axis=1)
+    last[empty] = np.argmax(mask[empty] == 1, axis=1)
+    mask[np.arange(ids.shape[1]) > last[:, None]] = 0

@@ -59,11 +59,10 @@ def read_config(model_dir) -> dict:
     return config
 
 
-def sequence_length(encoded: list[Encoded], options: Options) -> int:
+def sequence_length(encoded: list[Encoded], options: Options, tokenizer: Tokenizer) -> int:
     """The length to compile for: no longer than the longest example."""
-    if options.pad_to_max_length:
-        return options.max_seq_length
-    return min(options.max_seq_length, max(e.longest for e in encoded))
+    limit = tokenizer.limit(options.max_seq_length)
+    return limit if options.pad_to_max_length else min(limit, max(e.longest for e in encoded))
 
 
 def compiler_options(options: Options, labels: Labels | None, length: int, training: bool) -> dict:
@@ -104,19 +103,14 @@ def metric_name(options: Options) -> str:
     return _METRICS.get(name, name)
 
 
-# Of these, transformers classifies by the last token of a text.
-_DECODERS = ("gpt2", "llama", "mistral", "qwen2")
-
-
-def label_config(labels: Labels | None, config: dict | None = None) -> dict:
-    """What the trained model's config.json says about the labels; `config` is
-    that of before."""
+def label_config(labels: Labels | None, tokenizer: Tokenizer | None = None) -> dict:
+    """What the trained model's config.json says about the labels, and of a model
+    that reads the last token about the padding after it: by that transformers
+    finds the last token."""
     if labels is None:
         return {}
-    config = config or {}
-    if config.get("model_type") in _DECODERS and config.get("pad_token_id") is None:
-        # transformers finds the last token of a text by the padding after it.
-        return {**label_config(labels), "pad_token_id": end_of_text(config)}
+    if tokenizer is not None and tokenizer.settings.reads_last_token:
+        return {**label_config(labels), "pad_token_id": tokenizer.padding}
     if labels.regression:
         return {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "problem_type": "regression"}
     return {
@@ -166,6 +160,7 @@ class Trainer:
         if not self.options.output_dir:
             raise ValueError("Trainer needs a directory for checkpoints and logs: output_dir=...")
         self.tokenizer = Tokenizer(self.model_dir)
+        self.warnings += self.tokenizer.warnings
         # What to call it, and its limit; for a language model `labels` is None.
         sources = [(train, "the training data", self.options.max_train_samples)]
         if eval is not None:
@@ -179,7 +174,7 @@ class Trainer:
             self.labels = Labels.of(examples[0], self.config, self.options.task_name or None)
             labels = [self.labels.encode(e) for e in examples]
             encoded = [self._encode(e) for e in examples]
-            self.length = sequence_length(encoded, self.options)
+            self.length = sequence_length(encoded, self.options, self.tokenizer)
             sets = [
                 lambda given=given: dataset(given[0], self.length, given[1], given[2].path)
                 for given in zip(encoded, labels, examples)
@@ -223,7 +218,7 @@ class Trainer:
         """Blocks of a source, as data of the program's length."""
         column = self.options.text_column
         texts = Texts.of(source, text_column=column, limit=limit, description=what)
-        blocks = Blocks.of(texts, self.tokenizer, self.length, end_of_text(self.config))
+        blocks = Blocks.of(texts, self.tokenizer, self.length, end_of_text(self.config, self.tokenizer))
         return _pst.Dataset.of(blocks.arrays(), blocks.path)
 
     def _examples(self, source, what: str, limit: int) -> Examples:
@@ -245,9 +240,10 @@ class Trainer:
         return examples
 
     def _encode(self, examples: Examples) -> Encoded:
-        encoded = self.tokenizer.encode(examples, self.options.max_seq_length)
+        limit = self.tokenizer.limit(self.options.max_seq_length)
+        encoded = self.tokenizer.encode(examples, limit)
         if encoded.truncated:
-            self.warnings.append(truncation_warning(examples, encoded, self.options.max_seq_length))
+            self.warnings.append(truncation_warning(examples, encoded, limit))
         return encoded
 
     @property
@@ -363,7 +359,7 @@ class Trainer:
         (elements, pruned, zeros of each), zero_share, sparsity.
         """
         directory = os.fspath(directory) if directory is not None else os.path.join(self.options.output_dir, "model")
-        return _pst.export_model(self.model, self.sparsity, directory, True, json.dumps(label_config(self.labels, self.config)))
+        return _pst.export_model(self.model, self.sparsity, directory, True, json.dumps(label_config(self.labels, self.tokenizer)))
 
 
 def truncation_warning(examples: Examples, encoded: Encoded, limit: int) -> str:

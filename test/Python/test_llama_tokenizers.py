@@ -64,7 +64,7 @@ def test_ids_are_those_of_transformers(tmp_path, make, padding):
     assert ours.encode_pieces(TEXTS, "texts") == [theirs(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
     assert theirs.convert_ids_to_tokens(ours.padding) == padding
     # A text that ends within a block goes on with padding that is no label.
-    end = end_of_text({"eos_token_id": [2, 7]})
+    end = end_of_text({"eos_token_id": [2, 7]}, ours)
     arrays = Blocks.of(Texts("texts", [[CORPUS[0]], [CORPUS[1]]]), ours, 64, end).arrays()
     kept = arrays["attention_mask"] == 1
     assert (arrays["labels"] == np.where(kept, arrays["input_ids"], -100)).all() and not kept.all()
