@@ -27,6 +27,8 @@ namespace pst::python {
 /// or loaded from a bundle.
 struct PyProgram {
   std::shared_ptr<const runtime::Program> program;
+  /// What the compiler has to say of the model, such as that its head is new.
+  std::vector<std::string> remarks = {};
 };
 
 /// Sets an option to a Python value; ValueError if it cannot have it. Returns

@@ -30,15 +30,18 @@ using namespace mlir;
 
 namespace {
 
-/// The first error of a compilation, and where it points; and its warnings.
+/// The first error of a compilation, and where it points; and its warnings and
+/// remarks.
 struct FirstError {
   std::string message, file;
   unsigned line = 0, column = 0;
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings, remarks;
 
   void take(Diagnostic &diagnostic) {
     if (diagnostic.getSeverity() == DiagnosticSeverity::Warning)
       warnings.push_back(diagnostic.str());
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Remark)
+      remarks.push_back(diagnostic.str());
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error ||
         !message.empty())
       return;
@@ -83,7 +86,8 @@ std::string sourceLine(const std::string &text, const std::string &file,
 
 /// Reads the options that are there; refuses an unknown one.
 pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
-                                 std::string &bundle, std::string &emulation) {
+                                 std::string &bundle, std::string &emulation,
+                                 bool &newHead) {
   pst::CompilerOptions options;
   for (auto [key, value] : given) {
     std::string name = nb::cast<std::string>(key);
@@ -93,6 +97,8 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       bundle = nb::cast<std::string>(value);
     else if (name == "emulation")
       emulation = nb::cast<std::string>(value);
+    else if (name == "new_head")
+      newHead = nb::cast<bool>(value);
     else if (!pst::python::setOption(options, name, value))
       throw nb::type_error(
           ("there is no compiler option '" + name + "'").c_str());
@@ -132,7 +138,9 @@ pst::python::PyProgram compileWith(
         MLIRContext &, const pst::CompilerOptions &, const std::string &file)>
         load) {
   std::string file = "<text>", bundle, emulation;
-  pst::CompilerOptions options = readOptions(given, file, bundle, emulation);
+  bool newHead = true;
+  pst::CompilerOptions options =
+      readOptions(given, file, bundle, emulation, newHead);
   FirstError error;
   bool written = false;
   FailureOr<pst::CompiledProgram> program = failure();
@@ -146,6 +154,8 @@ pst::python::PyProgram compileWith(
     ScopedDiagnosticHandler handler(
         &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });
     OwningOpRef<ModuleOp> module = load(context, options, file);
+    if (module && !newHead && failed(pst::refuseNewHead(*module)))
+      module = nullptr;
     OwningOpRef<ModuleOp> copy;
     if (module && !emulation.empty())
       copy = module->clone();
@@ -169,14 +179,17 @@ pst::python::PyProgram compileWith(
     if (PyErr_WarnEx(PyExc_RuntimeWarning, warning.c_str(), 1) < 0)
       throw nb::python_error();
   if (written && program->manifest.isForGPU())
-    return {pst::runtime::Program::createForGPU(
-        std::move(program->manifest), std::move(program->objects.front()))};
+    return {
+        pst::runtime::Program::createForGPU(
+            std::move(program->manifest), std::move(program->objects.front())),
+        std::move(error.remarks)};
   if (failed(code))
     raise(error, error.file == "<criterion>" ? options.recipe.criterion : text);
   std::map<std::string, pst::runtime::EntryFunction> functions(
       (*code)->functions.begin(), (*code)->functions.end());
   return {pst::runtime::Program::create(std::move(program->manifest),
-                                        std::move(functions), *code)};
+                                        std::move(functions), *code),
+          std::move(error.remarks)};
 }
 
 pst::python::PyProgram compileText(const std::string &text,
@@ -184,8 +197,11 @@ pst::python::PyProgram compileText(const std::string &text,
   return compileWith(options, text,
                      [&](MLIRContext &context, const pst::CompilerOptions &,
                          const std::string &file) {
-                       return parseSourceString<ModuleOp>(
+                       auto module = parseSourceString<ModuleOp>(
                            text, ParserConfig(&context), file);
+                       if (module)
+                         pst::nameArguments(*module, text);
+                       return module;
                      });
 }
 
@@ -240,7 +256,8 @@ std::string recipeOf(const std::string &name) {
 void pst::python::bindCompiler(nb::module_ &module) {
   module.def("compile_model", &compileModel, nb::arg("model_dir"),
              nb::arg("options") = nb::dict(),
-             "Compiles the model in a Hugging Face directory.");
+             "Compiles the model in a Hugging Face directory. new_head=False "
+             "refuses one whose files lack its head.");
   module.def("compile_text", &compileText, nb::arg("text"),
              nb::arg("options") = nb::dict(),
              "Compiles MLIR text in nn, pst and upstream dialects.");

@@ -17,6 +17,7 @@
 
 #include "pst/Runtime/Checkpoint.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/InputValues.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/Model.h"
 
@@ -64,6 +65,7 @@ public:
   void operator()(const std::vector<InputArray> &inputs,
                   const std::vector<OutputArray> &outputs) {
     size_t nextInput = 0, nextOutput = 0;
+    bool isModel = !store.manifest().config.empty();
     int gpu = store.accelerator() ? store.accelerator()->deviceNumber() : -1;
     for (const Argument &argument : call.entryPoint().arguments) {
       bool isInput = argument.kind == Argument::Kind::input;
@@ -83,10 +85,19 @@ public:
         else
           call.bind(argument.name, array.data());
       };
-      if (isInput)
+      if (isInput) {
         bind(inputs[index]);
-      else
+        // A model's ids are checked where they can be read.
+        const auto &given = inputs[index];
+        if (isModel && !argument.type.shape.empty() &&
+            argument.type.element == ElementType::i32 &&
+            given.device_type() == nb::device::cpu::value)
+          checkValues(store.manifest(),
+                      {argument.name, argument.type, given.data(), nullptr},
+                      "'" + name + "'", /*mayBeNoExample=*/true);
+      } else {
         bind(outputs[index]);
+      }
     }
     if (nextInput != inputs.size() || nextOutput != outputs.size())
       throw Error("'" + name + "' has " + std::to_string(nextInput) +
@@ -175,6 +186,9 @@ void bindProgram(nb::module_ &module) {
                    [](const PyProgram &self) {
                      return self.program->manifest().toJson();
                    })
+      .def_prop_ro(
+          "remarks", [](const PyProgram &self) { return self.remarks; },
+          "What the compiler has to say of the model.")
       .def_prop_ro("fingerprint",
                    [](const PyProgram &self) {
                      return self.program->manifest().fingerprint();

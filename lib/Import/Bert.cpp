@@ -130,9 +130,9 @@ static void buildRoberta(ModelBuilder &m, bool isClassifier) {
     return;
   Value x = buildEncoder(m, config, "roberta.", first);
   m.enter("classifier");
-  bool newHead = !isClassifier ||
-                 m.startsAnew("classifier.dense", config.hidden) ||
-                 m.startsAnew("classifier.out_proj", m.task.numLabels);
+  bool newHead =
+      m.startsAnew("classifier.dense", config.hidden, isClassifier) ||
+      m.startsAnew("classifier.out_proj", m.task.numLabels);
   x = m.dropout(m.selectToken(x, 0), config.classifierDropout);
   x = m.linear(x, "classifier.dense", config.hidden, Layer::trained, newHead);
   x = m.activation(x, nn::ActivationKind::Tanh);
@@ -149,8 +149,9 @@ static constexpr StringRef kRobertaCheckpoints[] = {
 
 ModelFamilies pst::bertFamilies() {
   static constexpr ModelFamily families[] = {
-      {"bert", "BertForSequenceClassification", kBertCheckpoints, buildBert},
+      {"bert", "BertForSequenceClassification", kBertCheckpoints, buildBert,
+       "classifier"},
       {"roberta", "RobertaForSequenceClassification", kRobertaCheckpoints,
-       buildRoberta}};
+       buildRoberta, "classifier.out_proj"}};
   return families;
 }

@@ -202,7 +202,7 @@ std::vector<std::string> ConfigFile::strings(StringRef key) {
   const Json *value = find(key);
   if (!value)
     return {};
-  if (value->is_array() && !value->empty() &&
+  if (value->is_array() &&
       llvm::all_of(*value, [](const Json &entry) { return entry.is_string(); }))
     return value->get<std::vector<std::string>>();
   complain(key, "a list of strings");

@@ -110,7 +110,8 @@ static constexpr StringRef kCheckpoints[] = {
 ModelFamilies pst::gpt2Families() {
   static constexpr ModelFamily families[] = {
       {"gpt2", "GPT2LMHeadModel", kCheckpoints, buildGpt2,
-       /*predictsTokens=*/true},
-      {"gpt2", "GPT2ForSequenceClassification", kCheckpoints, buildGpt2}};
+       /*head=*/"", /*predictsTokens=*/true},
+      {"gpt2", "GPT2ForSequenceClassification", kCheckpoints, buildGpt2,
+       "score"}};
   return families;
 }

@@ -111,8 +111,8 @@ static const ModelFamily *findFamily(ConfigFile &config,
     for (StringRef name : family->checkpoints)
       if (!llvm::is_contained(checkpoints, name))
         checkpoints.push_back(name);
-    if (!llvm::is_contained(family->checkpoints, checkpoint) &&
-        !(byType && checkpoint.empty()))
+    // With a type, whatever class it is: the rest of the model is the same.
+    if (!byType && !llvm::is_contained(family->checkpoints, checkpoint))
       continue;
     known = true;
     if (isMeant(*family, options, checkpoint))
@@ -140,13 +140,16 @@ static const ModelFamily *findFamily(ConfigFile &config,
   return nullptr;
 }
 
-/// What the classifier predicts; the options go before config.json.
-static Task readTask(ConfigFile &config, const ImportOptions &options) {
+/// What the classifier predicts; the options go before config.json, and that
+/// before the files' head, which has `rows` rows.
+static Task readTask(ConfigFile &config, const ImportOptions &options,
+                     std::optional<int64_t> rows) {
   if (options.regression || options.numLabels == 1)
     return {1, true};
   if (options.numLabels)
     return {*options.numLabels, false};
-  int64_t numLabels = config.integer("num_labels", 1, kMaxSize, 2);
+  int64_t numLabels =
+      config.integer("num_labels", 1, kMaxSize, rows.value_or(2));
   if (config.has("id2label"))
     numLabels = config.size("id2label");
   if (numLabels == 0 && !config.failed())
@@ -193,14 +196,18 @@ pst::importModel(MLIRContext &context, StringRef directory,
   if (config->has("quantization_config"))
     config->error("quantization_config")
         << "\"quantization_config\" says that the weights are quantized; only "
-           "F32, F16 and BF16 weights can be imported";
+           "F32, F16, BF16 and F64 weights can be imported";
+  std::unique_ptr<WeightFiles> weights =
+      WeightFiles::open(context, directory, options.allowMissingWeights);
+  bool isClassifier = checkpoint.empty() || checkpoint == family->architecture;
   Task task;
   if (family->predictsTokens)
     task.predictsTokens = true;
   else
-    task = readTask(*config, options);
-  std::unique_ptr<WeightFiles> weights =
-      WeightFiles::open(context, directory, options.allowMissingWeights);
+    task = readTask(*config, options,
+                    weights && isClassifier
+                        ? weights->rows((family->head + ".weight").str())
+                        : std::nullopt);
   if (!weights)
     return failure();
 
@@ -216,10 +223,22 @@ pst::importModel(MLIRContext &context, StringRef directory,
                                                    ? "regression"
                                                    : "classification"));
   ModelBuilder builder(*module, *config, *weights, options, task);
-  family->build(builder,
-                checkpoint.empty() || checkpoint == family->architecture);
+  family->build(builder, isClassifier);
   weights->finish();
   if (builder.failed() || failed(verify(*module)))
     return failure();
   return module;
+}
+
+LogicalResult pst::refuseNewHead(ModuleOp module) {
+  for (ParameterOp parameter : module.getOps<ParameterOp>())
+    if (parameter.getInitializer().getKind() != InitializerKind::File)
+      return emitError(FileLineColLoc::get(
+                 cast<NameLoc>(module.getLoc()).getName(), 0, 0))
+             << "\"" << parameter.getSymName()
+             << "\" is not in the files: it would start from random values, "
+                "and "
+                "what the model then predicts means nothing; train it first "
+                "(pst train)";
+  return success();
 }

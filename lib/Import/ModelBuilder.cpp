@@ -145,11 +145,17 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
   return LoadOp::create(b, parameter);
 }
 
-bool ModelBuilder::startsAnew(StringRef name, int64_t rows) {
+bool ModelBuilder::startsAnew(StringRef name, int64_t rows, bool isOurs) {
   std::string weight = (name + ".weight").str();
   if (!weights.has(weight) && !weights.has((name + ".bias").str())) {
     weights.remark() << "the files have no \"" << name
                      << "\": it starts from random values and is trained";
+    return true;
+  }
+  if (!isOurs) {
+    weights.remark() << "\"" << name
+                     << "\" is the head of another task: it starts from random "
+                        "values and is trained";
     return true;
   }
   std::optional<int64_t> found = weights.rows(weight);
@@ -162,7 +168,7 @@ bool ModelBuilder::startsAnew(StringRef name, int64_t rows) {
 
 Value ModelBuilder::classifier(Value x, StringRef name, bool isClassifier,
                                bool bias) {
-  bool fresh = !isClassifier || startsAnew(name, task.numLabels);
+  bool fresh = startsAnew(name, task.numLabels, isClassifier);
   return linear(x, name, task.numLabels, Layer::trained, fresh, bias);
 }
 

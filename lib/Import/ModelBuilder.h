@@ -99,9 +99,10 @@ public:
                         Columns columns = {});
 
   /// Whether a head, of weight NAME.weight with `rows` rows, must start anew:
-  /// the files lack it, or were made for another number of labels than the
-  /// options ask for. Says so in a remark.
-  bool startsAnew(llvm::StringRef name, int64_t rows);
+  /// the files lack it, hold that of another task (`isOurs` is false), or one
+  /// for another number of labels than the options ask for. Says so in a
+  /// remark.
+  bool startsAnew(llvm::StringRef name, int64_t rows, bool isOurs = true);
   /// The logits of a classifier whose last layer has this name. It is trained,
   /// and starts anew unless the files hold such a classifier.
   mlir::Value classifier(mlir::Value x, llvm::StringRef name, bool isClassifier,
@@ -226,6 +227,8 @@ struct ModelFamily {
   /// Builds `@forward`; returns with the builder `failed()` after an error.
   /// `isClassifier` says that the files' classifier, if any, is of this kind.
   void (*build)(ModelBuilder &builder, bool isClassifier);
+  /// The last layer of its classifier.
+  llvm::StringRef head;
   /// Whether it is a language model.
   bool predictsTokens = false;
 };

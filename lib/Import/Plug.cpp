@@ -139,6 +139,7 @@ static constexpr StringRef kCheckpoints[] = {"PlugNLG"};
 ModelFamilies pst::plugFamilies() {
   static constexpr ModelFamily families[] = {{"plugNLG", "PlugNLG",
                                               kCheckpoints, buildPlug,
+                                              /*head=*/"",
                                               /*predictsTokens=*/true}};
   return families;
 }

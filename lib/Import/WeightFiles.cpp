@@ -113,9 +113,10 @@ std::string WeightFiles::resolve(StringRef name, ArrayRef<int64_t> shape) {
   if (ArrayRef<int64_t>(tensor->shape) != shape)
     complain(found + ", but config.json asks for the shape " + wanted);
   else if (tensor->dtype != runtime::DType::F32 &&
+           tensor->dtype != runtime::DType::F64 &&
            tensor->dtype != runtime::DType::F16 &&
            tensor->dtype != runtime::DType::BF16)
-    complain(found + ", but its elements must be F32, F16 or BF16");
+    complain(found + ", but its elements must be F32, F16, BF16 or F64");
   return tensor->name;
 }
 

@@ -50,7 +50,7 @@ public:
   std::optional<int64_t> rows(llvm::StringRef name) const;
   /// The name under which the files hold the tensor `name`. Emits an error and
   /// returns `name` if it is missing, has another shape, or elements that are
-  /// not F32, F16 or BF16.
+  /// not F32, F16, BF16 or F64.
   std::string resolve(llvm::StringRef name, llvm::ArrayRef<int64_t> shape);
 
   bool failed() const { return numErrors != 0; }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -69,8 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     compile_ = command("compile", _compile, "compile a model ahead of time, to a bundle")
     _model_argument(compile_)
     compile_.add_argument("--bundle", required=True, metavar="DIR", help="directory of the bundle")
-    compile_.add_argument("--num_labels", type=int, default=2, metavar="N", help="classes (default: 2)")
-    compile_.add_argument("--regression", action="store_true", help="predict one number instead of a class")
+    compile_.add_argument("--num_labels", type=int, metavar="N", help="classes of a new head, to be trained (default: the model's head)")
+    compile_.add_argument("--regression", action="store_true", help="a new head that predicts one number")
     add_arguments(
         compile_,
         only=method + machine + ("task", "block_size", "max_seq_length", "per_device_train_batch_size"),
@@ -229,6 +230,7 @@ def _eval(args) -> int:
             "task": "classification",
             "num_labels": labels.count,
             "regression": labels.regression,
+            "new_head": False,
             "method": "dense",
             **options.of_compiler(("machine",)),
         },
@@ -363,9 +365,17 @@ def _compile(args) -> int:
     if predicts_tokens(options.task, config):
         settings = compiler_options(options, None, block_length(options.block_size, config), True)
     else:
-        labels = Labels([] if args.regression else [str(i) for i in range(args.num_labels)], args.regression)
-        settings = compiler_options(options, labels, options.max_seq_length, True)
+        chosen = args.regression or args.num_labels is not None
+        regression = args.regression or args.num_labels == 1
+        labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression)
+        # A head of random values is one that was asked for.
+        settings = {**compiler_options(options, labels, options.max_seq_length, True), "new_head": chosen}
+        if not chosen:
+            # As many classes as the model has.
+            del settings["num_labels"], settings["regression"]
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
+    for remark in program.remarks:
+        print(f"warning: {remark}", file=sys.stderr)
     print(program.memory_plan().rstrip())
     _print_pairs({"bundle": args.bundle})
     return 0
@@ -472,6 +482,10 @@ def main(argv=None) -> int:
     1: an error, told in one sentence on standard error; 2: a wrong command
     line; 130: stopped by Ctrl-C.
     """
+    # A terminal that lacks a letter shows its number.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)

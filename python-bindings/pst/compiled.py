@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import _pst, torch
+from .tokenizer import end_at_last_token
+from .tokenizer_settings import DECODERS
 
 # What a Python process needs beside a program's plan, about: the interpreter,
 # NumPy, tokenizers, and what the compiler leaves behind.
@@ -128,8 +130,10 @@ class Compiled:
 
     Calling it runs its only function, or the one named "main". A compiled
     model takes `input_ids` (and, if they are to be other than all ones and all
-    zeros, `attention_mask` and `token_type_ids`), all int32[batch, length], and
-    returns the logits, float32[batch, labels].
+    zeros, `attention_mask` and `token_type_ids`): whole numbers of any type, up
+    to as long as it was compiled for. They are converted and padded, and run in
+    batches. It returns the logits, float32[rows, labels]. Only arrays on a GPU
+    must be int32[batch, length], and are used in place.
     """
 
     def __init__(self, program: "_pst.Program", model_dir: str = "", seed: int = 42):
@@ -163,7 +167,49 @@ class Compiled:
 
     def _logits(self, input_ids, attention_mask=None, token_type_ids=None):
         forward = self.function("forward")
+        if all(tensor.name != "logits" for tensor in forward.outputs):
+            raise TypeError(
+                "the program is a language model's, which has a loss and no logits: "
+                "function('forward')(input_ids=..., labels=...) gives the loss; task=\"classification\" compiles a classifier"
+            )
         given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        given = {name: value for name, value in given.items() if value is not None}
+        if torch.gpu_of(given.values()) is not None:
+            return self._run(forward, given)
+        shape = next(tensor.shape for tensor in forward.inputs if tensor.name == "input_ids")
+        arrays = {name: _whole_numbers(name, value) for name, value in given.items()}
+        rows = self._check_shapes(arrays, shape)
+        arrays.setdefault("attention_mask", np.ones_like(arrays["input_ids"]))
+        config = json.loads(self.manifest.get("config") or "{}")
+        padding = config.get("pad_token_id")
+        padding = padding if isinstance(padding, int) else 0
+        if config.get("model_type") in DECODERS and isinstance(config.get("pad_token_id"), int):
+            # As transformers finds the token that it classifies by.
+            arrays["attention_mask"] = arrays["attention_mask"].copy()
+            end_at_last_token(arrays["input_ids"], arrays["attention_mask"], padding)
+        results = []
+        for first in range(0, rows, shape[0]):
+            part = {name: _padded(array[first : first + shape[0]], shape, padding if name == "input_ids" else 0)
+                    for name, array in arrays.items()}  # fmt: skip
+            results.append(self._run(forward, part)[: rows - first])
+        logits = np.concatenate(results)
+        return torch.from_numpy(logits) if any(map(torch.is_tensor, given.values())) else logits
+
+    def _check_shapes(self, arrays: dict, shape: tuple[int, ...]) -> int:
+        """The number of rows. Raises ValueError."""
+        found = arrays["input_ids"].shape
+        for name, array in arrays.items():
+            if array.ndim != 2 or array.shape != found:
+                raise ValueError(f"{name} must be of shape [rows, tokens], as input_ids, but is {list(array.shape)}")
+        if not found[0] or not found[1] or found[1] > shape[1]:
+            raise ValueError(
+                f"input_ids is {list(found)}, and the program takes rows of 1 to {shape[1]} tokens: "
+                f"cut them, or compile with sequence_length={max(found[1], 1)}"
+            )
+        return found[0]
+
+    def _run(self, forward: Function, given: dict):
+        """The logits of one batch; what is not given is as for plain texts."""
         values = {}
         for tensor in forward.inputs:
             value = given.get(tensor.name)
@@ -177,11 +223,30 @@ class Compiled:
                 value = np.full(tensor.shape, fill, _numpy_type(tensor))
             values[tensor.name] = value
         outputs = forward(**values)
-        names = [tensor.name for tensor in forward.outputs]
-        return outputs[names.index("logits")] if len(names) > 1 else outputs
+        return outputs[[tensor.name for tensor in forward.outputs].index("logits")]
 
     def __repr__(self) -> str:
         return f"<pst program with {', '.join(self.entry_points)}>"
+
+
+def _whole_numbers(name: str, value) -> np.ndarray:
+    """An array, a tensor or a list as int32. Raises TypeError, ValueError."""
+    torch.check(value, name)
+    array = np.asarray(value)
+    if array.dtype == bool:
+        array = array.astype(np.int32)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"input '{name}' must hold whole numbers, not {array.dtype}")
+    if array.size and not (-(2**31) <= array.min() and array.max() < 2**31):
+        raise ValueError(f"input '{name}' holds {array.max()}, which does not fit into 32 bits")
+    return array.astype(np.int32, copy=False)
+
+
+def _padded(array: np.ndarray, shape: tuple[int, ...], fill: int) -> np.ndarray:
+    """Filled up to `shape`: with `fill` to the right, with the last row below."""
+    short = shape[1] - array.shape[1], shape[0] - array.shape[0]
+    array = np.pad(array, ((0, 0), (0, short[0])), constant_values=fill)
+    return np.ascontiguousarray(np.pad(array, ((0, short[1]), (0, 0)), mode="edge"))
 
 
 def compile(source, *, batch_size: int = 1, sequence_length: int = 128, seed: int = 42, **options) -> Compiled:
@@ -191,12 +256,21 @@ def compile(source, *, batch_size: int = 1, sequence_length: int = 128, seed: in
     `nn`, `pst` and upstream dialects. `batch_size` and `sequence_length` are
     the shape of a model's inputs; further `options` go to the compiler. What
     was compiled before is taken from a cache on disk (docs/UserGuide.md);
-    `cache=False` compiles anew. Raises CompileError.
+    `cache=False` compiles anew. A model whose files lack the head that it is to
+    have is refused, unless it is compiled with `training=True`, or
+    `new_head=True`: then the head starts from random values. Raises
+    CompileError.
     """
     text = os.fspath(source)
     options = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
     if "\n" not in text and os.path.isdir(text):
-        settings = {"batch_size": batch_size, "sequence_length": sequence_length, "training": False, **options}
+        settings = {
+            "batch_size": batch_size,
+            "sequence_length": sequence_length,
+            "training": False,
+            "new_head": bool(options.get("training", False)),
+            **options,
+        }
         return Compiled(_pst.compile_model(text, settings), text, seed)
     if "\n" not in text and not text.lstrip().startswith(("func", "module", "builtin", "//", "#", "pst.")):
         if not os.path.exists(text):

@@ -108,10 +108,11 @@ def write(path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None 
 
 
 def model_tensors(directory) -> dict[str, TensorFile]:
-    """Tensor name -> file, for `model.safetensors` or a sharded model."""
+    """Tensor name -> file, for `model.safetensors`, or else a sharded model: an
+    index beside the one file is left over, and transformers does not read it."""
     directory = os.fspath(directory)
     index = os.path.join(directory, "model.safetensors.index.json")
-    if os.path.exists(index):
+    if os.path.exists(index) and not os.path.exists(os.path.join(directory, "model.safetensors")):
         try:
             with open(index, encoding="utf-8") as file:
                 names = sorted(set(json.load(file)["weight_map"].values()))
@@ -121,3 +122,16 @@ def model_tensors(directory) -> dict[str, TensorFile]:
         names = ["model.safetensors"]
     files = [TensorFile(os.path.join(directory, name)) for name in names]
     return {name: file for file in files for name in file.names()}
+
+
+def head_rows(directory) -> int | None:
+    """The classes of the head that a model's files hold; None if they hold none
+    or cannot be read."""
+    try:
+        tensors = model_tensors(directory)
+    except TensorFileError:
+        return None
+    for name in ("classifier.weight", "classifier.out_proj.weight", "score.weight"):
+        if name in tensors and len(tensors[name].shape(name)) == 2:
+            return tensors[name].shape(name)[0]
+    return None

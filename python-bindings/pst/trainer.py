@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from . import _pst
+from . import _pst, tensorfile
 from .compiled import parse_type
 from .criterion import Criterion
 from .data import DataError, Examples, Labels, find_task, read_examples
@@ -46,7 +46,9 @@ def read_config(model_dir) -> dict:
             config = json.load(file)
     except FileNotFoundError:
         raise DataError(
-            f"{os.fspath(model_dir)}: not a model directory: expected config.json, model.safetensors and a tokenizer"
+            f"{os.fspath(model_dir)}: not a model directory: expected config.json, model.safetensors and a tokenizer; nothing is "
+            f"downloaded: 'hf download google-bert/bert-base-uncased --local-dir {os.path.basename(os.fspath(model_dir))}', with "
+            "the model's own name on the hub, gets one"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
@@ -56,6 +58,12 @@ def read_config(model_dir) -> dict:
         raise DataError(f"{path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from None
     if not isinstance(config, dict):
         raise DataError(f"{path}:1:1: expected a JSON object, found {type(config).__name__}")
+    classes = config.get("architectures") or [""]
+    if str(classes[0]).endswith("ForSequenceClassification") and not config.get("id2label") and not config.get("num_labels"):
+        # The files know how many classes there are.
+        rows = tensorfile.head_rows(model_dir)
+        if rows is not None:
+            config["num_labels"] = rows
     return config
 
 
@@ -186,6 +194,8 @@ class Trainer:
         else:
             settings = compiler_options(self.options, self.labels, self.length, True)
             program = self._compile(settings)
+        # Such as that the head is new.
+        self.warnings += program.remarks
         self.program = program
         self.model = _pst.Model(program, self.model_dir, self.options.seed)
         if self.model.predicts_tokens != (self.labels is None):

@@ -8,6 +8,7 @@
 #include "pst/Runtime/Dataset.h"
 #include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/InputValues.h"
 #include "pst/Runtime/Philox.h"
 #include "pst/Runtime/SafeTensors.h"
 
@@ -148,9 +149,9 @@ namespace {
 /// Checks the values of one array against what the model can take.
 class ValueCheck {
 public:
-  ValueCheck(const Dataset &data, const DataArray &array)
-      : data(data), array(array), width(exampleType(array.type).numElements()) {
-  }
+  ValueCheck(const DataArray &array, const std::string &description)
+      : array(array), description(description),
+        width(exampleType(array.type).numElements()) {}
 
   /// Ids must lie in [0, size), or be `other`.
   void ids(int64_t size, const std::string &what, int32_t other = 0) const {
@@ -164,12 +165,12 @@ public:
   void mask() const {
     ids(2, "a mask is 0 or 1");
     const int32_t *values = static_cast<const int32_t *>(array.data);
-    for (int64_t row = 0; row < data.size(); ++row) {
+    for (int64_t row = 0; row < array.type.shape.front(); ++row) {
       bool some = false;
       for (int64_t i = 0; i < width; ++i)
         some |= values[row * width + i] != 0;
       if (!some)
-        throw Error(data.description() + ": example " + std::to_string(row) +
+        throw Error(description + ": example " + std::to_string(row) +
                     " is empty: its attention_mask has no 1");
     }
   }
@@ -184,7 +185,7 @@ public:
 private:
   [[noreturn]] void fail(int64_t at, const std::string &value,
                          const std::string &expected) const {
-    throw Error(data.description() + ": \"" + array.name + "\" of example " +
+    throw Error(description + ": \"" + array.name + "\" of example " +
                 std::to_string(at / width) +
                 (width > 1 ? " is " + value + " at position " +
                                  std::to_string(at % width)
@@ -192,8 +193,8 @@ private:
                 "; " + expected);
   }
 
-  const Dataset &data;
   const DataArray &array;
+  const std::string &description;
   int64_t width;
 };
 
@@ -238,31 +239,40 @@ void Dataset::check(const Manifest &manifest, std::string_view entry,
       throw Error(
           what + ": \"" + input.name + "\" is " + spell(array->type, "N") +
           ", but the program was compiled for " + spell(input.type, "N"));
-    ValueCheck values(*this, *array);
-    if (input.type.element == ElementType::f32) {
+    checkValues(manifest, *array, what, /*mayBeNoExample=*/false);
+  }
+}
+
+void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
+                               const std::string &description,
+                               bool mayBeNoExample) {
+  ValueCheck values(array, description);
+  if (array.type.element == ElementType::f32) {
+    if (!mayBeNoExample)
       values.finite();
-    } else if (input.name == "labels" && input.type.shape.size() == 2) {
-      if (int64_t size = configNumber(manifest, "vocab_size"))
-        values.ids(size,
-                   "the vocabulary has " + std::to_string(size) +
-                       " entries, and -100 is no label",
-                   kNoExample);
-    } else if (input.name == "labels") {
-      if (int64_t width = logitsWidth(manifest))
-        values.ids(width, "the model has " + std::to_string(width) +
-                              " classes: labels go from 0 to " +
-                              std::to_string(width - 1));
-    } else if (input.name == "attention_mask") {
-      values.mask();
-    } else if (input.name == "input_ids") {
-      if (int64_t size = configNumber(manifest, "vocab_size"))
-        values.ids(size,
-                   "the vocabulary has " + std::to_string(size) + " entries");
-    } else if (input.name == "token_type_ids") {
-      if (int64_t size = configNumber(manifest, "type_vocab_size"))
-        values.ids(size,
-                   "the model has " + std::to_string(size) + " token types");
-    }
+  } else if (array.name == "labels" && array.type.shape.size() == 2) {
+    if (int64_t size = configNumber(manifest, "vocab_size"))
+      values.ids(size,
+                 "the vocabulary has " + std::to_string(size) +
+                     " entries, and -100 is no label",
+                 kNoExample);
+  } else if (array.name == "labels") {
+    if (int64_t width = logitsWidth(manifest))
+      values.ids(width,
+                 "the model has " + std::to_string(width) +
+                     " classes: labels go from 0 to " +
+                     std::to_string(width - 1),
+                 mayBeNoExample ? kNoExample : 0);
+  } else if (array.name == "attention_mask") {
+    values.mask();
+  } else if (array.name == "input_ids") {
+    if (int64_t size = configNumber(manifest, "vocab_size"))
+      values.ids(size,
+                 "the vocabulary has " + std::to_string(size) + " entries");
+  } else if (array.name == "token_type_ids") {
+    if (int64_t size = configNumber(manifest, "type_vocab_size"))
+      values.ids(size,
+                 "the model has " + std::to_string(size) + " token types");
   }
 }
 

@@ -68,7 +68,8 @@ def test_wrong_command_lines(capsys, argv, message):
 def test_no_model_directory(capsys, tmp_path, data):
     message = refuse(capsys, *train_flags(tmp_path / "none", data, tmp_path / "out"))
     assert message == (
-        f"{tmp_path / 'none'}: not a model directory: expected config.json, model.safetensors and a tokenizer"
+        f"{tmp_path / 'none'}: not a model directory: expected config.json, model.safetensors and a tokenizer; nothing is "
+        "downloaded: 'hf download google-bert/bert-base-uncased --local-dir none', with the model's own name on the hub, gets one"
     )
     assert not (tmp_path / "out").exists()
 
@@ -101,6 +102,7 @@ def test_bf16_is_for_gpus(capsys, tmp_path, model, data):
 
 def test_compile_makes_bundles_for_gpus(capsys, tmp_path, model):
     command = ["compile", "--model_name_or_path", model, "--bundle", tmp_path / "b", "--max_seq_length", 8]
+    command += ["--num_labels", 2]
     command += ["--target", "cuda", "--gpu_arch", "sm_80", "--bf16", "--frozen_type", "bf16"]
     status, out, err = run(capsys, *command)
     assert status == 0, err
@@ -186,3 +188,20 @@ def test_export_of_what_is_no_checkpoint(capsys, tmp_path):
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(cli.UsageError):
         cli.main(["export", str(tmp_path / "none"), "--output_dir", str(tmp_path / "m"), "--debug"])
+
+
+def test_a_terminal_of_ascii_does_no_harm(tmp_path, model):
+    """In a container or a cron job: no locale, no home, and names that ASCII lacks."""
+    import os
+    import subprocess
+    import sys
+
+    (tmp_path / "dév.tsv").write_text("sentence\tlabel\nthe café\tpösitiv\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pst", "prepare", "--model_name_or_path", model, "--train_file", tmp_path / "dév.tsv"]
+    keep = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    done = subprocess.run(
+        [*map(str, command), "--output_dir", str(tmp_path / "ö")], capture_output=True, text=True,
+        env={**keep, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "every example has the label 'p\\xf6sitiv'" in done.stderr and "d\\xe9v.tsv" in done.stderr

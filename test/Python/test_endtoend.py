@@ -178,7 +178,7 @@ def bundle(trained):
     """The program of that run ahead of time: tests that start many processes
     do not compile in each."""
     folder, model, _, _ = trained
-    flags = ["--max_seq_length", "12", "--per_device_train_batch_size", "8", "--dropout", "0.1"]
+    flags = ["--num_labels", "2", "--max_seq_length", "12", "--per_device_train_batch_size", "8", "--dropout", "0.1"]
     command = [sys.executable, "-m", "pst.cli", "compile", "--model_name_or_path", model, "--bundle", folder / "b", *flags]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -312,7 +312,7 @@ def test_a_bundle_trains_as_the_compiler_in_memory_does(trained, tmp_path, capsy
     assert status == 0, err
     status, _, err = run(
         capsys, "compile", "--model_name_or_path", model, "--bundle", tmp_path / "b", "--max_seq_length", 16,
-        "--per_device_train_batch_size", 8,
+        "--per_device_train_batch_size", 8, "--num_labels", 2,
     )  # fmt: skip
     assert status == 0, err
     status, _, err = run(capsys, *train_flags(model, data, tmp_path / "aot", *flags, "--bundle", tmp_path / "b"))

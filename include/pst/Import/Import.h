@@ -45,6 +45,14 @@ mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
 importModel(mlir::MLIRContext &context, llvm::StringRef directory,
             const ImportOptions &options);
 
+/// Emits an error if a parameter of an imported model, such as a head that its
+/// files lack, starts from random values: for what is not to be trained.
+mlir::LogicalResult refuseNewHead(mlir::ModuleOp module);
+
+/// Gives the arguments of public functions the names that they have in `text`,
+/// which the module was parsed from: as `pst.name`, unless they have one.
+void nameArguments(mlir::ModuleOp module, llvm::StringRef text);
+
 } // namespace pst
 
 #endif // PST_IMPORT_IMPORT_H

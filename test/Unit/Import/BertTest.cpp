@@ -319,7 +319,11 @@ TEST(Bert, BareEncoderGetsANewHead) {
   model.write();
   OwningOpRef<ModuleOp> module = model.importModel();
   ASSERT_TRUE(module);
-  EXPECT_EQ(model.messages, std::vector<std::string>{});
+  EXPECT_EQ(model.messages,
+            std::vector<std::string>{
+                "model.safetensors:0:0: remark: the files have no "
+                "\"classifier\": it starts from random values and is "
+                "trained"});
   auto found = parameters(*module);
   EXPECT_EQ(describe(found.at("bert.encoder.layer.0.output.dense.weight")),
             "frozen file encoder.layer.0.output.dense.weight tensor<6x10xf32> "
@@ -362,10 +366,12 @@ TEST(Bert, MissingPoolerIsTrained) {
   OwningOpRef<ModuleOp> module = model.importModel();
   ASSERT_TRUE(module);
   EXPECT_EQ(model.messages,
-            std::vector<std::string>{
+            (std::vector<std::string>{
                 "model.safetensors:0:0: remark: the files have no "
                 "\"bert.pooler.dense\": it starts from random values and is "
-                "trained"});
+                "trained",
+                "model.safetensors:0:0: remark: \"classifier\" is the head of "
+                "another task: it starts from random values and is trained"}));
   auto found = parameters(*module);
   EXPECT_EQ(describe(found.at("bert.pooler.dense.weight")),
             "trainable normal 0.500000 tensor<6x6xf32> decay");
@@ -373,6 +379,30 @@ TEST(Bert, MissingPoolerIsTrained) {
             "trainable zeros tensor<6xf32>");
   EXPECT_EQ(describe(found.at("classifier.weight")),
             "trainable normal 0.500000 tensor<3x6xf32> decay");
+}
+
+TEST(Bert, AnyClassOfTheTypeHasTheEncoder) {
+  for (nlohmann::json classes : {nlohmann::json{"BertForQuestionAnswering"},
+                                 nlohmann::json::array(), nlohmann::json()}) {
+    TinyBert model;
+    model.config["architectures"] = classes;
+    model.write();
+    OwningOpRef<ModuleOp> module = model.importModel();
+    ASSERT_TRUE(module);
+    // Without a class, a classifier in the files is taken for what it is.
+    EXPECT_EQ(failed(refuseNewHead(*module)), !classes.empty());
+  }
+}
+
+TEST(Bert, RowsOfTheHeadAreTheLabelsThatConfigDoesNotTell) {
+  TinyBert model;
+  model.config.erase("id2label");
+  model.config.erase("num_labels");
+  model.write();
+  OwningOpRef<ModuleOp> module = model.importModel();
+  ASSERT_TRUE(module);
+  EXPECT_EQ(describe(parameters(*module).at("classifier.weight")),
+            "trainable file classifier.weight tensor<3x6xf32> decay");
 }
 
 TEST(Bert, HeadForOtherLabelsStartsAnew) {

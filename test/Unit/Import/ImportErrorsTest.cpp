@@ -125,17 +125,16 @@ TEST(ImportErrors, ModelTypeIsMissing) {
 
 TEST(ImportErrors, ArchitectureIsUnknown) {
   TinyBert model;
+  // Where the type is missing; with it, any class of its encoder will do.
   model.config["architectures"] = {"BertForTokenClassification"};
-  model.write();
-  const std::string message =
-      "config.json:2:3: error: \"architectures\" is "
-      "\"BertForTokenClassification\", which is not known; known are: "
-      "BertForSequenceClassification, BertModel, BertForMaskedLM, "
-      "BertForPreTraining, BertForNextSentencePrediction";
-  expectError(model, message);
   model.config.erase("model_type");
   model.write();
-  expectError(model, message + kOthers);
+  expectError(model,
+              "config.json:2:3: error: \"architectures\" is "
+              "\"BertForTokenClassification\", which is not known; known are: "
+              "BertForSequenceClassification, BertModel, BertForMaskedLM, "
+              "BertForPreTraining, BertForNextSentencePrediction" +
+                  kOthers);
   model.config["architectures"] = "BertModel";
   model.write();
   expectError(model, "config.json:2:3: error: \"architectures\" must be a list "

@@ -1,0 +1,23 @@
+//===- InputValues.h - What a model can take as its inputs ------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_INPUTVALUES_H
+#define PST_RUNTIME_INPUTVALUES_H
+
+#include "pst/Runtime/Dataset.h"
+
+namespace pst::runtime {
+
+/// Checks the values of an input of a model's program as Dataset::check does;
+/// `mayBeNoExample` lets labels be kNoExample, or NaN. Inputs of other names
+/// may hold anything. Throws Error, which begins with `description`.
+void checkValues(const Manifest &manifest, const DataArray &array,
+                 const std::string &description, bool mayBeNoExample);
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_INPUTVALUES_H
