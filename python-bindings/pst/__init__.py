@@ -8,6 +8,8 @@
     trainer.train()
     trainer.save()
 
+    pst.load("runs/1/model").predict(["a good film"])    # [{"class": "1", "probability": 0.97}]
+
     program = pst.compile("model-dir", batch_size=8, sequence_length=64)
     logits = program(input_ids)
 """
@@ -15,6 +17,7 @@
 # First: the extension raises it.
 from .errors import CompileError  # noqa: I001
 from ._pst import Error
+from .classifier import Classifier, load
 from .compiled import Compiled, Function, compile
 from .criterion import Criterion, recipe
 from .data import DataError, Examples, Labels, read_examples
@@ -26,6 +29,7 @@ from .trainer import Trainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "Classifier",
     "CompileError",
     "Compiled",
     "Criterion",
@@ -39,6 +43,7 @@ __all__ = [
     "Tokenizer",
     "Trainer",
     "compile",
+    "load",
     "read_examples",
     "recipe",
 ]

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-import numpy as np
+from .outputs import check_output_directory, check_output_file, with_lines, write_json, write_predictions, write_rows
 
 
 class UsageError(ValueError):
@@ -55,6 +55,16 @@ def build_parser() -> argparse.ArgumentParser:
         only=_READING + machine + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),
     )
 
+    predict = command("predict", _predict, "predict the classes of new texts with a saved model")
+    _model_argument(predict)
+    predict.add_argument("--file", required=True, metavar="FILE", help="texts: .csv, .tsv, .jsonl, or .txt with one a line")
+    predict.add_argument("--output_file", metavar="FILE", help="a .csv, .tsv or .jsonl file (default: CSV on standard output)")
+    add_arguments(
+        predict,
+        only=tuple(name for name in _READING if name != "label_column")
+        + machine + ("task", "per_device_eval_batch_size", "num_threads"),
+    )  # fmt: skip
+
     export = command("export", _export, "write a checkpoint of a run as a model that transformers loads")
     export.add_argument("checkpoint", metavar="CHECKPOINT", help="a directory checkpoint-N, or a run's output directory")
     export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of the model")
@@ -85,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
     prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
     prepare.add_argument("--output_dir", required=True, metavar="DIR", help="folder of train.safetensors and so on")
-    add_arguments(prepare, only=_READING + ("task", "block_size", "pad_to_max_length"))
+    add_arguments(prepare, only=_READING + ("classes", "task", "block_size", "pad_to_max_length"))
 
     sentences = command("sentences", _sentences, "write the project's own data set (train.tsv, dev.tsv)")
     sentences.add_argument("--output_dir", required=True, metavar="DIR", help="where to write")
@@ -108,14 +118,21 @@ def _model_argument(parser) -> None:
     )
 
 
-def _options(args):
-    """The given flags as Options."""
+def _given(args) -> dict:
+    """The given flags that are options."""
     from dataclasses import fields
 
     from .options import Options
 
     given = vars(args)
-    return Options.make(**{f.name: given[f.name] for f in fields(Options) if f.name in given})
+    return {f.name: given[f.name] for f in fields(Options) if f.name in given}
+
+
+def _options(args):
+    """The given flags as Options."""
+    from .options import Options
+
+    return Options.make(**_given(args))
 
 
 def _train(args) -> int:
@@ -127,8 +144,16 @@ def _train(args) -> int:
 
     options = _options(args)
     _set_threads(options.num_threads)
-    if args.test_file and predicts_tokens(options.task, read_config(args.model_name_or_path)):
+    config = read_config(args.model_name_or_path)
+    inputs = (args.model_name_or_path, args.train_file, args.validation_file, args.test_file)
+    predicted = ("predictions.tsv",) if args.test_file else ()
+    check_output_directory(options.output_dir, inputs, ("model", "train_results.json", *predicted))
+    if options.logging_dir and options.report_to != "none":
+        check_output_directory(options.logging_dir, flag="--logging_dir")
+    if args.test_file and predicts_tokens(options.task, config):
         raise UsageError("--test_file is for models that classify: a language model has nothing to predict of it")
+    # What is wrong with it is told before the training, not after.
+    test = _read(args.test_file, options, read_labels=False, limit=0) if args.test_file else None
     trainer = Trainer(args.model_name_or_path, args.train_file, args.validation_file, **asdict(options))
     peers = trainer.peers
     if peers.leads:
@@ -164,29 +189,41 @@ def _train(args) -> int:
         summary["sparsity"] = saved["zero_share"]
     summary["peak_memory_mib"] = _pst.peak_resident_bytes() / 2**20
     summary["model"] = os.path.join(options.output_dir, "model")
-    if args.test_file:
+    if test is not None:
+        from .classifier import predictions
+
         summary["predictions"] = os.path.join(options.output_dir, "predictions.tsv")
-        examples = _read(args.test_file, options, False)
-        examples.labels = None
-        _write_predictions(summary["predictions"], trainer.labels, trainer.evaluate(examples)["logits"])
-    _write_json(os.path.join(options.output_dir, "train_results.json"), summary)
+        told = len(trainer.warnings)
+        logits = trainer.evaluate(test)["logits"]
+        _warn(trainer.warnings[told:])
+        write_predictions(summary["predictions"], predictions(logits, trainer.labels), test)
+    write_json(os.path.join(options.output_dir, "train_results.json"), summary)
     _print_pairs(summary)
     return 0
 
 
-def _read(path, options, need_labels=True):
+def _read(path, options, limit=None, **more):
+    """Examples of a file, as the options say; what is odd about it is told.
+    `limit` is --max_eval_samples if not given."""
     from .data import read_examples
 
-    return read_examples(
+    examples = read_examples(
         path,
         task=options.task_name or None,
         text_column=options.text_column or None,
         text_pair_column=options.text_pair_column or None,
         label_column=options.label_column or None,
-        need_labels=need_labels,
         skip_bad_rows=options.skip_bad_rows,
-        limit=options.max_eval_samples or None,
+        limit=(options.max_eval_samples if limit is None else limit) or None,
+        **more,
     )
+    _warn(examples.warnings)
+    return examples
+
+
+def _warn(warnings) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _tokenizer(args):
@@ -194,50 +231,31 @@ def _tokenizer(args):
     from .tokenizer import Tokenizer
 
     tokenizer = Tokenizer(args.model_name_or_path)
-    for warning in tokenizer.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(tokenizer.warnings)
     return tokenizer
 
 
 def _eval(args) -> int:
-    from . import _pst
-    from .data import Labels
+    from .classifier import Classifier, predictions
+    from .labels import names_in
     from .language import predicts_tokens
-    from .trainer import dataset, read_config, truncation_warning
+    from .trainer import read_config
 
     options = _options(args)
     options.check()
+    inputs = (args.validation_file, args.predictions and args.output_file)
+    for path, flag in ((args.predictions, "--predictions"), (args.output_file, "--output_file")):
+        if path:
+            check_output_file(path, flag, inputs if flag == "--predictions" else inputs[:1])
     _set_threads(options.num_threads)
     config = read_config(args.model_name_or_path)
     if predicts_tokens(options.task, config):
         return _eval_language(args, options, config)
-    labels = Labels.of_config(config)
-    examples = _read(args.validation_file, options)
-    for warning in examples.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    tokenizer = _tokenizer(args)
-    limit = tokenizer.limit(options.max_seq_length)
-    encoded = tokenizer.encode(examples, limit)
-    if encoded.truncated:
-        print("warning: " + truncation_warning(examples, encoded, limit), file=sys.stderr)
-    length = min(limit, encoded.longest)
-    program = _pst.compile_model(
-        args.model_name_or_path,
-        {
-            "training": False,
-            "batch_size": options.per_device_eval_batch_size or 32,
-            "sequence_length": length,
-            "task": "classification",
-            "num_labels": labels.count,
-            "regression": labels.regression,
-            "new_head": False,
-            "method": "dense",
-            **options.of_compiler(("machine",)),
-        },
-    )
-    model = _pst.Model(program, args.model_name_or_path, 0)
-    data = dataset(encoded, length, labels.encode(examples), examples.path)
-    evaluation = _pst.evaluate(model, data, 0.0)
+    model = Classifier(args.model_name_or_path, **_given(args))
+    # -1 is a number like any other.
+    known = ("-1",) if model.labels.regression and not options.task_name else names_in(config)
+    examples = _read(args.validation_file, options, classes=known, remembered=model.text_columns)
+    evaluation = model.evaluate(examples)
     summary = {
         "examples": evaluation["examples"],
         "loss": evaluation["loss"],
@@ -245,11 +263,49 @@ def _eval(args) -> int:
         "seconds": evaluation["seconds"],
     }
     if args.predictions:
-        _write_predictions(args.predictions, labels, evaluation["logits"])
+        found = dict(zip(examples.numbers, predictions(evaluation["logits"], model.labels)))
+        rows = _all_rows(args.validation_file, options, examples, model.text_columns)
+        rest = rows.select([i for i, number in enumerate(rows.numbers) if number not in found])
+        if len(rest):
+            # They were skipped for want of a label.
+            found.update(zip(rest.numbers, predictions(model.evaluate(rest)["logits"], model.labels)))
+        write_predictions(args.predictions, [found[number] for number in rows.numbers], rows)
         summary["predictions"] = args.predictions
+    _warn(model.warnings)
     if args.output_file:
-        _write_json(args.output_file, summary)
+        write_json(args.output_file, summary)
     _print_pairs(summary)
+    return 0
+
+
+def _all_rows(path, options, examples, remembered):
+    """The rows of a file up to the last of the examples, without their labels."""
+    if not examples.skipped:
+        return examples.without_labels()
+    from dataclasses import replace
+
+    rows = _read(path, replace(options, skip_bad_rows=True), read_labels=False, limit=0, remembered=remembered)
+    last = examples.numbers[-1] if options.max_eval_samples else float("inf")
+    rows.skipped = [row for row in rows.skipped if row[0] <= last]
+    return rows.select([i for i, number in enumerate(rows.numbers) if number <= last])
+
+
+def _predict(args) -> int:
+    from .classifier import Classifier, predictions
+
+    options = _options(args)
+    options.check()
+    if args.output_file:
+        check_output_file(args.output_file, "--output_file", (args.file,))
+    model = Classifier(args.model_name_or_path, **_given(args))
+    examples = _read(args.file, options, read_labels=False, limit=0, remembered=model.text_columns, guess=True)
+    rows = with_lines(predictions(model.evaluate(examples)["logits"], model.labels), examples)
+    _warn(model.warnings)
+    if args.output_file:
+        write_rows(args.output_file, rows)
+        _print_pairs({"rows": len(rows), "predictions": args.output_file})
+    else:
+        write_rows(None, rows)
     return 0
 
 
@@ -283,7 +339,7 @@ def _eval_language(args, options, config) -> int:
         "seconds": evaluation["seconds"],
     }
     if args.output_file:
-        _write_json(args.output_file, summary)
+        write_json(args.output_file, summary)
     _print_pairs(summary)
     return 0
 
@@ -292,7 +348,7 @@ def _export(args) -> int:
     from . import _pst
     from .data import Labels
     from .tokenizer import Tokenizer
-    from .trainer import RUN_FILE, label_config
+    from .trainer import RUN_FILE, column_config, label_config
 
     checkpoint = os.path.normpath(args.checkpoint)
     if not os.path.isdir(checkpoint):
@@ -314,6 +370,7 @@ def _export(args) -> int:
         raise UsageError(f"{path}: not found: {args.checkpoint} is no checkpoint of 'pst train'") from None
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes") from None
+    check_output_directory(args.output_dir, (model_dir, checkpoint), (".",))
     if args.target and bundle:
         raise UsageError(f"--target is the compiler's, but the run trained with the bundle {bundle}, which has its own")
     if args.target and args.target != settings["target"]:
@@ -325,9 +382,8 @@ def _export(args) -> int:
     model = _pst.Model(program, model_dir, seed)
     state = model.load_checkpoint(checkpoint)
     labels = None if model.predicts_tokens else Labels(names or [], regression=names is None)
-    result = _pst.export_model(
-        model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(label_config(labels, Tokenizer(model_dir)))
-    )
+    config = {**label_config(labels, Tokenizer(model_dir)), **column_config(run.get("text_columns"))}
+    result = _pst.export_model(model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(config))
     _print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
     return 0
 
@@ -390,7 +446,7 @@ def _recipe(args) -> int:
 
 def _prepare(args) -> int:
     from . import tensorfile
-    from .data import Labels
+    from .labels import Labels, names_in
     from .language import predicts_tokens
     from .trainer import read_config, sequence_length, truncation_warning
 
@@ -401,9 +457,12 @@ def _prepare(args) -> int:
         return _prepare_language(args, options, config)
     tokenizer = _tokenizer(args)
     limit = tokenizer.limit(options.max_seq_length)
-    files = [("train", args.train_file), ("validation", args.validation_file)]
-    read = [(name, _read(path, options)) for name, path in files if path]
-    labels = Labels.of(read[0][1], config, options.task_name or None)
+    read = [("train", _read(args.train_file, options, classes=options.class_names or names_in(config)))]
+    labels = Labels.of(
+        read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
+    )
+    if args.validation_file:
+        read.append(("validation", _read(args.validation_file, options, classes=labels.names)))
     encoded = [tokenizer.encode(examples, limit) for _, examples in read]
     length = sequence_length(encoded, options, tokenizer)
     os.makedirs(args.output_dir, exist_ok=True)
@@ -454,20 +513,6 @@ def _set_threads(count: int) -> None:
         raise UsageError(f"--num_threads must not be negative, but is {count}")
     if count:
         _pst.set_num_threads(count)
-
-
-def _write_predictions(path, labels, logits: np.ndarray) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("index\tprediction\n")
-        for i, row in enumerate(logits):
-            value = f"{row[0]:.6g}" if labels.regression else labels.names[int(row.argmax())]
-            file.write(f"{i}\t{value}\n")
-
-
-def _write_json(path, content) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
 
 
 def _print_pairs(pairs: dict) -> None:

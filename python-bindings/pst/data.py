@@ -1,82 +1,39 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Labelled sentences from files: GLUE's TSV, CSV and JSON lines.
+"""Labelled sentences, from files or from what Python has.
 
-`read_examples` turns a file into `Examples`, `Labels` turns labels into ids;
-`pst.tokenizer` turns texts into the arrays that a compiled program reads.
-Every error is a `DataError` that says the file, the line and the column.
+`read_examples` turns a file into `Examples`, `Examples.of` a list, a frame or
+a data set; `pst.labels` turns labels into ids, `pst.tokenizer` texts into the
+arrays that a compiled program reads. Every error is a `DataError` that says
+the file (or the data), the line (or the row) and the column.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-import numpy as np
+from .columns import TASKS, Columns, Task, Wish, choose_columns, find_task, is_text_name, looks_like_cola
+from .errors import DataError
+from .files import Row, Table, read_table, read_text
+from .labels import Labels, missing_in, names_in, plain, told_missing
 
+__all__ = ["TASKS", "DataError", "Examples", "Labels", "Task", "find_task", "names_in", "read_examples", "read_text"]
 
-class DataError(ValueError):
-    """Something in a data file, or in what was asked of it, is wrong."""
-
-
-# For each GLUE task: its text columns, its label column, and whether its label
-# is a number to be predicted. CoLA has no header: columns go by number.
-@dataclass(frozen=True)
-class Task:
-    texts: tuple
-    label: object
-    metric: str
-    regression: bool = False
-    header: bool = True
-
-
-TASKS = {
-    "cola": Task((3,), 1, "matthews", header=False),
-    "sst2": Task(("sentence",), "label", "accuracy"),
-    "mrpc": Task(("#1 String", "#2 String"), "Quality", "f1"),
-    "qqp": Task(("question1", "question2"), "is_duplicate", "f1"),
-    "stsb": Task(("sentence1", "sentence2"), "score", "pearson", regression=True),
-    "mnli": Task(("sentence1", "sentence2"), "gold_label", "accuracy"),
-    "qnli": Task(("question", "sentence"), "label", "accuracy"),
-    "rte": Task(("sentence1", "sentence2"), "label", "accuracy"),
-    "wnli": Task(("sentence1", "sentence2"), "label", "accuracy"),
-}
-
-# Names by which columns are found when none is given, in order of preference.
-_PAIRS = (
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("premise", "hypothesis"),
-    ("#1 String", "#2 String"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("query", "passage"),
-)
-_TEXTS = ("sentence", "text", "review", "question", "content")
-_LABELS = (
-    "label",
-    "labels",
-    "gold_label",
-    "is_duplicate",
-    "Quality",
-    "score",
-    "similarity_score",
-    "target",
-    "class",
-)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
 class Examples:
     """The rows of one file, in its order.
 
-    `labels` holds what the file holds (str, int, float or bool), or is None if
-    the file has no label column; `lines[i]` is the line at which row i begins.
+    `labels` holds what the file holds (str, int, float or bool; None where one
+    is missing), or is None if the file has no label column. Row i begins at
+    line `lines[i]`, and is number `numbers[i]`, from 0, of the file's rows;
+    `skipped` has number and line of those that were left out.
     """
 
     path: str
@@ -86,36 +43,62 @@ class Examples:
     lines: list[int]
     label_column: str = ""
     warnings: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    skipped: list[tuple[int, int]] = field(default_factory=list)
+    text_columns: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # what a data set calls its classes 0, 1, ...
+
+    def __post_init__(self):
+        self.numbers = self.numbers or list(range(len(self.texts)))
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    def without_labels(self) -> "Examples":
+        return replace(self, labels=None)
+
+    def select(self, chosen: Collection[int]) -> "Examples":
+        """The examples at these places."""
+        def of(values):
+            return None if values is None else [values[i] for i in chosen]
+
+        names = ("texts", "pairs", "labels", "lines", "numbers")
+        return replace(self, **{name: of(getattr(self, name)) for name in names})
+
     @staticmethod
     def of_rows(rows, description: str = "the data") -> "Examples":
         """Examples of (text, label) or (text, text, label) tuples."""
-        rows = list(rows)
+        return Examples.of(rows, description)
+
+    @staticmethod
+    def of(
+        source,
+        description: str = "the data",
+        *,
+        wish: Wish = Wish(),
+        need_labels: bool = True,
+        skip_bad_rows: bool = False,
+        limit: int | None = None,
+        classes: Collection[str] = (),
+    ) -> "Examples":
+        """Examples of what Python has: (text, label) or (text, text, label)
+        rows, texts alone if labels are not needed; dictionaries of columns;
+        a frame of pandas; a data set of `datasets`. Their columns are found as
+        those of a file are. Lines are the rows' numbers, from 1."""
+        if isinstance(source, Examples):
+            return source
+        rows, class_names = _python_rows(source, description)
         if not rows:
             raise DataError(f"{description}: no examples")
-        width = len(rows[0])
-        for number, row in enumerate(rows, 1):
-            if len(row) != width or width not in (2, 3) or not all(isinstance(t, str) for t in row[:-1]):
-                raise DataError(f"{description}:{number}: expected (text, label) or (text, text, label), found {row!r}")
-        return Examples(
-            description,
-            [row[0] for row in rows],
-            [row[1] for row in rows] if width == 3 else None,
-            [row[-1] for row in rows],
-            list(range(1, len(rows) + 1)),
-            "label",
-        )
-
-
-def find_task(name: str) -> Task:
-    """The GLUE task of that name ("SST-2", "sst2", "STS-B", ...)."""
-    key = name.lower().replace("-", "").replace("_", "")
-    if key not in TASKS:
-        raise DataError(f"unknown task '{name}': expected one of {', '.join(TASKS)}")
-    return TASKS[key]
+        if isinstance(rows[0], Mapping):
+            table = _table_of_mappings(rows, description)
+            columns = choose_columns(description, table.header, len(table.header), wish, need_labels)
+        else:
+            table, columns = _table_of_tuples(rows, description, need_labels)
+        names = class_names.get(columns.label, ())
+        examples = _collect(description, table, columns, need_labels, skip_bad_rows, limit, classes or names, wish)
+        examples.class_names = tuple(names)
+        return examples
 
 
 def read_examples(
@@ -126,344 +109,197 @@ def read_examples(
     text_pair_column: str | None = None,
     label_column: str | None = None,
     need_labels: bool = True,
+    read_labels: bool = True,
     skip_bad_rows: bool = False,
     limit: int | None = None,
+    classes: Collection[str] = (),
+    remembered: tuple[str, ...] = (),
+    guess: bool = False,
 ) -> Examples:
-    """Reads a `.tsv`/`.txt` (tab separated, no quoting), `.csv`, `.jsonl` or
-    `.json` (one object a line) file.
+    """Reads a `.tsv`/`.txt` (tab separated), `.csv`, `.jsonl` or `.json` file.
 
     Columns are those named, else those of the GLUE `task`, else found by their
-    usual names. `skip_bad_rows` drops rows with a wrong number of columns or
-    an empty label, with a warning, where the default is a DataError. `limit`
-    keeps the first rows only.
+    usual names. `skip_bad_rows` drops rows that are malformed, or lack a
+    label, with a warning, where the default is a DataError; `classes` are
+    labels that are never taken for missing ones. If labels are not needed,
+    there may be no label column, and missing labels are None; if they are not
+    to be read either, `labels` is None. `limit` keeps the first rows only.
+    `remembered` are a model's own text columns, taken if
+    the file has them; with `guess` text is else found by what columns hold.
     """
     path = os.fspath(path)
-    text = read_text(path)
-    known = find_task(task) if task else None
-    extension = os.path.splitext(path)[1].lower()
-    if extension in (".jsonl", ".json", ".ndjson"):
-        header, rows = _json_rows(path, text)
-    else:
-        header, rows = _table_rows(path, text, "," if extension == ".csv" else "\t", known)
-    if not rows:
-        raise DataError(f"{path}: no examples: the file {'has a header only' if header else 'is empty'}")
+    wish = Wish(task or "", text_column or "", text_pair_column or "", label_column or "", remembered)
+    if task:
+        find_task(task)
 
-    chosen = _choose_columns(path, header, rows, known, text_column, text_pair_column, label_column, need_labels)
-    text_key, pair_key, label_key = chosen
-    examples = Examples(path, [], None if pair_key is None else [], None if label_key is None else [], [])
-    examples.label_column = "" if label_key is None else _column_name(header, label_key)
-    skipped = 0
-    for line, row in rows:
-        try:
-            values = [
-                None if key is None else _cell(path, line, row, key, header, kind)
-                for key, kind in ((text_key, "text"), (pair_key, "text"), (label_key, "label"))
-            ]
-        except DataError:
-            if not skip_bad_rows:
-                raise
-            skipped += 1
-            continue
-        examples.texts.append(values[0])
-        if pair_key is not None:
-            examples.pairs.append(values[1])
-        if label_key is not None:
-            examples.labels.append(values[2])
-        examples.lines.append(line)
+    def has_header(cells: list[str]) -> bool:
+        if task and not find_task(task).header:
+            return len(cells) > 1 and cells[1].strip() not in ("0", "1")
+        if guess and len(cells) == 1 and not path.lower().endswith((".csv", ".tsv")):
+            # A list of texts, one a line.
+            return is_text_name(cells[0]) or cells[0].strip() in (*remembered, wish.text)
+        return not looks_like_cola(cells)
+
+    need_labels = need_labels and read_labels
+    table = read_table(path, has_header, skip_bad_rows)
+    rows = table.rows
+    if not rows:
+        raise DataError(f"{path}: no examples: the file {'has a header only' if table.header else 'is empty'}")
+    if table.header is None and guess and len(rows[0].cells) == 1:
+        columns = Columns(0)
+    else:
+        first = next((row for row in rows if not row.fault), None)
+        if first is None:
+            raise DataError(rows[0].fault)
+        width = len(first.cells) if table.header is None else len(table.header)
+        columns = choose_columns(
+            path, table.header, width, wish, need_labels, (lambda: _columns_of_words(table)) if guess else None
+        )
+    return _collect(path, table, columns, need_labels, skip_bad_rows, limit, classes, wish, read_labels)
+
+
+def _collect(path, table: Table, columns: Columns, need_labels, skip, limit, classes, wish: Wish, read_labels=True) -> Examples:
+    """The examples of a table. Raises DataError for the first bad row, or skips those."""
+    reads = read_labels and columns.label is not None
+    names = [columns.text] if columns.pair is None else [columns.text, columns.pair]
+    examples = Examples(
+        path, [], None if columns.pair is None else [], [] if reads else None, [],
+        "" if columns.label is None else str(columns.label), list(columns.warnings), text_columns=tuple(map(str, names)),
+    )  # fmt: skip
+    places = {name: i for i, name in reversed(list(enumerate(table.header or [])))}
+    labels, missing = [None] * len(table.rows), [False] * len(table.rows)
+    if examples.labels is not None:
+        labels = [None if row.fault else plain(_cell(row, columns.label, places)) for row in table.rows]
+        missing = missing_in(labels, classes, bool(wish.task) and find_task(wish.task).regression)
+    unlabelled = 0
+    for number, row in enumerate(table.rows):
         if limit is not None and len(examples) >= limit:
             break
-    if skipped:
-        examples.warnings.append(f"{path}: {skipped} of {len(rows)} rows are malformed and were skipped")
+        label = None if missing[number] else labels[number]
+        try:
+            if row.fault:
+                raise DataError(row.fault)
+            texts = [_text(path, row, name, places) for name in names]
+            if examples.labels is not None and not missing[number]:
+                _check_label(path, row, columns.label, label)
+            if need_labels and missing[number]:
+                unlabelled += skip
+                raise DataError(f"{path}:{row.line}: column '{columns.label}' has {told_missing(labels[number])}")
+        except DataError:
+            if not skip:
+                raise
+            examples.skipped.append((number, row.line))
+            continue
+        examples.texts.append(texts[0])
+        if examples.pairs is not None:
+            examples.pairs.append(texts[1])
+        if examples.labels is not None:
+            examples.labels.append(label.strip() if isinstance(label, str) else label)
+        examples.lines.append(row.line)
+        examples.numbers.append(number)
+    examples.warnings += _skipped(path, len(table.rows), len(examples.skipped), unlabelled)
     if not examples.texts:
-        raise DataError(f"{path}: no examples: every row is malformed")
+        raise DataError(f"{path}: no examples: every row is malformed or lacks its label")
     return examples
 
 
-def read_text(path: str) -> str:
-    """A file of UTF-8, with or without its mark. Raises DataError with the position of what is wrong."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # Positions count from the start of the file, the mark of order included.
-        at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        line = data.count(b"\n", 0, at) + 1
-        column = at - (data.rfind(b"\n", 0, at) + 1) + 1
-        raise DataError(
-            f"{path}:{line}: invalid UTF-8: byte 0x{data[at]:02x} at position {at} of the file "
-            f"(byte {column} of the line); convert the file, for instance with "
-            "'iconv -f latin1 -t utf-8'"
-        ) from None
+def _skipped(path, count: int, skipped: int, unlabelled: int) -> list[str]:
+    parts = [(skipped - unlabelled, "are malformed"), (unlabelled, "have no label")]
+    told = " and ".join(f"{n} of {count} rows {what}" for n, what in parts if n)
+    return [f"{path}: {told} and were skipped"] if told else []
 
 
-def _table_rows(path, text, separator, task):
-    """(header or None, [(line, list of cells)]) of a TSV or CSV file."""
-    if separator == "\t":
-        # GLUE's files are not quoted; a quotation mark is a character.
-        lines = text.split("\n")
-        table = [
-            (number, line.rstrip("\r").split("\t"))
-            for number, line in enumerate(lines, 1)
-            if line.strip("\r\n") != ""
-        ]
-    else:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        table, before = [], 0
-        try:
-            for row in reader:
-                if row:
-                    table.append((before + 1, row))
-                before = reader.line_num
-        except csv.Error as error:
-            raise DataError(f"{path}:{before + 1}: malformed CSV: {error}") from None
-    if not table:
-        return None, []
-    has_header = task.header if task else not _looks_like_cola(table[0][1])
-    if not has_header:
-        width = len(table[0][1])
-        header = None
-    else:
-        header = [cell.strip() for cell in table[0][1]]
-        width = len(header)
-        table = table[1:]
-    return header, [(line, row if len(row) == width else _Ragged(row, width)) for line, row in table]
+def _cell(row: Row, name, places: Mapping):
+    if isinstance(row.cells, dict):
+        return row.cells.get(name)
+    return row.cells[places.get(name, name)]
 
 
-class _Ragged(list):
-    """A row whose number of cells is not that of the header."""
-
-    def __init__(self, cells, width):
-        super().__init__(cells)
-        self.width = width
-
-
-def _looks_like_cola(cells) -> bool:
-    return len(cells) == 4 and cells[1] in ("0", "1") and "sentence" not in cells
-
-
-def _json_rows(path, text):
-    rows, keys = [], {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}:{number}:{error.colno}: malformed JSON: {error.msg}; expected one object a line"
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
-        keys.update(dict.fromkeys(row))
-        rows.append((number, row))
-    return list(keys), rows
+def _text(path, row: Row, name, places) -> str:
+    text = plain(_cell(row, name, places))
+    if text is None or isinstance(text, float) and math.isnan(text):
+        raise DataError(f"{path}:{row.line}: column '{name}' is missing")
+    if not isinstance(text, str):
+        raise DataError(f"{path}:{row.line}: column '{name}' must be a string, found {type(text).__name__}")
+    broken = _SURROGATE.search(text)
+    if broken:
+        what = f"half of a surrogate pair, \\u{ord(broken[0]):04x}, which is no character"
+        raise DataError(f"{path}:{row.line}: column '{name}' holds {what}; --skip_bad_rows drops such rows")
+    return str(text)
 
 
-def _choose_columns(path, header, rows, task, text_column, pair_column, label_column, need_labels):
-    """The keys (names, or numbers in a file without a header) of the columns."""
-    names = header if header is not None else [str(i) for i in range(len(rows[0][1]))]
-
-    def resolve(name, what):
-        if name in names:
-            return _key(header, names, name)
-        raise DataError(f"{path}:1: there is no column '{name}' for the {what}; the columns are {_listed(names)}")
-
-    if task:
-        texts = list(task.texts)
-        label = task.label
-        # The same task as Hugging Face names its columns.
-        if header is not None and not all(name in names for name in texts):
-            texts, label = [], None
-    elif header is None:
-        texts, label = [3], 1  # only CoLA comes here
-    else:
-        texts, label = [], None
-
-    if text_column:
-        texts = [resolve(text_column, "text")]
-        if pair_column:
-            texts.append(resolve(pair_column, "second text"))
-    elif pair_column:
-        raise DataError("--text_pair_column needs --text_column")
-    elif not texts:
-        pair = next((p for p in _PAIRS if p[0] in names and p[1] in names), None)
-        single = next((name for name in _TEXTS if name in names), None)
-        if pair:
-            texts = list(pair)
-        elif single:
-            texts = [single]
-        else:
-            raise DataError(
-                f"{path}:1: no text column found: the columns are {_listed(names)}; "
-                "name yours with --text_column"
-            )
-    if label_column:
-        label = resolve(label_column, "label")
-    elif label is None or (header is not None and label not in names):
-        label = next((name for name in _LABELS if name in names and name not in texts), None)
-        if label is None and need_labels:
-            raise DataError(
-                f"{path}:1: no label column found: the columns are {_listed(names)}; "
-                "name yours with --label_column"
-            )
-    if header is None and isinstance(rows[0][1], list):
-        width = len(names)
-        for key in [*texts, label]:
-            if isinstance(key, int) and key >= width:
-                raise DataError(f"{path}:1: expected at least {key + 1} tab-separated columns, found {width}")
-    return texts[0], texts[1] if len(texts) > 1 else None, label
+def _check_label(path, row: Row, name, label) -> None:
+    if not isinstance(label, (str, int, float)):
+        raise DataError(f"{path}:{row.line}: column '{name}' must be a string or a number, found {type(label).__name__}")
 
 
-def _key(header, names, name):
-    return name if header is not None else names.index(name)
+def _columns_of_words(table: Table) -> list[str]:
+    """The columns most of whose cells hold more than one word."""
+    found = []
+    for i, name in enumerate(table.header or []):
+        cells = [_cell(row, name, {name: i}) for row in table.rows[:1000] if not row.fault]
+        words = sum(isinstance(cell, str) and len(cell.split()) > 1 for cell in cells)
+        if 2 * words > len(cells):
+            found.append(name)
+    # One column of strings is text, of one word too.
+    return found or ([table.header[0]] if len(table.header or []) == 1 else [])
 
 
-def _column_name(header, key):
-    return key if isinstance(key, str) else str(key)
+def _python_rows(source, description: str) -> tuple[list, dict]:
+    """The rows of what Python has, and the class names of its label columns."""
+    if isinstance(source, (str, bytes)) or not isinstance(source, Iterable):
+        raise DataError(f"{description}: expected rows, found {type(source).__name__}")
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a frame
+        return source.to_dict("records"), {}
+    if isinstance(source, Mapping):
+        columns = list(source.values())
+        if columns and all(isinstance(column, Mapping) or hasattr(column, "features") for column in columns):
+            raise DataError(f"{description}: several data sets, {', '.join(map(str, source))}: give one of them")
+        if len({len(column) for column in columns}) > 1 or any(isinstance(column, str) for column in columns):
+            raise DataError(f"{description}: expected rows, or columns of one length")
+        return [dict(zip(source, row)) for row in zip(*columns)], {}
+    features = getattr(source, "features", None)
+    classes = {
+        name: [str(value) for value in feature.names]
+        for name, feature in (features.items() if isinstance(features, Mapping) else ())
+        if isinstance(getattr(feature, "names", None), (list, tuple))
+    }
+    return [_python_row(row) for row in source], classes
 
 
-def _listed(names):
-    shown = ", ".join(f"'{name}'" for name in names[:12])
-    return shown + (", ..." if len(names) > 12 else "")
+def _python_row(row):
+    if isinstance(row, (str, Mapping)):
+        return row
+    if isinstance(row, tuple) and hasattr(row, "_fields"):  # a frame's itertuples()
+        return row._asdict()
+    if isinstance(row, tuple) and len(row) == 2 and hasattr(row[1], "to_dict"):  # a frame's iterrows()
+        return row[1].to_dict()
+    if hasattr(row, "to_dict"):
+        return row.to_dict()
+    return tuple(row) if isinstance(row, (list, tuple)) or getattr(row, "ndim", 0) == 1 else row
 
 
-def _cell(path, line, row, key, header, kind):
-    if isinstance(row, _Ragged):
-        raise DataError(
-            f"{path}:{line}: expected {row.width} columns, as the {'header' if header else 'first line'} "
-            f"has, found {len(row)}"
-        )
-    if isinstance(row, dict):
-        if key not in row or row[key] is None:
-            raise DataError(f"{path}:{line}: column '{key}' is missing")
-        value = row[key]
-        if kind == "text":
-            if not isinstance(value, str):
-                raise DataError(f"{path}:{line}: column '{key}' must be a string, found {type(value).__name__}")
-            return value
-        if not isinstance(value, (str, int, float)):
-            raise DataError(
-                f"{path}:{line}: column '{key}' must be a string or a number, found {type(value).__name__}"
-            )
-        return value
-    value = row[header.index(key) if header is not None else key]
-    if kind == "label" and not value.strip():
-        raise DataError(f"{path}:{line}: column '{key}' (the label) is empty")
-    return value.strip() if kind == "label" else value
+def _table_of_mappings(rows: list, description: str) -> Table:
+    names: dict = {}
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise DataError(f"{description}:{number}: expected a dictionary, as the first row is, found {row!r}")
+        names.update(dict.fromkeys(map(str, row)))
+    return Table(list(names), [Row(number, {str(k): plain(v) for k, v in row.items()}) for number, row in enumerate(rows, 1)])
 
 
-def _number(value):
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _text_of(label) -> str:
-    """One spelling for a label, whatever type the file gave it."""
-    if isinstance(label, bool):
-        return str(int(label))
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label)
-
-
-@dataclass
-class Labels:
-    """The classes in the order of their ids, or one number to predict."""
-
-    names: list[str]
-    regression: bool = False
-
-    @property
-    def count(self) -> int:
-        return 1 if self.regression else len(self.names)
-
-    @staticmethod
-    def of(examples: Examples, config: dict | None = None, task: str | None = None) -> "Labels":
-        """The labels of a training file.
-
-        The model's own `id2label` gives the order where it holds every label
-        of the file; else the labels are sorted (numbers by value). Labels that
-        are numbers but not whole ones are values to predict.
-        """
-        numbers = [_number(label) for label in examples.labels]
-        if task and find_task(task).regression or (config or {}).get("problem_type") == "regression":
-            return Labels([], True)
-        numeric = all(number is not None for number in numbers)
-        if not task and numeric and any(not number.is_integer() for number in numbers):
-            return Labels([], True)
-        found = {_text_of(label) for label in examples.labels}
-        known = names_in(config)
-        if known and found <= set(known):
-            return Labels(known)
-        names = sorted(found, key=(lambda name: (float(name), name)) if numeric else None)
-        if len(names) < 2:
-            raise DataError(
-                f"{examples.path}: every example has the label '{names[0]}': training needs at least two classes"
-            )
-        if len(names) > 1000:
-            raise DataError(
-                f"{examples.path}: column '{examples.label_column}' has {len(names)} different values, "
-                "which is no set of classes; is it the label column?"
-            )
-        return Labels(names)
-
-    @staticmethod
-    def of_config(config: dict) -> "Labels":
-        """The labels of a trained model's config.json."""
-        names = names_in(config)
-        if config.get("problem_type") == "regression" or len(names) == 1:
-            return Labels([], True)
-        return Labels(names or ["LABEL_0", "LABEL_1"])
-
-    def encode(self, examples: Examples) -> np.ndarray:
-        """int32 ids, or float32 values for regression; shape [examples]."""
-        if self.regression:
-            values = np.empty(len(examples), np.float32)
-            for i, label in enumerate(examples.labels):
-                number = _number(label)
-                if number is None or not math.isfinite(number):
-                    raise DataError(
-                        f"{examples.path}:{examples.lines[i]}: label '{label}' is not a finite number, "
-                        "and the model predicts one"
-                    )
-                values[i] = number
-            return values
-        ids = {name: i for i, name in enumerate(self.names)}
-        found = {_text_of(label) for label in examples.labels}
-        numeric = all(_number(name) is not None for name in self.names)
-        if not found <= set(ids) and not numeric and _are_ids(found, len(self.names)):
-            ids = {str(i): i for i in range(len(self.names))}
-        encoded = np.empty(len(examples), np.int32)
-        for i, label in enumerate(examples.labels):
-            spelled = _text_of(label)
-            if spelled not in ids:
-                raise DataError(
-                    f"{examples.path}:{examples.lines[i]}: unknown label '{spelled}' in column "
-                    f"'{examples.label_column}': the labels are {_listed(list(ids))}"
-                )
-            encoded[i] = ids[spelled]
-        return encoded
-
-
-def _are_ids(found: set[str], count: int) -> bool:
-    return found <= {str(i) for i in range(count)}
-
-
-def names_in(config: dict | None) -> list[str]:
-    """`id2label` of a config.json as a list, empty if it has none."""
-    table = (config or {}).get("id2label")
-    if not isinstance(table, dict) or not table:
-        return []
-    try:
-        by_id = {int(key): str(name) for key, name in table.items()}
-    except ValueError:
-        raise DataError("config.json: the keys of \"id2label\" must be whole numbers") from None
-    if sorted(by_id) != list(range(len(by_id))):
-        raise DataError("config.json: the keys of \"id2label\" must be 0, 1, ..., one for each label")
-    return [by_id[i] for i in range(len(by_id))]
+def _table_of_tuples(rows: list, description: str, need_labels: bool) -> tuple[Table, Columns]:
+    """(text, label), (text, text, label); and texts or (text, text) if labels are not needed."""
+    rows = [(row,) if isinstance(row, str) else row for row in rows]
+    width = len(rows[0]) if isinstance(rows[0], tuple) else 0
+    bare = not need_labels and (width == 1 or width == 2 and all(isinstance(row[-1], str) for row in rows if len(row) == 2))
+    texts = width if bare else width - 1
+    wanted = "(text, label) or (text, text, label)" if need_labels else "a text, or (text, text)"
+    for number, row in enumerate(rows, 1):
+        fits = isinstance(row, tuple) and len(row) == width and texts in (1, 2)
+        if not fits or not all(isinstance(text, str) for text in row[:texts]):
+            found = row[0] if isinstance(row, tuple) and len(row) == 1 else row
+            raise DataError(f"{description}:{number}: expected {wanted}, found {found!r}")
+    header = ["text", "text_pair"][:texts] + ([] if bare else ["label"])
+    table = Table(header, [Row(number, list(row)) for number, row in enumerate(rows, 1)])
+    return table, Columns("text", "text_pair" if texts == 2 else None, None if bare else "label")

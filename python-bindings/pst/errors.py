@@ -1,8 +1,12 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Errors that the compiler raises."""
+"""Errors that speak to the user."""
 
 from __future__ import annotations
+
+
+class DataError(ValueError):
+    """Something in a data file, or in what was asked of it, is wrong."""
 
 
 class CompileError(ValueError):

@@ -9,11 +9,14 @@ kept (padded, and its padding is no label)."""
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .data import DataError, read_examples, read_text
+from .columns import Wish
+from .data import Examples, read_examples, read_text
+from .errors import DataError
 from .tokenizer import Tokenizer
 
 # As torch's and transformers' losses: a label that is none.
@@ -27,24 +30,33 @@ class Texts:
 
     path: str
     documents: list[list[str]]  # each in pieces that are tokenized alone
+    warnings: list[str] = field(default_factory=list)
 
     @staticmethod
-    def of(source, *, text_column: str | None = None, limit: int = 0, description: str = "the data") -> "Texts":
+    def of(
+        source, *, text_column: str | None = None, limit: int = 0, description: str = "the data", skip_bad_rows: bool = False
+    ) -> "Texts":
         """A file (.txt or any other: one text; .jsonl, .json, .csv, .tsv: a text
-        in each row) or a list of strings. `limit` keeps the first rows, or
-        lines. Raises DataError."""
+        in each row), a list of strings or of dictionaries, a frame or a data
+        set. `limit` keeps the first rows, or lines. Raises DataError."""
         if not isinstance(source, (str, os.PathLike)):
-            documents = list(source)
-            for number, text in enumerate(documents, 1):
-                if not isinstance(text, str):
-                    raise DataError(f"{description}:{number}: expected a text, found {type(text).__name__}")
-            if not documents:
-                raise DataError(f"{description}: no texts")
-            return Texts(description, [[text] for text in documents[: limit or None]])
+            if not isinstance(source, Mapping) and not hasattr(source, "columns"):
+                source = list(source)
+                for number, text in enumerate(source, 1):
+                    if not isinstance(text, (str, Mapping)):
+                        raise DataError(f"{description}:{number}: expected a text, found {type(text).__name__}")
+            wish = Wish(text=text_column or "")
+            rows = Examples.of(
+                source, description, wish=wish, need_labels=False, skip_bad_rows=skip_bad_rows, limit=limit or None
+            )
+            return Texts(description, [[text] for text in rows.texts], rows.warnings)
         path = os.fspath(source)
         if os.path.splitext(path)[1].lower() in (".jsonl", ".json", ".ndjson", ".csv", ".tsv"):
-            rows = read_examples(path, text_column=text_column or None, need_labels=False, limit=limit or None)
-            return Texts(path, [[text] for text in rows.texts])
+            rows = read_examples(
+                path, text_column=text_column or None, read_labels=False, skip_bad_rows=skip_bad_rows, limit=limit or None
+            )
+            told = f"{path}: column '{rows.label_column}' is not read by a language model; --task classification learns it"
+            return Texts(path, [[text] for text in rows.texts], rows.warnings + ([told] if rows.label_column else []))
         if text_column:
             raise DataError(f"{path}: --text_column names a column, but the file is read as one text; "
                             "columns are those of .jsonl, .csv and .tsv")  # fmt: skip

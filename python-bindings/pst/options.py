@@ -13,7 +13,9 @@ them.
 from __future__ import annotations
 
 import argparse
+import csv
 import difflib
+import io
 import os
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 
@@ -49,6 +51,9 @@ class _PythonOptions:
     text_column: str = _option("data", "", "column of the text (default: found by its name)")
     text_pair_column: str = _option("data", "", "column of the second text of a pair")
     label_column: str = _option("data", "", "column of the label")
+    classes: str = _option(
+        "data", "", "the classes, in the order of their ids, with commas between them (default: found in the training data)"
+    )
     max_seq_length: int = _option("data", 128, "tokens of an example at most; longer ones are cut")
     block_size: int = _option(
         "data", 0, "of a language model: tokens of a block (0: as the model has positions, 1024 at most)"
@@ -73,6 +78,25 @@ class _PythonOptions:
                 setattr(self, item.name, os.fspath(value))
         if self.bf16:
             self.precision = "bf16"
+        if not isinstance(self.classes, str):
+            # Quoted where a name holds a comma.
+            line = io.StringIO()
+            csv.writer(line, lineterminator="").writerow(map(str, self.classes))
+            self.classes = line.getvalue()
+        if not self.task and self.labelled_by:
+            # Whoever names labels does not want a language model.
+            self.task = "classification"
+
+    @property
+    def class_names(self) -> list[str]:
+        """`classes` as a list."""
+        return [name.strip() for name in next(csv.reader([self.classes]), [])]
+
+    @property
+    def labelled_by(self) -> str:
+        """The first option given that only classification has, or ""."""
+        names = ("task_name", "label_column", "text_pair_column", "classes")
+        return next((name for name in names if getattr(self, name)), "")
 
     def of_compiler(self, groups=("method", "machine")) -> dict:
         """The options of the compiler that are in these groups, and set."""
@@ -117,6 +141,10 @@ class _PythonOptions:
                 raise ValueError(f"--{name} must be at least 1, but is {value}")
         if self.max_seq_length < 3:
             raise ValueError(f"--max_seq_length must be at least 3 (two special tokens and a word), but is {self.max_seq_length}")
+        if self.task == "lm" and self.labelled_by:
+            raise ValueError(f"--{self.labelled_by} is of a task with labels, and --task lm has none: leave one of them out")
+        if self.classes and len(set(self.class_names)) < max(2, len(self.class_names)):
+            raise ValueError(f"--classes must be at least two different names, with commas between them, but is '{self.classes}'")
         for name in ("block_size", "max_train_samples", "max_eval_samples", "per_device_eval_batch_size"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must not be negative, but is {getattr(self, name)}")

@@ -9,15 +9,16 @@ import json
 import math
 import os
 import signal
+import tempfile
 import threading
 from dataclasses import asdict
 
-import numpy as np
-
 from . import _pst, tensorfile
+from .classifier import Classifier, dataset, truncation_warning
+from .columns import Wish
 from .compiled import parse_type
 from .criterion import Criterion
-from .data import DataError, Examples, Labels, find_task, read_examples
+from .data import DataError, Examples, Labels, find_task, names_in, read_examples
 from .distributed import Peers
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
@@ -128,11 +129,9 @@ def label_config(labels: Labels | None, tokenizer: Tokenizer | None = None) -> d
     }
 
 
-def dataset(encoded: Encoded, length: int, labels: np.ndarray | None, description: str) -> "_pst.Dataset":
-    arrays = encoded.arrays(length)
-    if labels is not None:
-        arrays["labels"] = labels
-    return _pst.Dataset.of(arrays, description)
+def column_config(text_columns) -> dict:
+    """What the trained model's config.json says about the columns that its texts came from."""
+    return {"text_columns": list(text_columns)} if text_columns else {}
 
 
 class Trainer:
@@ -144,8 +143,9 @@ class Trainer:
         trainer.save("runs/sst2/model")
 
     `model` is a Hugging Face model directory; `train` and `eval` are files
-    (TSV, CSV, JSON lines), `pst.Examples`, or lists of (text, label) or
-    (text, text, label); of a language model text files or lists of texts.
+    (TSV, CSV, JSON), `pst.Examples`, lists of (text, label), of (text, text,
+    label) or of dictionaries, frames of pandas, or data sets of `datasets`; of
+    a language model text files or lists of texts.
     `options` are those of `pst train`, see `pst.Options`.
 
     The program is compiled in the constructor, which raises DataError,
@@ -173,27 +173,34 @@ class Trainer:
         sources = [(train, "the training data", self.options.max_train_samples)]
         if eval is not None:
             sources.append((eval, "the evaluation data", self.options.max_eval_samples))
-        self.labels = None
+        self.labels: Labels | None = None
+        self.text_columns: tuple[str, ...] = ()
+        program = None
+        self._limit = self.tokenizer.limit(self.options.max_seq_length)
+        if self.options.bundle:
+            # A bundle has its own length.
+            program = _pst.Program.load(self.options.bundle)
+            self.length = _program_length(program, self.options.bundle)
+            self._limit = min(self._limit, self.length)
         if predicts_tokens(self.options.task, self.config):
-            self.length = block_length(self.options.block_size, self.config)
+            if program is None:
+                self.length = block_length(self.options.block_size, self.config)
             sets = [lambda source=source: self._blocks(*source) for source in sources]
         else:
-            examples = [self._examples(*source) for source in sources]
-            self.labels = Labels.of(examples[0], self.config, self.options.task_name or None)
+            examples = [self._examples(*sources[0])]
+            self.labels = self._labels(examples[0])
+            self.text_columns = examples[0].text_columns
+            examples += [self._examples(*source) for source in sources[1:]]
             labels = [self.labels.encode(e) for e in examples]
             encoded = [self._encode(e) for e in examples]
-            self.length = sequence_length(encoded, self.options, self.tokenizer)
+            if program is None:
+                self.length = sequence_length(encoded, self.options, self.tokenizer)
             sets = [
                 lambda given=given: dataset(given[0], self.length, given[1], given[2].path)
                 for given in zip(encoded, labels, examples)
             ]
-
-        if self.options.bundle:
-            program = _pst.Program.load(self.options.bundle)
-            self.length = _program_length(program, self.options.bundle)
-        else:
-            settings = compiler_options(self.options, self.labels, self.length, True)
-            program = self._compile(settings)
+        if program is None:
+            program = self._compile(compiler_options(self.options, self.labels, self.length, True))
         # Such as that the head is new.
         self.warnings += program.remarks
         self.program = program
@@ -204,7 +211,6 @@ class Trainer:
             raise DataError(
                 f"{examples[0].path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"
             )
-        # Only now is the length sure: a bundle has its own.
         self._train, self._eval = [make() for make in sets] + ([] if eval is not None else [None])
         self._runtime_options = runtime_options(self.options, eval is not None, metric_name(self.options))
         if not self.options.num_threads:
@@ -227,33 +233,59 @@ class Trainer:
     def _blocks(self, source, what: str, limit: int) -> "_pst.Dataset":
         """Blocks of a source, as data of the program's length."""
         column = self.options.text_column
-        texts = Texts.of(source, text_column=column, limit=limit, description=what)
+        skip = self.options.skip_bad_rows
+        texts = Texts.of(source, text_column=column, limit=limit, description=what, skip_bad_rows=skip)
+        self.warnings += texts.warnings
         blocks = Blocks.of(texts, self.tokenizer, self.length, end_of_text(self.config, self.tokenizer))
         return _pst.Dataset.of(blocks.arrays(), blocks.path)
 
-    def _examples(self, source, what: str, limit: int) -> Examples:
-        if isinstance(source, Examples):
-            return source
-        if not isinstance(source, (str, os.PathLike)):
-            return Examples.of_rows(source, what)
+    def _labels(self, examples: Examples) -> Labels:
         options = self.options
-        examples = read_examples(
-            source,
-            task=options.task_name or None,
-            text_column=options.text_column or None,
-            text_pair_column=options.text_pair_column or None,
-            label_column=options.label_column or None,
-            skip_bad_rows=options.skip_bad_rows,
-            limit=limit or None,
+        labels = Labels.of(
+            examples,
+            self.config,
+            options.task_name or None,
+            classes=options.class_names,
+            # Rows of Python's say which of their values is the label.
+            named=bool(options.label_column) or examples.path == "the training data",
         )
+        found = 0 if labels.regression else len(set(labels.encode(examples).tolist()))
+        if found < labels.count and not options.classes and not labels.regression:
+            self.warnings.append(
+                f"{examples.path}: has {found} of the model's {labels.count} classes; --classes names those of another set"
+            )
+        return labels
+
+    def _examples(self, source, what: str, limit: int) -> Examples:
+        options = self.options
+        known = options.class_names or names_in(self.config) if self.labels is None else self.labels.names
+        regression = self.labels.regression if self.labels else self.config.get("problem_type") == "regression"
+        settings = {
+            "skip_bad_rows": options.skip_bad_rows,
+            "limit": limit or None,
+            # -1 is a number like any other.
+            "classes": ("-1",) if regression and not options.task_name else known,
+        }
+        if isinstance(source, (str, os.PathLike)):
+            examples = read_examples(
+                source,
+                task=options.task_name or None,
+                text_column=options.text_column or None,
+                text_pair_column=options.text_pair_column or None,
+                label_column=options.label_column or None,
+                **settings,
+            )
+        else:
+            wish = Wish(options.task_name, options.text_column, options.text_pair_column, options.label_column)
+            examples = Examples.of(source, what, wish=wish, **settings)
         self.warnings += examples.warnings
         return examples
 
     def _encode(self, examples: Examples) -> Encoded:
-        limit = self.tokenizer.limit(self.options.max_seq_length)
-        encoded = self.tokenizer.encode(examples, limit)
+        """Tokens as the program takes them: no more than it has room for."""
+        encoded = self.tokenizer.encode(examples, self._limit)
         if encoded.truncated:
-            self.warnings.append(truncation_warning(examples, encoded, limit))
+            self.warnings.append(truncation_warning(examples, encoded, self._limit))
         return encoded
 
     @property
@@ -328,6 +360,7 @@ class Trainer:
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",
             "compiler_options": settings,
             "labels": None if self.labels is None or self.labels.regression else self.labels.names,
+            "text_columns": self.text_columns,
             "options": asdict(self.options),
         }
         self._keep(RUN_FILE, json.dumps(content, indent=2))
@@ -340,27 +373,51 @@ class Trainer:
         os.replace(path + ".tmp", path)
         return path
 
-    def _prepare(self, data) -> "_pst.Dataset":
-        if self.labels is None:
-            return self._blocks(data, "the data", 0)
-        examples = self._examples(data, "the data", 0)
-        labels = None if examples.labels is None else self.labels.encode(examples)
-        return dataset(self._encode(examples), self.length, labels, examples.path)
-
     def evaluate(self, data=None, sparsity: float | None = None) -> dict:
         """Loss and metrics on the evaluation data, or on `data`.
+
+        `data` are read as `pst eval` of the saved model reads them: rows that
+        are longer than those trained on are not cut but at max_seq_length (a
+        program is compiled for them, and the model written to a directory that
+        is removed again). Examples without labels have logits only.
 
         Returns examples, loss, metrics, sparsity, seconds and logits
         (float32[examples, labels]; without columns for a language model, whose
         examples are blocks, and whose loss is the mean over tokens).
         """
+        sparsity = self.sparsity if sparsity is None else sparsity
         if data is None:
             if self._eval is None:
                 raise ValueError("there are no evaluation data: Trainer(..., eval=...) or evaluate(data)")
-            prepared = self._eval
-        else:
-            prepared = self._prepare(data)
-        return _pst.evaluate(self.model, prepared, self.sparsity if sparsity is None else sparsity)
+            return _pst.evaluate(self.model, self._eval, sparsity)
+        if self.labels is None:
+            return _pst.evaluate(self.model, self._blocks(data, "the data", 0), sparsity)
+        examples = self._examples(data, "the data", 0)
+        labels = None if examples.labels is None else self.labels.encode(examples)
+        limit = self.tokenizer.limit(self.options.max_seq_length)
+        encoded = self.tokenizer.encode(examples, limit)
+        if encoded.longest > self.length:
+            return self._evaluate_saved(examples, sparsity)
+        if encoded.truncated:
+            self.warnings.append(truncation_warning(examples, encoded, limit))
+        return _pst.evaluate(self.model, dataset(encoded, self.length, labels, examples.path), sparsity)
+
+    def _evaluate_saved(self, examples: Examples, sparsity: float) -> dict:
+        options = self.options
+        with tempfile.TemporaryDirectory(prefix="pst-evaluate-") as parent:
+            directory = os.path.join(parent, "model")
+            self._export(directory, sparsity)
+            saved = Classifier(
+                directory,
+                max_seq_length=options.max_seq_length,
+                per_device_eval_batch_size=options.per_device_eval_batch_size,
+                task="classification",
+                **options.of_compiler(("machine",)),
+            )
+            saved.labels = self.labels
+            evaluation = saved.evaluate(examples)
+        self.warnings += saved.warnings
+        return {**evaluation, "sparsity": sparsity}
 
     def save(self, directory=None) -> dict:
         """Writes the sparse model as a directory that `transformers` loads.
@@ -369,11 +426,11 @@ class Trainer:
         (elements, pruned, zeros of each), zero_share, sparsity.
         """
         directory = os.fspath(directory) if directory is not None else os.path.join(self.options.output_dir, "model")
-        return _pst.export_model(self.model, self.sparsity, directory, True, json.dumps(label_config(self.labels, self.tokenizer)))
+        return self._export(directory, self.sparsity)
 
-
-def truncation_warning(examples: Examples, encoded: Encoded, limit: int) -> str:
-    return f"{examples.path}: {encoded.truncated} of {len(examples)} examples are longer than {limit} tokens and were cut"
+    def _export(self, directory: str, sparsity: float) -> dict:
+        config = {**label_config(self.labels, self.tokenizer), **column_config(self.text_columns)}
+        return _pst.export_model(self.model, sparsity, directory, True, json.dumps(config))
 
 
 def _program_length(program, bundle: str) -> int:

@@ -1,0 +1,137 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""A saved model that classifies: `pst.load(directory).predict(texts)`.
+
+`pst eval`, `pst predict` and the trainer's evaluation of longer rows than it
+trains on go through here, so that all read a text alike."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from . import _pst
+from .columns import Wish
+from .data import Examples
+from .errors import DataError
+from .labels import Labels
+from .language import predicts_tokens
+from .options import Options
+from .tokenizer import Encoded, Tokenizer
+
+
+class Classifier:
+    """A model directory that predicts classes, or a number.
+
+        model = pst.load("runs/1/model")
+        model.predict(["a good film", "a bad one"])
+
+    `labels` are its classes. Options are those of `pst predict`
+    (max_seq_length, per_device_eval_batch_size, num_threads, target, ...). A
+    program is compiled for the longest text at the first use, and again when a
+    longer one comes; `warnings` says which texts were cut. Raises DataError,
+    CompileError, ValueError, or pst.Error.
+    """
+
+    def __init__(self, directory, **options):
+        from .trainer import read_config
+
+        self.options = Options.make(**options)
+        self.options.check()
+        self.directory = os.fspath(directory)
+        self.config = read_config(self.directory)
+        if predicts_tokens(self.options.task, self.config):
+            raise DataError(
+                f"{self.directory}: a language model has no classes to predict; --task classification takes it for a classifier"
+            )
+        self.labels = Labels.of_config(self.config)
+        self.tokenizer = Tokenizer(self.directory)
+        self.warnings: list[str] = list(self.tokenizer.warnings)
+        if self.options.num_threads:
+            _pst.set_num_threads(self.options.num_threads)
+        self._length = 0
+        self._model = None
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of the texts that the model was trained on, if it says so."""
+        columns = self.config.get("text_columns")
+        return tuple(map(str, columns)) if isinstance(columns, list) else ()
+
+    def encode(self, examples: Examples) -> Encoded:
+        limit = self.tokenizer.limit(self.options.max_seq_length)
+        encoded = self.tokenizer.encode(examples, limit)
+        if encoded.truncated:
+            self.warnings.append(truncation_warning(examples, encoded, limit))
+        return encoded
+
+    def evaluate(self, examples: Examples) -> dict:
+        """As pst.Trainer.evaluate: loss, metrics and logits; without labels the
+        logits alone mean something."""
+        encoded = self.encode(examples)
+        labels = None if examples.labels is None else self.labels.encode(examples)
+        if encoded.longest > self._length:
+            self._compile(encoded.longest)
+        return _pst.evaluate(self._model, dataset(encoded, self._length, labels, examples.path), 0.0)
+
+    def predict(self, texts) -> list[dict]:
+        """The `class` of each text and its `probability`; of a model that
+        predicts a number its `value`.
+
+        `texts` is a text or a list of them, of (text, text) pairs, or what
+        pst.Trainer takes as data (labels are not read)."""
+        if isinstance(texts, str):
+            texts = [texts]
+        columns = dict(zip(("text", "pair"), self.text_columns))
+        options = self.options
+        if options.text_column:
+            columns = {"text": options.text_column, "pair": options.text_pair_column}
+        examples = Examples.of(texts, "the texts", wish=Wish(remembered=tuple(columns.values())), need_labels=False)
+        return predictions(self.evaluate(examples.without_labels())["logits"], self.labels)
+
+    def _compile(self, length: int) -> None:
+        options = self.options
+        program = _pst.compile_model(
+            self.directory,
+            {
+                "training": False,
+                "batch_size": options.per_device_eval_batch_size or 32,
+                "sequence_length": length,
+                "task": "classification",
+                "num_labels": self.labels.count,
+                "regression": self.labels.regression,
+                "new_head": False,
+                "method": "dense",
+                **options.of_compiler(("machine",)),
+            },
+        )
+        self._model = _pst.Model(program, self.directory, 0)
+        self._length = length
+
+
+def load(directory, **options) -> Classifier:
+    """A saved model that classifies; see Classifier."""
+    return Classifier(directory, **options)
+
+
+def predictions(logits: np.ndarray, labels: Labels) -> list[dict]:
+    """Each row's class and its probability, or the number it predicts."""
+    if labels.regression:
+        return [{"value": float(row[0])} for row in logits]
+    scores = logits.astype(np.float64)
+    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    best = scores.argmax(axis=1)
+    shares = scores.max(axis=1) / scores.sum(axis=1)
+    return [{"class": labels.names[i], "probability": float(share)} for i, share in zip(best, shares)]
+
+
+def dataset(encoded: Encoded, length: int, labels: np.ndarray | None, description: str) -> "_pst.Dataset":
+    arrays = encoded.arrays(length)
+    if labels is not None:
+        arrays["labels"] = labels
+    return _pst.Dataset.of(arrays, description)
+
+
+def truncation_warning(examples: Examples, encoded: Encoded, limit: int) -> str:
+    return f"{examples.path}: {encoded.truncated} of {len(examples)} examples are longer than {limit} tokens and were cut"
