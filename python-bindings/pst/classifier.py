@@ -15,7 +15,7 @@ from . import _pst
 from .columns import Wish
 from .data import Examples
 from .errors import DataError
-from .labels import Labels
+from .labels import Labels, with_classes
 from .language import predicts_tokens
 from .options import Options
 from .tokenizer import Encoded, Tokenizer
@@ -40,7 +40,7 @@ class Classifier:
         self.options = Options.make(**options)
         self.options.check()
         self.directory = os.fspath(directory)
-        self.config = read_config(self.directory)
+        self.config = with_classes(read_config(self.directory), self.directory)
         if predicts_tokens(self.options.task, self.config):
             raise DataError(
                 f"{self.directory}: a language model has no classes to predict; --task classification takes it for a classifier"

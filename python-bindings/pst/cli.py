@@ -237,7 +237,6 @@ def _tokenizer(args):
 
 def _eval(args) -> int:
     from .classifier import Classifier, predictions
-    from .labels import names_in
     from .language import predicts_tokens
     from .trainer import read_config
 
@@ -253,7 +252,7 @@ def _eval(args) -> int:
         return _eval_language(args, options, config)
     model = Classifier(args.model_name_or_path, **_given(args))
     # -1 is a number like any other.
-    known = ("-1",) if model.labels.regression and not options.task_name else names_in(config)
+    known = ("-1",) if model.labels.regression and not options.task_name else model.labels.names
     examples = _read(args.validation_file, options, classes=known, remembered=model.text_columns)
     evaluation = model.evaluate(examples)
     summary = {
@@ -446,13 +445,13 @@ def _recipe(args) -> int:
 
 def _prepare(args) -> int:
     from . import tensorfile
-    from .labels import Labels, names_in
+    from .labels import Labels, names_in, with_classes
     from .language import predicts_tokens
     from .trainer import read_config, sequence_length, truncation_warning
 
     options = _options(args)
     options.check()
-    config = read_config(args.model_name_or_path)
+    config = with_classes(read_config(args.model_name_or_path), args.model_name_or_path)
     if predicts_tokens(options.task, config):
         return _prepare_language(args, options, config)
     tokenizer = _tokenizer(args)

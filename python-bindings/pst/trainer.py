@@ -20,6 +20,7 @@ from .compiled import parse_type
 from .criterion import Criterion
 from .data import DataError, Examples, Labels, find_task, names_in, read_examples
 from .distributed import Peers
+from .labels import with_classes
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
 from .report import Reporter
@@ -161,7 +162,7 @@ class Trainer:
         self.options.check()
         self.peers = Peers.of_environment()
         self.model_dir = os.fspath(model)
-        self.config = read_config(self.model_dir)
+        self.config = with_classes(read_config(self.model_dir), self.model_dir)
         self.warnings: list[str] = []
         if train is None:
             raise ValueError("Trainer needs training data: train=...")

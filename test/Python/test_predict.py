@@ -86,6 +86,25 @@ def test_texts_that_are_cut_are_counted(saved):
     assert model.warnings == ["the texts: 2 of 5 examples are longer than 5 tokens and were cut"]
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("named", [True, False])
+def test_the_number_of_classes_is_the_models(tmp_path, classes, named):
+    directory = trained_model(tmp_path / "m", classes)
+    config = json.loads((directory / "config.json").read_text())
+    for key in ("id2label", "label2id", "problem_type"):
+        config.pop(key, None)
+    (directory / "config.json").write_text(json.dumps({**config, **({"num_labels": classes} if named else {})}))
+    model = pst.load(directory)
+    assert model.labels.count == classes and model.labels.regression == (classes == 1)
+    rows = [(text, i % 2) for i, text in enumerate(TEXTS)]
+    trainer = pst.Trainer(directory, train=rows, output_dir=tmp_path / "o", max_steps=1, sparsity=0.5)
+    assert trainer.labels.count == classes
+    if classes == 3:
+        assert trainer.warnings == [
+            "the training data: has 2 of the model's 3 classes; --classes names those of another set"
+        ]
+
+
 def test_language_models_predict_no_classes(tmp_path):
     directory = trained_model(tmp_path / "m", config={"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
     with pytest.raises(pst.DataError, match="a language model has no classes to predict"):
