@@ -15,7 +15,7 @@ from . import _pst
 from .columns import Wish
 from .data import Examples
 from .errors import DataError
-from .labels import Labels, with_classes
+from .labels import Labels
 from .language import predicts_tokens
 from .options import Options
 from .tokenizer import Encoded, Tokenizer
@@ -40,7 +40,7 @@ class Classifier:
         self.options = Options.make(**options)
         self.options.check()
         self.directory = os.fspath(directory)
-        self.config = with_classes(read_config(self.directory), self.directory)
+        self.config = read_config(self.directory)
         if predicts_tokens(self.options.task, self.config):
             raise DataError(
                 f"{self.directory}: a language model has no classes to predict; --task classification takes it for a classifier"
@@ -60,10 +60,8 @@ class Classifier:
         return tuple(map(str, columns)) if isinstance(columns, list) else ()
 
     def encode(self, examples: Examples) -> Encoded:
-        limit = self.tokenizer.limit(self.options.max_seq_length)
-        encoded = self.tokenizer.encode(examples, limit)
-        if encoded.truncated:
-            self.warnings.append(truncation_warning(examples, encoded, limit))
+        encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length)
+        self.warnings += warnings
         return encoded
 
     def evaluate(self, examples: Examples) -> dict:
@@ -133,5 +131,14 @@ def dataset(encoded: Encoded, length: int, labels: np.ndarray | None, descriptio
     return _pst.Dataset.of(arrays, description)
 
 
-def truncation_warning(examples: Examples, encoded: Encoded, limit: int) -> str:
-    return f"{examples.path}: {encoded.truncated} of {len(examples)} examples are longer than {limit} tokens and were cut"
+def encode(tokenizer: Tokenizer, examples: Examples, length: int) -> tuple[Encoded, list[str]]:
+    """Tokens as a program reads them, `length` at most and one at least; and
+    what is to be said about those that were cut."""
+    length = tokenizer.limit(length)
+    encoded = tokenizer.encode(examples, length)
+    # Of an empty text some tokenizers make no token.
+    nothing = tokenizer.padding if tokenizer.end_of_text is None else tokenizer.end_of_text
+    encoded.ids = [ids or [nothing] for ids in encoded.ids]
+    encoded.types = [types or [0] for types in encoded.types]
+    told = f"{encoded.truncated} of {len(examples)} examples are longer than {length} tokens and were cut"
+    return encoded, [f"{examples.path}: {told}"] if encoded.truncated else []

@@ -445,30 +445,32 @@ def _recipe(args) -> int:
 
 def _prepare(args) -> int:
     from . import tensorfile
-    from .labels import Labels, names_in, with_classes
+    from .classifier import encode
+    from .labels import Labels, names_in
     from .language import predicts_tokens
-    from .trainer import read_config, sequence_length, truncation_warning
+    from .trainer import read_config, sequence_length
 
     options = _options(args)
     options.check()
-    config = with_classes(read_config(args.model_name_or_path), args.model_name_or_path)
+    config = read_config(args.model_name_or_path)
     if predicts_tokens(options.task, config):
         return _prepare_language(args, options, config)
     tokenizer = _tokenizer(args)
-    limit = tokenizer.limit(options.max_seq_length)
     read = [("train", _read(args.train_file, options, classes=options.class_names or names_in(config)))]
     labels = Labels.of(
         read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
     )
     if args.validation_file:
         read.append(("validation", _read(args.validation_file, options, classes=labels.names)))
-    encoded = [tokenizer.encode(examples, limit) for _, examples in read]
+    encoded = []
+    for _, examples in read:
+        tokens, warnings = encode(tokenizer, examples, options.max_seq_length)
+        _warn(warnings)
+        encoded.append(tokens)
     length = sequence_length(encoded, options, tokenizer)
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
     for (name, examples), tokens in zip(read, encoded):
-        if tokens.truncated:
-            print("warning: " + truncation_warning(examples, tokens, limit), file=sys.stderr)
         path = os.path.join(args.output_dir, name + ".safetensors")
         tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
         summary[name] = path

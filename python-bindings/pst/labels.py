@@ -9,7 +9,6 @@ are one value. A missing label is none of the classes.
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 _MISSING = {"", "nan", "-nan", "null", "<na>", "n/a", "#n/a", "#na", "-"}
 _MISSING_AS_SPELLED = {"None", "NA"}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-# The last layer of what classifies, in every family of models.
-_HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight")
 
 # More values than this are a column of something else, unless the user named it.
 MOST_CLASSES = 1000
@@ -262,22 +258,6 @@ def _are_ids(found: set[str], count: int) -> bool:
 def _are_unnamed(names: list[str]) -> bool:
     """Whether the names are those that transformers gives to classes without."""
     return names == [f"LABEL_{i}" for i in range(len(names))]
-
-
-def with_classes(config: dict, directory) -> dict:
-    """A config.json that says nothing about classes, with as many as the head
-    of the directory's model.safetensors has rows."""
-    if names_in(config):
-        return config
-    from . import tensorfile
-
-    path = os.path.join(os.fspath(directory), "model.safetensors")
-    if os.path.exists(path):
-        file = tensorfile.TensorFile(path)
-        for name in file.names():
-            if name.endswith(_HEADS) and len(file.shape(name)) == 2:
-                return {**config, "num_labels": file.shape(name)[0]}
-    return config
 
 
 def names_in(config: dict | None) -> list[str]:

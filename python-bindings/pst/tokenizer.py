@@ -49,13 +49,9 @@ class Tokenizer:
             encodings = self._impl.encode_batch(inputs)
         except Exception as error:
             raise DataError(f"{examples.path}: cannot be tokenized: {error}") from None
-        # Of an empty text some tokenizers make no token, and a program reads one at least.
-        nothing = self.padding if self.end_of_text is None else self.end_of_text
-        ids = [encoding.ids or [nothing] for encoding in encodings]
-        types = [encoding.type_ids if self._has_types else [] for encoding in encodings]
         return Encoded(
-            ids,
-            [kinds or [0] * len(row) for kinds, row in zip(types, ids)],
+            [encoding.ids for encoding in encodings],
+            [encoding.type_ids if self._has_types else [0] * len(encoding) for encoding in encodings],
             sum(bool(encoding.overflowing) for encoding in encodings),
             self.padding,
             self.settings.padding_side,

@@ -14,13 +14,12 @@ import threading
 from dataclasses import asdict
 
 from . import _pst, tensorfile
-from .classifier import Classifier, dataset, truncation_warning
+from .classifier import Classifier, dataset, encode
 from .columns import Wish
 from .compiled import parse_type
 from .criterion import Criterion
 from .data import DataError, Examples, Labels, find_task, names_in, read_examples
 from .distributed import Peers
-from .labels import with_classes
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
 from .report import Reporter
@@ -162,7 +161,7 @@ class Trainer:
         self.options.check()
         self.peers = Peers.of_environment()
         self.model_dir = os.fspath(model)
-        self.config = with_classes(read_config(self.model_dir), self.model_dir)
+        self.config = read_config(self.model_dir)
         self.warnings: list[str] = []
         if train is None:
             raise ValueError("Trainer needs training data: train=...")
@@ -284,9 +283,8 @@ class Trainer:
 
     def _encode(self, examples: Examples) -> Encoded:
         """Tokens as the program takes them: no more than it has room for."""
-        encoded = self.tokenizer.encode(examples, self._limit)
-        if encoded.truncated:
-            self.warnings.append(truncation_warning(examples, encoded, self._limit))
+        encoded, warnings = encode(self.tokenizer, examples, self._limit)
+        self.warnings += warnings
         return encoded
 
     @property
@@ -395,12 +393,10 @@ class Trainer:
             return _pst.evaluate(self.model, self._blocks(data, "the data", 0), sparsity)
         examples = self._examples(data, "the data", 0)
         labels = None if examples.labels is None else self.labels.encode(examples)
-        limit = self.tokenizer.limit(self.options.max_seq_length)
-        encoded = self.tokenizer.encode(examples, limit)
+        encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length)
         if encoded.longest > self.length:
             return self._evaluate_saved(examples, sparsity)
-        if encoded.truncated:
-            self.warnings.append(truncation_warning(examples, encoded, limit))
+        self.warnings += warnings
         return _pst.evaluate(self.model, dataset(encoded, self.length, labels, examples.path), sparsity)
 
     def _evaluate_saved(self, examples: Examples, sparsity: float) -> dict:
