@@ -84,6 +84,17 @@ def test_blocks_hold_every_token(tmp_path):
     assert rows[2] == rows[4] == 256 and len(rows) == 5
 
 
+def test_texts_of_python_and_labels_that_are_not_read(tmp_path):
+    assert Texts.of([{"text": "a b", "label": 1}, {"text": "c"}]).documents == [["a b"], ["c"]]
+    assert Texts.of({"body": ["a", "b"]}, text_column="body", limit=1).documents == [["a"]]
+    (tmp_path / "a.csv").write_text("text,label\na b,1\nc,0\n")
+    texts = Texts.of(tmp_path / "a.csv")
+    assert texts.documents == [["a b"], ["c"]]
+    assert texts.warnings == [
+        f"{tmp_path}/a.csv: column 'label' is not read by a language model; --task classification learns it"
+    ]
+
+
 def test_gpt2_tokens_are_those_of_the_vocabulary(tmp_path):
     (tmp_path / "vocab.json").write_bytes(real_data("vocab", "gpt2", "vocab.json").read_bytes())
     (tmp_path / "merges.txt").write_bytes(real_data("vocab", "gpt2", "vocab.bpe").read_bytes())
