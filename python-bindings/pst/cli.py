@@ -10,15 +10,12 @@ import json
 import os
 import sys
 
-from .outputs import check_output_directory, check_output_file, with_lines, write_json, write_predictions, write_rows
-
-
-class UsageError(ValueError):
-    """The command line asks for something that cannot be."""
+from .command import UsageError, options_of, print_pairs, read_labelled, set_threads, tokenizer_of, warn
+from .outputs import check_output_directory, write_json, write_predictions
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from . import __version__
+    from . import __version__, evaluating
     from .options import DECLARED, add_arguments
 
     method, machine = (
@@ -45,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--test_file", metavar="FILE", help="data to predict at the end (labels are not needed)")
     add_arguments(train, titles=True)
 
-    evaluate = command("eval", _eval, "evaluate a saved model")
+    evaluate = command("eval", evaluating.evaluate, "evaluate a saved model")
     _model_argument(evaluate)
     evaluate.add_argument("--validation_file", required=True, metavar="FILE", help="labelled data")
     evaluate.add_argument("--predictions", metavar="FILE", help="write the prediction of each row (TSV)")
@@ -55,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         only=_READING + machine + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),
     )
 
-    predict = command("predict", _predict, "predict the classes of new texts with a saved model")
+    predict = command("predict", evaluating.predict, "predict the classes of new texts with a saved model")
     _model_argument(predict)
     predict.add_argument("--file", required=True, metavar="FILE", help="texts: .csv, .tsv, .jsonl, or .txt with one a line")
     predict.add_argument("--output_file", metavar="FILE", help="a .csv, .tsv or .jsonl file (default: CSV on standard output)")
@@ -118,23 +115,6 @@ def _model_argument(parser) -> None:
     )
 
 
-def _given(args) -> dict:
-    """The given flags that are options."""
-    from dataclasses import fields
-
-    from .options import Options
-
-    given = vars(args)
-    return {f.name: given[f.name] for f in fields(Options) if f.name in given}
-
-
-def _options(args):
-    """The given flags as Options."""
-    from .options import Options
-
-    return Options.make(**_given(args))
-
-
 def _train(args) -> int:
     from dataclasses import asdict
 
@@ -142,8 +122,8 @@ def _train(args) -> int:
     from .language import predicts_tokens
     from .trainer import Trainer, read_config
 
-    options = _options(args)
-    _set_threads(options.num_threads)
+    options = options_of(args)
+    set_threads(options.num_threads)
     config = read_config(args.model_name_or_path)
     inputs = (args.model_name_or_path, args.train_file, args.validation_file, args.test_file)
     predicted = ("predictions.tsv",) if args.test_file else ()
@@ -153,7 +133,7 @@ def _train(args) -> int:
     if args.test_file and predicts_tokens(options.task, config):
         raise UsageError("--test_file is for models that classify: a language model has nothing to predict of it")
     # What is wrong with it is told before the training, not after.
-    test = _read(args.test_file, options, read_labels=False, limit=0) if args.test_file else None
+    test = read_labelled(args.test_file, options, read_labels=False, limit=0) if args.test_file else None
     trainer = Trainer(args.model_name_or_path, args.train_file, args.validation_file, **asdict(options))
     peers = trainer.peers
     if peers.leads:
@@ -195,151 +175,10 @@ def _train(args) -> int:
         summary["predictions"] = os.path.join(options.output_dir, "predictions.tsv")
         told = len(trainer.warnings)
         logits = trainer.evaluate(test)["logits"]
-        _warn(trainer.warnings[told:])
+        warn(trainer.warnings[told:])
         write_predictions(summary["predictions"], predictions(logits, trainer.labels), test)
     write_json(os.path.join(options.output_dir, "train_results.json"), summary)
-    _print_pairs(summary)
-    return 0
-
-
-def _read(path, options, limit=None, **more):
-    """Examples of a file, as the options say; what is odd about it is told.
-    `limit` is --max_eval_samples if not given."""
-    from .data import read_examples
-
-    examples = read_examples(
-        path,
-        task=options.task_name or None,
-        text_column=options.text_column or None,
-        text_pair_column=options.text_pair_column or None,
-        label_column=options.label_column or None,
-        skip_bad_rows=options.skip_bad_rows,
-        limit=(options.max_eval_samples if limit is None else limit) or None,
-        **more,
-    )
-    _warn(examples.warnings)
-    return examples
-
-
-def _warn(warnings) -> None:
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-
-
-def _tokenizer(args):
-    """The model's, with what is to be said of it on standard error."""
-    from .tokenizer import Tokenizer
-
-    tokenizer = Tokenizer(args.model_name_or_path)
-    _warn(tokenizer.warnings)
-    return tokenizer
-
-
-def _eval(args) -> int:
-    from .classifier import Classifier, predictions
-    from .language import predicts_tokens
-    from .trainer import read_config
-
-    options = _options(args)
-    options.check()
-    inputs = (args.validation_file, args.predictions and args.output_file)
-    for path, flag in ((args.predictions, "--predictions"), (args.output_file, "--output_file")):
-        if path:
-            check_output_file(path, flag, inputs if flag == "--predictions" else inputs[:1])
-    _set_threads(options.num_threads)
-    config = read_config(args.model_name_or_path)
-    if predicts_tokens(options.task, config):
-        return _eval_language(args, options, config)
-    model = Classifier(args.model_name_or_path, **_given(args))
-    # -1 is a number like any other.
-    known = ("-1",) if model.labels.regression and not options.task_name else model.labels.names
-    examples = _read(args.validation_file, options, classes=known, remembered=model.text_columns)
-    evaluation = model.evaluate(examples)
-    summary = {
-        "examples": evaluation["examples"],
-        "loss": evaluation["loss"],
-        **evaluation["metrics"],
-        "seconds": evaluation["seconds"],
-    }
-    if args.predictions:
-        found = dict(zip(examples.numbers, predictions(evaluation["logits"], model.labels)))
-        rows = _all_rows(args.validation_file, options, examples, model.text_columns)
-        rest = rows.select([i for i, number in enumerate(rows.numbers) if number not in found])
-        if len(rest):
-            # They were skipped for want of a label.
-            found.update(zip(rest.numbers, predictions(model.evaluate(rest)["logits"], model.labels)))
-        write_predictions(args.predictions, [found[number] for number in rows.numbers], rows)
-        summary["predictions"] = args.predictions
-    _warn(model.warnings)
-    if args.output_file:
-        write_json(args.output_file, summary)
-    _print_pairs(summary)
-    return 0
-
-
-def _all_rows(path, options, examples, remembered):
-    """The rows of a file up to the last of the examples, without their labels."""
-    if not examples.skipped:
-        return examples.without_labels()
-    from dataclasses import replace
-
-    rows = _read(path, replace(options, skip_bad_rows=True), read_labels=False, limit=0, remembered=remembered)
-    last = examples.numbers[-1] if options.max_eval_samples else float("inf")
-    rows.skipped = [row for row in rows.skipped if row[0] <= last]
-    return rows.select([i for i, number in enumerate(rows.numbers) if number <= last])
-
-
-def _predict(args) -> int:
-    from .classifier import Classifier, predictions
-
-    options = _options(args)
-    options.check()
-    if args.output_file:
-        check_output_file(args.output_file, "--output_file", (args.file,))
-    model = Classifier(args.model_name_or_path, **_given(args))
-    examples = _read(args.file, options, read_labels=False, limit=0, remembered=model.text_columns, guess=True)
-    rows = with_lines(predictions(model.evaluate(examples)["logits"], model.labels), examples)
-    _warn(model.warnings)
-    if args.output_file:
-        write_rows(args.output_file, rows)
-        _print_pairs({"rows": len(rows), "predictions": args.output_file})
-    else:
-        write_rows(None, rows)
-    return 0
-
-
-def _eval_language(args, options, config) -> int:
-    from . import _pst
-    from .language import Blocks, Texts, block_length, end_of_text
-
-    if args.predictions:
-        raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
-    length = block_length(options.block_size, config)
-    texts = Texts.of(args.validation_file, text_column=options.text_column, limit=options.max_eval_samples)
-    tokenizer = _tokenizer(args)
-    blocks = Blocks.of(texts, tokenizer, length, end_of_text(config, tokenizer))
-    program = _pst.compile_model(
-        args.model_name_or_path,
-        {
-            "training": False,
-            "batch_size": options.per_device_eval_batch_size or 8,
-            "sequence_length": length,
-            "task": "lm",
-            "method": "dense",
-            **options.of_compiler(("machine",)),
-        },
-    )
-    model = _pst.Model(program, args.model_name_or_path, 0)
-    evaluation = _pst.evaluate(model, _pst.Dataset.of(blocks.arrays(), blocks.path), 0.0)
-    summary = {
-        "tokens": len(blocks.tokens),
-        "loss": evaluation["loss"],
-        **evaluation["metrics"],
-        "seconds": evaluation["seconds"],
-    }
-    if args.output_file:
-        write_json(args.output_file, summary)
-    _print_pairs(summary)
+    print_pairs(summary)
     return 0
 
 
@@ -383,7 +222,7 @@ def _export(args) -> int:
     labels = None if model.predicts_tokens else Labels(names or [], regression=names is None)
     config = {**label_config(labels, Tokenizer(model_dir)), **column_config(run.get("text_columns"))}
     result = _pst.export_model(model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(config))
-    _print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
+    print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
     return 0
 
 
@@ -414,7 +253,7 @@ def _compile(args) -> int:
     from .language import block_length, predicts_tokens
     from .trainer import compiler_options, read_config
 
-    options = _options(args)
+    options = options_of(args)
     options.check()
     config = read_config(args.model_name_or_path)
     if predicts_tokens(options.task, config):
@@ -432,7 +271,7 @@ def _compile(args) -> int:
     for remark in program.remarks:
         print(f"warning: {remark}", file=sys.stderr)
     print(program.memory_plan().rstrip())
-    _print_pairs({"bundle": args.bundle})
+    print_pairs({"bundle": args.bundle})
     return 0
 
 
@@ -450,22 +289,22 @@ def _prepare(args) -> int:
     from .language import predicts_tokens
     from .trainer import read_config, sequence_length
 
-    options = _options(args)
+    options = options_of(args)
     options.check()
     config = read_config(args.model_name_or_path)
     if predicts_tokens(options.task, config):
         return _prepare_language(args, options, config)
-    tokenizer = _tokenizer(args)
-    read = [("train", _read(args.train_file, options, classes=options.class_names or names_in(config)))]
+    tokenizer = tokenizer_of(args)
+    read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config)))]
     labels = Labels.of(
         read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
     )
     if args.validation_file:
-        read.append(("validation", _read(args.validation_file, options, classes=labels.names)))
+        read.append(("validation", read_labelled(args.validation_file, options, classes=labels.names)))
     encoded = []
     for _, examples in read:
         tokens, warnings = encode(tokenizer, examples, options.max_seq_length)
-        _warn(warnings)
+        warn(warnings)
         encoded.append(tokens)
     length = sequence_length(encoded, options, tokenizer)
     os.makedirs(args.output_dir, exist_ok=True)
@@ -474,7 +313,7 @@ def _prepare(args) -> int:
         path = os.path.join(args.output_dir, name + ".safetensors")
         tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
         summary[name] = path
-    _print_pairs(summary)
+    print_pairs(summary)
     return 0
 
 
@@ -482,7 +321,7 @@ def _prepare_language(args, options, config) -> int:
     from . import tensorfile
     from .language import Blocks, Texts, block_length, end_of_text
 
-    tokenizer = _tokenizer(args)
+    tokenizer = tokenizer_of(args)
     length = block_length(options.block_size, config)
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"block_size": length}
@@ -493,7 +332,7 @@ def _prepare_language(args, options, config) -> int:
         path = os.path.join(args.output_dir, name + ".safetensors")
         tensorfile.write(path, blocks.arrays())
         summary[name] = path
-    _print_pairs(summary)
+    print_pairs(summary)
     return 0
 
 
@@ -503,23 +342,8 @@ def _sentences(args) -> int:
     if args.train < 1 or args.held_out < 1:
         raise UsageError("--train and --held_out must be at least 1")
     train, held_out = sentences.write(args.output_dir, args.train, args.held_out, args.seed)
-    _print_pairs({"train": train, "held_out": held_out})
+    print_pairs({"train": train, "held_out": held_out})
     return 0
-
-
-def _set_threads(count: int) -> None:
-    from . import _pst
-
-    if count < 0:
-        raise UsageError(f"--num_threads must not be negative, but is {count}")
-    if count:
-        _pst.set_num_threads(count)
-
-
-def _print_pairs(pairs: dict) -> None:
-    """`key: value` lines."""
-    for key, value in pairs.items():
-        print(f"{key}: {value:.6g}" if isinstance(value, float) else f"{key}: {value}")
 
 
 def main(argv=None) -> int:

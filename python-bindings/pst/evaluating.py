@@ -1,0 +1,116 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`pst eval` and `pst predict`: what a saved model says of a file."""
+
+from __future__ import annotations
+
+from .command import UsageError, given_options, options_of, print_pairs, read_labelled, set_threads, tokenizer_of, warn
+from .outputs import check_output_file, with_lines, write_json, write_predictions, write_rows
+
+
+def evaluate(args) -> int:
+    from .classifier import Classifier, predictions
+    from .language import predicts_tokens
+    from .trainer import read_config
+
+    options = options_of(args)
+    options.check()
+    inputs = (args.validation_file, args.predictions and args.output_file)
+    for path, flag in ((args.predictions, "--predictions"), (args.output_file, "--output_file")):
+        if path:
+            check_output_file(path, flag, inputs if flag == "--predictions" else inputs[:1])
+    set_threads(options.num_threads)
+    config = read_config(args.model_name_or_path)
+    if predicts_tokens(options.task, config):
+        return _eval_language(args, options, config)
+    model = Classifier(args.model_name_or_path, **given_options(args))
+    # -1 is a number like any other.
+    known = ("-1",) if model.labels.regression and not options.task_name else model.labels.names
+    examples = read_labelled(args.validation_file, options, classes=known, remembered=model.text_columns)
+    evaluation = model.evaluate(examples)
+    summary = {
+        "examples": evaluation["examples"],
+        "loss": evaluation["loss"],
+        **evaluation["metrics"],
+        "seconds": evaluation["seconds"],
+    }
+    if args.predictions:
+        found = dict(zip(examples.numbers, predictions(evaluation["logits"], model.labels)))
+        rows = _all_rows(args.validation_file, options, examples, model.text_columns)
+        rest = rows.select([i for i, number in enumerate(rows.numbers) if number not in found])
+        if len(rest):
+            # They were skipped for want of a label.
+            found.update(zip(rest.numbers, predictions(model.evaluate(rest)["logits"], model.labels)))
+        write_predictions(args.predictions, [found[number] for number in rows.numbers], rows)
+        summary["predictions"] = args.predictions
+    warn(model.warnings)
+    if args.output_file:
+        write_json(args.output_file, summary)
+    print_pairs(summary)
+    return 0
+
+
+def _all_rows(path, options, examples, remembered):
+    """The rows of a file up to the last of the examples, without their labels."""
+    if not examples.skipped:
+        return examples.without_labels()
+    from dataclasses import replace
+
+    rows = read_labelled(path, replace(options, skip_bad_rows=True), read_labels=False, limit=0, remembered=remembered)
+    last = examples.numbers[-1] if options.max_eval_samples else float("inf")
+    rows.skipped = [row for row in rows.skipped if row[0] <= last]
+    return rows.select([i for i, number in enumerate(rows.numbers) if number <= last])
+
+
+def predict(args) -> int:
+    from .classifier import Classifier, predictions
+
+    options = options_of(args)
+    options.check()
+    if args.output_file:
+        check_output_file(args.output_file, "--output_file", (args.file,))
+    model = Classifier(args.model_name_or_path, **given_options(args))
+    examples = read_labelled(args.file, options, read_labels=False, limit=0, remembered=model.text_columns, guess=True)
+    rows = with_lines(predictions(model.evaluate(examples)["logits"], model.labels), examples)
+    warn(model.warnings)
+    if args.output_file:
+        write_rows(args.output_file, rows)
+        print_pairs({"rows": len(rows), "predictions": args.output_file})
+    else:
+        write_rows(None, rows)
+    return 0
+
+
+def _eval_language(args, options, config) -> int:
+    from . import _pst
+    from .language import Blocks, Texts, block_length, end_of_text
+
+    if args.predictions:
+        raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
+    length = block_length(options.block_size, config)
+    texts = Texts.of(args.validation_file, text_column=options.text_column, limit=options.max_eval_samples)
+    tokenizer = tokenizer_of(args)
+    blocks = Blocks.of(texts, tokenizer, length, end_of_text(config, tokenizer))
+    program = _pst.compile_model(
+        args.model_name_or_path,
+        {
+            "training": False,
+            "batch_size": options.per_device_eval_batch_size or 8,
+            "sequence_length": length,
+            "task": "lm",
+            "method": "dense",
+            **options.of_compiler(("machine",)),
+        },
+    )
+    model = _pst.Model(program, args.model_name_or_path, 0)
+    evaluation = _pst.evaluate(model, _pst.Dataset.of(blocks.arrays(), blocks.path), 0.0)
+    summary = {
+        "tokens": len(blocks.tokens),
+        "loss": evaluation["loss"],
+        **evaluation["metrics"],
+        "seconds": evaluation["seconds"],
+    }
+    if args.output_file:
+        write_json(args.output_file, summary)
+    print_pairs(summary)
+    return 0
