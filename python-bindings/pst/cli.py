@@ -10,6 +10,7 @@ import json
 import os
 import sys
 
+from .arguments import Parser, add_hugging_face_flags, read_config_file
 from .command import UsageError, options_of, print_pairs, read_labelled, set_threads, tokenizer_of, warn
 from .outputs import check_output_directory, write_json, write_predictions
 
@@ -23,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         for group in ("method", "machine")
     )
     machine += ("bf16",)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pst", description="Parameter-efficient sparse training: fine-tunes transformers to sparse ones."
     )
     parser.add_argument("--version", action="version", version=f"pst {__version__}")
@@ -40,7 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--train_file", required=True, metavar="FILE", help="training data: .tsv, .csv or .jsonl; texts for lm")
     train.add_argument("--validation_file", metavar="FILE", help="evaluation data")
     train.add_argument("--test_file", metavar="FILE", help="data to predict at the end (labels are not needed)")
+    train.add_argument("--config", metavar="FILE", help="a YAML or JSON file of flags; those of the command line go before it")
     add_arguments(train, titles=True)
+    add_hugging_face_flags(train)
 
     evaluate = command("eval", evaluating.evaluate, "evaluate a saved model")
     _model_argument(evaluate)
@@ -104,6 +107,23 @@ def build_parser() -> argparse.ArgumentParser:
     benchmark = command("bench", bench.main, "time kernels and training steps against their rivals")
     bench.add_arguments(benchmark)
     return parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """What a command line asks for. Raises ValueError and OSError for a
+    --config file; exits with 2 for what is wrong with the flags."""
+    parser = build_parser()
+    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+    command = commands.get(argv[0]) if argv else None
+    if command is not None and "--config" in command.flags():
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        finder.add_argument("--config")
+        if path := finder.parse_known_args(argv[1:])[0].config:
+            argv = [argv[0], *read_config_file(path, command), *argv[1:]]
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        commands[args.command].refuse_unknown(rest)
+    return args
 
 
 _READING = ("task_name", "text_column", "text_pair_column", "label_column", "max_seq_length", "skip_bad_rows")
@@ -356,7 +376,11 @@ def main(argv=None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    args = build_parser().parse_args(argv)
+    try:
+        args = parse(sys.argv[1:] if argv is None else list(argv))
+    except (ValueError, OSError) as error:
+        print(f"pst: error: {_sentence(error)}", file=sys.stderr)
+        return 2
     try:
         return args.run(args)
     except KeyboardInterrupt:

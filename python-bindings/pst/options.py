@@ -16,10 +16,12 @@ import argparse
 import csv
 import difflib
 import io
+import operator
 import os
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 
 from . import _pst
+from .arguments import Switch, truth
 
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
@@ -73,9 +75,8 @@ class _PythonOptions:
 
     def __post_init__(self):
         for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, os.PathLike):
-                setattr(self, item.name, os.fspath(value))
+            if item.name != "classes":
+                setattr(self, item.name, _converted(item, getattr(self, item.name)))
         if self.bf16:
             self.precision = "bf16"
         if not isinstance(self.classes, str):
@@ -194,7 +195,7 @@ def _add_argument(group, item) -> None:
         text += f" (default: {default})"
     settings: dict = {"dest": item.name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if isinstance(default, bool):
-        settings["action"] = argparse.BooleanOptionalAction if default else "store_true"
+        settings.update(action=Switch, on=default)
     else:
         kind = item.type if isinstance(item.type, str) else item.type.__name__
         settings["type"] = {"int": _whole, "float": float, "str": str}[kind]
@@ -209,8 +210,37 @@ def _add_argument(group, item) -> None:
     group.add_argument(*flags, **settings)
 
 
-def _whole(text: str) -> int:
+def _whole(value) -> int:
+    """A whole number, however it is written: 4, "4", 4.0, NumPy's 4."""
     try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+        number = value if isinstance(value, str) else operator.index(value)
+        return int(number)
+    except (TypeError, ValueError):
+        pass
+    try:
+        number = float(value)
+        if number == int(number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"'{value}' is not a whole number")
+
+
+def _converted(item, value):
+    """The value of an option as what the option is; None is its default.
+    Raises ValueError with the option's name."""
+    if value is None:
+        return None if item.default is MISSING else item.default
+    kind = item.type if isinstance(item.type, str) else item.type.__name__
+    is_truth = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+    try:
+        if kind == "bool":
+            return bool(value) if is_truth or value in (0, 1) else truth(value)
+        if kind in ("int", "float") and not is_truth:
+            return _whole(value) if kind == "int" else float(value)
+        if kind == "str" and isinstance(value, (str, os.PathLike)):
+            return os.fspath(value)
+    except (TypeError, ValueError, AttributeError, argparse.ArgumentTypeError):
+        pass
+    wanted = {"bool": "True or False", "int": "a whole number", "float": "a number", "str": "a string"}[kind]
+    raise ValueError(f"option '{item.name}' must be {wanted}, but is {value!r}")
