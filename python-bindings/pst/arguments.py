@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n('{help_}' lists the flags)\n")
 
     def flags(self) -> list[str]:
-        return [flag for flag in self._option_string_actions if flag.startswith("--")]
+        return [flag for flag in self._option_string_actions if flag.startswith("--") and flag != "--help"]
 
     def refuse_unknown(self, rest) -> None:
         """An error for what is left of a command line."""
@@ -157,7 +157,7 @@ def read_config_file(path: str, parser: Parser) -> list[str]:
     known = parser.flags()
     for name, value in values.items():
         flag = f"--{name}"
-        if flag not in known or flag in ("--config", "--help"):
+        if flag not in known or flag == "--config":
             close = difflib.get_close_matches(flag, known, 1)
             raise ValueError(f"{path}: there is no flag '{name}'" + (f"; did you mean '{close[0][2:]}'?" if close else ""))
         if value is None:
