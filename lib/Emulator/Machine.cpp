@@ -7,8 +7,10 @@
 
 #include "Machine.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <ucontext.h>
 
 using namespace pst::emulator;
 
@@ -83,10 +85,10 @@ void Machine::clusterBarrier() {
 void Machine::exchange(const LaneWords &words, const char *what,
                        const std::function<void(const LaneWords *)> &use) {
   Warp &warp = warps[running / kWarp];
-  warp.words[running % kWarp] = words;
+  LaneWords *shown = warp.words[warp.meeting.phase % 2];
+  shown[running % kWarp] = words;
   meet(warp.meeting, kWarp, what);
-  use(warp.words);
-  meet(warp.meeting, kWarp, what);
+  use(shown);
 }
 
 uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
@@ -114,17 +116,11 @@ void Machine::runCluster() {
   barriers.clear();
   for (int64_t i = 0; i < total; ++i)
     threads[i]->done = false;
-  for (bool any = true; any;) {
+  while (std::any_of(alive.begin(), alive.end(),
+                     [](int64_t count) { return count != 0; })) {
     uint64_t before = progress;
-    any = false;
-    for (int64_t i = 0; i < total; ++i) {
-      running = backwards ? total - 1 - i : i;
-      if (threads[running]->done)
-        continue;
-      any = true;
-      resume(*threads[running]);
-    }
-    if (any && progress == before && !async.deliver())
+    runRound();
+    if (progress == before && !async.deliver())
       failWaiting();
   }
 }
@@ -147,18 +143,39 @@ void Machine::failWaiting() {
   fail(message);
 }
 
-void Machine::resume(Thread &thread) {
-  if (_setjmp(scheduler))
-    return;
-  if (thread.started)
-    _longjmp(thread.resume, 1);
+/// Every thread that can goes on, until it waits or ends.
+void Machine::runRound() {
+  visited = 0;
+  if (!_setjmp(scheduler))
+    runNext();
+}
+
+/// From thread to thread; back to the scheduler after the round's last.
+void Machine::runNext() {
+  while (visited < total) {
+    running = backwards ? total - 1 - visited : visited;
+    ++visited;
+    Thread &thread = *threads[running];
+    if (thread.done || (thread.condition && !(*thread.condition)()))
+      continue;
+    if (thread.started)
+      _longjmp(thread.resume, 1);
+    start(thread);
+  }
+  _longjmp(scheduler, 1);
+}
+
+void Machine::start(Thread &thread) {
   thread.started = true;
-  getcontext(&thread.start);
-  thread.start.uc_stack.ss_sp = thread.stack.get();
-  thread.start.uc_stack.ss_size = kStackBytes;
-  thread.start.uc_link = nullptr;
-  makecontext(&thread.start, &Machine::threadMain, 0);
-  setcontext(&thread.start);
+  ucontext_t context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = thread.stack.get();
+  // Stacks are whole pages apart; their tops should not share a cache's sets.
+  context.uc_stack.ss_size = kStackBytes - running % 16 * 256;
+  context.uc_link = nullptr;
+  makecontext(&context, &Machine::threadMain, 0);
+  setcontext(&context);
+  fail("a thread could not be started");
 }
 
 /// Lives as long as the machine: runs one thread of the GPU after another.
@@ -178,16 +195,20 @@ void Machine::threadMain() {
 
 void Machine::yield(int64_t self) {
   if (!_setjmp(threads[self]->resume))
-    _longjmp(scheduler, 1);
+    runNext();
 }
 
 void Machine::waitUntil(const std::function<bool()> &condition,
                         const std::function<std::string()> &what) {
-  int64_t self = running;
-  threads[self]->waiting = &what;
-  while (!condition())
+  if (!condition()) {
+    int64_t self = running;
+    Thread &thread = *threads[self];
+    thread.condition = &condition;
+    thread.waiting = &what;
     yield(self);
-  threads[self]->waiting = nullptr;
+    thread.condition = nullptr;
+    thread.waiting = nullptr;
+  }
   ++progress;
 }
 

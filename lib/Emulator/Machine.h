@@ -19,7 +19,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <ucontext.h>
 #include <vector>
 
 namespace pst::emulator {
@@ -39,10 +38,10 @@ using LaneWords = std::array<uint64_t, 3>;
 /// A thread of the GPU: a stack, and where on it to go on.
 struct Thread {
   std::unique_ptr<char[]> stack;
-  ucontext_t start;
   std::jmp_buf resume;
   bool started = false, done = true;
-  /// Says what it waits for; null if it runs.
+  /// What it waits for, and how that is called; null if it runs.
+  const std::function<bool()> *condition = nullptr;
   const std::function<std::string()> *waiting = nullptr;
 };
 
@@ -86,14 +85,18 @@ private:
     int64_t arrived = 0;
     uint64_t phase = 0;
   };
+  /// What lanes show at one meeting, and at the next: who comes to the one
+  /// after that has seen the first.
   struct Warp {
-    LaneWords words[kWarp];
+    LaneWords words[2][kWarp];
     Meeting meeting;
   };
 
   Machine();
   void runCluster();
-  void resume(Thread &thread);
+  void runRound();
+  [[noreturn]] void runNext();
+  [[noreturn]] void start(Thread &thread);
   void yield(int64_t self);
   void meet(Meeting &meeting, int64_t count, const char *what);
   [[noreturn]] void failWaiting();
@@ -102,6 +105,7 @@ private:
   Kernel kernel;
   const int64_t *arguments;
   int64_t firstBlock, numThreads, total, running; // threads: of a block, of all
+  int64_t visited;                                // threads of this round
   std::vector<int64_t> alive;                     // threads of each block
   bool backwards;
   Meeting wholeCluster;
