@@ -14,11 +14,13 @@
 
 using llvm::StringRef;
 
-/// Adds the GNU build id of `library` to `*text`, if it is LLVM or MLIR. A
-/// package's update may change the code of a shared library under its old name.
+/// Adds the GNU build id of `library` to `*text`, if it is LLVM or MLIR, or
+/// what a wheel has of both. A package's update may change the code of a shared
+/// library under its old name.
 static int addBuildId(dl_phdr_info *library, size_t, void *text) {
   StringRef name = library->dlpi_name;
-  if (!name.contains("libLLVM") && !name.contains("libMLIR"))
+  if (!name.contains("libLLVM") && !name.contains("libMLIR") &&
+      !name.contains("libpst-llvm"))
     return 0;
   for (int i = 0; i < library->dlpi_phnum; ++i) {
     const auto &segment = library->dlpi_phdr[i];

@@ -6,13 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Bundle/LinkInProcess.h"
+#include "Beside.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
 #include "llvm/TargetParser/Host.h"
 
 #include <dlfcn.h>
@@ -26,24 +25,6 @@ struct OrcCode : JitCode {
   std::unique_ptr<llvm::orc::LLJIT> jit;
 };
 } // namespace
-
-/// Where the emulator's library lies: beside the module or program that this
-/// code is part of, or in the `lib` beside a program's folder.
-static std::string emulatorLibrary() {
-  StringRef name = "libpst-emulator.so";
-  Dl_info info;
-  if (!dladdr(reinterpret_cast<void *>(&linkInProcess), &info))
-    return name.str();
-  SmallString<128> folder(info.dli_fname);
-  llvm::sys::path::remove_filename(folder);
-  for (StringRef place : {"", "../lib"}) {
-    SmallString<128> path(folder);
-    llvm::sys::path::append(path, place, name);
-    if (llvm::sys::fs::exists(path))
-      return path.str().str();
-  }
-  return name.str();
-}
 
 namespace {
 /// Kernels for a GPU that run on this CPU (the target 'emulated') call the
@@ -62,8 +43,10 @@ public:
         }))
       return llvm::Error::success();
     if (!library) {
+      StringRef name = "libpst-emulator.so";
+      std::string found = findBeside(name);
       auto opened = llvm::orc::DynamicLibrarySearchGenerator::Load(
-          emulatorLibrary().c_str(), prefix);
+          found.empty() ? name.data() : found.c_str(), prefix);
       if (!opened)
         return opened.takeError();
       library = std::move(*opened);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Bundle/WriteBundle.h"
+#include "Beside.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -35,26 +36,26 @@ static std::error_code writeFile(StringRef file, StringRef text) {
 /// process that loads it.
 static LogicalResult link(ArrayRef<std::string> objects, StringRef library,
                           Location loc) {
-  llvm::ErrorOr<std::string> linker = std::error_code();
+  std::string linker = findBeside("ld.lld");
   for (const char *name : {"ld.lld-22", "ld.lld", "ld"}) {
-    linker = llvm::sys::findProgramByName(name);
-    if (!linker)
-      linker = llvm::sys::findProgramByName(name, {"/usr/lib/llvm-22/bin"});
-    if (linker)
-      break;
+    auto found = llvm::sys::findProgramByName(name);
+    if (!found)
+      found = llvm::sys::findProgramByName(name, {"/usr/lib/llvm-22/bin"});
+    if (found && linker.empty())
+      linker = *found;
   }
-  if (!linker)
+  if (linker.empty())
     return emitError(loc)
            << "no linker found: a bundle needs ld.lld-22, ld.lld "
               "or ld on the PATH (Debian: apt install lld-22)";
   std::string message;
-  SmallVector<StringRef> arguments{*linker, "-shared", "--build-id=none", "-o",
+  SmallVector<StringRef> arguments{linker, "-shared", "--build-id=none", "-o",
                                    library};
   llvm::append_range(arguments, objects);
-  int code = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, {}, 0,
+  int code = llvm::sys::ExecuteAndWait(linker, arguments, std::nullopt, {}, 0,
                                        0, &message);
   if (code != 0)
-    return emitError(loc) << *linker << " failed with status " << code
+    return emitError(loc) << linker << " failed with status " << code
                           << (message.empty() ? "" : ": ") << message;
   return success();
 }
