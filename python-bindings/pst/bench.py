@@ -39,7 +39,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--threads", default="1,2", metavar="N,N", help="threads of kernels; steps take the most (default: 1,2)")
     parser.add_argument("--table", metavar="FILE", help="print the results in FILE as a Markdown table, and measure nothing")
     parser.add_argument("--openblas", action="append", default=[], metavar="FILE", help="an OpenBLAS library, instead of the system's and NumPy's")
-    parser.add_argument("--pst_bench", default="", metavar="FILE", help="the program pst-bench (default: on PATH)")
+    parser.add_argument("--pst_bench", default="", metavar="FILE", help="the program pst-bench (default: the package's, or on PATH)")
     parser.add_argument("--model", default="", metavar="DIR", help="model of the whole steps (default: BERT-base, random weights)")
     parser.add_argument("--batch_size", type=int, default=32, metavar="N", help="examples of a whole step (default: 32)")
     parser.add_argument("--sequence_length", type=int, default=128, metavar="N", help="their tokens (default: 128)")

@@ -7,13 +7,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import programs
 from .bench_inputs import BERT_BASE, write_random_bert
 from .bench_worker import Worker, WorkerError, differ
 
@@ -60,9 +60,9 @@ class Context:
 
     def kernel(self, *arguments: str) -> dict:
         """Runs pst-bench; returns what it wrote."""
-        program = self.pst_bench or find_pst_bench()
+        program = self.pst_bench or programs.find("pst-bench")
         if not program:
-            raise Absent("pst-bench was not found: build it (ninja pst-bench) and put it on PATH, or name it with --pst_bench")
+            raise Absent("pst-bench was not found: it comes with the package (pip install .); or name it with --pst_bench")
         with tempfile.TemporaryDirectory() as directory:
             output = os.path.join(directory, "results.json")
             command = [program, *arguments, "--json", output, "--samples", str(self.samples)]
@@ -102,12 +102,6 @@ class Context:
 def need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise Absent(f"the Python package {package} is not installed (pip install {package})")
-
-
-def find_pst_bench() -> str:
-    """On PATH, or in the build tree that this package lies in."""
-    beside = Path(__file__).absolute().parents[2] / "bin" / "pst-bench"
-    return shutil.which("pst-bench") or (str(beside) if beside.exists() else "")
 
 
 def openblas_libraries() -> tuple:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CONFIG, bert_tensors, write_model
 
-from pst import bench, bench_rows, bench_worker, cli
+from pst import bench, bench_rows, bench_worker, cli, programs
 
 
 def rows_of(**changes):
@@ -110,7 +110,7 @@ def test_missing_packages_and_programs_are_told(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(bench_rows.Absent, match="torch is not installed"):
         bench_rows.need("torch")
-    monkeypatch.setattr(bench_rows, "find_pst_bench", lambda: "")
+    monkeypatch.setattr(programs, "find", lambda name: "")
     row = bench.run(next(row for row in rows_of() if row.name.startswith("gemm")))
     assert row["status"] == "absent" and "pst-bench was not found" in row["reason"]
 
@@ -126,7 +126,7 @@ def test_no_row_of_that_name(capsys):
 def test_kernels_at_tiny_sizes(pattern, tmp_path):
     if pattern.startswith(("exact", "layer")):
         pytest.importorskip("torch")
-    elif not bench_rows.find_pst_bench():
+    elif not programs.find("pst-bench"):
         pytest.skip("pst-bench was not built")
     output = tmp_path / "results.json"
     assert cli.main(["bench", "--tiny", "--threads", "1", "--rows", pattern, "--json", str(output)]) == 0
