@@ -225,7 +225,7 @@ TEST(ImportErrors, FormsThatAreNotKnown) {
            "imported");
   expectAt("quantization_config", {{"bits", 4}},
            "\"quantization_config\" says that the weights are quantized; only "
-           "F32, F16 and BF16 weights can be imported");
+           "F32, F16, BF16 and F64 weights can be imported");
   expectAt("problem_type", "multi_label_classification",
            "\"problem_type\" is \"multi_label_classification\", which is not "
            "known; known are: regression, single_label_classification");
@@ -337,7 +337,7 @@ TEST(ImportErrors, TensorHasAnotherType) {
   expectError(model,
               "model.safetensors:0:0: error: tensor "
               "\"embeddings.LayerNorm.bias\" is I64[6], but its elements must "
-              "be F32, F16 or BF16");
+              "be F32, F16, BF16 or F64");
 }
 
 TEST(ImportErrors, FileIsCutShort) {
