@@ -12,7 +12,7 @@ cd "$root" || exit 1
 install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
 install_torch
-install_python "${build_python_packages[@]}" lit pytest pytest-xdist transformers safetensors pillow tensorboard
+install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pillow tensorboard
 install_model
 
 say "building"
@@ -27,13 +27,14 @@ rm -rf "$results" && mkdir -p "$results"
 export PYTHONPATH=$build/python HF_HUB_OFFLINE=1 PST_BUILD_DIR=$build
 
 say "unit tests"
-ctest --test-dir "$build" --parallel "$jobs" --output-on-failure --output-junit "$results/ctest.xml" |
+ctest --test-dir "$build" --parallel "$jobs" --timeout 600 --output-on-failure --output-junit "$results/ctest.xml" |
   grep -vE '^ *(Start +)?[0-9]+(/[0-9]+)?:? .*(Passed|: )|^$'
 say "lit"
 "$venv/bin/lit" -s -v -j "$jobs" --xunit-xml-output "$results/lit.xml" "$build/test"
 say "pytest"
-# Two at a time, by files; threads that wait leave their core to the other's.
-OMP_WAIT_POLICY=passive "$venv/bin/python" -m pytest -q -n 2 --dist loadfile --durations 10 --junitxml "$results/pytest.xml" test/Python
+# Two at a time, by files; threads that wait leave their core to the other's. A
+# test that hangs fails by its name.
+OMP_WAIT_POLICY=passive "$venv/bin/python" -m pytest -q -n 2 --dist loadfile --timeout 900 --durations 15 --junitxml "$results/pytest.xml" test/Python
 
 minutes
 say "total"
