@@ -8,6 +8,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -285,6 +287,161 @@ def _(case):
     shutil.copytree("../models/bert", "m1")
     case.train("--train_file", "dev.tsv", model="m1", out="m1")
     assert pst.load("m1/model").labels.names == ["0", "1"]
+
+
+# --- tokenizers, heads and model directories
+
+
+def same_as_transformers(model, limit=64):
+    """Ids and logits of rows.jsonl, padded, are those of transformers."""
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    rows = [json.loads(line) for line in read("rows.jsonl").splitlines()]
+    texts, pairs = [row["text"] for row in rows], [row["pair"] for row in rows] if "pair" in rows[0] else None
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(model), pst.Tokenizer(model)
+    if theirs.pad_token is None:
+        theirs.pad_token = theirs.eos_token
+    encoded = ours.encode(pst.Examples("rows", texts, pairs, None, list(range(len(texts)))), limit)
+    tokens = theirs(texts, pairs, truncation=True, max_length=limit, padding=True, return_tensors="pt")
+    assert encoded.ids == theirs(texts, pairs, truncation=True, max_length=limit)["input_ids"]
+    arrays = encoded.arrays(encoded.longest)
+    program = pst.compile(model, batch_size=len(rows), sequence_length=encoded.longest)
+    with torch.no_grad():
+        reference = transformers.AutoModelForSequenceClassification.from_pretrained(model).eval()(**tokens).logits.numpy()
+    for inputs in (arrays, {name: tokens[name].numpy() for name in ("input_ids", "attention_mask")}):
+        logits = program(inputs["input_ids"], inputs["attention_mask"], arrays["token_type_ids"])
+        np.testing.assert_allclose(logits, reference, atol=1e-4)
+    return ours
+
+
+@case("11-added-tokens")
+def _(case):
+    assert same_as_transformers("model")._impl.encode("[E1][E2]").ids[1:-1] == [122, 123]
+
+
+@case("13-roberta-slow-files")
+def _(case):
+    same_as_transformers("model")
+
+
+@case("48-truncation-side")
+def _(case):
+    same_as_transformers("model", 8)
+
+
+@case("15-roberta-pair-types")
+def _(case):
+    case.train("--train_file", "pairs.tsv", model="model")
+    same_as_transformers("model")
+
+
+@case("55-phobert-files")
+def _(case):
+    assert "PhobertTokenizer" in case.refused("--train_file", "dev.tsv", model="model")
+
+
+def gpt2_pads_with(case, token, model):
+    case.train("--train_file", "dev.tsv", "--task", "classification", model=model)
+    assert config()["pad_token_id"] == token
+    same_as_transformers("o1/model")
+
+
+@case("18-gpt2-pad-added")
+def _(case):
+    gpt2_pads_with(case, 365, "model")
+
+
+@case("19-gpt2-default-eos")
+def _(case):
+    gpt2_pads_with(case, 0, "../models/gpt2-lm-default-eos")
+    case.train("--train_file", "lm.jsonl", "--block_size", 16, model="../models/gpt2-lm-default-eos", out="o2")
+
+
+@case("20-gpt2-text-ends-with-eos")
+def _(case):
+    gpt2_pads_with(case, 0, "model")
+
+
+@case("22-eval-without-head")
+def _(case):
+    message = "it would start from random values"
+    for model, more in (("bert-base", ()), ("gpt2-lm", ("--task", "classification"))):
+        directory = f"../models/{model}"
+        assert message in refuse(
+            case.capsys, "eval", "--model_name_or_path", directory, "--validation_file", "dev.tsv", *more
+        )
+        with pytest.raises(pst.CompileError, match=message):
+            pst.compile(directory, task="classification", batch_size=1, sequence_length=8)
+
+
+@case("42-compile-own-labels")
+def _(case):
+    case.train("--train_file", "tri.tsv")
+    case.run("compile", "--model_name_or_path", "o1/model", "--bundle", "b1", "--method", "dense", "--max_seq_length", 16,
+             "--per_device_train_batch_size", 2)  # fmt: skip
+    manifest = json.loads(read("b1/manifest.json"))
+    arguments = {a["name"]: a.get("type") for a in manifest["entry_points"]["forward"]["arguments"]}
+    assert arguments["logits"] == "f32[2,3]"
+
+
+@case("59-num-labels-only")
+def _(case):
+    output, _ = case.run("eval", "--model_name_or_path", "three", "--validation_file", "three.tsv")
+    assert "accuracy: 1\n" in output
+    output, _ = case.run("eval", "--model_name_or_path", "one", "--validation_file", "one.tsv")
+    assert "pearson: 1\n" in output
+
+
+@case("25-stale-index")
+def _(case):
+    case.run("eval", "--model_name_or_path", "model", "--validation_file", "dev.tsv")
+    case.run("inspect", "model")
+
+
+@case("26-other-head")
+def _(case):
+    _, err = case.train("--train_file", "dev.tsv", model="../models/bert-qa")
+    shutil.copytree("../models/bert-base", "m2")
+    changed = json.loads(read("m2/config.json")) | {"architectures": []}
+    pathlib.Path("m2/config.json").write_text(json.dumps(changed))
+    case.train("--train_file", "dev.tsv", model="m2", out="o2")
+
+
+# --- faces
+
+
+@case("33-hf-flags")
+def _(case):
+    flags = ("--train_file", "dev.tsv", "--validation_file", "dev.tsv", "--num_train_epochs", 1, "--per_device_eval_batch_size", 4)
+    theirs = "--do_train --do_eval --max_steps -1 --logging_strategy steps --lr_scheduler_type linear --optim adamw_torch --fp16 False"
+    rest = ("--overwrite_output_dir", "--report_to", "none", "--output_dir", "o1", "--sparsity", "0.5")
+    model = ("--model_name_or_path", "../models/bert")
+    output, err = case.run("train", *model, *flags, *theirs.split(), *rest)
+    assert "steps: 1\n" in output and "warning" not in err
+    output, _ = case.run("train", *model, *flags, "--load_best_model_at_end", "True", "--pad_to_max_length", "False", *rest)
+    assert "steps: 1\n" in output
+
+
+@case("46-option-types")
+def _(case):
+    rows = [("the film was good", 1), ("the film was bad", 0)] * 4
+    for given in (dict(learning_rate="5e-5"), dict(max_steps=2.0), dict(seed="42"), dict(per_device_train_batch_size=4.0),
+                  dict(sparsity="0.5"), dict(max_seq_length="16")):  # fmt: skip
+        pst.Trainer("../models/bert", train=rows, output_dir="o1", **{**OPTIONS, **given})
+    for given in (dict(seed=-1), dict(sparsity=90), dict(warmup_ratio=6), dict(learning_rate="fast")):
+        with pytest.raises(ValueError, match=next(iter(given))):
+            pst.Trainer("../models/bert", train=rows, output_dir="o1", **{**OPTIONS, **given})
+
+
+@case("37-bare-environment")
+def _(case):
+    command = [sys.executable, "-m", "pst", "train", "--model_name_or_path", "../models/bert", "--train_file", "dev.tsv",
+               "--output_dir", "läufe", *QUICK]  # fmt: skip
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PST_CACHE_DIR": os.environ.get("PST_CACHE_DIR", "cache"),
+                   "PYTHONIOENCODING": "ascii", "HOME": "."}  # fmt: skip
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"model: l" in done.stdout and b"Traceback" not in done.stderr
+    assert os.path.exists("läufe/model/model.safetensors")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -119,7 +119,7 @@ def test_other_methods(models, tmp_path, method):
 def test_evaluation(models):
     wide, narrow = models
     inputs = {name: value for name, value in batch(np.random.default_rng(6)).items() if name != "labels"}
-    shape = {"batch_size": BATCH, "sequence_length": LENGTH}
+    shape = {"batch_size": BATCH, "sequence_length": LENGTH, "new_head": True}
     expected = pst.compile(narrow, **shape)(**inputs)
     np.testing.assert_array_equal(pst.compile(wide, frozen_type="bf16", **shape)(**inputs), expected)
     assert (pst.compile(wide, **shape)(**inputs) != expected).any()

@@ -52,7 +52,7 @@ def qwen2():
     return impl, settings, "qwen2"
 
 
-@pytest.mark.parametrize("make, padding", [(llama, "<unk>"), (qwen2, "<|endoftext|>")])
+@pytest.mark.parametrize("make, padding", [(llama, "</s>"), (qwen2, "<|endoftext|>")])
 def test_ids_are_those_of_transformers(tmp_path, make, padding):
     impl, settings, kind = make()
     impl.save(str(tmp_path / "tokenizer.json"))

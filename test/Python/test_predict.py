@@ -220,7 +220,7 @@ def test_rows_past_max_seq_length_are_cut_by_the_tokenizer(tmp_path, model):
     options = dict(max_steps=1, report_to="none", save_strategy="no", sparsity=0.4, max_seq_length=5)
     trainer = pst.Trainer(model, train=[("film", "yes"), ("not", "no")] * 2, output_dir=tmp_path / "o", **options)
     trainer.evaluate([("the film was good and bad", "yes"), ("film", "no")])
-    assert trainer.warnings == ["the data: 1 of 2 examples are longer than 5 tokens and were cut"]
+    assert trainer.warnings[-1] == "the data: 1 of 2 examples are longer than 5 tokens and were cut"
 
 
 # --- told before

@@ -246,7 +246,7 @@ def test_sparsities_of_layers_are_checked(place, content, message):
 
 def test_a_program_for_layers_of_their_own_knows_the_runs_sparsity(place):
     (place / "layers.json").write_text('{"query": 0.5}')
-    run("pst compile --model_name_or_path $MODEL --layer_sparsity layers.json --bundle bundle --max_seq_length 16")
+    run("pst compile --model_name_or_path $MODEL --num_labels 2 --layer_sparsity layers.json --bundle bundle --max_seq_length 16")
     refused = run(f"pst train {ARGUMENTS} --bundle bundle --sparsity 0.8 --output_dir run", check=False)
     assert refused.returncode == 1
     assert "--sparsity is 0.8, but the program's layers have sparsities of their own for one of 0.9" in refused.stderr
