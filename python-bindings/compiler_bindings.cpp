@@ -129,6 +129,24 @@ void forgetCompiler() {
       nullptr);
 }
 
+/// A context of all dialects, of whose diagnostics `error` takes note.
+struct Session {
+  explicit Session(FirstError &error)
+      : context(makeRegistry()), handler(&context, [&](Diagnostic &diagnostic) {
+          error.take(diagnostic);
+        }) {
+    context.printOpOnDiagnostic(false);
+  }
+  static DialectRegistry makeRegistry() {
+    DialectRegistry registry;
+    pst::registerDialects(registry);
+    return registry;
+  }
+
+  MLIRContext context;
+  ScopedDiagnosticHandler handler;
+};
+
 /// Compiles what `load` makes, links it into this process unless it is for a
 /// GPU, and writes a bundle if one is named, and the emulated kernels if a
 /// library for them is.
@@ -147,12 +165,8 @@ pst::python::PyProgram compileWith(
   FailureOr<std::shared_ptr<pst::JitCode>> code = failure();
   {
     nb::gil_scoped_release release;
-    DialectRegistry registry;
-    pst::registerDialects(registry);
-    MLIRContext context(registry);
-    context.printOpOnDiagnostic(false);
-    ScopedDiagnosticHandler handler(
-        &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });
+    Session session(error);
+    MLIRContext &context = session.context;
     OwningOpRef<ModuleOp> module = load(context, options, file);
     if (module && !newHead && failed(pst::refuseNewHead(*module)))
       module = nullptr;
@@ -221,13 +235,8 @@ pst::python::PyProgram compileModel(const std::string &directory,
 /// factors after the weight as (kind, rank, names of the tensors).
 nb::dict criterionAsDict(const std::string &source) {
   FirstError error;
-  DialectRegistry registry;
-  pst::registerDialects(registry);
-  MLIRContext context(registry);
-  context.printOpOnDiagnostic(false);
-  ScopedDiagnosticHandler handler(
-      &context, [&](Diagnostic &diagnostic) { error.take(diagnostic); });
-  auto found = pst::describeCriterion(&context, source);
+  Session session(error);
+  auto found = pst::describeCriterion(&session.context, source);
   if (failed(found))
     raise(error, pst::isCriterionText(source) ? source : "");
   nb::list factors;

@@ -44,7 +44,7 @@ read -r newest <"$work/newest"
 new=$work/root
 read -r program standard < <("$venv/bin/python" -c 'import os, sys, sysconfig
 print(os.path.realpath(sys.executable), sysconfig.get_path("stdlib"))')
-mkdir -p "$new"/{bin,lib64,tmp,proc,dev,work,site,python/bin,"python/lib/$python"} "$new/lib/$(uname -m)-linux-gnu"
+mkdir -p "$new"/{bin,lib64,tmp,proc,dev,trial,site,python/bin,"python/lib/$python"} "$new/lib/$(uname -m)-linux-gnu"
 { ldd "$program" "$standard"/lib-dynload/*.so /bin/sh; ldd $(find "$site" -name '*.so*' -o -path '*/pst/bin/*'); } |
   sed -nE 's/^.*=> (\/[^ ]+) \(.*/\1/p' | sort -u | grep -v "^$site" |
   while read -r library; do cp -Ln "$library" "$new/lib/$(uname -m)-linux-gnu/"; done
@@ -53,9 +53,9 @@ cp -L /lib64/ld-linux-x86-64.so.2 "$new/lib64/" 2>/dev/null || cp -L /lib/ld-lin
 cp -L /bin/sh "$new/bin/sh"
 cp -L "$program" "$new/python/bin/python"
 
-cat >"$new/work/try.sh" <<TRY
+cat >"$new/trial/try.sh" <<TRY
 set -eu
-cd /work
+cd /trial
 python() { /python/bin/python -S "\$@"; }
 python -m pst sentences --output_dir data --train 64 --held_out 16
 python - <<'PYTHON'
@@ -94,7 +94,7 @@ env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "${enter[@]}" bash -euc '
   mount -t proc proc "$new/proc"
   for device in null zero urandom; do : >"$new/dev/$device"; mount --bind "/dev/$device" "$new/dev/$device"; done
   chroot=$(command -v chroot)
-  export PATH=/bin HOME=/work PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1
-  exec "$chroot" "$new" /bin/sh /work/try.sh
+  export PATH=/bin HOME=/trial PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1
+  exec "$chroot" "$new" /bin/sh /trial/try.sh
 ' enter "$new" "$standard" "$site" "$python" >"$work/log" 2>&1 || { cat "$work/log"; fail "the wheel does not work without LLVM"; }
 echo "the wheel works in a root without LLVM"

@@ -133,8 +133,12 @@ static FailureOr<SparseLayer> describeLayer(ParameterOp op,
       factor.tensors.push_back((*tensor).str());
   }
   if (auto own = record.getAs<FloatAttr>("final_sparsity")) {
+    auto input = record.getAs<StringAttr>("sparsity_input");
+    if (!input)
+      return op.emitOpError("has a pst.layer with a final sparsity of its own, "
+                            "which must say its 'sparsity_input', too");
     layer.finalSparsity = own.getValueAsDouble();
-    layer.sparsityInput = record.getAs<StringAttr>("sparsity_input").str();
+    layer.sparsityInput = input.str();
   }
   return layer;
 }

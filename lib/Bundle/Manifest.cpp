@@ -61,8 +61,7 @@ Json spell(double value) {
 // Reading JSON
 //===----------------------------------------------------------------------===//
 
-Parameter readParameter(const Json &json, const std::string &where) {
-  Reader reader(json, where);
+Parameter readParameter(Reader &reader) {
   Parameter parameter;
   parameter.name = reader.string("name");
   parameter.role = reader.keyword("role", kRoles);
@@ -80,12 +79,10 @@ Parameter readParameter(const Json &json, const std::string &where) {
   parameter.column = reader.integer("column");
   parameter.offset = reader.integer("offset");
   parameter.decay = reader.boolean("decay");
-  reader.finish();
   return parameter;
 }
 
-SparseLayer readSparseLayer(const Json &json, const std::string &where) {
-  Reader reader(json, where);
+SparseLayer readSparseLayer(Reader &reader) {
   SparseLayer layer;
   layer.weight = reader.string("weight");
   layer.rows = reader.integer("rows");
@@ -93,19 +90,13 @@ SparseLayer readSparseLayer(const Json &json, const std::string &where) {
   layer.selection = reader.string("selection");
   layer.state = reader.strings("state");
   layer.pruned = reader.string("pruned");
-  const Json &factors = reader.array("factors");
-  for (size_t i = 0; i < factors.size(); ++i) {
-    Reader item(factors[i],
-                reader.path("factors") + "[" + std::to_string(i) + "]");
-    Factor factor;
+  reader.forObjects("factors", [&](Reader &item) {
+    Factor &factor = layer.factors.emplace_back();
     factor.kind = item.keyword("kind", kFactorKinds);
     factor.tensors = item.strings("tensors");
-    item.finish();
-    layer.factors.push_back(std::move(factor));
-  }
+  });
   layer.finalSparsity = reader.number("final_sparsity");
   layer.sparsityInput = reader.string("sparsity_input");
-  reader.finish();
   return layer;
 }
 
@@ -113,26 +104,17 @@ EntryPoint readEntryPoint(const Json &json, const std::string &where) {
   Reader reader(json, where);
   EntryPoint entry;
   entry.symbol = reader.string("symbol");
-  const Json &arguments = reader.array("arguments");
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    Reader item(arguments[i],
-                reader.path("arguments") + "[" + std::to_string(i) + "]");
-    Argument argument;
+  reader.forObjects("arguments", [&](Reader &item) {
+    Argument &argument = entry.arguments.emplace_back();
     argument.kind = item.keyword("kind", kArgKinds);
     argument.name = item.string("name");
     if (argument.kind != ArgKind::space)
       argument.type = item.type("type");
-    item.finish();
-    entry.arguments.push_back(std::move(argument));
-  }
-  const Json &launches = reader.array("launches");
-  for (size_t i = 0; i < launches.size(); ++i) {
-    std::string at = reader.path("launches") + "[" + std::to_string(i) + "]";
-    if (!launches[i].is_string())
-      fail(at, "expected a string, but got " + launches[i].dump());
-    entry.launches.push_back(
-        Launch::fromText(launches[i].get_ref<const std::string &>(), at));
-  }
+  });
+  for (const std::string &text : reader.strings("launches"))
+    entry.launches.push_back(Launch::fromText(
+        text, reader.path("launches") + "[" +
+                  std::to_string(entry.launches.size()) + "]"));
   reader.finish();
   return entry;
 }
@@ -370,14 +352,12 @@ Manifest Manifest::fromJson(std::string_view text) {
     manifest.hyperparameters[key] = hyper.number(key);
   manifest.criterion = reader.string("criterion");
   manifest.finalSparsity = reader.number("final_sparsity");
-  const Json &parameters = reader.array("parameters");
-  for (size_t i = 0; i < parameters.size(); ++i)
-    manifest.parameters.push_back(
-        readParameter(parameters[i], "parameters[" + std::to_string(i) + "]"));
-  const Json &layers = reader.array("sparse_layers");
-  for (size_t i = 0; i < layers.size(); ++i)
-    manifest.sparseLayers.push_back(
-        readSparseLayer(layers[i], "sparse_layers[" + std::to_string(i) + "]"));
+  reader.forObjects("parameters", [&](Reader &item) {
+    manifest.parameters.push_back(readParameter(item));
+  });
+  reader.forObjects("sparse_layers", [&](Reader &item) {
+    manifest.sparseLayers.push_back(readSparseLayer(item));
+  });
   Reader spaces(reader.object("spaces"), "spaces");
   for (const auto &[key, value] : reader.at("spaces").items())
     manifest.spaces[key] = spaces.integer(key);

@@ -130,6 +130,17 @@ public:
     return value;
   }
 
+  /// Hands a reader of each object of the list to `read`, which reads all of
+  /// it.
+  template <typename Read> void forObjects(std::string_view key, Read read) {
+    const Json &values = array(key);
+    for (size_t i = 0; i < values.size(); ++i) {
+      Reader item(values[i], path(key) + "[" + std::to_string(i) + "]");
+      read(item);
+      item.finish();
+    }
+  }
+
   std::vector<std::string> strings(std::string_view key) {
     const Json &values = array(key);
     std::vector<std::string> texts;

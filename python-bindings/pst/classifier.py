@@ -89,20 +89,12 @@ class Classifier:
         return predictions(self.evaluate(examples.without_labels())["logits"], self.labels)
 
     def _compile(self, length: int) -> None:
-        options = self.options
         program = _pst.compile_model(
             self.directory,
-            {
-                "training": False,
-                "batch_size": options.per_device_eval_batch_size or 32,
-                "sequence_length": length,
-                "task": "classification",
-                "num_labels": self.labels.count,
-                "regression": self.labels.regression,
-                "new_head": False,
-                "method": "dense",
-                **options.of_compiler(("machine",)),
-            },
+            self.options.of_evaluation(
+                length, 32, task="classification", num_labels=self.labels.count,
+                regression=self.labels.regression, new_head=False,
+            ),  # fmt: skip
         )
         self._model = _pst.Model(program, self.directory, 0)
         self._length = length

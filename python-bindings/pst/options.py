@@ -108,6 +108,17 @@ class _PythonOptions:
         }
         return {name: value for name, value in values.items() if value is not None}
 
+    def of_evaluation(self, length: int, batch_size: int, **predicted) -> dict:
+        """What `_pst.compile_model` is told of a saved model that is evaluated."""
+        return {
+            "training": False,
+            "batch_size": self.per_device_eval_batch_size or batch_size,
+            "sequence_length": length,
+            "method": "dense",
+            **predicted,
+            **self.of_compiler(("machine",)),
+        }
+
     def of_training(self) -> "_pst.TrainingOptions":
         """The options of the runtime's loop. Raises ValueError."""
         options = _pst.TrainingOptions()

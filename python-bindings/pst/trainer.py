@@ -25,6 +25,7 @@ from .options import Options
 from .report import Reporter
 from .tensorboard import remove_events
 from .tokenizer import Encoded, Tokenizer
+from .tokenizer_settings import read_object
 
 # Spellings of Hugging Face for the runtime's metrics.
 _METRICS = {
@@ -42,23 +43,13 @@ LAYERS_FILE = "layer_sparsity.json"
 def read_config(model_dir) -> dict:
     """config.json of a model directory. Raises DataError."""
     path = os.path.join(os.fspath(model_dir), "config.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-    except FileNotFoundError:
+    if not os.path.exists(path):
         raise DataError(
             f"{os.fspath(model_dir)}: not a model directory: expected config.json, model.safetensors and a tokenizer; nothing is "
             f"downloaded: 'hf download google-bert/bert-base-uncased --local-dir {os.path.basename(os.fspath(model_dir))}', with "
             "the model's own name on the hub, gets one"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: invalid UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from None
-    if not isinstance(config, dict):
-        raise DataError(f"{path}:1:1: expected a JSON object, found {type(config).__name__}")
+        )
+    config = read_object(path)
     classes = config.get("architectures") or [""]
     if str(classes[0]).endswith("ForSequenceClassification") and not config.get("id2label") and not config.get("num_labels"):
         # The files know how many classes there are.

@@ -11,7 +11,8 @@ import pytest
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 
-from tokenizers import models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
+from made_tokenizers import metaspace_tokenizer  # noqa: E402
+from tokenizers import models, normalizers, pre_tokenizers, trainers  # noqa: E402
 
 from pst.data import Examples  # noqa: E402
 from pst.language import Blocks, Texts, end_of_text  # noqa: E402
@@ -23,18 +24,8 @@ TEXTS = CORPUS[:20] + ["", " a  b\t\n", "Ünïcödé 123456 ☃", "def f(x):\n  
 
 
 def llama():
-    impl = tokenizers.Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    impl.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
-    special = ["<unk>", "<s>", "</s>"]
-    impl.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False))
-    spec = json.loads(impl.to_str())
-    for byte in range(256):
-        spec["model"]["vocab"].setdefault(f"<0x{byte:02X}>", len(spec["model"]["vocab"]))
-    impl = tokenizers.Tokenizer.from_str(json.dumps(spec))
-    frame = [("<s>", impl.token_to_id("<s>"))]
-    impl.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=frame)
     settings = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return impl, {**settings, "add_bos_token": True, "add_eos_token": False, "legacy": False}, "llama"
+    return metaspace_tokenizer(CORPUS), {**settings, "add_bos_token": True, "add_eos_token": False, "legacy": False}, "llama"
 
 
 def qwen2():

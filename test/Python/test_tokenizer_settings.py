@@ -13,6 +13,7 @@ import pytest
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 
+from made_tokenizers import metaspace_tokenizer  # noqa: E402
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers  # noqa: E402
 
 from pst.data import DataError, Examples  # noqa: E402
@@ -74,17 +75,7 @@ def fast_words(directory, change=lambda impl: None):
 
 
 def metaspace(directory):
-    impl = tokenizers.Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    impl.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
-    special = ["<unk>", "<s>", "</s>"]
-    impl.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False))
-    spec = json.loads(impl.to_str())
-    for byte in range(256):
-        spec["model"]["vocab"].setdefault(f"<0x{byte:02X}>", len(spec["model"]["vocab"]))
-    impl = tokenizers.Tokenizer.from_str(json.dumps(spec))
-    frame = [("<s>", impl.token_to_id("<s>"))]
-    impl.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=frame)
-    impl.save(str(directory / "tokenizer.json"))
+    metaspace_tokenizer(CORPUS).save(str(directory / "tokenizer.json"))
 
 
 def unigram(directory):

@@ -278,10 +278,7 @@ struct CompressedWeightPattern : KernelPattern<MaterializeOp> {
     if (op.getStorage() != Storage::Compressed)
       return failure();
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    RankedTensorType weight = getWeightType(criterion, op.getFactors());
-    Layout layout{weight.getDimSize(0), weight.getDimSize(1)};
-    if (op.getTransposed())
-      std::swap(layout.rows, layout.columns);
+    Layout layout = compressedLayout(op, criterion);
     SmallVector<Value> inputs = weightOperands(op);
     size_t operands = inputs.size();
     if (op.getPruned())

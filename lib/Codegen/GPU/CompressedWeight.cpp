@@ -185,10 +185,7 @@ struct CompressedWeightPattern : KernelPattern<MaterializeOp> {
     if (op.getStorage() != Storage::Compressed)
       return failure();
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    RankedTensorType weight = getWeightType(criterion, op.getFactors());
-    Layout layout{weight.getDimSize(0), weight.getDimSize(1)};
-    if (op.getTransposed())
-      std::swap(layout.rows, layout.columns);
+    Layout layout = compressedLayout(op, criterion);
     context.replaceByLaunch(rewriter, op, weightOperands(op), /*workspaces=*/{},
                             [&](CodeBuilder &host, ValueRange arguments) {
                               Compression(context, host, criterion,

@@ -75,35 +75,23 @@ void pst::cuda::launchMaskedWeight(KernelContext &context, CodeBuilder &host,
   setWork(launch, MaskedWeightOp::getOperationName(), {0, bytes});
 }
 
-template <typename OpT>
-static void replaceByMaskedWeight(OpT op, KernelContext &context,
-                                  PatternRewriter &rewriter) {
-  CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-  context.replaceByLaunch(rewriter, op, weightOperands(op), /*workspaces=*/{},
-                          [&](CodeBuilder &host, ValueRange arguments) {
-                            launchMaskedWeight(
-                                context, host, criterion, op.getSelectionAttr(),
-                                arguments.drop_back(), arguments.back());
-                          });
-}
-
 namespace {
-struct MaskedWeightPattern : KernelPattern<MaskedWeightOp> {
-  using KernelPattern::KernelPattern;
-  LogicalResult matchAndRewrite(MaskedWeightOp op,
+/// Of a weight that is materialized, the dense form is this kernel too.
+template <typename OpT> struct MaskedWeightPattern : KernelPattern<OpT> {
+  using KernelPattern<OpT>::KernelPattern;
+  LogicalResult matchAndRewrite(OpT op,
                                 PatternRewriter &rewriter) const override {
-    replaceByMaskedWeight(op, context, rewriter);
-    return success();
-  }
-};
-
-struct DenseWeightPattern : KernelPattern<MaterializeOp> {
-  using KernelPattern::KernelPattern;
-  LogicalResult matchAndRewrite(MaterializeOp op,
-                                PatternRewriter &rewriter) const override {
-    if (op.getStorage() != Storage::Dense)
-      return failure();
-    replaceByMaskedWeight(op, context, rewriter);
+    if constexpr (std::is_same_v<OpT, MaterializeOp>)
+      if (op.getStorage() != Storage::Dense)
+        return failure();
+    KernelContext &context = this->context;
+    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
+    context.replaceByLaunch(
+        rewriter, op, weightOperands(op), /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
+                             arguments.drop_back(), arguments.back());
+        });
     return success();
   }
 };
@@ -111,6 +99,7 @@ struct DenseWeightPattern : KernelPattern<MaterializeOp> {
 
 void pst::cuda::populateMaskedWeightKernels(RewritePatternSet &patterns,
                                             KernelContext &context) {
-  patterns.add<DenseWeightPattern, MaskedWeightPattern>(patterns.getContext(),
-                                                        context);
+  patterns.add<MaskedWeightPattern<MaskedWeightOp>,
+               MaskedWeightPattern<MaterializeOp>>(patterns.getContext(),
+                                                   context);
 }

@@ -134,3 +134,12 @@ SmallVector<Value> VirtualWeight::maskedWeights(CodeBuilder &b, Value row,
   }
   return weights;
 }
+
+CompressedLayout pst::kernel::compressedLayout(MaterializeOp op,
+                                               CriterionOp criterion) {
+  RankedTensorType weight = getWeightType(criterion, op.getFactors());
+  CompressedLayout layout{weight.getDimSize(0), weight.getDimSize(1)};
+  if (op.getTransposed())
+    std::swap(layout.rows, layout.columns);
+  return layout;
+}

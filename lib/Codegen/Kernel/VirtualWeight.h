@@ -9,6 +9,7 @@
 #define PST_LIB_CODEGEN_KERNEL_VIRTUALWEIGHT_H
 
 #include "Criterion.h"
+#include "pst/Dialect/PST/CompressedLayout.h"
 
 namespace pst::kernel {
 
@@ -72,6 +73,9 @@ template <typename OpT> llvm::SmallVector<Value> weightOperands(OpT op) {
   llvm::append_range(operands, op.getState());
   return operands;
 }
+
+/// The layout of a weight that `op` stores compressed.
+CompressedLayout compressedLayout(MaterializeOp op, CriterionOp criterion);
 
 } // namespace pst::kernel
 

@@ -185,18 +185,14 @@ LogicalResult TopKThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
 }
 
 LogicalResult MaskedMatmulOp::verify() {
-  if (getPruned() && !getSelection()) // (C5)
-    return emitOpError("counts pruned elements, but has no selection, which "
-                       "would prune them");
+  if (failed(verifyPruned(*this))) // (C5)
+    return failure();
   if (!getStored().empty() && // (C6)
       failed(verifyStored(*this, Storage::Compressed, getStored().getTypes(),
                           getType().getDimSize(1),
                           getInput().getType().getDimSize(1))))
     return failure();
-  if (getAddend() && getAddend().getType() != getType())
-    return emitOpError("must have an addend of the result's type ")
-           << getType() << ", but got " << getAddend().getType();
-  return success();
+  return verifyAddend(*this);
 }
 
 LogicalResult MaskedMatmulOp::verifySymbolUses(SymbolTableCollection &table) {

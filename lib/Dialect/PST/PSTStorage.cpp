@@ -57,11 +57,9 @@ LogicalResult MaterializeOp::verifySymbolUses(SymbolTableCollection &table) {
   if (failed(criterion) ||
       failed(verifyMask(*this, *criterion, getSelectionAttr(),
                         getState().getTypes(), rows, columns,
-                        /*required=*/false))) // (C2)
+                        /*required=*/false)) ||
+      failed(verifyPruned(*this))) // (C2)
     return failure();
-  if (getPruned() && !getSelection()) // (C2)
-    return emitOpError("counts pruned elements, but has no selection, which "
-                       "would prune them");
   if (getStorage() == Storage::Dense &&
       (getTransposed() || getPruned() || getUnordered())) // (C4)
     return emitOpError("stores the weight dense, as its factors lie: that is "
@@ -88,8 +86,5 @@ LogicalResult StoredMatmulOp::verify() {
     return emitOpError("must have a bias of ")
            << result.getDimSize(1) << " elements, but got "
            << getBias().getType();
-  if (getAddend() && getAddend().getType() != result) // (C2)
-    return emitOpError("must have an addend of the result's type ")
-           << result << ", but got " << getAddend().getType();
-  return success();
+  return verifyAddend(*this); // (C2)
 }

@@ -37,6 +37,22 @@ mlir::LogicalResult verifyMask(mlir::Operation *op, CriterionOp criterion,
                                SelectionAttr selection, mlir::TypeRange state,
                                int64_t rows, int64_t columns, bool required);
 
+/// Checks that a count of the pruned comes with the selection that prunes.
+template <typename OpT> mlir::LogicalResult verifyPruned(OpT op) {
+  if (!op.getPruned() || op.getSelection())
+    return mlir::success();
+  return op.emitOpError("counts pruned elements, but has no selection, which "
+                        "would prune them");
+}
+
+/// Checks that what is added to a product has the product's type.
+template <typename OpT> mlir::LogicalResult verifyAddend(OpT op) {
+  if (!op.getAddend() || op.getAddend().getType() == op.getType())
+    return mlir::success();
+  return op.emitOpError("must have an addend of the result's type ")
+         << op.getType() << ", but got " << op.getAddend().getType();
+}
+
 } // namespace pst
 
 #endif // PST_LIB_DIALECT_PST_SELECTION_H
