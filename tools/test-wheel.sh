@@ -9,7 +9,7 @@
 # system, the wheel, NumPy and tokenizers; no LLVM, no compiler, no linker.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-wheel=$(realpath -- "$1")
+wheel=$(realpath -- "${1:?"usage: test-wheel.sh WHEEL"}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
