@@ -38,7 +38,7 @@ What each part took is printed at the end.
 TEXT
 install_system "${system_packages[@]}"
 make_venv
-install_python "${build_python_packages[@]}"
+install_python "${build_python_packages[@]}" matplotlib
 install_model
 install_pst
 pst=$venv/bin/pst
@@ -66,7 +66,7 @@ say "the saved model, loaded from disk"
 "$pst" eval --model_name_or_path "$output/sparse/model" --validation_file "$validation_file" \
   --output_file "$output/eval.json"
 "$pst" inspect "$output/sparse/model" --json >"$output/layers.json"
-"$pst" inspect "$output/sparse/model" --layer all --output_dir "$output/pictures" >"$output/layers.txt"
+"$pst" inspect "$output/sparse/model" --layer layer.0. --output_dir "$output/pictures" >"$output/layers.txt"
 tail -n 1 <(grep -v '\.png$' "$output/layers.txt")
 
 minutes

@@ -401,8 +401,9 @@ def _is_told(error: Exception) -> bool:
     """Whether the error speaks to the user; any other is a defect of ours, and
     its traceback is wanted."""
     from . import CompileError, DataError, Error, TensorFileError
+    from .errors import MissingPackageError
 
-    return isinstance(error, (CompileError, DataError, Error, TensorFileError, OSError)) or type(error) in (
+    return isinstance(error, (CompileError, DataError, Error, MissingPackageError, TensorFileError, OSError)) or type(error) in (
         ValueError,
         UsageError,
         MemoryError,

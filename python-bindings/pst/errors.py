@@ -9,6 +9,10 @@ class DataError(ValueError):
     """Something in a data file, or in what was asked of it, is wrong."""
 
 
+class MissingPackageError(ImportError):
+    """A package that only a part of pst needs is not installed; the text says which and how to get it."""
+
+
 class CompileError(ValueError):
     """A model or program that cannot be compiled.
 

@@ -1,61 +1,16 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""safetensors files, counts of zeros, and pictures of masks."""
+"""safetensors files, counts of zeros, and pictures of masks (needs Matplotlib)."""
 
 import json
 import struct
-import zlib
+import sys
 
 import numpy as np
 import pytest
 
-from pst import inspection, png, tensorfile
-
-
-def decode(data):
-    """uint8[height, width, 3] of a PNG without filters; checks every chunk."""
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    at, chunks = 8, []
-    while at < len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = data[at + 8 : at + 8 + length]
-        assert struct.unpack_from(">I", data, at + 8 + length)[0] == zlib.crc32(kind + body)
-        chunks.append((kind, body))
-        at += 12 + length
-    assert [kind for kind, _ in chunks] == [b"IHDR", b"IDAT", b"IEND"]
-    width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
-    assert (depth, colour, rest) == (8, 2, [0, 0, 0])
-    rows = np.frombuffer(zlib.decompress(chunks[1][1]), np.uint8).reshape(height, 1 + 3 * width)
-    assert not rows[:, 0].any()
-    return rows[:, 1:].reshape(height, width, 3)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (64, 3)])
-def test_png_round_trip(shape):
-    pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
-    assert (decode(png.encode(pixels)) == pixels).all()
-
-
-def test_pillow_reads_it(tmp_path):
-    image = pytest.importorskip("PIL.Image")
-    pixels = np.random.default_rng(2).integers(0, 256, (31, 17, 3), np.uint8)
-    (tmp_path / "a.png").write_bytes(png.encode(pixels))
-    assert (np.asarray(image.open(tmp_path / "a.png")) == pixels).all()
-
-
-def test_text_is_clipped_at_the_edges():
-    canvas = png.Canvas(20, 9)
-    canvas.text(-3, -2, "WWWWWWWW", (0, 0, 0))
-    assert (canvas.pixels[:5] == 0).any()
-    assert (canvas.pixels[5:] == 255).all()
-    assert png.text_width("abc", 2) == 34
-
-
-def test_glyphs_are_different_and_not_empty():
-    glyphs = {c: png._glyph(c).tobytes() for c in png._FONT_ROWS}
-    assert len(set(glyphs.values())) == len(glyphs)
-    assert all(any(g) for c, g in glyphs.items() if c != " ")
-    assert all(len(rows) == 7 for rows in png._FONT_ROWS.values())
+from pst import inspection, pictures, tensorfile
+from pst.errors import MissingPackageError
 
 
 def save(directory, tensors):
@@ -156,28 +111,34 @@ def test_layers_are_chosen_by_name_or_part():
 
 @pytest.mark.parametrize("shape", [(1, 1), (37, 61), (384, 1536), (2000, 3), (1, 700)])
 def test_pictures_of_every_shape(tmp_path, shape):
+    image = pytest.importorskip("matplotlib.image")
     path = tmp_path / "a.png"
-    inspection.draw(sparse(shape, 0.9, 4), "a layer with a rather long name.of.many.parts", path)
-    pixels = decode(path.read_bytes())
-    assert pixels.shape[0] < 1000 and pixels.shape[1] < 1200
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 3
+    pictures.draw(sparse(shape, 0.9, 4), "a layer with a rather long name.of.many.parts", path)
+    pixels = image.imread(path)
+    assert pixels.shape[:2] == (550, 1100)
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 3
 
 
 def test_the_mask_is_drawn_where_weights_are_kept():
     kept = np.zeros((10, 20), bool)
     kept[3], kept[:, 7] = True, True
-    image = inspection._shade(kept, 640)
-    factor = image.shape[0] // 10
-    cells = image[factor // 2 :: factor, factor // 2 :: factor]
-    assert ((cells[..., 0] < 128) == kept).all()
+    assert (pictures.shade(kept) == kept).all()
     # Of a large mask, a cell is the mean of its block: full rows stay darkest.
-    large = np.kron(kept, np.ones((200, 200), bool))
-    image = inspection._shade(large, 640)
-    assert image.shape[:2] == (286, 572)
-    assert (image[100, 50] == inspection._INK).all() and (image[5, 5] == 255).all()
+    large = pictures.shade(np.kron(kept, np.ones((200, 200), bool)))
+    assert large.shape == (286, 572)
+    assert large[100, 50] == 1 and large[5, 5] == 0
+    # A last block of fewer rows and columns is the mean of what it holds.
+    assert (pictures.shade(np.ones((643, 1283), bool)) == 1).all()
+
+
+def test_without_matplotlib_a_sentence_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingPackageError, match="pip install matplotlib"):
+        pictures.draw(np.ones((2, 2)), "a", tmp_path / "a.png")
 
 
 def test_drawing_all_layers_of_a_directory(tmp_path):
+    pytest.importorskip("matplotlib")
     tensors = {f"encoder.layer.{i}.a/b.weight": sparse((8, 6), 0.5, i) for i in range(2)}
     paths = inspection.draw_layers(save(tmp_path / "m", tensors), "all", tmp_path / "pictures")
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [
