@@ -95,7 +95,7 @@ nb::dict toDict(const TrainingPlan &plan) {
   dict["ranks"] = plan.numRanks;
   dict["steps_per_epoch"] = plan.stepsPerEpoch;
   dict["total_steps"] = plan.totalSteps;
-  dict["warmup_steps"] = plan.warmupSteps;
+  dict["warmup_steps"] = plan.rate.warmupSteps;
   dict["sparsity"] = plan.sparsity.finalSparsity;
   dict["metric"] = plan.metric;
   dict["greater_is_better"] = plan.greaterIsBetter;

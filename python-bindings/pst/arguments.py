@@ -69,7 +69,6 @@ HUGGING_FACE: dict[str, tuple[tuple[str, ...] | None, str]] = {
     "do_predict": (("true", "false"), "--test_file names what is predicted"),
     "optim": (("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw"), "the optimizer is AdamW"),
     "adafactor": (("false",), "the optimizer is AdamW"),
-    "lr_scheduler_type": (("linear",), "the learning rate rises for --warmup_steps and then falls linearly"),
     "fp16": (("false",), "half precision is --precision bf16"),
     "fp16_full_eval": (("false",), "half precision is --precision bf16"),
     "bf16_full_eval": (("false",), "half precision is --precision bf16"),

@@ -8,17 +8,32 @@
 #include "pst/Runtime/Schedule.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 using namespace pst::runtime;
 
-double pst::runtime::linearSchedule(int64_t step, int64_t warmupSteps,
-                                    int64_t totalSteps) {
+double RateSchedule::at(int64_t step) const {
+  if (curve == RateCurve::constant)
+    return 1;
+  auto ratio = [](int64_t part, int64_t whole) {
+    return static_cast<double>(part) /
+           static_cast<double>(std::max<int64_t>(1, whole));
+  };
   if (step < warmupSteps)
-    return static_cast<double>(step) /
-           static_cast<double>(std::max<int64_t>(1, warmupSteps));
-  return std::max(0.0, static_cast<double>(totalSteps - step) /
-                           static_cast<double>(
-                               std::max<int64_t>(1, totalSteps - warmupSteps)));
+    return ratio(step, warmupSteps);
+  switch (curve) {
+  case RateCurve::linear:
+    return std::max(0.0, ratio(totalSteps - step, totalSteps - warmupSteps));
+  case RateCurve::cosine:
+    return 0.5 *
+           (1 + std::cos(std::numbers::pi *
+                         ratio(step - warmupSteps, totalSteps - warmupSteps)));
+  case RateCurve::constant:
+  case RateCurve::constantWithWarmup:
+    break;
+  }
+  return 1;
 }
 
 double SparsitySchedule::at(int64_t step) const {

@@ -123,7 +123,11 @@ void Trainer::resume() {
   std::string differences;
   for (const auto &[flag, value] : state.options) {
     auto old = found.options.find(flag);
-    std::string before = old == found.options.end() ? "absent" : old->second;
+    // What a run did not know when it was made, it did by default.
+    const auto *option = trainingOptions().find(flag);
+    std::string before = old != found.options.end() ? old->second
+                         : option                   ? option->initial
+                                                    : "absent";
     if (before != value)
       differences += "\n  " + flag + ": " + before + " in the checkpoint, " +
                      value + " now";

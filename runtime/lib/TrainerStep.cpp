@@ -74,8 +74,7 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   StepRecord &record = flight.record;
   record.step = step + 1;
   record.sparsity = plan.sparsity.at(step);
-  record.learningRate = options.learningRate *
-                        linearSchedule(step, plan.warmupSteps, plan.totalSteps);
+  record.learningRate = options.learningRate * plan.rate.at(step);
   flight.selects = selecting(record.step, options.outputDir, [&] {
     return model.beginSelect(record.sparsity);
   });

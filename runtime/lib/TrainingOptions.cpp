@@ -92,10 +92,16 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
   require(steps < 1e15, "num_train_epochs", "a sensible number",
           options.numTrainEpochs);
   plan.totalSteps = static_cast<int64_t>(steps);
-  plan.warmupSteps =
+  int64_t warmupSteps =
       options.warmupSteps > 0
           ? options.warmupSteps
           : static_cast<int64_t>(std::ceil(options.warmupRatio * steps));
+  if (warmupSteps > 0 && options.lrSchedulerType == RateCurve::constant)
+    throw Error("--lr_scheduler_type constant has no warm-up, but " +
+                std::to_string(warmupSteps) +
+                " steps of it are asked for: leave them out, or choose "
+                "constant_with_warmup");
+  plan.rate = {options.lrSchedulerType, warmupSteps, plan.totalSteps};
 
   bool mask = model.hasMask();
   std::optional<double> fixed = model.manifest().fixedSparsity();
@@ -139,7 +145,7 @@ pst::runtime::trajectory(const TrainingOptions &options,
   for (const char *name : {"num_train_epochs", "max_steps", "warmup_ratio"})
     values.erase(name);
   values["max_steps (or num_train_epochs)"] = std::to_string(plan.totalSteps);
-  values["warmup_steps"] = std::to_string(plan.warmupSteps);
+  values["warmup_steps"] = std::to_string(plan.rate.warmupSteps);
   values["per_device_train_batch_size"] = batch;
   values["training data (digest)"] = data.digest();
   if (model.hasMask()) {

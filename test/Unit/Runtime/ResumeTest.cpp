@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include <csignal>
+#include <fstream>
 #include <random>
 #include <sstream>
 #include <sys/wait.h>
@@ -217,6 +218,21 @@ TEST_F(ResumeTest, StartsFromTheBeginningIfThereIsNoCheckpointYet) {
   expectNoLeftovers(run);
 }
 
+// A checkpoint of a version that lacked an option.
+TEST_F(ResumeTest, AnOptionThatARunDidNotKnowHadItsDefault) {
+  fs::path run = directory / "run";
+  train(run, "", 6);
+  fs::path file = run / "checkpoint-6" / "trainer_state.json";
+  auto state = nlohmann::ordered_json::parse(readBytes(file));
+  ASSERT_EQ(state["options"].erase("lr_scheduler_type"), 1u);
+  std::ofstream(file) << state.dump(1) << "\n";
+  options.lrSchedulerType = RateCurve::cosine;
+  EXPECT_ERROR(train(run, "last"),
+               "lr_scheduler_type: linear in the checkpoint, cosine now");
+  options.lrSchedulerType = RateCurve::linear;
+  EXPECT_EQ(train(run, "last").step, 17);
+}
+
 TEST_F(ResumeTest, NamesTheOptionsThatDiffer) {
   fs::path run = directory / "run";
   train(run, "", 6);
@@ -237,6 +253,8 @@ TEST_F(ResumeTest, NamesTheOptionsThatDiffer) {
       {[](O &o) { o.gradientAccumulationSteps = 1; },
        "gradient_accumulation_steps: 2 in the checkpoint, 1 now"},
       {[](O &o) { o.maxGradNorm = 2; }, "max_grad_norm: 1 in the checkpoint"},
+      {[](O &o) { o.lrSchedulerType = RateCurve::cosine; },
+       "lr_scheduler_type: linear in the checkpoint, cosine now"},
   };
   TrainingOptions good = options;
   for (const Case &c : cases) {

@@ -13,35 +13,62 @@
 
 using namespace pst::runtime;
 
-// get_linear_schedule_with_warmup of transformers, as printed by it.
+// transformers.get_scheduler, as printed by it.
 TEST(Schedule, LearningRateIsThatOfHuggingFace) {
   struct Case {
+    RateCurve curve;
     int64_t warmup, total;
     std::vector<double> factors;
   };
+  using enum RateCurve;
   std::vector<Case> cases = {
-      {0,
+      {linear,
+       0,
        7,
        {1.0, 0.8571428571428571, 0.7142857142857143, 0.5714285714285714,
         0.42857142857142855, 0.2857142857142857, 0.14285714285714285, 0.0,
         0.0}},
-      {3,
+      {linear,
+       3,
        10,
        {0.0, 0.3333333333333333, 0.6666666666666666, 1.0, 0.8571428571428571,
         0.7142857142857143, 0.5714285714285714, 0.42857142857142855,
         0.2857142857142857, 0.14285714285714285, 0.0, 0.0}},
-      {10, 10, {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.0, 0.0}},
-      {12,
+      {linear,
+       10,
+       10,
+       {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.0, 0.0}},
+      {linear,
+       12,
        10,
        {0.0, 0.08333333333333333, 0.16666666666666666, 0.25, 0.3333333333333333,
         0.4166666666666667, 0.5, 0.5833333333333334, 0.6666666666666666, 0.75,
-        0.8333333333333334, 0.9166666666666666}}};
+        0.8333333333333334, 0.9166666666666666}},
+      {cosine,
+       0,
+       7,
+       {1.0, 0.9504844339512095, 0.8117449009293668, 0.6112604669781572,
+        0.38873953302184283, 0.18825509907063326, 0.04951556604879048, 0.0}},
+      {cosine,
+       3,
+       10,
+       {0.0, 0.3333333333333333, 0.6666666666666666, 1.0, 0.9504844339512095,
+        0.8117449009293668, 0.6112604669781572, 0.38873953302184283,
+        0.18825509907063326, 0.04951556604879048, 0.0}},
+      {cosine, 10, 10, {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0}},
+      {constant, 3, 4, {1.0, 1.0, 1.0, 1.0, 1.0}},
+      {constantWithWarmup,
+       3,
+       5,
+       {0.0, 0.3333333333333333, 0.6666666666666666, 1.0, 1.0, 1.0, 1.0}},
+      {constantWithWarmup, 0, 2, {1.0, 1.0, 1.0}}};
   for (const Case &c : cases)
     for (size_t step = 0; step < c.factors.size(); ++step)
-      EXPECT_DOUBLE_EQ(
-          linearSchedule(static_cast<int64_t>(step), c.warmup, c.total),
-          c.factors[step])
-          << "step " << step << " of " << c.total;
+      EXPECT_DOUBLE_EQ((RateSchedule{c.curve, c.warmup, c.total}.at(
+                           static_cast<int64_t>(step))),
+                       c.factors[step])
+          << "curve " << static_cast<int>(c.curve) << ", step " << step
+          << " of " << c.total;
 }
 
 // T = 100, i = 0.1, f = 0.3, s = 0 to 0.9: values worked out by hand from the

@@ -217,14 +217,14 @@ TEST_F(TrainerTest, CountsStepsAsHuggingFaceDoes) {
   TrainingPlan p = plan(29); // 8 micro-batches, 3 steps an epoch
   EXPECT_EQ(p.microBatchesPerEpoch, 8);
   EXPECT_EQ(p.stepsPerEpoch, 3);
-  EXPECT_EQ(p.totalSteps, 8);  // ceil(7.5)
-  EXPECT_EQ(p.warmupSteps, 3); // ceil(2.4)
+  EXPECT_EQ(p.totalSteps, 8);       // ceil(7.5)
+  EXPECT_EQ(p.rate.warmupSteps, 3); // ceil(2.4)
   options.warmupSteps = 7;
   options.maxSteps = 100;
   p = plan(1);
   EXPECT_EQ(p.stepsPerEpoch, 1);
   EXPECT_EQ(p.totalSteps, 100);
-  EXPECT_EQ(p.warmupSteps, 7);
+  EXPECT_EQ(p.rate.warmupSteps, 7);
   EXPECT_EQ(p.metric, "accuracy");
 }
 
@@ -396,6 +396,12 @@ TEST_F(TrainerTest, RefusesOptionsOutOfRange) {
       {[](O &o) { o.gradientAccumulationSteps = 0; },
        "--gradient_accumulation_steps must be positive, but is 0"},
       {[](O &o) { o.warmupRatio = 1.5; }, "--warmup_ratio must be in [0, 1]"},
+      {[](O &o) {
+         o.warmupSteps = 2;
+         o.lrSchedulerType = RateCurve::constant;
+       },
+       "--lr_scheduler_type constant has no warm-up, but 2 steps of it are "
+       "asked for"},
       {[](O &o) { o.loggingSteps = 0; }, "--logging_steps must be positive"},
       {[](O &o) { o.saveSteps = 0; }, "--save_steps must be positive"},
       {[](O &o) { o.outputDir.clear(); }, "--output_dir is not given"},

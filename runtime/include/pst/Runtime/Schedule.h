@@ -12,10 +12,24 @@
 
 namespace pst::runtime {
 
-/// Linear warm-up from 0, then linear decay to 0 at `totalSteps`: the factor of
-/// Hugging Face's get_linear_schedule_with_warmup. `step` counts the completed
-/// optimizer steps, so the first step of a warm-up has factor 0.
-double linearSchedule(int64_t step, int64_t warmupSteps, int64_t totalSteps);
+/// How the learning rate goes on after its warm-up.
+enum class RateCurve { linear, cosine, constant, constantWithWarmup };
+
+/// The factor of the learning rate, as Hugging Face's get_scheduler has it:
+///
+///   t < w    t / w, with `constant` 1
+///   linear   (T - t) / (T - w), not below 0
+///   cosine   (1 + cos(pi (t - w) / (T - w))) / 2
+///   else     1
+struct RateSchedule {
+  RateCurve curve = RateCurve::linear;
+  int64_t warmupSteps = 0; ///< w
+  int64_t totalSteps = 0;  ///< T
+
+  /// `step` (t) counts the completed optimizer steps, so the first step of a
+  /// warm-up has factor 0.
+  double at(int64_t step) const;
+};
 
 /// The cubic schedule of PST (Li et al., IJCAI 2022): sparsity after `step` of
 /// `totalSteps` optimizer steps.

@@ -28,6 +28,12 @@ template <> struct Words<Interval> {
   static constexpr const char *list[] = {"no", "epoch", "steps"};
 };
 
+/// Hugging Face's names.
+template <> struct Words<RateCurve> {
+  static constexpr const char *list[] = {"linear", "cosine", "constant",
+                                         "constant_with_warmup"};
+};
+
 /// What TrainingOptions.def lists. The size of a batch is the program's.
 struct TrainingOptions {
 #define PST_TRAINING_OPTION(type, member, name, initial, range, group, help)   \
@@ -45,7 +51,8 @@ struct TrainingPlan {
   int64_t microBatchesPerEpoch = 0; ///< ceil(examples / (batch * ranks))
   int64_t stepsPerEpoch = 0;        ///< ceil(micro-batches / accumulation)
   int64_t totalSteps = 0;
-  int64_t warmupSteps = 0;
+  /// One factor for all rates of a step.
+  RateSchedule rate;
   SparsitySchedule sparsity;
   std::string metric;
   bool greaterIsBetter = true;
