@@ -12,7 +12,7 @@ cd "$root" || exit 1
 install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
 install_torch
-install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas matplotlib tensorboard
+install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard
 install_model
 
 say "building"

@@ -27,9 +27,11 @@ from .tensorboard import remove_events
 from .tokenizer import Encoded, Tokenizer
 from .tokenizer_settings import read_object
 
-# Spellings of Hugging Face for the runtime's metrics.
+# Spellings of Hugging Face and scikit-learn for the runtime's metrics.
 _METRICS = {
     "matthews_correlation": "matthews",
+    "f1_macro": "macro_f1",
+    "roc_auc": "auc",
     "pearsonr": "pearson",
     "spearmanr": "spearman",
 }

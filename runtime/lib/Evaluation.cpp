@@ -17,16 +17,6 @@
 using namespace pst;
 using namespace pst::runtime;
 
-/// Classes of highest logit; the lowest index wins a tie.
-static std::vector<int32_t> argmax(const std::vector<float> &logits,
-                                   int64_t width) {
-  std::vector<int32_t> classes;
-  for (auto row = logits.begin(); row != logits.end(); row += width)
-    classes.push_back(
-        static_cast<int32_t>(std::max_element(row, row + width) - row));
-  return classes;
-}
-
 Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
                                   double sparsity, const Peers &peers) {
   auto start = std::chrono::steady_clock::now();
@@ -95,7 +85,7 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
                         static_cast<size_t>(data.size())});
   else if (labels)
     result.metrics =
-        classificationMetrics(argmax(result.logits, result.numLabels),
+        classificationMetrics(result.logits,
                               {static_cast<const int32_t *>(labels->data),
                                static_cast<size_t>(data.size())},
                               static_cast<int32_t>(result.numLabels));

@@ -57,7 +57,7 @@ static std::string checkMetric(const std::string &metric, const Model &model) {
   else if (regression)
     choices.insert(choices.end(), {"pearson", "spearman", "mse"});
   else
-    choices.insert(choices.end(), {"accuracy", "matthews"});
+    choices.insert(choices.end(), {"accuracy", "matthews", "macro_f1", "auc"});
   if (!tokens && !regression && model.numLabels() == 2)
     choices.push_back("f1");
   std::string list;

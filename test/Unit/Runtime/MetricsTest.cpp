@@ -20,27 +20,61 @@ using namespace pst::runtime;
 
 TEST(Metrics, ThreeClasses) {
   std::vector<int32_t> labels{0, 2, 1, 2, 2, 0, 1, 1, 2, 0, 2};
-  std::vector<int32_t> predictions{0, 2, 2, 2, 1, 0, 1, 0, 2, 2, 2};
-  Metrics metrics = classificationMetrics(predictions, labels, 3);
-  EXPECT_DOUBLE_EQ(metrics.at("accuracy"), 0.6363636363636364);
-  EXPECT_DOUBLE_EQ(metrics.at("matthews"), 0.42700841014689905);
+  std::vector<float> logits{-1.3,  -0.35, 3.33,  1.32, -3.28, -0.01, -1.25,
+                            0.3,   -3.22, 0.48,  0.47, 3.15,  0.63,  1.02,
+                            -2.99, 4.51,  -3.83, 2.2,  -0.66, -1.76, -1.31,
+                            -1.34, 0.76,  -0.22, 2.97, -3.66, -0.01, -1.78,
+                            1.55,  -4.24, -0.69, 0.42, -2.97};
+  Metrics metrics = classificationMetrics(logits, labels, 3);
+  EXPECT_DOUBLE_EQ(metrics.at("accuracy"), 0.36363636363636365);
+  EXPECT_DOUBLE_EQ(metrics.at("matthews"), 0.09091675835657295);
+  EXPECT_DOUBLE_EQ(metrics.at("macro_f1"), 0.35714285714285715);
+  EXPECT_DOUBLE_EQ(metrics.at("auc"), 0.49166666666666664);
   EXPECT_FALSE(metrics.contains("f1"));
 }
 
+// Two examples of different classes have one score.
 TEST(Metrics, TwoClasses) {
   std::vector<int32_t> labels{1, 0, 1, 1, 0, 0, 1, 0, 1};
-  std::vector<int32_t> predictions{1, 1, 1, 0, 0, 0, 1, 0, 0};
-  Metrics metrics = classificationMetrics(predictions, labels, 2);
+  std::vector<float> logits{2,    0.4,  2,    1.9,  -2,   -1.6,
+                            1.7,  -1.4, 1.7,  -1.4, -1.2, -1.6,
+                            -1.2, -0.5, -0.3, 4.1,  -1,   -0.6};
+  Metrics metrics = classificationMetrics(logits, labels, 2);
   EXPECT_DOUBLE_EQ(metrics.at("accuracy"), 0.6666666666666666);
   EXPECT_DOUBLE_EQ(metrics.at("matthews"), 0.35);
   EXPECT_DOUBLE_EQ(metrics.at("f1"), 0.6666666666666666);
+  EXPECT_DOUBLE_EQ(metrics.at("macro_f1"), 0.6666666666666666);
+  EXPECT_DOUBLE_EQ(metrics.at("auc"), 0.525);
+}
+
+// One class is predicted only, and one does not occur: scikit-learn leaves the
+// latter out of the mean, and has no area for either.
+TEST(Metrics, ClassesWithoutExamples) {
+  std::vector<int32_t> labels{0, 1, 1, 0, 1, 0};
+  std::vector<float> logits{0.46, -0.95, -0.37, -9, 0.77,  -1.32, 1.37, -9,
+                            0.17, 0.85,  0.66,  -9, 0.17,  -0.02, 0.32, -9,
+                            1.21, -0.78, -1.26, -9, -0.14, -1.18, 1.85, -9};
+  Metrics metrics = classificationMetrics(logits, labels, 4);
+  EXPECT_DOUBLE_EQ(metrics.at("accuracy"), 0.3333333333333333);
+  EXPECT_DOUBLE_EQ(metrics.at("matthews"), 0.15075567228888181);
+  EXPECT_DOUBLE_EQ(metrics.at("macro_f1"), 0.3);
+  EXPECT_TRUE(std::isnan(metrics.at("auc")));
 }
 
 TEST(Metrics, OneSidedPredictionsAreDefined) {
-  std::vector<int32_t> labels{1, 0, 1}, ones{1, 1, 1}, zeros{0, 0, 0};
-  EXPECT_EQ(classificationMetrics(ones, labels, 2).at("matthews"), 0);
-  EXPECT_EQ(classificationMetrics(zeros, labels, 2).at("f1"), 0);
-  EXPECT_DOUBLE_EQ(classificationMetrics(ones, labels, 2).at("f1"), 0.8);
+  std::vector<int32_t> labels{1, 0, 1}, same{1, 1, 1};
+  std::vector<float> one{0, 1, 0, 1, 0, 1}, zero{1, 0, 1, 0, 1, 0};
+  Metrics ones = classificationMetrics(one, labels, 2);
+  Metrics zeros = classificationMetrics(zero, labels, 2);
+  EXPECT_EQ(ones.at("matthews"), 0);
+  EXPECT_DOUBLE_EQ(ones.at("f1"), 0.8);
+  EXPECT_DOUBLE_EQ(ones.at("macro_f1"), 0.4);
+  EXPECT_EQ(ones.at("auc"), 0.5);
+  EXPECT_EQ(zeros.at("f1"), 0);
+  EXPECT_DOUBLE_EQ(zeros.at("macro_f1"), 0.25);
+  Metrics alone = classificationMetrics(one, same, 2);
+  EXPECT_EQ(alone.at("macro_f1"), 1);
+  EXPECT_TRUE(std::isnan(alone.at("auc")));
 }
 
 TEST(Metrics, Regression) {

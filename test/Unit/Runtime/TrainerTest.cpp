@@ -406,8 +406,8 @@ TEST_F(TrainerTest, RefusesOptionsOutOfRange) {
       {[](O &o) { o.saveSteps = 0; }, "--save_steps must be positive"},
       {[](O &o) { o.outputDir.clear(); }, "--output_dir is not given"},
       {[](O &o) { o.metricForBestModel = "f1"; },
-       "--metric_for_best_model must be one of loss, accuracy, matthews for "
-       "this model, but is f1"},
+       "--metric_for_best_model must be one of loss, accuracy, matthews, "
+       "macro_f1, auc for this model, but is f1"},
       {[](O &o) {
          o.loadBestModelAtEnd = true;
          o.evalStrategy = Interval::no;

@@ -17,10 +17,19 @@ namespace pst::runtime {
 
 using Metrics = std::map<std::string, double>;
 
-/// "accuracy", "matthews" (Matthews' correlation, for any number of classes:
-/// Gorodkin's R_K, as scikit-learn has it), and for two classes "f1" (of class
-/// 1). `predictions` and `labels` are classes in [0, numClasses).
-Metrics classificationMetrics(std::span<const int32_t> predictions,
+/// Of `logits`, examples x numClasses, and `labels`, classes in [0,
+/// numClasses); the class of highest logit is predicted, the lowest of equals.
+/// As scikit-learn defines them:
+///
+/// - "accuracy"
+/// - "matthews": Matthews' correlation, for any number of classes (Gorodkin's
+///   R_K); 0 if all predictions, or all labels, are one class
+/// - "macro_f1": the mean F1 of the classes that are labels or predictions
+/// - "f1", for two classes: of class 1
+/// - "auc": the area under the ROC curve of softmax(logits), for more than two
+///   classes the mean of each against the rest; NaN where a class has no
+///   example, or there are no others
+Metrics classificationMetrics(std::span<const float> logits,
                               std::span<const int32_t> labels,
                               int32_t numClasses);
 
