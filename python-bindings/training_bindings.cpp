@@ -75,6 +75,7 @@ nb::dict toDict(const TrainingResult &result) {
   dict["step"] = result.step;
   dict["total_steps"] = result.totalSteps;
   dict["stopped"] = result.stopped;
+  dict["ended_early"] = result.endedEarly;
   dict["seconds"] = result.seconds;
   dict["seconds_per_step"] = result.secondsPerStep;
   dict["sparsity"] = result.sparsity;
@@ -137,6 +138,27 @@ std::function<Result(Argument)> wrap(const nb::object &callable) {
   };
 }
 
+/// The same for a question.
+std::function<bool()> ask(const nb::object &callable) {
+  if (callable.is_none())
+    return nullptr;
+  return [function = nb::handle(callable)] {
+    nb::gil_scoped_acquire acquire;
+    return nb::cast<bool>(function());
+  };
+}
+
+/// float32[examples, labels], which outlives the evaluation.
+nb::object logitsOf(const Evaluation &evaluation) {
+  auto *logits = new std::vector<float>(evaluation.logits);
+  nb::capsule owner(logits, [](void *pointer) noexcept {
+    delete static_cast<std::vector<float> *>(pointer);
+  });
+  return nb::cast(nb::ndarray<nb::numpy, float, nb::ndim<2>>(
+      logits->data(),
+      {size_t(evaluation.numExamples), size_t(evaluation.numLabels)}, owner));
+}
+
 /// The processes of a run as a Python object has them: `rank`, `count`,
 /// `sum(array)` in place, and `gather(list) -> list` (see Peers.h); if it
 /// `sums_on_gpu`, the gradient of a GPU's model is given as a GpuArray. The
@@ -171,6 +193,7 @@ nb::dict train(nb::handle self, const TrainingOptions &options,
                const Dataset &trainData, const Dataset *evalData,
                nb::object onStep, nb::object onLog, nb::object onEvaluate,
                nb::object onSave, nb::object onMessage, nb::object shouldStop,
+               nb::object shouldEnd, nb::object computeMetrics,
                nb::object peers) {
   // The caller's references keep the callables alive over the call.
   TrainingCallbacks callbacks;
@@ -179,11 +202,14 @@ nb::dict train(nb::handle self, const TrainingOptions &options,
   callbacks.onEvaluate = wrap<void, const EvaluationRecord &>(onEvaluate);
   callbacks.onSave = wrap<void, const std::filesystem::path &>(onSave);
   callbacks.onMessage = wrap<void, const std::string &>(onMessage);
-  if (!shouldStop.is_none())
-    callbacks.shouldStop = [function = nb::handle(shouldStop)] {
-      nb::gil_scoped_acquire acquire;
-      return nb::cast<bool>(function());
-    };
+  callbacks.shouldStop = ask(shouldStop);
+  callbacks.shouldEnd = ask(shouldEnd);
+  if (!computeMetrics.is_none())
+    callbacks.computeMetrics =
+        [function = nb::handle(computeMetrics)](const Evaluation &evaluation) {
+          nb::gil_scoped_acquire acquire;
+          return nb::cast<Metrics>(function(logitsOf(evaluation)));
+        };
   auto &model = nb::cast<Model &>(self);
   Peers ranks = makePeers(peers, self);
   TrainingResult result;
@@ -205,19 +231,13 @@ nb::dict evaluateModel(Model &model, const Dataset &data, double sparsity) {
     nb::gil_scoped_release release;
     evaluation = evaluate(model, data, sparsity);
   }
-  auto *logits = new std::vector<float>(std::move(evaluation.logits));
-  nb::capsule owner(logits, [](void *pointer) noexcept {
-    delete static_cast<std::vector<float> *>(pointer);
-  });
   nb::dict dict;
   dict["examples"] = evaluation.numExamples;
   dict["loss"] = evaluation.loss;
   dict["metrics"] = toDict(evaluation.metrics);
   dict["sparsity"] = evaluation.sparsity;
   dict["seconds"] = evaluation.seconds;
-  dict["logits"] = nb::ndarray<nb::numpy, float, nb::ndim<2>>(
-      logits->data(),
-      {size_t(evaluation.numExamples), size_t(evaluation.numLabels)}, owner);
+  dict["logits"] = logitsOf(evaluation);
   return dict;
 }
 
@@ -251,16 +271,19 @@ void pst::python::bindTraining(nb::module_ &module) {
   module.def(
       "plan",
       [](const TrainingOptions &options, const Model &model,
-         int64_t numExamples, int numRanks) {
-        return toDict(makePlan(options, model, numExamples, numRanks));
+         int64_t numExamples, int numRanks, bool ownMetrics) {
+        return toDict(
+            makePlan(options, model, numExamples, numRanks, ownMetrics));
       },
-      "options"_a, "model"_a, "num_examples"_a, "num_ranks"_a = 1);
+      "options"_a, "model"_a, "num_examples"_a, "num_ranks"_a = 1,
+      "own_metrics"_a = false);
   module.def(
       "train", &train, "model"_a, "options"_a, "train"_a,
       "eval"_a.none() = nb::none(), "on_step"_a.none() = nb::none(),
       "on_log"_a.none() = nb::none(), "on_evaluate"_a.none() = nb::none(),
       "on_save"_a.none() = nb::none(), "on_message"_a.none() = nb::none(),
-      "should_stop"_a.none() = nb::none(), "peers"_a.none() = nb::none());
+      "should_stop"_a.none() = nb::none(), "should_end"_a.none() = nb::none(),
+      "compute_metrics"_a.none() = nb::none(), "peers"_a.none() = nb::none());
   module.def("evaluate", &evaluateModel, "model"_a, "data"_a, "sparsity"_a);
   module.def(
       "export_model",

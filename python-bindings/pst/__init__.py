@@ -17,6 +17,7 @@
 # First: the extension raises it.
 from .errors import CompileError  # noqa: I001
 from ._pst import Error
+from .callbacks import Callback
 from .classifier import Classifier, load
 from .compiled import Compiled, Function, compile
 from .criterion import Criterion, recipe
@@ -29,6 +30,7 @@ from .trainer import Trainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "Callback",
     "Classifier",
     "CompileError",
     "Compiled",

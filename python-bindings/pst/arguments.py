@@ -94,7 +94,6 @@ HUGGING_FACE: dict[str, tuple[tuple[str, ...] | None, str]] = {
     "ddp_backend": (None, "gradients are summed in the order of the ranks"),
     "ddp_find_unused_parameters": (None, "gradients are summed in the order of the ranks"),
     "full_determinism": (None, "the same inputs give the same bits in any case"),
-    "greater_is_better": (None, "it follows from the metric"),
     "eval_accumulation_steps": (None, "evaluation keeps what the metric needs"),
     "prediction_loss_only": (("false",), "metrics cost little: leave it out"),
     "save_safetensors": (("true",), "files are safetensors"),

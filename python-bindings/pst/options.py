@@ -205,10 +205,10 @@ def _add_argument(group, item) -> None:
     if default not in (None, "") and not isinstance(default, bool):
         text += f" (default: {default})"
     settings: dict = {"dest": item.name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
-    if isinstance(default, bool):
-        settings.update(action=Switch, on=default)
+    kind = item.type if isinstance(item.type, str) else item.type.__name__
+    if kind == "bool":
+        settings.update(action=Switch, on=default is True)
     else:
-        kind = item.type if isinstance(item.type, str) else item.type.__name__
         settings["type"] = {"int": _whole, "float": float, "str": str}[kind]
         settings["metavar"] = {"int": "N", "float": "X", "str": "TEXT"}[kind]
         if "choices" in more:

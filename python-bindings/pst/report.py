@@ -27,7 +27,7 @@ def metrics_line(metrics: dict) -> str:
 
 
 class Reporter:
-    """The callbacks of a training run.
+    """A callback that tells how a run goes on.
 
     On a terminal one line is rewritten at each step; elsewhere a line is
     printed at each logging step. `tensorboard` is the directory of the event
@@ -43,7 +43,7 @@ class Reporter:
         self._drawn = 0.0
         self._bar_shown = False
 
-    def on_step(self, record: dict) -> None:
+    def on_step_end(self, record: dict) -> None:
         if self._quiet or not self._terminal:
             return
         now = time.monotonic()

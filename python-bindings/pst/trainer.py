@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import tempfile
-import threading
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 from . import _pst, tensorfile
+from .callbacks import Callbacks, StopOnSignal, own_metrics
 from .classifier import Classifier, dataset, encode
 from .columns import Wish
 from .compiled import parse_type
@@ -139,7 +139,12 @@ class Trainer:
     (TSV, CSV, JSON), `pst.Examples`, lists of (text, label), of (text, text,
     label) or of dictionaries, frames of pandas, or data sets of `datasets`; of
     a language model text files or lists of texts.
-    `options` are those of `pst train`, see `pst.Options`.
+    `options` are those of `pst train`, see `pst.Options`. `callbacks` are
+    called while it runs, and may end it (`pst.Callback`).
+    `compute_metrics(predictions, labels)` returns a dictionary of metrics, of
+    float32[examples, labels], the logits, and int32[examples] (float32 of a
+    regression); they go before those of the same names, and
+    metric_for_best_model may be one of them.
 
     The program is compiled in the constructor, which raises DataError,
     CompileError, ValueError, or pst.Error.
@@ -149,17 +154,31 @@ class Trainer:
     checkpoints and the log, and shall be the one that saves.
     """
 
-    def __init__(self, model, train=None, eval=None, *, reporter: Reporter | None = None, **options):
+    def __init__(
+        self,
+        model,
+        train=None,
+        eval=None,
+        *,
+        callbacks: Iterable = (),
+        compute_metrics: Callable | None = None,
+        reporter: Reporter | None = None,
+        **options,
+    ):
         self.options = Options.make(**options)
         self.options.check()
         self.peers = Peers.of_environment()
         self.model_dir = os.fspath(model)
         self.config = read_config(self.model_dir)
         self.warnings: list[str] = []
+        self._callbacks = list(callbacks)
+        Callbacks(self._callbacks)
         if train is None:
             raise ValueError("Trainer needs training data: train=...")
         if not self.options.output_dir:
             raise ValueError("Trainer needs a directory for checkpoints and logs: output_dir=...")
+        if self.options.early_stopping_patience and eval is None:
+            raise ValueError("--early_stopping_patience needs evaluation data: --validation_file, or eval=...")
         self.tokenizer = Tokenizer(self.model_dir)
         self.warnings += self.tokenizer.warnings
         # What to call it, and its limit; for a language model `labels` is None.
@@ -176,6 +195,8 @@ class Trainer:
             self.length = _program_length(program, self.options.bundle)
             self._limit = min(self._limit, self.length)
         if predicts_tokens(self.options.task, self.config):
+            if compute_metrics is not None:
+                raise ValueError("compute_metrics is of models that classify: a language model's program has no logits")
             if program is None:
                 self.length = block_length(self.options.block_size, self.config)
             sets = [lambda source=source: self._blocks(*source) for source in sources]
@@ -208,8 +229,12 @@ class Trainer:
         self._runtime_options = runtime_options(self.options, eval is not None, metric_name(self.options))
         if not self.options.num_threads:
             self._runtime_options.num_threads = self.peers.default_threads()
+        self._compute_metrics = compute_metrics
+        self._eval_labels = None if self.labels is None or eval is None else labels[1]
         # Options out of range are found now, not after the first minute.
-        self.plan = _pst.plan(self._runtime_options, self.model, len(self._train), self.peers.count)
+        self.plan = _pst.plan(
+            self._runtime_options, self.model, len(self._train), self.peers.count, compute_metrics is not None
+        )
         self._reporter = reporter
         self.result: dict | None = None
 
@@ -297,7 +322,8 @@ class Trainer:
         The first Ctrl-C ends the run with a checkpoint after the current step
         (the result's "stopped" is then true); a second one at once. Returns
         step, total_steps, seconds, seconds_per_step, sparsity, stopped,
-        history and best (evaluations), best_checkpoint: the same on all ranks.
+        ended_early (by a callback or early_stopping_patience), history and
+        best (evaluations), best_checkpoint: the same on all ranks.
         """
         options = self.options
         leads = self.peers.leads
@@ -308,6 +334,8 @@ class Trainer:
             reporter = Reporter(quiet=True)
         for warning in self.warnings:
             reporter.line("warning: " + warning)
+        follow = Callbacks([reporter, *self._callbacks])
+        on_step_end = follow.hook("on_step_end")
         begun = False
 
         def on_step(record):
@@ -318,23 +346,27 @@ class Trainer:
                 if options.overwrite_output_dir:
                     remove_events(directory)
                 begun = True
-            reporter.on_step(record)
+            on_step_end(record)
 
+        compute = self._compute_metrics
         try:
-            with _StopOnSignal(reporter) as stop:
+            with StopOnSignal(reporter.line) as stop:
                 self.result = _pst.train(
                     self.model,
                     self._runtime_options,
                     self._train,
                     self._eval,
                     on_step=on_step,
-                    on_log=reporter.on_log,
-                    on_evaluate=reporter.on_evaluate,
-                    on_save=reporter.on_save,
+                    on_log=follow.hook("on_log"),
+                    on_evaluate=follow.hook("on_evaluate"),
+                    on_save=follow.hook("on_save"),
                     on_message=reporter.on_message,
                     should_stop=lambda: stop.asked,
+                    should_end=lambda: follow.want_end,
+                    compute_metrics=compute and (lambda logits: own_metrics(compute, logits, self._eval_labels)),
                     peers=self.peers,
                 )
+            follow.hook("on_train_end")(self.result)
         finally:
             reporter.close()
         return self.result
@@ -381,16 +413,23 @@ class Trainer:
         if data is None:
             if self._eval is None:
                 raise ValueError("there are no evaluation data: Trainer(..., eval=...) or evaluate(data)")
-            return _pst.evaluate(self.model, self._eval, sparsity)
+            return self._with_own_metrics(_pst.evaluate(self.model, self._eval, sparsity), self._eval_labels)
         if self.labels is None:
             return _pst.evaluate(self.model, self._blocks(data, "the data", 0), sparsity)
         examples = self._examples(data, "the data", 0)
         labels = None if examples.labels is None else self.labels.encode(examples)
         encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length)
         if encoded.longest > self.length:
-            return self._evaluate_saved(examples, sparsity)
+            return self._with_own_metrics(self._evaluate_saved(examples, sparsity), labels)
         self.warnings += warnings
-        return _pst.evaluate(self.model, dataset(encoded, self.length, labels, examples.path), sparsity)
+        found = _pst.evaluate(self.model, dataset(encoded, self.length, labels, examples.path), sparsity)
+        return self._with_own_metrics(found, labels)
+
+    def _with_own_metrics(self, evaluation: dict, labels) -> dict:
+        if self._compute_metrics is None or labels is None:
+            return evaluation
+        own = own_metrics(self._compute_metrics, evaluation["logits"], labels)
+        return {**evaluation, "metrics": {**evaluation["metrics"], **own}}
 
     def _evaluate_saved(self, examples: Examples, sparsity: float) -> dict:
         options = self.options
@@ -430,30 +469,3 @@ def _program_length(program, bundle: str) -> int:
     if kind is None:
         raise DataError(f"{bundle}: the bundle has no 'forward' that reads input_ids: it is not that of a model")
     return parse_type(kind)[1][1]
-
-
-class _StopOnSignal:
-    """Turns the first SIGINT or SIGTERM into a wish to stop."""
-
-    def __init__(self, reporter: Reporter):
-        self.asked = False
-        self._reporter = reporter
-        self._previous: dict = {}
-
-    def __enter__(self):
-        # Only the main thread may set handlers.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def _handle(self, number, frame):
-        if self.asked:
-            signal.signal(number, signal.SIG_DFL)
-            raise KeyboardInterrupt
-        self.asked = True
-        self._reporter.line("stopping after this step, with a checkpoint (once more: at once)")
-
-    def __exit__(self, *unused):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

@@ -36,13 +36,16 @@ Trainer::Trainer(Model &model, TrainingOptions opts, Dataset train,
   trainData.check(model.manifest(), "forward_backward", /*needLabels=*/true);
   if (evalData)
     evalData->check(model.manifest(), "forward", /*needLabels=*/true);
-  trainingPlan =
-      makePlan(options, model, trainData.size(), this->peers.count());
-  if (options.loadBestModelAtEnd &&
-      (!evalData ||
-       (options.evalStrategy == Interval::no && !options.evalSteps)))
-    throw Error("--load_best_model_at_end needs evaluation data and an "
-                "--eval_strategy");
+  trainingPlan = makePlan(options, model, trainData.size(), this->peers.count(),
+                          this->callbacks.computeMetrics != nullptr);
+  bool evaluates =
+      evalData && (options.evalStrategy != Interval::no || options.evalSteps);
+  for (auto [flag, isGiven] :
+       {std::pair{"load_best_model_at_end", options.loadBestModelAtEnd},
+        {"early_stopping_patience", options.earlyStoppingPatience > 0}})
+    if (isGiven && !evaluates)
+      throw Error("--" + std::string(flag) +
+                  " needs evaluation data and an --eval_strategy");
 }
 
 Trainer::~Trainer() {
@@ -230,14 +233,63 @@ const EvaluationRecord *Trainer::bestRecord() const {
   return nullptr;
 }
 
+/// Whether the last evaluations did not improve the metric, as transformers'
+/// EarlyStoppingCallback counts: what is better by no more than the threshold
+/// is no improvement, and yet what later ones are compared with. The history
+/// says it all, so that a run that goes on knows it too.
+bool Trainer::hasStalled() const {
+  if (options.earlyStoppingPatience == 0)
+    return false;
+  std::optional<double> best;
+  int64_t count = 0;
+  for (const EvaluationRecord &record : state.history) {
+    if (!record.eligible)
+      continue;
+    double value = record.value(trainingPlan.metric);
+    double gain = trainingPlan.greaterIsBetter ? value - best.value_or(0)
+                                               : best.value_or(0) - value;
+    bool improves =
+        !std::isnan(value) && (!best || gain > options.earlyStoppingThreshold);
+    count = improves ? 0 : count + 1;
+    if (improves || gain > 0)
+      best = value;
+  }
+  return count >= options.earlyStoppingPatience;
+}
+
+/// All ranks, whichever of them wants what.
+void Trainer::askWhetherToGoOn(TrainingResult &result) const {
+  bool stop = callbacks.shouldStop && callbacks.shouldStop();
+  bool end = callbacks.shouldEnd && callbacks.shouldEnd();
+  std::vector<double> wishes = peers.gather(std::array<double, 2>{
+      static_cast<double>(stop), static_cast<double>(end)});
+  for (size_t rank = 0; rank < wishes.size(); rank += 2) {
+    result.stopped |= wishes[rank] > 0;
+    result.endedEarly |= wishes[rank + 1] > 0;
+  }
+}
+
 void Trainer::evaluateNow() {
   Evaluation evaluation = evaluate(model, *evalData, state.sparsity, peers);
+  if (callbacks.computeMetrics)
+    for (const auto &[name, value] : callbacks.computeMetrics(evaluation))
+      evaluation.metrics[name] = value;
   EvaluationRecord record;
   record.step = state.step;
   record.epoch = state.epoch;
   record.sparsity = state.sparsity;
   record.loss = evaluation.loss;
   record.metrics = evaluation.metrics;
+  if (trainingPlan.metric != "loss" &&
+      !record.metrics.contains(trainingPlan.metric)) {
+    std::string list = "loss";
+    for (const auto &[name, value] : record.metrics)
+      list += ", " + name;
+    throw Error("--metric_for_best_model must be one of " + list +
+                ", which the evaluation at step " +
+                std::to_string(record.step) + " gave, but is " +
+                trainingPlan.metric);
+  }
   record.numExamples = evaluation.numExamples;
   record.seconds = evaluation.seconds;
   record.eligible = state.sparsity == trainingPlan.sparsity.finalSparsity;
@@ -300,11 +352,14 @@ TrainingResult Trainer::train() {
     return flights[step % flights.size()];
   };
   Abandon atTheEnd{model, lossOf};
+  // A run that goes on may have stalled before.
+  bool stalled = hasStalled(), ends = stalled;
+  bool saves = options.saveStrategy != Interval::no || options.saveSteps;
   for (int64_t begun = state.step;
-       state.step < (result.stopped ? begun : trainingPlan.totalSteps);) {
+       state.step < (ends ? begun : trainingPlan.totalSteps);) {
     if (begun == state.step)
       beginStep(flight(begun), begun), ++begun;
-    if (begun == state.step + 1 && !result.stopped && mayLookAhead(begun))
+    if (begun == state.step + 1 && !ends && mayLookAhead(begun))
       beginStep(flight(begun), begun), ++begun;
     finishStep(flight(state.step), clock);
     bool save = isDue(state.step, options.saveStrategy, options.saveSteps);
@@ -312,11 +367,21 @@ TrainingResult Trainer::train() {
         isDue(state.step, options.evalStrategy, options.evalSteps)) {
       evaluateNow();
       save |= options.loadBestModelAtEnd && state.history.back().best;
+      stalled = hasStalled();
     }
-    result.stopped |= peers.any(callbacks.shouldStop && callbacks.shouldStop());
-    if (save || (result.stopped && begun == state.step))
+    askWhetherToGoOn(result);
+    ends = stalled || result.stopped || result.endedEarly;
+    bool last = ends && begun == state.step;
+    if (save || (last && (result.stopped || saves)))
       saveNow();
   }
+  result.endedEarly =
+      ends && !result.stopped && state.step < trainingPlan.totalSteps;
+  if (result.endedEarly && stalled && peers.leads())
+    message("no better " + trainingPlan.metric + " in " +
+            std::to_string(options.earlyStoppingPatience) +
+            " evaluations: the run ends at step " + std::to_string(state.step) +
+            " of " + std::to_string(trainingPlan.totalSteps));
   if (log)
     log->sync();
   peers.wait(); // until the last checkpoint is there
@@ -327,7 +392,7 @@ TrainingResult Trainer::train() {
     if (fs::exists(checkpointOf(*best)))
       result.bestCheckpoint = checkpointOf(*best);
   }
-  bool finished = state.step == trainingPlan.totalSteps;
+  bool finished = result.endedEarly || state.step == trainingPlan.totalSteps;
   if (options.loadBestModelAtEnd && finished && result.best &&
       result.best->step != state.step)
     result.sparsity =

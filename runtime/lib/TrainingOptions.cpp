@@ -46,8 +46,9 @@ static void checkRanges(const TrainingOptions &o) {
           o.finalWarmup);
 }
 
-/// A metric that `evaluate` gives for this kind of model.
-static std::string checkMetric(const std::string &metric, const Model &model) {
+/// A metric that `evaluate` gives for this kind of model, or any.
+static std::string checkMetric(const std::string &metric, const Model &model,
+                               bool any) {
   bool regression = model.isRegression(), tokens = model.predictsTokens();
   if (metric.empty())
     return tokens ? "perplexity" : regression ? "pearson" : "accuracy";
@@ -62,7 +63,7 @@ static std::string checkMetric(const std::string &metric, const Model &model) {
     choices.push_back("f1");
   std::string list;
   for (const std::string &choice : choices) {
-    if (choice == metric)
+    if (any || choice == metric)
       return metric;
     list += (list.empty() ? "" : ", ") + choice;
   }
@@ -72,7 +73,7 @@ static std::string checkMetric(const std::string &metric, const Model &model) {
 
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                                     const Model &model, int64_t numExamples,
-                                    int numRanks) {
+                                    int numRanks, bool ownMetrics) {
   checkRanges(options);
   auto roundUp = [](int64_t count, int64_t size) {
     return (count + size - 1) / size;
@@ -124,9 +125,10 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 ": compile it for this one");
   plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
-  plan.metric = checkMetric(options.metricForBestModel, model);
-  plan.greaterIsBetter = plan.metric != "loss" && plan.metric != "mse" &&
-                         plan.metric != "perplexity";
+  plan.metric = checkMetric(options.metricForBestModel, model, ownMetrics);
+  plan.greaterIsBetter = options.greaterIsBetter.value_or(
+      !plan.metric.ends_with("loss") && plan.metric != "mse" &&
+      plan.metric != "perplexity");
   return plan;
 }
 

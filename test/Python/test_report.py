@@ -39,7 +39,7 @@ class Terminal(io.StringIO):
 def test_lines_where_there_is_no_terminal():
     out = io.StringIO()
     reporter = report.Reporter(stream=out)
-    reporter.on_step(RECORD)
+    reporter.on_step_end(RECORD)
     assert out.getvalue() == ""
     reporter.on_log(RECORD)
     reporter.on_evaluate(EVALUATION)
@@ -53,14 +53,14 @@ def test_lines_where_there_is_no_terminal():
 def test_a_bar_on_a_terminal_gives_way_to_lines():
     out = Terminal()
     reporter = report.Reporter(stream=out)
-    reporter.on_step(RECORD)
+    reporter.on_step_end(RECORD)
     first = out.getvalue()
     assert first.startswith("\r 30% |") and "\n" not in first
     reporter.on_log(RECORD)
     assert out.getvalue() == first
     reporter.on_evaluate(EVALUATION)
     assert out.getvalue()[len(first) :].startswith("\r\x1b[Kevaluation at step 120")
-    reporter.on_step({**RECORD, "step": 400})
+    reporter.on_step_end({**RECORD, "step": 400})
     reporter.close()
     assert out.getvalue().endswith("\n")
 

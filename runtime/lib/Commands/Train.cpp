@@ -49,7 +49,7 @@ struct TrainCommand final : Command {
         option.setText(options, option, text);
       };
       std::string flag = "--" + option.name;
-      if (option.type == OptionType::flag)
+      if (option.type == OptionType::flag && !option.isOptional)
         command->add_flag_callback(
             flag, [set] { set("true"); }, option.describe());
       else

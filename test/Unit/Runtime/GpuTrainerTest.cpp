@@ -300,6 +300,21 @@ TEST_F(GpuTrainer, StoppingFinishesWhatWasBegun) {
   EXPECT_EQ(stopped.steps, whole.steps);
 }
 
+TEST_F(GpuTrainer, EndingFinishesWhatWasBegun) {
+  options.maxSteps = 9;
+  options.saveSteps = 100; // and at the end
+  int64_t last = 0;
+  TrainingCallbacks callbacks;
+  callbacks.onStep = [&](const StepRecord &record) { last = record.step; };
+  callbacks.shouldEnd = [&] { return last == 4; };
+  Trained ended = train(true, callbacks);
+  EXPECT_TRUE(ended.result.endedEarly);
+  EXPECT_FALSE(ended.result.stopped);
+  EXPECT_EQ(ended.result.step, 5);
+  ASSERT_EQ(listCheckpoints(options.outputDir).size(), 1u);
+  EXPECT_EQ(listCheckpoints(options.outputDir)[0].first, 5);
+}
+
 // Two calls may be begun; their results come in that order.
 TEST_F(GpuTrainer, CallsAreFinishedInOrder) {
   train(false); // for the data's sake: any model will do

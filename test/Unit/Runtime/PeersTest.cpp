@@ -9,6 +9,7 @@
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Trainer.h"
 
+#include <array>
 #include <barrier>
 #include <cstring>
 #include <thread>
@@ -93,11 +94,11 @@ protected:
 
   /// Trains as rank of `peers` in the directory `run`.
   void train(Outcome &outcome, int examples, int batch, const char *run,
-             const Peers &peers, TrainingOptions options) {
+             const Peers &peers, TrainingOptions options,
+             TrainingCallbacks callbacks = {}) {
     Variant variant{batch, false, false};
     outcome.model = makeModel(directory / "model", variant);
     options.outputDir = directory / run;
-    TrainingCallbacks callbacks;
     callbacks.onStep = [&](const StepRecord &record) {
       outcome.losses.push_back(record.loss);
     };
@@ -159,6 +160,27 @@ TEST_F(PeersTest, EvaluationIsThatOfOneProcess) {
     EXPECT_EQ(shared.metrics, alone.metrics);
   });
   EXPECT_EQ(errors, std::vector<std::string>(3));
+}
+
+// Whichever rank wants it: all end after the same step, as after the last.
+TEST_F(PeersTest, OneRankMayEndTheRun) {
+  Ranks ranks(2);
+  std::array<Outcome, 2> outcomes;
+  auto errors = ranks.run([&](const Peers &peers) {
+    Outcome &own = outcomes[peers.rank()];
+    TrainingCallbacks callbacks;
+    callbacks.shouldEnd = [&] {
+      return peers.rank() == 1 && own.losses.size() == 4;
+    };
+    train(own, 37, 4, "run", peers, options, callbacks);
+  });
+  EXPECT_EQ(errors, std::vector<std::string>(2));
+  for (const Outcome &outcome : outcomes) {
+    EXPECT_EQ(outcome.result.step, 4);
+    EXPECT_TRUE(outcome.result.endedEarly);
+    EXPECT_FALSE(outcome.result.stopped);
+  }
+  EXPECT_EQ(listCheckpoints(directory / "run").back().first, 4);
 }
 
 TEST_F(PeersTest, RanksWithOtherOptionsAreFoundOut) {

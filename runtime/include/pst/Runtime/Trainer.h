@@ -42,15 +42,21 @@ struct TrainingCallbacks {
   std::function<void(const std::filesystem::path &)> onSave;
   /// Something worth a line: resuming, leftovers removed.
   std::function<void(const std::string &)> onMessage;
+  /// Metrics of one's own, called with each evaluation; they go before those of
+  /// the runtime with the same names, and any rank must give the same.
+  std::function<Metrics(const Evaluation &)> computeMetrics;
   /// Asked after every step: true ends the run with a checkpoint. A step that
   /// an accelerator has begun by then is finished first.
   std::function<bool()> shouldStop;
+  /// The same, but the run is then over, as it is after its last step.
+  std::function<bool()> shouldEnd;
 };
 
 struct TrainingResult {
   int64_t step = 0;
   int64_t totalSteps = 0;
   bool stopped = false;      ///< by shouldStop
+  bool endedEarly = false;   ///< by shouldEnd, or earlyStoppingPatience
   double seconds = 0;        ///< of this call
   double secondsPerStep = 0; ///< without evaluation and saving
   std::vector<EvaluationRecord> history;
@@ -106,6 +112,8 @@ private:
   bool isBest(const EvaluationRecord &record,
               const EvaluationRecord *best) const;
   const EvaluationRecord *bestRecord() const;
+  bool hasStalled() const;
+  void askWhetherToGoOn(TrainingResult &result) const;
   std::filesystem::path checkpointOf(const EvaluationRecord &record) const;
   void message(const std::string &text) const;
 

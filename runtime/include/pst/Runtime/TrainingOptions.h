@@ -59,9 +59,11 @@ struct TrainingPlan {
 };
 
 /// Throws Error if an option is out of its range or does not fit the program;
-/// the message names the option as its command-line flag.
+/// the message names the option as its command-line flag. With `ownMetrics` the
+/// metric may be one that only an evaluation will show.
 TrainingPlan makePlan(const TrainingOptions &options, const Model &model,
-                      int64_t numExamples, int numRanks = 1);
+                      int64_t numExamples, int numRanks = 1,
+                      bool ownMetrics = false);
 
 /// Everything that determines the trajectory of a run, by flag: a checkpoint
 /// can only be resumed if all are equal.
