@@ -23,6 +23,7 @@ from .compiled import Compiled, Function, compile
 from .criterion import Criterion, recipe
 from .data import DataError, Examples, Labels, read_examples
 from .options import Options
+from .reporters import Reporter
 from .tensorfile import TensorFileError
 from .tokenizer import Tokenizer
 from .trainer import Trainer
@@ -41,6 +42,7 @@ __all__ = [
     "Function",
     "Labels",
     "Options",
+    "Reporter",
     "TensorFileError",
     "Tokenizer",
     "Trainer",

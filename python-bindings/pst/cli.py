@@ -148,7 +148,7 @@ def _train(args) -> int:
     inputs = (args.model_name_or_path, args.train_file, args.validation_file, args.test_file)
     predicted = ("predictions.tsv",) if args.test_file else ()
     check_output_directory(options.output_dir, inputs, ("model", "train_results.json", *predicted))
-    if options.logging_dir and options.report_to != "none":
+    if options.logging_dir and "tensorboard" in options.report_to:
         check_output_directory(options.logging_dir, flag="--logging_dir")
     if args.test_file and predicts_tokens(options.task, config):
         raise UsageError("--test_file is for models that classify: a language model has nothing to predict of it")

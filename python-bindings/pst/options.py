@@ -22,6 +22,7 @@ from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 
 from . import _pst
 from .arguments import Switch, truth
+from .reporters import kinds
 
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
@@ -47,7 +48,10 @@ def _option(group, default, text, **more):
 @dataclass
 class _PythonOptions:
     logging_dir: str = _option("output", "", "directory of the TensorBoard events (default: OUTPUT_DIR/tensorboard)")
-    report_to: str = _option("output", "tensorboard", "where to report", choices=("tensorboard", "none"))
+    report_to: str = _option(
+        "output", "tensorboard", "where the numbers of the run go: tensorboard, wandb, trackio, several with commas, or none"
+    )
+    run_name: str = _option("output", "", "the run's name in wandb and trackio (default: the last part of --output_dir)")
 
     task_name: str = _option("data", "", "a GLUE task, which says columns, labels and metric: sst2, cola, rte, stsb, ...")
     text_column: str = _option("data", "", "column of the text (default: found by its name)")
@@ -74,6 +78,8 @@ class _PythonOptions:
     bundle: str = _option("machine", "", "train with this bundle of 'pst compile' instead of compiling")
 
     def __post_init__(self):
+        if isinstance(self.report_to, (list, tuple)):
+            self.report_to = ",".join(map(str, self.report_to))
         for item in fields(self):
             if item.name != "classes":
                 setattr(self, item.name, _converted(item, getattr(self, item.name)))
@@ -151,6 +157,7 @@ class _PythonOptions:
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"--{name} must be at least 1, but is {value}")
+        kinds(self.report_to)
         if self.max_seq_length < 3:
             raise ValueError(f"--max_seq_length must be at least 3 (two special tokens and a word), but is {self.max_seq_length}")
         if self.task == "lm" and self.labelled_by:

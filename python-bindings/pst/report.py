@@ -1,15 +1,13 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What a run says while it runs: a bar on a terminal, lines elsewhere, and
-TensorBoard events. (The JSON-lines log is the runtime's.)"""
+"""What a run says while it runs: a bar on a terminal, lines elsewhere. (The
+JSON-lines log is the runtime's; other places are reporters.py's.)"""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-
-from .tensorboard import EventWriter
 
 
 def duration(seconds: float) -> str:
@@ -26,20 +24,18 @@ def metrics_line(metrics: dict) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-class Reporter:
+class Progress:
     """A callback that tells how a run goes on.
 
     On a terminal one line is rewritten at each step; elsewhere a line is
-    printed at each logging step. `tensorboard` is the directory of the event
-    file, or None. `stream` gets the text (default: standard error).
+    printed at each logging step. `stream` gets the text (default: standard
+    error).
     """
 
-    def __init__(self, tensorboard=None, stream=None, quiet: bool = False):
+    def __init__(self, stream=None, quiet: bool = False):
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._quiet = quiet
-        self._directory = tensorboard
-        self._events = None
         self._drawn = 0.0
         self._bar_shown = False
 
@@ -57,19 +53,6 @@ class Reporter:
         self._bar_shown = True
 
     def on_log(self, record: dict) -> None:
-        self._write_events(
-            record["step"],
-            {
-                "train/loss": record["loss"],
-                "train/learning_rate": record["learning_rate"],
-                "train/sparsity": record["sparsity"],
-                "train/grad_norm": record["grad_norm"],
-                "train/epoch": record["epoch"],
-                "train/tokens_per_second": record["tokens_per_second"],
-                "train/seconds_per_step": record["seconds_per_step"],
-                "train/memory_mib": record["memory_bytes"] / 2**20,
-            },
-        )
         if not self._terminal:
             self.line(
                 f"step {record['step']}/{record['total_steps']}  loss {record['loss']:.4f}  "
@@ -80,10 +63,6 @@ class Reporter:
             )
 
     def on_evaluate(self, record: dict) -> None:
-        scalars = {f"eval/{name}": value for name, value in record["metrics"].items()}
-        scalars["eval/loss"] = record["loss"]
-        scalars["eval/sparsity"] = record["sparsity"]
-        self._write_events(record["step"], scalars)
         self.line(
             f"evaluation at step {record['step']} (epoch {record['epoch']:.2f}): "
             f"loss {record['loss']:.4f}  {metrics_line(record['metrics'])}  "
@@ -109,16 +88,6 @@ class Reporter:
         if self._bar_shown:
             self._stream.write("\n")
             self._bar_shown = False
-        if self._events:
-            self._events.close()
-            self._events = None
-
-    def _write_events(self, step: int, scalars: dict) -> None:
-        if self._directory is None:
-            return
-        if self._events is None:
-            self._events = EventWriter(self._directory)
-        self._events.add(step, scalars)
 
 
 def bar(record: dict, width: int) -> str:

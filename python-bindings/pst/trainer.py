@@ -22,8 +22,8 @@ from .data import DataError, Examples, Labels, find_task, names_in, read_example
 from .distributed import Peers
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
-from .report import Reporter
-from .tensorboard import remove_events
+from .report import Progress
+from .reporters import Reporter, Reports
 from .tokenizer import Encoded, Tokenizer
 from .tokenizer_settings import read_object
 
@@ -141,6 +141,7 @@ class Trainer:
     a language model text files or lists of texts.
     `options` are those of `pst train`, see `pst.Options`. `callbacks` are
     called while it runs, and may end it (`pst.Callback`).
+    `reporters` get its numbers, beside those of `report_to` (`pst.Reporter`).
     `compute_metrics(predictions, labels)` returns a dictionary of metrics, of
     float32[examples, labels], the logits, and int32[examples] (float32 of a
     regression); they go before those of the same names, and
@@ -162,7 +163,8 @@ class Trainer:
         *,
         callbacks: Iterable = (),
         compute_metrics: Callable | None = None,
-        reporter: Reporter | None = None,
+        reporters: Iterable[Reporter] = (),
+        progress: Progress | None = None,
         **options,
     ):
         self.options = Options.make(**options)
@@ -235,7 +237,8 @@ class Trainer:
         self.plan = _pst.plan(
             self._runtime_options, self.model, len(self._train), self.peers.count, compute_metrics is not None
         )
-        self._reporter = reporter
+        self._reporters = list(reporters)
+        self._progress = progress
         self.result: dict | None = None
 
     def _compile(self, settings: dict):
@@ -327,14 +330,11 @@ class Trainer:
         """
         options = self.options
         leads = self.peers.leads
-        directory = options.logging_dir or os.path.join(options.output_dir, "tensorboard")
-        if leads:
-            reporter = self._reporter or Reporter(None if options.report_to == "none" else directory)
-        else:
-            reporter = Reporter(quiet=True)
+        progress = self._progress or Progress() if leads else Progress(quiet=True)
+        reports = Reports(self._reporters if leads else ())
         for warning in self.warnings:
-            reporter.line("warning: " + warning)
-        follow = Callbacks([reporter, *self._callbacks])
+            progress.line("warning: " + warning)
+        follow = Callbacks([progress, reports, *self._callbacks])
         on_step_end = follow.hook("on_step_end")
         begun = False
 
@@ -343,14 +343,13 @@ class Trainer:
             if not begun and leads:
                 # Only now is it sure that the output directory is this run's.
                 self._write_run_file()
-                if options.overwrite_output_dir:
-                    remove_events(directory)
+                reports.open(options, {"model": self.model_dir, **asdict(options)})
                 begun = True
             on_step_end(record)
 
         compute = self._compute_metrics
         try:
-            with StopOnSignal(reporter.line) as stop:
+            with StopOnSignal(progress.line) as stop:
                 self.result = _pst.train(
                     self.model,
                     self._runtime_options,
@@ -360,7 +359,7 @@ class Trainer:
                     on_log=follow.hook("on_log"),
                     on_evaluate=follow.hook("on_evaluate"),
                     on_save=follow.hook("on_save"),
-                    on_message=reporter.on_message,
+                    on_message=progress.on_message,
                     should_stop=lambda: stop.asked,
                     should_end=lambda: follow.want_end,
                     compute_metrics=compute and (lambda logits: own_metrics(compute, logits, self._eval_labels)),
@@ -368,7 +367,8 @@ class Trainer:
                 )
             follow.hook("on_train_end")(self.result)
         finally:
-            reporter.close()
+            progress.close()
+            reports.close()
         return self.result
 
     def _write_run_file(self) -> None:

@@ -38,12 +38,12 @@ class Terminal(io.StringIO):
 
 def test_lines_where_there_is_no_terminal():
     out = io.StringIO()
-    reporter = report.Reporter(stream=out)
-    reporter.on_step_end(RECORD)
+    progress = report.Progress(stream=out)
+    progress.on_step_end(RECORD)
     assert out.getvalue() == ""
-    reporter.on_log(RECORD)
-    reporter.on_evaluate(EVALUATION)
-    reporter.close()
+    progress.on_log(RECORD)
+    progress.on_evaluate(EVALUATION)
+    progress.close()
     assert out.getvalue().splitlines() == [
         "step 120/400  loss 0.5123  sparsity 0.604  lr 3.00e-04  1666 tokens/s  300 MiB  1:10 left",
         "evaluation at step 120 (epoch 0.80): loss 0.4000  accuracy 0.8750  f1 0.8000  sparsity 0.600  (best)",
@@ -52,16 +52,16 @@ def test_lines_where_there_is_no_terminal():
 
 def test_a_bar_on_a_terminal_gives_way_to_lines():
     out = Terminal()
-    reporter = report.Reporter(stream=out)
-    reporter.on_step_end(RECORD)
+    progress = report.Progress(stream=out)
+    progress.on_step_end(RECORD)
     first = out.getvalue()
     assert first.startswith("\r 30% |") and "\n" not in first
-    reporter.on_log(RECORD)
+    progress.on_log(RECORD)
     assert out.getvalue() == first
-    reporter.on_evaluate(EVALUATION)
+    progress.on_evaluate(EVALUATION)
     assert out.getvalue()[len(first) :].startswith("\r\x1b[Kevaluation at step 120")
-    reporter.on_step_end({**RECORD, "step": 400})
-    reporter.close()
+    progress.on_step_end({**RECORD, "step": 400})
+    progress.close()
     assert out.getvalue().endswith("\n")
 
 
@@ -79,15 +79,3 @@ def test_the_bar_fits_the_terminal(width):
 )
 def test_durations(seconds, text):
     assert report.duration(seconds) == text
-
-
-def test_events_lie_in_the_given_directory(tmp_path):
-    reporter = report.Reporter(tmp_path / "tb", stream=io.StringIO())
-    assert not (tmp_path / "tb").exists()
-    reporter.on_log(RECORD)
-    reporter.on_evaluate(EVALUATION)
-    reporter.close()
-    (path,) = (tmp_path / "tb").iterdir()
-    content = path.read_bytes()
-    for tag in (b"train/loss", b"train/sparsity", b"train/tokens_per_second", b"eval/accuracy", b"eval/loss"):
-        assert tag in content
