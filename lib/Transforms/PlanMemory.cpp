@@ -112,8 +112,10 @@ LogicalResult PlanMemory::returnThroughArguments(func::FuncOp function,
              << i << " must have a static shape, but got " << type;
   }
   auto ret = cast<func::ReturnOp>(function.getBody().front().getTerminator());
-  llvm::SmallPtrSet<Operation *, 4> hoisted;
-  for (auto [i, value] : llvm::enumerate(llvm::to_vector(ret.getOperands()))) {
+  for (unsigned i = 0; i < ret.getNumOperands(); ++i) {
+    // Asked for anew: a buffer returned before is an output by now, and what is
+    // returned twice is copied from there.
+    Value value = ret.getOperand(i);
     auto type = dyn_cast<MemRefType>(value.getType());
     if (!type || !type.hasStaticShape())
       return ret.emitOpError("result #")
@@ -123,8 +125,7 @@ LogicalResult PlanMemory::returnThroughArguments(func::FuncOp function,
     Value output = arguments.append(
         "output", name ? name.getValue() : ("result" + Twine(i)).str(),
         MemRefType::get(type.getShape(), type.getElementType()));
-    auto alloc = value.getDefiningOp<memref::AllocOp>();
-    if (alloc && hoisted.insert(alloc).second) {
+    if (auto alloc = value.getDefiningOp<memref::AllocOp>()) {
       alloc.replaceAllUsesWith(output);
       alloc.erase();
     } else {

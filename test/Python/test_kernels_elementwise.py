@@ -85,3 +85,20 @@ def test_accumulate(shape):
         x = reference.random(*shape, seed=seed)
         expected = expected + x
         np.testing.assert_array_equal(function(x), expected)
+
+
+@pytest.mark.parametrize("value, expected", [("nn.activation relu %x", lambda x: np.maximum(x, 0)), ("arith.addf %x, %x", lambda x: x + x)])
+def test_what_is_returned_twice_is_there_twice(value, expected):
+    """The first result is written in place, the second is a copy of it; so is an argument."""
+    x = reference.random(3, 5)
+    type = "tensor<3x5xf32>"
+    first, second, same = reference.run(
+        f"""func.func @main(%x: {type}) -> ({type}, {type}, {type}) {{
+          %y = {value} : {type}
+          return %y, %y, %x : {type}, {type}, {type}
+        }}""",
+        x,
+    )
+    np.testing.assert_array_equal(first, expected(x))
+    np.testing.assert_array_equal(second, expected(x))
+    np.testing.assert_array_equal(same, x)

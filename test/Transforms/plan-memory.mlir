@@ -1,4 +1,4 @@
-// RUN: pst-opt %s --pst-plan-memory | FileCheck %s
+// RUN: pst-opt %s --pst-plan-memory --split-input-file | FileCheck %s
 
 // Buffers that live at the same time do not overlap, others share their place;
 // scratch is told apart; a returned buffer becomes an output and is written in
@@ -38,3 +38,21 @@ func.func @f(%x: memref<2x3xf32>) -> (memref<2x3xf32> {pst.name = "y"}) {
   return %c : memref<2x3xf32>
 }
 func.func private @k(memref<2x3xf32>, memref<2x3xf32>, memref<2x3xf32>, memref<16xf32>)
+
+// -----
+
+// What is returned twice is written in place once, and copied from there.
+
+// CHECK-LABEL: func.func @twice(
+// CHECK-SAME: %[[X:.*]]: memref<2x3xf32> {pst.kind = "input",
+// CHECK-SAME: %[[FIRST:.*]]: memref<2x3xf32> {pst.kind = "output", pst.name = "result0"},
+// CHECK-SAME: %[[SECOND:.*]]: memref<2x3xf32> {pst.kind = "output", pst.name = "result1"}
+// CHECK-NEXT: pst.launch @k ins(%[[X]] : {{.*}}) outs(%[[FIRST]] :
+// CHECK-NEXT: memref.copy %[[FIRST]], %[[SECOND]]
+// CHECK-NEXT: return
+func.func @twice(%x: memref<2x3xf32>) -> (memref<2x3xf32>, memref<2x3xf32>) {
+  %a = memref.alloc() : memref<2x3xf32>
+  pst.launch @k ins(%x : memref<2x3xf32>) outs(%a : memref<2x3xf32>)
+  return %a, %a : memref<2x3xf32>, memref<2x3xf32>
+}
+func.func private @k(memref<2x3xf32>, memref<2x3xf32>)
