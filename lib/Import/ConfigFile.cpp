@@ -8,6 +8,7 @@
 #include "ConfigFile.h"
 #include "WeightFiles.h"
 #include "mlir/IR/MLIRContext.h"
+#include "pst/Bundle/JsonText.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
 
@@ -31,6 +32,10 @@ std::unique_ptr<ConfigFile> ConfigFile::read(MLIRContext &context,
     file->contents = runtime::readFile(path.str());
   } catch (const runtime::Error &error) {
     (void)emitFileError(context, path, error.what());
+    return nullptr;
+  }
+  if (nestsTooDeep(file->contents)) {
+    file->error() << "not valid JSON: " << tooDeepMessage();
     return nullptr;
   }
   try {

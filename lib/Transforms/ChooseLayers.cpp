@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ChooseLayers.h"
+#include "pst/Bundle/JsonText.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "llvm/ADT/StringExtras.h"
@@ -192,6 +193,8 @@ FailureOr<llvm::StringMap<double>> pst::readLayerSparsities(ModuleOp module,
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
     return emitError(loc) << "cannot be read: " << buffer.getError().message();
+  if (nestsTooDeep((*buffer)->getBuffer()))
+    return emitError(loc) << "is no JSON: " << tooDeepMessage();
   llvm::Expected<llvm::json::Value> json =
       llvm::json::parse((*buffer)->getBuffer());
   if (!json)

@@ -12,10 +12,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Runtime/SafeTensors.h"
+#include "pst/Bundle/Checked.h"
+#include "pst/Bundle/ParseJson.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+using namespace pst;
 using namespace pst::runtime;
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
@@ -151,8 +152,8 @@ private:
     };
     Json header;
     try {
-      header = Json::parse(text, text + headerBytes, noDuplicates);
-    } catch (const Json::exception &error) {
+      header = parseJson<Json>({text, headerBytes}, noDuplicates);
+    } catch (const JsonError &error) {
       fail(std::string("the header is not valid JSON: ") + error.what());
     }
     if (!header.is_object())
@@ -209,11 +210,12 @@ private:
     view.dtype = known->dtype;
     view.shape = readNumbers(tensor, entry, "shape");
 
-    int64_t bytes = known->bytes;
+    Checked bytes = known->bytes;
     for (int64_t size : view.shape)
-      if (__builtin_mul_overflow(bytes, size, &bytes))
-        fail(tensor, "is too large: " + describe(view.dtype, view.shape) +
-                         " overflows 64 bits");
+      bytes = bytes * size;
+    if (!bytes.get())
+      fail(tensor, "is too large: " + describe(view.dtype, view.shape) +
+                       " overflows 64 bits");
 
     std::vector<int64_t> offsets = readNumbers(tensor, entry, "data_offsets");
     if (offsets.size() != 2 || offsets[0] > offsets[1])
@@ -225,10 +227,10 @@ private:
                        std::to_string(dataBytes) +
                        " bytes of data): the file is cut short");
     view.numBytes = offsets[1] - offsets[0];
-    if (view.numBytes != bytes)
+    if (view.numBytes != bytes.get())
       fail(tensor, "occupies " + std::to_string(view.numBytes) +
                        " bytes, but " + describe(view.dtype, view.shape) +
-                       " needs " + std::to_string(bytes));
+                       " needs " + bytes.text());
     view.data = base + dataBegin + offsets[0];
     return view;
   }
@@ -317,8 +319,8 @@ const TensorView *SafeTensorsFile::find(std::string_view name) const {
 static std::map<std::string, std::string> readIndex(const fs::path &path) {
   Json index;
   try {
-    index = Json::parse(readFile(path));
-  } catch (const Json::exception &error) {
+    index = parseJson<Json>(readFile(path));
+  } catch (const JsonError &error) {
     throw Error(path.string() + ": not valid JSON: " + error.what());
   }
   if (!index.is_object() || !index.contains("weight_map") ||

@@ -232,6 +232,7 @@ def test_layers_have_sparsities_of_their_own(place):
 
 @pytest.mark.parametrize("content, message", [
     ("{", "layers.json: error: is no JSON"),
+    ("[" * 100_000, "is no JSON: objects and lists lie more than 100 deep in one another"),
     ("[0.5]", "must be an object of layers and their final sparsities"),
     ('{"query": 1.0}', "the sparsity of 'query' must be a number in"),
     ('{"querys": 0.5}', "layer_sparsity: no linear layer is called 'querys'"),

@@ -72,6 +72,12 @@ TEST(ImportErrors, ConfigIsNoJson) {
   model.writeText("config.json", "{\"layer_norm_eps\": 1e999}");
   expectError(model, "config.json:0:0: error: not valid JSON: number overflow "
                      "parsing '1e999'");
+  // A message shows the value that it complains of.
+  model.writeText("config.json",
+                  "{\"hidden_size\": " + std::string(100'000, '[') +
+                      std::string(100'000, ']') + "}");
+  expectError(model, "config.json:0:0: error: not valid JSON: objects and "
+                     "lists lie more than 100 deep in one another");
 }
 
 static const std::string kTypes =

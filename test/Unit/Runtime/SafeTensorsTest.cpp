@@ -191,7 +191,16 @@ TEST(SafeTensors, RefusesWhatIsMalformed) {
       {"metadata a list", makeFile("{\"__metadata__\":[]}", 0),
        "\"__metadata__\" must be an object"},
       {"deeply nested", makeFile(std::string(100000, '['), 0),
-       "not valid JSON"},
+       "not valid JSON: objects and lists lie more than 100 deep"},
+      // A message shows what was found.
+      {"deep value",
+       makeFile("{\"a\":{\"dtype\":" + std::string(100000, '[') +
+                    std::string(100000, ']') + "}}",
+                0),
+       "not valid JSON: objects and lists lie more than 100 deep"},
+      {"brackets in text",
+       makeFile("{\"a\":\"" + std::string(1000, '[') + "\\\"\"}", 0),
+       "tensor \"a\" must be an object"},
   };
   TemporaryDirectory directory;
   auto path = directory / "x.safetensors";

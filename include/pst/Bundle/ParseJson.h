@@ -1,0 +1,39 @@
+//===- ParseJson.h - JSON from files ----------------------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_BUNDLE_PARSEJSON_H
+#define PST_BUNDLE_PARSEJSON_H
+
+#include "pst/Bundle/JsonText.h"
+
+#include <nlohmann/json.hpp>
+
+#include <stdexcept>
+
+namespace pst {
+
+/// Text from a file is no JSON that we read: the message says why.
+struct JsonError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Parses JSON. `Json` is one of nlohmann's types. Throws JsonError.
+template <typename Json = nlohmann::ordered_json>
+Json parseJson(std::string_view text,
+               const typename Json::parser_callback_t &callback = nullptr) {
+  if (nestsTooDeep(text))
+    throw JsonError(tooDeepMessage());
+  try {
+    return Json::parse(text, callback);
+  } catch (const typename Json::exception &error) {
+    throw JsonError(error.what());
+  }
+}
+
+} // namespace pst
+
+#endif // PST_BUNDLE_PARSEJSON_H
