@@ -6,17 +6,17 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Runtime/Checkpoint.h"
+#include "pst/Bundle/ParseJson.h"
 #include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
 #include "pst/Runtime/Philox.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -24,8 +24,11 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 /// Of trainer_state.json and the three files beside it.
-static constexpr int kFormat = 1;
+static constexpr int kFormat = 2;
 static constexpr std::string_view kPrefix = "checkpoint-";
+static constexpr const char *kStateFile = "trainer_state.json";
+/// Of a run: as many as the names of checkpoints can count.
+static constexpr int64_t kMostSteps = 999'999'999'999'999;
 
 double EvaluationRecord::value(const std::string &metric) const {
   if (metric == "loss")
@@ -113,15 +116,30 @@ double number(const Json &json) {
                         : json.get<double>();
 }
 
-EvaluationRecord recordFromJson(const Json &json) {
+/// A whole number from `least` to `most`. Throws JsonError for anything else,
+/// which a conversion would make one in silence.
+int64_t wholeNumber(const Json &json, const char *key, int64_t least,
+                    int64_t most) {
+  const Json &value = json.at(key);
+  if (!value.is_number_unsigned() ||
+      value.get<uint64_t>() < static_cast<uint64_t>(least) ||
+      value.get<uint64_t>() > static_cast<uint64_t>(most))
+    throw JsonError("\"" + std::string(key) +
+                    "\" must be a whole number from " + std::to_string(least) +
+                    " to " + std::to_string(most) + ", but is " + value.dump());
+  return value.get<int64_t>();
+}
+
+/// An evaluation in a run that has completed `steps` steps.
+EvaluationRecord recordFromJson(const Json &json, int64_t steps) {
   EvaluationRecord record;
-  record.step = json.at("step").get<int64_t>();
+  record.step = wholeNumber(json, "step", 0, steps);
   record.epoch = json.at("epoch").get<double>();
   record.sparsity = json.at("sparsity").get<double>();
   record.loss = number(json.at("loss"));
   for (const auto &[name, value] : json.at("metrics").items())
     record.metrics[name] = number(value);
-  record.numExamples = json.at("num_examples").get<int64_t>();
+  record.numExamples = wholeNumber(json, "num_examples", 0, kMostSteps);
   record.eligible = json.at("eligible").get<bool>();
   record.best = json.at("best").get<bool>();
   return record;
@@ -175,14 +193,33 @@ std::string compareModels(const Json &json, const Manifest &manifest) {
                       : text;
 }
 
+/// Of all that the file holds but this digest itself.
+std::string stateDigest(Json json) {
+  json.at("digests").erase(kStateFile);
+  std::string text = json.dump();
+  return hexDigest(digestBytes(text.data(), static_cast<int64_t>(text.size()),
+                               hashName(kStateFile)));
+}
+
+/// The completed steps that the name of a checkpoint tells.
+std::optional<int64_t> stepOfName(const std::string &name) {
+  if (!name.starts_with(kPrefix))
+    return std::nullopt;
+  std::string digits = name.substr(kPrefix.size());
+  if (digits.empty() || digits.size() > 15 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    return std::nullopt;
+  return std::stoll(digits);
+}
+
 Json readJson(const fs::path &checkpoint) {
-  fs::path file = checkpoint / "trainer_state.json";
+  fs::path file = checkpoint / kStateFile;
   if (!fs::exists(file))
     throw Error(checkpoint.string() +
                 ": not a checkpoint: it holds no trainer_state.json");
   try {
-    return Json::parse(readFile(file));
-  } catch (const Json::exception &error) {
+    return parseJson(readFile(file));
+  } catch (const JsonError &error) {
     damaged(checkpoint, "trainer_state.json is not valid JSON: " +
                             std::string(error.what()));
   }
@@ -191,10 +228,14 @@ Json readJson(const fs::path &checkpoint) {
 TrainerState stateFromJson(const Json &json, const fs::path &checkpoint,
                            const Model &model) {
   try {
-    if (int format = json.at("format").get<int>(); format != kFormat)
+    if (int64_t format = wholeNumber(json, "format", 0, kMostSteps);
+        format != kFormat)
       throw Error(checkpoint.string() + ": a checkpoint of format " +
                   std::to_string(format) + "; this runtime reads format " +
                   std::to_string(kFormat));
+    if (json.at("digests").at(kStateFile) != stateDigest(json))
+      damaged(checkpoint,
+              std::string(kStateFile) + " holds other bytes than were written");
     const Manifest &manifest = model.manifest();
     if (json.at("fingerprint").get<std::string>() != manifest.fingerprint())
       throw Error(checkpoint.string() +
@@ -209,18 +250,27 @@ TrainerState stateFromJson(const Json &json, const fs::path &checkpoint,
                        ? model.parameters().files()->path().string()
                        : std::string("this model")));
     TrainerState state;
-    state.step = json.at("step").get<int64_t>();
-    state.totalSteps = json.at("total_steps").get<int64_t>();
+    state.totalSteps = wholeNumber(json, "total_steps", 0, kMostSteps);
+    state.step = wholeNumber(json, "step", 0, state.totalSteps);
+    fs::path path =
+        checkpoint.has_filename() ? checkpoint : checkpoint.parent_path();
+    if (auto step = stepOfName(path.filename().string());
+        step.value_or(state.step) != state.step)
+      throw JsonError("\"step\" is " + std::to_string(state.step) +
+                      ", but the directory is that of step " +
+                      std::to_string(*step));
     state.epoch = json.at("epoch").get<double>();
     state.sparsity = json.at("sparsity").get<double>();
     for (const auto &[flag, value] : json.at("options").items())
       state.options[flag] = value.get<std::string>();
     state.lossSum = json.at("loss_sum").get<double>();
-    state.lossCount = json.at("loss_count").get<int64_t>();
+    state.lossCount = wholeNumber(json, "loss_count", 0, state.step);
     for (const Json &record : json.at("history"))
-      state.history.push_back(recordFromJson(record));
+      state.history.push_back(recordFromJson(record, state.step));
     return state;
   } catch (const Json::exception &error) {
+    damaged(checkpoint, "trainer_state.json: " + std::string(error.what()));
+  } catch (const JsonError &error) {
     damaged(checkpoint, "trainer_state.json: " + std::string(error.what()));
   }
 }
@@ -267,7 +317,10 @@ fs::path pst::runtime::saveCheckpoint(const fs::path &outputDir,
       json["digests"][file] = hexDigest(digest);
       writeSafeTensors(staged.path() / file, tensors);
     }
-    writeFile(staged.path() / "trainer_state.json", json.dump(1) + "\n");
+    // As it will be read: a number's text may say less than the number.
+    json = Json::parse(json.dump());
+    json["digests"][kStateFile] = stateDigest(json);
+    writeFile(staged.path() / kStateFile, json.dump(1) + "\n");
     staged.commit();
   } catch (const Error &error) {
     throw Error(path.string() +
@@ -318,14 +371,9 @@ pst::runtime::listCheckpoints(const fs::path &outputDir) {
   std::error_code code;
   for (const fs::directory_entry &entry :
        fs::directory_iterator(outputDir, code)) {
-    std::string name = entry.path().filename().string();
-    if (!name.starts_with(kPrefix) || !entry.is_directory())
-      continue;
-    std::string digits = name.substr(kPrefix.size());
-    if (digits.empty() || digits.size() > 15 ||
-        digits.find_first_not_of("0123456789") != std::string::npos)
-      continue;
-    checkpoints.emplace_back(std::stoll(digits), entry.path());
+    auto step = stepOfName(entry.path().filename().string());
+    if (step && entry.is_directory())
+      checkpoints.emplace_back(*step, entry.path());
   }
   std::sort(checkpoints.begin(), checkpoints.end());
   return checkpoints;

@@ -25,8 +25,11 @@ RunLog::RunLog(fs::path path, int64_t step) : file(std::move(path)) {
     std::istringstream old(readFile(file));
     std::string kept;
     for (std::string line; std::getline(old, line);) {
+      // A line that is none of ours, or was cut short, goes too.
       Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-      if (json.is_object() && json.value("step", step + 1) <= step)
+      auto at = json.is_object() ? json.find("step") : json.end();
+      if (at != json.end() && at->is_number_unsigned() &&
+          at->get<uint64_t>() <= static_cast<uint64_t>(step))
         kept += line + "\n";
     }
     writeFile(file, kept);

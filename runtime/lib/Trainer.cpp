@@ -140,6 +140,11 @@ void Trainer::resume() {
                 ": the run was made with other options, with which it cannot "
                 "be continued:" +
                 differences);
+  if (found.totalSteps != trainingPlan.totalSteps)
+    throw Error(checkpoint.string() + ": is of a run of " +
+                std::to_string(found.totalSteps) +
+                " steps, but these options and data make " +
+                std::to_string(trainingPlan.totalSteps));
   state = loadCheckpoint(checkpoint, model);
   // The metric may be another one now, and a checkpoint may have been removed.
   const EvaluationRecord *best = nullptr;

@@ -6,9 +6,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "TinyProgram.h"
+#include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
+#include "pst/Runtime/Philox.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
+
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <cstring>
@@ -134,14 +138,14 @@ TEST_F(CheckpointTest, SaysWhichFileIsDamaged) {
     EXPECT_PRED_FORMAT2(
         IsSubstring,
         "--resume_from_checkpoint " + (run / "checkpoint-5").string(), text);
-    if (name != "trainer_state.json") {
-      std::string flipped = bytes;
-      flipped.back() ^= 1;
-      writeBytes(path / name, flipped);
-      EXPECT_PRED_FORMAT2(IsSubstring,
-                          name + " holds other bytes than were written",
-                          load(path));
-    }
+    std::string flipped = bytes;
+    // Of the state, a digit: a loss.
+    size_t at = name == "trainer_state.json" ? bytes.find(": 0.3333") + 4
+                                             : bytes.size() - 1;
+    flipped[at] ^= 1;
+    writeBytes(path / name, flipped);
+    EXPECT_PRED_FORMAT2(
+        IsSubstring, name + " holds other bytes than were written", load(path));
     fs::remove(path / name);
     EXPECT_NE(load(path), "(no error)");
     writeBytes(path / name, bytes);
@@ -151,10 +155,61 @@ TEST_F(CheckpointTest, SaysWhichFileIsDamaged) {
   EXPECT_PRED_FORMAT2(IsSubstring, "there is no earlier checkpoint",
                       load(run / "checkpoint-5"));
   EXPECT_PRED_FORMAT2(IsSubstring, "not a checkpoint", load(run));
-  std::string text = readBytes(path / "trainer_state.json");
-  text.replace(text.find("\"loss_count\": 2"), 15, "\"loss_count\": \"\"");
-  writeBytes(path / "trainer_state.json", text);
-  EXPECT_PRED_FORMAT2(IsSubstring, "trainer_state.json: ", load(path));
+}
+
+// Whoever makes a digest that fits is told by the values what cannot be.
+TEST_F(CheckpointTest, SaysWhatNoRunHasWritten) {
+  fs::path path = saveCheckpoint(run, *model, state);
+  using Json = nlohmann::ordered_json;
+  const Json whole = Json::parse(readBytes(path / "trainer_state.json"));
+  auto loadWith = [&](auto change) {
+    Json json = whole;
+    change(json);
+    json["digests"].erase("trainer_state.json");
+    std::string text = json.dump();
+    json["digests"]["trainer_state.json"] =
+        hexDigest(digestBytes(text.data(), static_cast<int64_t>(text.size()),
+                              hashName("trainer_state.json")));
+    writeBytes(path / "trainer_state.json", json.dump());
+    return load(path);
+  };
+  EXPECT_EQ(loadWith([](Json &) {}), "(no error)");
+  auto expect = [&](const char *key, Json value, const std::string &message) {
+    EXPECT_PRED_FORMAT2(::testing::IsSubstring,
+                        "the checkpoint is damaged: trainer_state.json: " +
+                            message,
+                        loadWith([&](Json &json) { json[key] = value; }));
+  };
+  std::string range = "\"step\" must be a whole number from 0 to 17, but is ";
+  expect("step", -3, range + "-3");
+  expect("step", 3.7, range + "3.7");
+  expect("step", 1e300, range + "1e+300");
+  expect("step", uint64_t(1) << 63, range + "9223372036854775808");
+  expect("step", 18, range + "18");
+  expect("step", "10", range + "\"10\"");
+  expect("step", 9, "\"step\" is 9, but the directory is that of step 10");
+  expect("total_steps", 1e12 + 0.5, "\"total_steps\" must be a whole number");
+  expect("loss_count", "",
+         "\"loss_count\" must be a whole number from 0 to 10");
+  expect("history", {{{"step", 11}}},
+         "\"step\" must be a whole number from 0 to 10, but is 11");
+  expect("options", 3, "");
+  EXPECT_PRED_FORMAT2(
+      ::testing::IsSubstring,
+      "checkpoint-10: a checkpoint of format 1; this runtime reads format 2",
+      loadWith([](Json &json) { json["format"] = 1; }));
+  writeBytes(path / "trainer_state.json", std::string(100'000, '['));
+  EXPECT_PRED_FORMAT2(::testing::IsSubstring,
+                      "trainer_state.json is not valid JSON: objects and lists "
+                      "lie more than 100 deep",
+                      load(path));
+  // A directory of another name has no step of its own.
+  saveCheckpoint(run, *model, state);
+  fs::rename(path, run / "best");
+  EXPECT_EQ(load(run / "best/"), "(no error)");
+  fs::rename(run / "best", run / "checkpoint-11");
+  EXPECT_PRED_FORMAT2(::testing::IsSubstring, "is that of step 11",
+                      load(run / "checkpoint-11/"));
 }
 
 TEST_F(CheckpointTest, SaysHowModelsDiffer) {

@@ -209,7 +209,10 @@ TEST_F(ResumeTest, StartsFromTheBeginningIfThereIsNoCheckpointYet) {
   train(whole);
   fs::create_directories(run);
   // What a run killed in its first step leaves.
-  writeBytes(run / "log.jsonl", "{\"event\":\"train\",\"step\":1}\n{\"eve");
+  writeBytes(run / "log.jsonl", "{\"event\":\"train\",\"step\":1}\n"
+                                "{\"step\":\"0\"}\n{\"step\":-1}\n"
+                                "{\"step\":1e300}\n[0]\n" +
+                                    std::string(100'000, '[') + "\n{\"eve");
   fs::create_directories(run / ".checkpoint-5.pst-tmp-77-0");
   writeBytes(run / ".checkpoint-5.pst-tmp-77-0" / "trainer_state.json", "{}");
   train(run, "last");
