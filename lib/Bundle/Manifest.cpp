@@ -71,7 +71,7 @@ Parameter readParameter(Reader &reader) {
   if (parameter.initializer.kind == InitKind::normal)
     parameter.initializer.stddev = init.number("stddev");
   if (parameter.initializer.kind == InitKind::constant)
-    parameter.initializer.value = init.number("value");
+    parameter.initializer.value = init.numberOrInfinity("value");
   init.finish();
   parameter.source = reader.string("source");
   parameter.sourceFile = reader.string("source_file");
@@ -184,6 +184,14 @@ Manifest::findLayerOfFactor(std::string_view parameter) const {
 const EntryPoint *Manifest::findEntryPoint(std::string_view name) const {
   auto found = entryPoints.find(std::string(name));
   return found == entryPoints.end() ? nullptr : &found->second;
+}
+
+int64_t Manifest::numLogits() const {
+  if (const EntryPoint *forward = findEntryPoint("forward"))
+    for (const Argument &argument : forward->arguments)
+      if (argument.kind == ArgKind::output && argument.name == "logits")
+        return argument.type.shape.back();
+  return 0;
 }
 
 std::optional<double> Manifest::fixedSparsity() const {
@@ -324,8 +332,8 @@ std::string Manifest::toJson() const {
 Manifest Manifest::fromJson(std::string_view text) {
   Json json;
   try {
-    json = Json::parse(text);
-  } catch (const Json::exception &error) {
+    json = parseJson(text);
+  } catch (const JsonError &error) {
     throw ManifestError(std::string("manifest: not valid JSON: ") +
                         error.what());
   }

@@ -9,8 +9,7 @@
 #define PST_LIB_BUNDLE_MANIFESTREADER_H
 
 #include "ManifestText.h"
-
-#include <nlohmann/json.hpp>
+#include "pst/Bundle/ParseJson.h"
 
 #include <algorithm>
 #include <array>
@@ -89,11 +88,17 @@ public:
     return value.get<int64_t>();
   }
 
-  double number(std::string_view key) {
+  /// A number, or "inf" or "-inf".
+  double numberOrInfinity(std::string_view key) {
     const Json &value = at(key);
     if (value == "inf" || value == "-inf")
       return (value == "inf" ? 1 : -1) *
              std::numeric_limits<double>::infinity();
+    return number(key);
+  }
+
+  double number(std::string_view key) {
+    const Json &value = at(key);
     if (!value.is_number())
       fail(path(key), "expected a number, but got " + value.dump());
     return value.get<double>();

@@ -6,13 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Runtime/Dataset.h"
+#include "ModelConfig.h"
 #include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/InputValues.h"
 #include "pst/Runtime/Philox.h"
 #include "pst/Runtime/SafeTensors.h"
-
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <cstring>
@@ -198,24 +197,6 @@ private:
   int64_t width;
 };
 
-/// A number of config.json, or 0.
-int64_t configNumber(const Manifest &manifest, const char *key) {
-  auto config = nlohmann::json::parse(manifest.config, nullptr, false);
-  if (!config.is_object() || !config.contains(key) ||
-      !config[key].is_number_integer())
-    return 0;
-  return config[key].get<int64_t>();
-}
-
-/// Width of the logits that `forward` gives, or 0.
-int64_t logitsWidth(const Manifest &manifest) {
-  if (const EntryPoint *forward = manifest.findEntryPoint("forward"))
-    for (const Argument &argument : forward->arguments)
-      if (argument.kind == Argument::Kind::output && argument.name == "logits")
-        return argument.type.shape.back();
-  return 0;
-}
-
 } // namespace
 
 void Dataset::check(const Manifest &manifest, std::string_view entry,
@@ -257,7 +238,7 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
                      " entries, and -100 is no label",
                  kNoExample);
   } else if (array.name == "labels") {
-    if (int64_t width = logitsWidth(manifest))
+    if (int64_t width = manifest.numLogits())
       values.ids(width,
                  "the model has " + std::to_string(width) +
                      " classes: labels go from 0 to " +

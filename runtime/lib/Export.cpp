@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Runtime/Export.h"
+#include "ModelConfig.h"
+#include "pst/Bundle/JsonText.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
 #include "pst/Runtime/Memory.h"
@@ -80,9 +82,8 @@ DType exportedType(const Parameter &parameter) {
 /// Whether the head of a language model is its embedding: then a copy of it in
 /// the source file is not exported, for it would be that of before.
 bool sharesEmbedding(const Model &model) {
-  Json config = Json::parse(model.manifest().config, nullptr, false);
   return model.manifest().task == ModelTask::lm &&
-         (!config.is_object() || config.value("tie_word_embeddings", true));
+         configSwitch(model.manifest(), "tie_word_embeddings", true);
 }
 
 /// A parameter's values as f32, or as they are where they are whole numbers.
@@ -258,9 +259,7 @@ std::string makeConfig(const Model &model, const std::string &updates) {
   const Manifest &manifest = model.manifest();
   Json config = Json::object();
   if (!manifest.config.empty())
-    config = Json::parse(manifest.config, nullptr, false);
-  if (!config.is_object())
-    throw Error("the program's manifest: \"config\" is no JSON object");
+    config = Json::parse(manifest.config);
   if (!manifest.architecture.empty())
     config["architectures"] = {manifest.architecture};
   config["torch_dtype"] = "float32";
@@ -270,7 +269,7 @@ std::string makeConfig(const Model &model, const std::string &updates) {
     describeLabels(config, model);
   if (!updates.empty()) {
     Json changes = Json::parse(updates, nullptr, false);
-    if (!changes.is_object())
+    if (nestsTooDeep(updates) || !changes.is_object())
       throw Error("the keys to add to config.json must be a JSON object, but "
                   "are: " +
                   updates);
@@ -366,7 +365,10 @@ ExportResult inspect(const fs::path &path, const Model &model,
   for (const SparseLayer &entry : manifest.sparseLayers) {
     const Parameter *weight = manifest.findParameter(entry.weight);
     const TensorView *tensor = file.find(weight->tensorName());
-    if (!tensor || tensor->dtype != DType::F32)
+    std::vector<int64_t> shape = weight->type.shape;
+    if (weight->sourceColumns)
+      shape.back() = weight->sourceColumns;
+    if (!tensor || tensor->dtype != DType::F32 || tensor->shape != shape)
       throw Error(path.string() + ": tensor \"" + weight->tensorName() +
                   "\" was not written");
     const float *values =

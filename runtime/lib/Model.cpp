@@ -69,9 +69,9 @@ int64_t Model::batchSize() const {
 }
 
 int64_t Model::numLabels() const {
-  for (const Argument &argument : program().entryPoint("forward").arguments)
-    if (argument.kind == Argument::Kind::output && argument.name == "logits")
-      return argument.type.shape.back();
+  program().entryPoint("forward"); // throws
+  if (int64_t width = manifest().numLogits())
+    return width;
   throw Error("the entry point \"forward\" has no output \"logits\"");
 }
 
@@ -245,6 +245,11 @@ std::vector<KernelTime> Model::takeProfile() {
                 "--profile");
   Invocation call(store, "profile");
   std::vector<std::array<double, 2>> sums(call.entryPoint().arguments.size());
+  for (const Argument &argument : call.entryPoint().arguments)
+    if (argument.type != TensorType{ElementType::f64, {2}})
+      throw Error("the argument \"" + argument.name +
+                  "\" of \"profile\" must be f64[2]: the bundle does not "
+                  "follow the calling convention");
   for (size_t i = 0; i < sums.size(); ++i)
     call.bind(call.entryPoint().arguments[i].name, sums[i].data());
   call();

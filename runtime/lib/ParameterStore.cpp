@@ -169,6 +169,17 @@ static uint64_t tensorDigest(const Parameter &parameter, const void *data) {
   return digestBytes(data, parameter.type.numBytes(), hashName(parameter.name));
 }
 
+/// The values of a tensor of one of the types of `sourceTypes(element)`.
+static void readValues(const TensorView &tensor, ElementType element,
+                       void *target) {
+  if (tensor.dtype == sourceTypes(element).front())
+    std::memcpy(target, tensor.data, tensor.numBytes);
+  else if (element == ElementType::bf16)
+    convertToBF16(tensor, static_cast<uint16_t *>(target));
+  else
+    convertToF32(tensor, static_cast<float *>(target));
+}
+
 void ParameterStore::mapFrozen(const Parameter &parameter) {
   const TensorView &source = sourceOf(parameter);
   TensorView tensor = source;
@@ -184,12 +195,7 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
     int64_t bytes = parameter.type.numBytes();
     converted.push_back(std::make_unique<std::byte[]>(bytes));
     std::byte *copy = converted.back().get();
-    if (inPlace)
-      std::memcpy(copy, data, bytes);
-    else if (parameter.type.element == ElementType::bf16)
-      convertToBF16(tensor, reinterpret_cast<uint16_t *>(copy));
-    else
-      convertToF32(tensor, reinterpret_cast<float *>(copy));
+    readValues(tensor, parameter.type.element, copy);
     if (parameter.type.element == ElementType::bf16 && !inPlace)
       ++rounded;
     data = copy;
@@ -218,18 +224,11 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
       data(parameter, parameter.role == Role::state ? "state" : "trainable");
   int64_t count = parameter.type.numElements();
   ElementType element = parameter.type.element;
-  auto unsupported = [&]() {
-    throw Error("parameter \"" + parameter.name +
-                "\": this initializer is not "
-                "supported for elements of type " +
-                std::string(name(element)));
-  };
+  // Manifest::verify knows which elements can begin so.
   switch (parameter.initializer.kind) {
   case Initializer::Kind::zeros:
     return; // as the space was made
   case Initializer::Kind::normal:
-    if (element != ElementType::f32)
-      unsupported();
     fillNormal({static_cast<float *>(target), static_cast<size_t>(count)},
                parameter.initializer.stddev, seed, parameter.name);
     return;
@@ -243,8 +242,6 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
       fillConstant<int32_t>(target, count, value);
     else if (element == ElementType::i64)
       fillConstant<int64_t>(target, count, value);
-    else
-      unsupported();
     return;
   }
   case Initializer::Kind::file: {
@@ -253,10 +250,7 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
     std::unique_ptr<std::byte[]> columns;
     if (parameter.sourceColumns)
       columns = gatherColumns(parameter, tensor);
-    if (element == ElementType::f32)
-      convertToF32(tensor, static_cast<float *>(target));
-    else
-      std::memcpy(target, tensor.data, tensor.numBytes);
+    readValues(tensor, element, target);
     forgetPages(source.data, source.numBytes);
     checkFinite(parameter, target, filesOf(parameter));
     digestBits += tensorDigest(parameter, target);

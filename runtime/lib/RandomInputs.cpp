@@ -6,12 +6,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "RandomInputs.h"
+#include "ModelConfig.h"
 #include "pst/Runtime/Philox.h"
 
-#include <nlohmann/json.hpp>
-
+#include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -19,11 +20,8 @@ using namespace pst::runtime;
 RandomInputs::RandomInputs(const Manifest &manifest, const EntryPoint &entry,
                            double sparsity, uint64_t seed)
     : seed(seed), generator(seed) {
-  if (!manifest.config.empty()) {
-    auto config = nlohmann::json::parse(manifest.config, nullptr, false);
-    if (config.is_object() && config.value("vocab_size", 0) > 0)
-      tokens = config["vocab_size"];
-  }
+  if (int64_t size = configNumber(manifest, "vocab_size"))
+    tokens = static_cast<int32_t>(size);
   sparsities["sparsity"] = sparsity;
   for (const SparseLayer &layer : manifest.sparseLayers)
     sparsities[layer.sparsityInput] = manifest.sparsityOf(layer, sparsity);
@@ -33,10 +31,9 @@ RandomInputs::RandomInputs(const Manifest &manifest, const EntryPoint &entry,
     if (argument.name == "labels")
       examples = argument.type.numElements();
   }
-  if (const EntryPoint *forward = manifest.findEntryPoint("forward"))
-    for (const Argument &argument : forward->arguments)
-      if (argument.name == "logits")
-        labels = static_cast<int32_t>(argument.type.shape.back());
+  if (int64_t width = manifest.numLogits())
+    labels = static_cast<int32_t>(
+        std::min<int64_t>(width, std::numeric_limits<int32_t>::max()));
 }
 
 static void put(ElementType type, double value, std::byte *to) {

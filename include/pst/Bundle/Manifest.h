@@ -223,18 +223,23 @@ struct Manifest {
   const SparseLayer *findLayerOfFactor(std::string_view parameter) const;
   const EntryPoint *findEntryPoint(std::string_view name) const;
 
-  /// How sparse a layer is where the run's sparsity is `sparsity`: the same, or,
-  /// for one with a final sparsity f of its own, `sparsity * (f / final)`, and
-  /// exactly f once the run is at its final one.
+  /// The columns of the logits that `forward` writes, or 0 if it writes none.
+  int64_t numLogits() const;
+
+  /// How sparse a layer is where the run's sparsity is `sparsity`: the same,
+  /// or, for one with a final sparsity f of its own, `sparsity * (f / final)`,
+  /// and exactly f once the run is at its final one.
   double sparsityOf(const SparseLayer &layer, double sparsity) const;
 
   /// Hex digest of all that a checkpoint depends on: architecture, method,
-  /// hyperparameters, criterion, and names, roles, shapes of parameters and layers (not
-  /// batch, target or offsets).
+  /// hyperparameters, criterion, and names, roles, shapes of parameters and
+  /// layers (not batch, target or offsets).
   std::string fingerprint() const;
 
-  /// Throws ManifestError if the fields contradict each other: overlapping or
-  /// misaligned parameters, layers or arguments that nothing declares, ...
+  /// Throws ManifestError if the fields contradict each other (overlapping or
+  /// misaligned parameters, layers or arguments that nothing declares, ...), if
+  /// a number is larger than anything can be, or if a value is one that JSON
+  /// has not.
   void verify() const;
 
   std::string toJson() const;

@@ -9,6 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <limits>
+
 using namespace pst;
 using namespace tiny;
 using Json = nlohmann::ordered_json;
@@ -110,6 +112,24 @@ TEST(Manifest, AParameterMayBeSomeColumnsOfATensor) {
                                   "\"source_columns\" says nothing");
 }
 
+TEST(Manifest, ColumnsOfATensorMustFitTogether) {
+  Manifest manifest = makeManifest();
+  Parameter &weight = manifest.parameters[1];
+  weight.sourceColumns = 8;
+  Parameter rest = weight;
+  rest.name += ":rest";
+  rest.column = 6;
+  rest.type = {ElementType::bf16, {kHidden, 2}}; // an export widens it
+  manifest.parameters.push_back(rest);
+  EXPECT_NO_THROW(manifest.verify());
+  manifest.parameters.back().type.shape[0] = 100;
+  EXPECT_ERROR(
+      manifest.verify(),
+      "parameter \"tiny.dense.weight:rest\": is columns of a tensor as "
+      "\"tiny.dense.weight\" is, and must have the same element type, "
+      "rows and \"source_columns\"");
+}
+
 TEST(Manifest, AParameterMayComeFromAFileOfItsOwn) {
   Manifest manifest = makeManifest();
   Parameter &weight = manifest.parameters[1];
@@ -165,14 +185,25 @@ TEST(Manifest, FingerprintKnowsModelsButNotPlaces) {
   EXPECT_FALSE(changed([](Manifest &m) { m.entryPoints.clear(); }));
 }
 
-// One malformation at a time, made in the JSON of a good manifest; the error
-// names the key.
+namespace {
+/// One malformation, made in the JSON of a good manifest; the error names the
+/// key.
+struct Case {
+  std::string name;
+  std::function<void(Json &)> damage;
+  std::string message;
+};
+} // namespace
+
+static void expectErrors(const Manifest &good, const std::vector<Case> &cases) {
+  for (const Case &c : cases) {
+    Json json = Json::parse(good.toJson());
+    c.damage(json);
+    EXPECT_ERROR(Manifest::fromJson(json.dump()), c.message) << c.name;
+  }
+}
+
 TEST(Manifest, RefusesWhatIsMalformed) {
-  struct Case {
-    std::string name;
-    std::function<void(Json &)> damage;
-    std::string message;
-  };
   std::vector<Case> cases = {
       {"version", [](Json &j) { j["version"] = 4; },
        "version: this runtime reads version 3, but the bundle is of version 4"},
@@ -268,11 +299,188 @@ TEST(Manifest, RefusesWhatIsMalformed) {
       {"list", [](Json &j) { j["parameters"] = Json::object(); },
        "parameters: expected a list, but got object"},
   };
-  for (const Case &c : cases) {
-    Json json = Json::parse(makeManifest().toJson());
-    c.damage(json);
-    EXPECT_ERROR(Manifest::fromJson(json.dump()), c.message) << c.name;
-  }
+  expectErrors(makeManifest(), cases);
   EXPECT_ERROR(Manifest::fromJson("{\"version\": 1"), "not valid JSON");
   EXPECT_ERROR(Manifest::fromJson("[]"), "expected an object, but got array");
+}
+
+TEST(Manifest, RefusesNumbersThatNothingCanBe) {
+  static constexpr int64_t most = std::numeric_limits<int64_t>::max();
+  auto parameter = [](int i, auto change) {
+    return [=](Json &j) { change(j["parameters"][i]); };
+  };
+  auto constant = [&](int i, Json value) {
+    return parameter(i, [=](Json &p) {
+      p["initializer"] = {{"kind", "constant"}, {"value", value}};
+    });
+  };
+  // 3: a trainable factor, 8: an f32 of the state, 9: an i64.
+  expectErrors(
+      makeManifest(),
+      {{"place of a trainable",
+        parameter(7, [](Json &p) { p["offset"] = most - 3; }),
+        "parameter \"classifier.bias\": at offset 9223372036854775804 ends at "
+        "byte 2^63 or more, past the end of the space \"trainable\""},
+       {"place of state",
+        parameter(10, [](Json &p) { p["offset"] = most - 7; }),
+        "at offset 9223372036854775800 ends at byte 2^63 or more, past the end "
+        "of the space \"state\""},
+       {"space", [](Json &j) { j["spaces"]["state"] = most; },
+        "spaces.state: 9223372036854775807 bytes are absurdly many"},
+       {"memory", [](Json &j) { j["memory"]["frozen"] = most; },
+        "memory.frozen: 9223372036854775807 bytes are absurdly many"},
+       {"columns", parameter(1, [](Json &p) { p["source_columns"] = most; }),
+        "parameter \"tiny.dense.weight\", \"source_columns\": the type "
+        "f32[7,9223372036854775807] is absurdly large"},
+       {"f32", constant(8, 1e308),
+        "parameter \"tiny.dense.weight.pst_threshold\": its initializer "
+        "\"constant\" has the value 1e+308, but its type is f32"},
+       {"i64", constant(9, 0x1p63),
+        "has the value 9.22337e+18, but its type "
+        "is i64"},
+       {"fraction", constant(9, 0.5), "has the value 0.5, but its type is i64"},
+       {"infinity", constant(9, "inf"),
+        "has the value inf, but its type is "
+        "i64"},
+       {"deviation",
+        parameter(3, [](Json &p) { p["initializer"]["stddev"] = 1e300; }),
+        "the \"stddev\" of its initializer must lie between 0 and 1e30, but is "
+        "1e+300"},
+       {"normal",
+        parameter(9,
+                  [](Json &p) {
+                    p["initializer"] = {{"kind", "normal"}, {"stddev", 1}};
+                  }),
+        "its initializer \"normal\" gives f32, but its type is i64"},
+       {"bf16",
+        parameter(8,
+                  [](Json &p) {
+                    p["type"] = "bf16[7,6]";
+                    p["initializer"] = {{"kind", "file"}};
+                    p["source"] = "dense.weight";
+                  }),
+        "its initializer \"file\" gives f32, f64, i32 or i64, but its type is "
+        "bf16[7,6]"},
+       {"hyperparameter",
+        [](Json &j) { j["hyperparameters"]["weight_rank"] = "inf"; },
+        "hyperparameters.weight_rank: expected a number, but got \"inf\""}});
+  // Of a program that was never JSON.
+  Manifest manifest = makeManifest();
+  manifest.hyperparameters["weight_rank"] = HUGE_VAL;
+  EXPECT_ERROR(
+      manifest.verify(),
+      "hyperparameters.weight_rank: expected a finite number, but got inf");
+}
+
+TEST(Manifest, RefusesTextThatIsNone) {
+  Manifest manifest = makeManifest();
+  manifest.architecture = "\xff";
+  EXPECT_ERROR(manifest.verify(),
+               "architecture: the text is not UTF-8, and JSON holds no other");
+  std::string deep(100'000, '[');
+  EXPECT_ERROR(Manifest::fromJson(deep), "not valid JSON: objects and lists "
+                                         "lie more than 100 deep");
+  auto config = [](std::string text) {
+    return [=](Json &j) { j["config"] = text; };
+  };
+  expectErrors(
+      makeManifest(),
+      {{"a word", config("\xf0\x9f\x98\x80"), "config: is not valid JSON: "},
+       {"a list", config("[]"),
+        "config: must be empty, or the text of a JSON object"},
+       {"deep", config(deep), "config: is not valid JSON: objects "}});
+}
+
+TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
+  auto argument = [](const char *entry, const char *name, const char *type) {
+    return [=](Json &j) {
+      for (Json &a : j["entry_points"][entry]["arguments"])
+        if (a["name"] == name && a["kind"] != "parameter")
+          a["type"] = type;
+    };
+  };
+  expectErrors(
+      makeManifest(),
+      {{"logits", argument("forward", "logits", "f32"),
+        "entry point \"forward\": argument \"logits\" must be a matrix of "
+        "f32, rows x classes, but is f32"},
+       {"rows", argument("forward", "logits", "f32[5,3]"),
+        "argument \"input_ids\" is i32[4,5], but \"logits\" has 5 rows"},
+       {"labels", argument("forward_backward", "labels", "f32[4]"),
+        "entry point \"forward_backward\": argument \"labels\" of the task "
+        "\"classification\" must be i32[B], but is f32[4]"},
+       {"weight", argument("materialize", "tiny.dense.weight", "f32[70,6]"),
+        "argument \"tiny.dense.weight\" must be f32[7,6], as the layer is, but "
+        "is f32[70,6]"}});
+}
+
+TEST(Manifest, RefusesLayersThatCannotBe) {
+  auto layer = [](const char *key, Json value) {
+    return [=](Json &j) { j["sparse_layers"][0][key] = value; };
+  };
+  std::vector<Case> cases = {
+      {"row", layer("selection", "topk row"),
+       "\"tiny.dense.weight.pst_threshold\" must be a state parameter of type "
+       "f32[7]"},
+      {"block", layer("selection", "block 2x2 max"),
+       "its \"state\" has 2 parameters, but \"block 2x2 max\" leaves 3"},
+      {"factor",
+       [](Json &j) {
+         Json other = j["sparse_layers"][0];
+         other["weight"] = "classifier.weight";
+         other["rows"] = 3, other["columns"] = 7;
+         other["factors"] = {
+             {{"kind", "dense"}, {"tensors", {"classifier.weight"}}}};
+         j["sparse_layers"].push_back(other);
+         j["parameters"][6]["type"] = "f32[7,6]";
+         j["sparse_layers"][1]["rows"] = 7;
+         j["sparse_layers"][1]["columns"] = 6;
+         j["sparse_layers"][0]["factors"].push_back(
+             {{"kind", "dense"}, {"tensors", {"classifier.weight"}}});
+         for (const char *space :
+              {"trainable", "gradient", "moment1", "moment2"})
+           j["spaces"][space] = 4096;
+         j["parameters"][7]["offset"] = 2048;
+       },
+       "its factor \"classifier.weight\" is the weight of another layer"}};
+  for (const char *selection :
+       {"topk", "nm 0:0", "nm 4:2", "nm 2:4x", "block 0x0 mean", "block 2x2",
+        "block 99999999999999999999x1 mean", "rows", "some"})
+    cases.push_back(
+        {selection, layer("selection", selection),
+         "there is no \"selection\" \"" + std::string(selection) + "\""});
+  expectErrors(makeManifest(), cases);
+}
+
+TEST(Manifest, RefusesLaunchesThatWrap) {
+  Manifest manifest = makeManifest();
+  manifest.triple = kGPUTriple;
+  for (auto &[name, entry] : manifest.entryPoints)
+    entry.symbol.clear();
+  auto launch = [](const char *text) {
+    return [=](Json &j) { j["entry_points"]["forward"]["launches"] = {text}; };
+  };
+  std::string where = "entry point \"forward\", launch 0: ";
+  expectErrors(
+      manifest,
+      {{"block", launch("k grid 1x1x1 block 1073741824x1073741824x16 : #0+0"),
+        where + "a block has at most 1024 threads"},
+       {"cluster", launch("k grid 8x8x8 block 1x1x1 cluster 4x4x4 : #0+0"),
+        where + "a cluster has at most 16 blocks"},
+       {"shared", launch("k grid 1x1x1 block 1x1x1 shared 4294967296 : #0+0"),
+        where + "a block has at most 262144 bytes of shared memory, not "
+                "4294967296"},
+       {"strides",
+        launch("k grid 1x1x1 block 32x1x1 : "
+               "map#0+0/f32[4294967296,4294967296,6]/"
+               "4611686018427387904,4611686018427387904/1,1,6/0"),
+        where + "a tensor map's strides are below 2^40 bytes, but one is "
+                "4611686018427387904"},
+       {"sizes",
+        launch("k grid 1x1x1 block 32x1x1 : "
+               "map#0+0/f32[4294967296,4294967296,6]/"
+               "1099511627760,16/1,1,6/0"),
+        where + "2^63 or more bytes at offset 0 end past"},
+       {"offset", launch("k grid 1x1x1 block 32x1x1 : #0+9223372036854775807"),
+        where + "1 bytes at offset 9223372036854775807 end past"}});
 }

@@ -1,0 +1,144 @@
+//===- VerifyEntryPoints.cpp - Whether entry points keep the convention -===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ManifestVerify.h"
+
+#include <set>
+#include <utility>
+
+using namespace pst;
+using namespace pst::manifest;
+
+namespace {
+
+const Argument *find(const EntryPoint &entry, Argument::Kind kind,
+                     std::string_view name) {
+  for (const Argument &argument : entry.arguments)
+    if (argument.kind == kind && argument.name == name)
+      return &argument;
+  return nullptr;
+}
+
+/// The rows of a batch, one and the same in all tensors that are read.
+void verifyRows(const EntryPoint &entry, int64_t rows,
+                const std::string &where) {
+  for (const Argument &argument : entry.arguments)
+    if (argument.kind == Argument::Kind::input &&
+        !argument.type.shape.empty() && argument.type.shape.front() != rows)
+      fail(where, "argument " + quote(argument.name) + " is " +
+                      spell(argument.type) + ", but \"logits\" has " +
+                      std::to_string(rows) + " rows");
+}
+
+/// What an evaluation is given, it looks into (docs/BundleFormat.md).
+void verifyLogits(const EntryPoint &entry, const std::string &where) {
+  const Argument *logits = find(entry, Argument::Kind::output, "logits");
+  if (!logits)
+    return;
+  if (logits->type.element != ElementType::f32 ||
+      logits->type.shape.size() != 2)
+    fail(where, "argument \"logits\" must be a matrix of f32, rows x classes, "
+                "but is " +
+                    spell(logits->type));
+  verifyRows(entry, logits->type.shape.front(), where);
+}
+
+/// The element type and the number of dimensions of a task's labels.
+std::pair<ElementType, size_t> labelsOf(ModelTask task) {
+  switch (task) {
+  case ModelTask::none:
+    break;
+  case ModelTask::classification:
+    return {ElementType::i32, 1};
+  case ModelTask::regression:
+    return {ElementType::f32, 1};
+  case ModelTask::lm:
+    return {ElementType::i32, 2};
+  }
+  return {};
+}
+
+void verifyLabels(ModelTask task, const EntryPoint &entry,
+                  const std::string &where) {
+  const Argument *labels = find(entry, Argument::Kind::input, "labels");
+  if (!labels || task == ModelTask::none)
+    return;
+  auto [element, rank] = labelsOf(task);
+  if (labels->type.element != element || labels->type.shape.size() != rank)
+    fail(where, "argument \"labels\" of the task " + quote(name(task)) +
+                    " must be " + std::string(name(element)) +
+                    (rank == 2 ? "[B,L]" : "[B]") + ", but is " +
+                    spell(labels->type));
+}
+
+/// What is written where an export has room for a weight.
+void verifyMaterialize(const Manifest &manifest, const EntryPoint &entry,
+                       const std::string &where) {
+  std::map<std::string_view, const SparseLayer *> layers;
+  for (const SparseLayer &layer : manifest.sparseLayers)
+    layers[layer.weight] = &layer;
+  for (const Argument &argument : entry.arguments) {
+    auto layer = layers.find(argument.name);
+    if (layer == layers.end() || argument.kind == Argument::Kind::parameter ||
+        argument.kind == Argument::Kind::space)
+      continue;
+    TensorType weight{ElementType::f32,
+                      {layer->second->rows, layer->second->columns}};
+    if (argument.type != weight)
+      fail(where, "argument " + quote(argument.name) + " must be " +
+                      spell(weight) + ", as the layer is, but is " +
+                      spell(argument.type));
+  }
+}
+
+void verifyArguments(const Verified &verified, const EntryPoint &entry,
+                     const std::string &where) {
+  std::set<std::pair<Argument::Kind, std::string_view>> seen;
+  for (const Argument &argument : entry.arguments) {
+    verifyText(argument.name, where);
+    std::string at = where + ", argument " + quote(argument.name);
+    if (!seen.emplace(argument.kind, argument.name).second)
+      fail(at, "is listed twice");
+    if (argument.kind == Argument::Kind::space) {
+      spaceBytes(verified.manifest, argument.name, at);
+      continue;
+    }
+    verifyType(argument.type, at);
+    if (argument.kind != Argument::Kind::parameter)
+      continue;
+    const Parameter *parameter = verified.find(argument.name);
+    if (!parameter || parameter->role != Role::frozen ||
+        parameter->type != argument.type)
+      fail(at, "there must be a frozen parameter of this name, of type " +
+                   spell(argument.type));
+  }
+}
+
+} // namespace
+
+void manifest::verifyEntryPoints(const Verified &verified) {
+  const Manifest &manifest = verified.manifest;
+  for (const auto &[name, entry] : manifest.entryPoints) {
+    verifyText(name, "entry_points");
+    std::string where = "entry point " + quote(name);
+    if (entry.symbol.empty() != manifest.isForGPU())
+      fail(where, manifest.isForGPU()
+                      ? "has a symbol, but code for a GPU has launches instead"
+                      : "the symbol is empty");
+    if (!entry.launches.empty() && !manifest.isForGPU())
+      fail(where, "has launches, but the code is for " + manifest.triple);
+    verifyText(entry.symbol, where);
+    verifyArguments(verified, entry, where);
+    if (name == "forward")
+      verifyLogits(entry, where);
+    if (name == "forward" || name == "forward_backward")
+      verifyLabels(manifest.task, entry, where);
+    if (name == "materialize")
+      verifyMaterialize(manifest, entry, where);
+    verifyLaunches(manifest, entry, where);
+  }
+}
