@@ -6,10 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "TinyProgram.h"
-#include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
-#include "pst/Runtime/Philox.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
 
 #include <nlohmann/json.hpp>
@@ -161,16 +159,10 @@ TEST_F(CheckpointTest, SaysWhichFileIsDamaged) {
 TEST_F(CheckpointTest, SaysWhatNoRunHasWritten) {
   fs::path path = saveCheckpoint(run, *model, state);
   using Json = nlohmann::ordered_json;
-  const Json whole = Json::parse(readBytes(path / "trainer_state.json"));
+  const std::string whole = readBytes(path / "trainer_state.json");
   auto loadWith = [&](auto change) {
-    Json json = whole;
-    change(json);
-    json["digests"].erase("trainer_state.json");
-    std::string text = json.dump();
-    json["digests"]["trainer_state.json"] =
-        hexDigest(digestBytes(text.data(), static_cast<int64_t>(text.size()),
-                              hashName("trainer_state.json")));
-    writeBytes(path / "trainer_state.json", json.dump());
+    writeBytes(path / "trainer_state.json", whole);
+    changeState(path, change);
     return load(path);
   };
   EXPECT_EQ(loadWith([](Json &) {}), "(no error)");

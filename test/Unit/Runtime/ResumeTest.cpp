@@ -225,10 +225,9 @@ TEST_F(ResumeTest, StartsFromTheBeginningIfThereIsNoCheckpointYet) {
 TEST_F(ResumeTest, AnOptionThatARunDidNotKnowHadItsDefault) {
   fs::path run = directory / "run";
   train(run, "", 6);
-  fs::path file = run / "checkpoint-6" / "trainer_state.json";
-  auto state = nlohmann::ordered_json::parse(readBytes(file));
-  ASSERT_EQ(state["options"].erase("lr_scheduler_type"), 1u);
-  std::ofstream(file) << state.dump(1) << "\n";
+  changeState(run / "checkpoint-6", [](nlohmann::ordered_json &state) {
+    ASSERT_EQ(state["options"].erase("lr_scheduler_type"), 1u);
+  });
   options.lrSchedulerType = RateCurve::cosine;
   EXPECT_ERROR(train(run, "last"),
                "lr_scheduler_type: linear in the checkpoint, cosine now");

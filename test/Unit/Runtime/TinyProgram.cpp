@@ -6,8 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "TinyProgram.h"
+#include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/Philox.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
+
+#include <nlohmann/json.hpp>
 
 #include <fstream>
 #include <random>
@@ -299,6 +303,19 @@ std::map<std::string, std::string> tiny::readAll(const fs::path &directory) {
   for (const fs::directory_entry &entry : fs::directory_iterator(directory))
     files[entry.path().filename()] = readBytes(entry.path());
   return files;
+}
+
+void tiny::changeState(
+    const fs::path &checkpoint,
+    const std::function<void(nlohmann::ordered_json &)> &change) {
+  constexpr const char *name = "trainer_state.json";
+  auto json = nlohmann::ordered_json::parse(readBytes(checkpoint / name));
+  change(json);
+  json["digests"].erase(name);
+  std::string text = json.dump();
+  json["digests"][name] = hexDigest(digestBytes(
+      text.data(), static_cast<int64_t>(text.size()), hashName(name)));
+  writeBytes(checkpoint / name, json.dump());
 }
 
 std::string tiny::errorOf(const std::function<void()> &action) {

@@ -15,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 
 namespace tiny {
 
@@ -64,6 +65,11 @@ void writeBytes(const std::filesystem::path &file, const std::string &bytes);
 /// All files of a directory, by name.
 std::map<std::string, std::string>
 readAll(const std::filesystem::path &directory);
+
+/// Changes a checkpoint's trainer_state.json as if a run had written it so: its
+/// digest fits.
+void changeState(const std::filesystem::path &checkpoint,
+                 const std::function<void(nlohmann::ordered_json &)> &change);
 
 /// Text of the Error that `action` throws, or a failure of the test.
 std::string errorOf(const std::function<void()> &action);
