@@ -53,6 +53,9 @@ static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
   for (int stage = static_cast<int>(from) + 1; stage <= static_cast<int>(to);
        ++stage) {
     PassManager passes(module.getContext());
+    // What pst-compile registers: --mlir-print-ir-after and its like.
+    if (failed(applyPassManagerCLOptions(passes)))
+      return failure();
     passes.enableVerifier(false);
     buildStage(passes, static_cast<Stage>(stage), options);
     if (failed(passes.run(module)) || failed(verify(module)))

@@ -75,11 +75,36 @@ LogicalResult pst::writeLibrary(ArrayRef<std::string> objects, StringRef file,
   return linked;
 }
 
-LogicalResult pst::writeBundle(const CompiledProgram &program,
-                               StringRef directory, Location loc) {
-  std::string target = directory.rtrim('/').str();
+LogicalResult pst::verifyBundlePlace(StringRef directory, Location loc) {
+  StringRef target = directory.rtrim('/');
   if (target.empty())
     return emitError(loc) << "a bundle needs a directory to be written to";
+  auto refuse = [&](const Twine &why) {
+    return emitError(loc) << "cannot write the bundle '" << target
+                          << "': " << why;
+  };
+  if (fs::exists(target) && !fs::exists(target + "/manifest.json"))
+    return refuse("it exists and is no bundle; name another directory, or "
+                  "remove it");
+  // Directories above it are made; the first that is there takes them.
+  SmallString<128> above(target);
+  if (std::error_code error = fs::make_absolute(above))
+    return refuse(error.message());
+  do
+    path::remove_filename(above);
+  while (!above.empty() && !fs::exists(above));
+  if (!fs::is_directory(above))
+    return refuse("'" + above.str() + "' is no directory");
+  if (fs::access(above, fs::AccessMode::Write))
+    return refuse("no permission to write in '" + above.str() + "'");
+  return success();
+}
+
+LogicalResult pst::writeBundle(const CompiledProgram &program,
+                               StringRef directory, Location loc) {
+  if (failed(verifyBundlePlace(directory, loc)))
+    return failure();
+  std::string target = directory.rtrim('/').str();
   std::string aside =
       target + ".partial-" + std::to_string(llvm::sys::Process::getProcessId());
   auto fail = [&](const Twine &what, std::error_code error) {
@@ -92,10 +117,6 @@ LogicalResult pst::writeBundle(const CompiledProgram &program,
     path::append(file, name);
     return std::string(file);
   };
-  if (fs::exists(target) && !fs::exists(target + "/manifest.json"))
-    return emitError(loc) << "cannot write the bundle '" << target
-                          << "': it exists and is no bundle; name another "
-                             "directory, or remove it";
   if (std::error_code error = fs::create_directories(aside))
     return fail("creating " + aside, error);
   Manifest manifest = program.manifest;

@@ -10,14 +10,19 @@
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
 #include "mlir/Support/FileUtilities.h"
+#include "mlir/Transforms/Passes.h"
 #include "pst/Bundle/WriteBundle.h"
+#include "pst/Codegen/GPUPasses.h"
+#include "pst/Codegen/Passes.h"
 #include "pst/Compiler.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Import/Import.h"
 #include "pst/Options/Targets.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/TrainingOptions.h"
+#include "pst/Transforms/Passes.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -170,14 +175,18 @@ static LogicalResult compileInput(const Arguments &arguments,
   llvm::SourceMgr sources;
   SourceMgrDiagnosticHandler handler(sources, &context, llvm::errs());
   ScopedDiagnosticHandler wholeFiles(&context, printWholeFile);
-  OwningOpRef<ModuleOp> module = load(context, input, options.model);
-  if (!module)
-    return failure();
   Location file = FileLineColLoc::get(&context, input, 0, 0);
   if (emit == "bundle") {
     if (output == "-")
       return complain("name the bundle with -o DIRECTORY, or print a stage "
                       "with --emit=STAGE");
+    if (failed(verifyBundlePlace(output, file)))
+      return failure();
+  }
+  OwningOpRef<ModuleOp> module = load(context, input, options.model);
+  if (!module)
+    return failure();
+  if (emit == "bundle") {
     FailureOr<CompiledProgram> program = compile(*module, options);
     return failed(program) ? failure() : writeBundle(*program, output, file);
   }
@@ -212,6 +221,14 @@ static std::string listOptions() {
 
 int pst::runCompileCommand(int argc, char **argv) {
   Arguments arguments;
+  // Passes are named by --mlir-print-ir-after and its like.
+  registerPSTTransformsPasses();
+  registerPSTCodegenPasses();
+  registerPSTGPUPasses();
+  registerTransformsPasses();
+  registerAsmPrinterCLOptions();
+  registerMLIRContextCLOptions();
+  registerPassManagerCLOptions();
   cl::ParseCommandLineOptions(
       argc, argv, "Compiles a model directory or a module to a bundle\n");
   if (arguments.listOptions)

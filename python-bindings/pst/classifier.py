@@ -126,7 +126,7 @@ def dataset(encoded: Encoded, length: int, labels: np.ndarray | None, descriptio
 def encode(tokenizer: Tokenizer, examples: Examples, length: int) -> tuple[Encoded, list[str]]:
     """Tokens as a program reads them, `length` at most and one at least; and
     what is to be said about those that were cut."""
-    length = tokenizer.limit(length)
+    length = tokenizer.settings.at_most(length)
     encoded = tokenizer.encode(examples, length)
     # Of an empty text some tokenizers make no token.
     nothing = tokenizer.padding if tokenizer.end_of_text is None else tokenizer.end_of_text

@@ -11,12 +11,12 @@ import os
 import sys
 
 from .arguments import Parser, add_hugging_face_flags, read_config_file
-from .command import UsageError, options_of, print_pairs, read_labelled, set_threads, tokenizer_of, warn
+from .command import UsageError, options_of, print_pairs, read_labelled, set_threads, warn
 from .outputs import check_output_directory, write_json, write_predictions
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from . import __version__, evaluating
+    from . import __version__, evaluating, preparing
     from .options import DECLARED, add_arguments
 
     method, machine = (
@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     recipe = command("recipe", _recipe, "print the criterion of a built-in method, to begin one of your own")
     recipe.add_argument("method", metavar="METHOD", help="pst, dense, lora, map or mvp")
 
-    prepare = command("prepare", _prepare, "tokenize data to a safetensors file for pst-run")
+    prepare = command("prepare", preparing.prepare, "tokenize data to a safetensors file for pst-run")
     _model_argument(prepare)
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
     prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
@@ -271,10 +271,12 @@ def _compile(args) -> int:
     from . import _pst
     from .data import Labels
     from .language import block_length, predicts_tokens
+    from .tokenizer_settings import read_settings
     from .trainer import compiler_options, read_config
 
     options = options_of(args)
     options.check()
+    check_output_directory(args.bundle, (args.model_name_or_path,), (".",), "--bundle")
     config = read_config(args.model_name_or_path)
     if predicts_tokens(options.task, config):
         settings = compiler_options(options, None, block_length(options.block_size, config), True)
@@ -282,8 +284,9 @@ def _compile(args) -> int:
         chosen = args.regression or args.num_labels is not None
         regression = args.regression or args.num_labels == 1
         labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression)
+        length = read_settings(args.model_name_or_path).at_most(options.max_seq_length)
         # A head of random values is one that was asked for.
-        settings = {**compiler_options(options, labels, options.max_seq_length, True), "new_head": chosen}
+        settings = {**compiler_options(options, labels, length, True), "new_head": chosen}
         if not chosen:
             # As many classes as the model has.
             del settings["num_labels"], settings["regression"]
@@ -299,60 +302,6 @@ def _recipe(args) -> int:
     from . import _pst
 
     print(_pst.recipe_text(args.method).rstrip())
-    return 0
-
-
-def _prepare(args) -> int:
-    from . import tensorfile
-    from .classifier import encode
-    from .labels import Labels, names_in
-    from .language import predicts_tokens
-    from .trainer import read_config, sequence_length
-
-    options = options_of(args)
-    options.check()
-    config = read_config(args.model_name_or_path)
-    if predicts_tokens(options.task, config):
-        return _prepare_language(args, options, config)
-    tokenizer = tokenizer_of(args)
-    read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config)))]
-    labels = Labels.of(
-        read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
-    )
-    if args.validation_file:
-        read.append(("validation", read_labelled(args.validation_file, options, classes=labels.names)))
-    encoded = []
-    for _, examples in read:
-        tokens, warnings = encode(tokenizer, examples, options.max_seq_length)
-        warn(warnings)
-        encoded.append(tokens)
-    length = sequence_length(encoded, options, tokenizer)
-    os.makedirs(args.output_dir, exist_ok=True)
-    summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
-    for (name, examples), tokens in zip(read, encoded):
-        path = os.path.join(args.output_dir, name + ".safetensors")
-        tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
-        summary[name] = path
-    print_pairs(summary)
-    return 0
-
-
-def _prepare_language(args, options, config) -> int:
-    from . import tensorfile
-    from .language import Blocks, Texts, block_length, end_of_text
-
-    tokenizer = tokenizer_of(args)
-    length = block_length(options.block_size, config)
-    os.makedirs(args.output_dir, exist_ok=True)
-    summary: dict = {"block_size": length}
-    for name, file in (("train", args.train_file), ("validation", args.validation_file)):
-        if not file:
-            continue
-        blocks = Blocks.of(Texts.of(file, text_column=options.text_column), tokenizer, length, end_of_text(config, tokenizer))
-        path = os.path.join(args.output_dir, name + ".safetensors")
-        tensorfile.write(path, blocks.arrays())
-        summary[name] = path
-    print_pairs(summary)
     return 0
 
 

@@ -66,10 +66,6 @@ class Tokenizer:
         except Exception as error:
             raise DataError(f"{path}: cannot be tokenized: {error}") from None
 
-    def limit(self, wanted: int) -> int:
-        """`wanted` tokens, or as many as the tokenizer allows (`model_max_length`)."""
-        return min(wanted, self.settings.limit or wanted)
-
     @property
     def padding(self) -> int:
         """The id of padding; where there is none, that of the end of a text, as

@@ -138,6 +138,10 @@ class Settings:
         # "No limit" is spelled as a number that no model has.
         return int(value) if value < 2**31 else None
 
+    def at_most(self, wanted: int) -> int:
+        """`wanted` tokens, or as many as `model_max_length` allows."""
+        return min(wanted, self.limit or wanted)
+
 
 def read_settings(directory: str) -> Settings:
     """Raises DataError for files that are damaged, and for what is not known."""

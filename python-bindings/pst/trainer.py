@@ -63,7 +63,7 @@ def read_config(model_dir) -> dict:
 
 def sequence_length(encoded: list[Encoded], options: Options, tokenizer: Tokenizer) -> int:
     """The length to compile for: no longer than the longest example."""
-    limit = tokenizer.limit(options.max_seq_length)
+    limit = tokenizer.settings.at_most(options.max_seq_length)
     return limit if options.pad_to_max_length else min(limit, max(e.longest for e in encoded))
 
 
@@ -190,7 +190,7 @@ class Trainer:
         self.labels: Labels | None = None
         self.text_columns: tuple[str, ...] = ()
         program = None
-        self._limit = self.tokenizer.limit(self.options.max_seq_length)
+        self._limit = self.tokenizer.settings.at_most(self.options.max_seq_length)
         if self.options.bundle:
             # A bundle has its own length.
             program = _pst.Program.load(self.options.bundle)

@@ -3,6 +3,7 @@
 """The command `pst`, up to where it compiles: flags, errors, the small commands."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -110,6 +111,18 @@ def test_compile_makes_bundles_for_gpus(capsys, tmp_path, model):
     assert manifest["triple"] == "nvptx64-nvidia-cuda" and manifest["cpu"] == "sm_80"
     types = {parameter["name"]: parameter["type"] for parameter in manifest["parameters"]}
     assert types["bert.encoder.layer.0.output.dense.weight"] == "bf16[12,20]"
+
+
+def test_compile_keeps_to_the_tokenizer_s_length(capsys, tmp_path, model):
+    short = shutil.copytree(model, tmp_path / "m")
+    (short / "tokenizer_config.json").write_text('{"model_max_length": 7}')
+    status, _, err = run(
+        capsys, "compile", "--model_name_or_path", short, "--bundle", tmp_path / "b", "--num_labels", 2, "--target", "cuda"
+    )
+    assert status == 0, err
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    types = {each["name"]: each["type"] for each in manifest["entry_points"]["forward_backward"]["arguments"] if each["kind"] == "input"}
+    assert types["input_ids"] == "i32[32,7]"
     assert (tmp_path / "b" / "kernels.sm_80.ptx").exists()
 
 
@@ -132,6 +145,16 @@ def test_sentences_are_written(capsys, tmp_path):
     assert lines[0] == "sentence\tlabel\ttemplate" and len(lines) == 47
     assert lines[1].split("\t")[0] == sentences.generate(46, 23, 5)[0][0].text
     assert refuse(capsys, "sentences", "--output_dir", tmp_path, "--train", 0) == "--train and --held_out must be at least 1"
+
+
+def test_the_place_of_an_output_is_known_before_anything_is_read(capsys, tmp_path, model, data):
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    command = ["compile", "--model_name_or_path", model, "--max_seq_length", 8, "--bundle"]
+    assert refuse(capsys, *command, taken / "b") == f"--bundle {taken / 'b'}: {taken} is a file, not a directory"
+    assert "and reads" in refuse(capsys, *command, model)
+    command = ["prepare", "--model_name_or_path", model, "--train_file", data[0], "--output_dir"]
+    assert refuse(capsys, *command, taken) == f"--output_dir {taken}: {taken} is a file, not a directory"
 
 
 def test_prepare_writes_what_pst_run_reads(capsys, tmp_path, model, data):

@@ -250,7 +250,7 @@ def test_ids_are_those_of_transformers(tmp_path, row):
                 assert not arrays["token_type_ids"].any()
     assert ours.padding == theirs.pad_token_id and ours.end_of_text == theirs.eos_token_id
     allowed = theirs.model_max_length
-    assert ours.limit(10**6) == min(10**6, allowed)
+    assert ours.settings.at_most(10**6) == min(10**6, allowed)
 
 
 # What is refused, and what the message names.
@@ -277,7 +277,7 @@ def test_what_cannot_be_honoured_is_refused(tmp_path, row):
     write(tmp_path, (kind, make, settings, {}))
     with pytest.raises(DataError) as error:
         tokenizer = Tokenizer(tmp_path)
-        tokenizer.encode(examples_of(["a text"]), tokenizer.limit(8))
+        tokenizer.encode(examples_of(["a text"]), tokenizer.settings.at_most(8))
     assert message in str(error.value) and str(tmp_path) in str(error.value)
 
 

@@ -17,6 +17,11 @@ namespace pst {
 mlir::LogicalResult writeLibrary(llvm::ArrayRef<std::string> objects,
                                  llvm::StringRef file, mlir::Location loc);
 
+/// Emits an error at `loc` if no bundle can be written to `directory`: known
+/// before anything is compiled.
+mlir::LogicalResult verifyBundlePlace(llvm::StringRef directory,
+                                      mlir::Location loc);
+
 /// Writes `program` as a bundle (docs/BundleFormat.md) to `directory`: aside
 /// first, then renamed. Emits an error at `loc` if it cannot.
 mlir::LogicalResult writeBundle(const CompiledProgram &program,

@@ -1,0 +1,62 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The command `pst prepare`: data files as the tensors that `pst-run` reads."""
+
+from __future__ import annotations
+
+import os
+
+from . import tensorfile
+from .classifier import encode
+from .command import options_of, print_pairs, read_labelled, tokenizer_of, warn
+from .labels import Labels, names_in
+from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
+from .outputs import check_output_directory
+from .trainer import read_config, sequence_length
+
+
+def prepare(args) -> int:
+    """Runs `pst prepare` with its flags as read; returns the exit status."""
+    options = options_of(args)
+    options.check()
+    check_output_directory(args.output_dir, (args.train_file, args.validation_file), ("train.safetensors", "validation.safetensors"))
+    config = read_config(args.model_name_or_path)
+    if predicts_tokens(options.task, config):
+        return _prepare_language(args, options, config)
+    tokenizer = tokenizer_of(args)
+    read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config)))]
+    labels = Labels.of(
+        read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
+    )
+    if args.validation_file:
+        read.append(("validation", read_labelled(args.validation_file, options, classes=labels.names)))
+    encoded = []
+    for _, examples in read:
+        tokens, warnings = encode(tokenizer, examples, options.max_seq_length)
+        warn(warnings)
+        encoded.append(tokens)
+    length = sequence_length(encoded, options, tokenizer)
+    os.makedirs(args.output_dir, exist_ok=True)
+    summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
+    for (name, examples), tokens in zip(read, encoded):
+        path = os.path.join(args.output_dir, name + ".safetensors")
+        tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
+        summary[name] = path
+    print_pairs(summary)
+    return 0
+
+
+def _prepare_language(args, options, config) -> int:
+    tokenizer = tokenizer_of(args)
+    length = block_length(options.block_size, config)
+    os.makedirs(args.output_dir, exist_ok=True)
+    summary: dict = {"block_size": length}
+    for name, file in (("train", args.train_file), ("validation", args.validation_file)):
+        if not file:
+            continue
+        blocks = Blocks.of(Texts.of(file, text_column=options.text_column), tokenizer, length, end_of_text(config, tokenizer))
+        path = os.path.join(args.output_dir, name + ".safetensors")
+        tensorfile.write(path, blocks.arrays())
+        summary[name] = path
+    print_pairs(summary)
+    return 0
