@@ -7,8 +7,9 @@
 
 // The graphs of transformers' BertForSequenceClassification (Devlin et al.
 // 2019) and RobertaForSequenceClassification (Liu et al. 2019): post-norm
-// blocks, and a pooler on the first token. RoBERTa numbers positions after the
-// id of its padding, and its head has another name for the pooler.
+// blocks, and a pooler on the first token. RoBERTa numbers the tokens that are
+// no padding, after the id of that, and its head has another name for the
+// pooler.
 
 #include "ModelBuilder.h"
 
@@ -80,10 +81,11 @@ static Value buildLayer(ModelBuilder &m, const BertConfig &config,
   return m.layerNorm(y, name + ".output.LayerNorm", config.epsilon);
 }
 
-/// The encoder's output, tokens x hidden. Its tensors begin with `prefix`; the
-/// positions with row `firstPosition` of their table.
+/// The encoder's output, tokens x hidden. Its tensors begin with `prefix`. With
+/// an id of padding, positions are those of the tokens that are none.
 static Value buildEncoder(ModelBuilder &m, const BertConfig &config,
-                          StringRef prefix, int64_t firstPosition) {
+                          StringRef prefix,
+                          std::optional<int64_t> padding = std::nullopt) {
   m.setPrefix(prefix);
   ModelBuilder::Inputs inputs = m.begin(/*hasTokenTypes=*/true);
 
@@ -95,7 +97,7 @@ static Value buildEncoder(ModelBuilder &m, const BertConfig &config,
             m.embedding(inputs.tokenTypes, embeddings + "token_type_embeddings",
                         config.types, config.hidden));
   x = m.addPositions(x, embeddings + "position_embeddings", config.positions,
-                     firstPosition);
+                     padding ? inputs.ids : Value(), padding.value_or(0));
   x = m.layerNorm(x, embeddings + "LayerNorm", config.epsilon);
   x = m.dropout(x, config.hiddenDropout);
 
@@ -109,7 +111,7 @@ static void buildBert(ModelBuilder &m, bool isClassifier) {
   BertConfig config(m, /*firstPosition=*/0);
   if (m.failed())
     return;
-  Value x = buildEncoder(m, config, "bert.", /*firstPosition=*/0);
+  Value x = buildEncoder(m, config, "bert.");
   m.enter("pooler");
   x = m.selectToken(x, 0);
   bool newPooler = m.startsAnew("bert.pooler.dense", config.hidden);
@@ -124,11 +126,11 @@ static void buildBert(ModelBuilder &m, bool isClassifier) {
 
 static void buildRoberta(ModelBuilder &m, bool isClassifier) {
   using Layer = ModelBuilder::Layer;
-  int64_t first = m.config.integer("pad_token_id", 0, kMaxSize, 1) + 1;
-  BertConfig config(m, first);
+  int64_t padding = m.config.integer("pad_token_id", 0, kMaxSize, 1);
+  BertConfig config(m, /*firstPosition=*/padding + 1);
   if (m.failed())
     return;
-  Value x = buildEncoder(m, config, "roberta.", first);
+  Value x = buildEncoder(m, config, "roberta.", padding);
   m.enter("classifier");
   bool newHead =
       m.startsAnew("classifier.dense", config.hidden, isClassifier) ||

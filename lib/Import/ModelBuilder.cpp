@@ -222,14 +222,18 @@ Value ModelBuilder::lookUp(Value ids, Value table) {
   return nn::EmbeddingOp::create(b, f32({tokens, columns(table)}), ids, table);
 }
 
-Value ModelBuilder::addPositions(Value x, Value table, int64_t first) {
-  return nn::AddPositionsOp::create(b, x, table, options.length, first);
+Value ModelBuilder::addPositions(Value x, Value table) {
+  return nn::AddPositionsOp::create(b, x, table, /*ids=*/Value(),
+                                    options.length, /*first=*/0);
 }
 
 Value ModelBuilder::addPositions(Value x, StringRef name, int64_t rows,
-                                 int64_t first) {
-  return addPositions(
-      x, parameter((name + ".weight").str(), {rows, columns(x)}), first);
+                                 Value ids, int64_t padding) {
+  Value table = parameter((name + ".weight").str(), {rows, columns(x)});
+  if (!ids)
+    return addPositions(x, table);
+  return nn::AddPositionsOp::create(b, x, table, ids, options.length,
+                                    padding + 1);
 }
 
 Value ModelBuilder::rotaryTable(ArrayRef<double> frequencies, double scale) {

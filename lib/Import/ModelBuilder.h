@@ -128,11 +128,12 @@ public:
                         int64_t columns, mlir::Value *shared = nullptr);
   /// The row of `table` of each token.
   mlir::Value lookUp(mlir::Value ids, mlir::Value table);
-  /// The same over a table that is there already.
-  mlir::Value addPositions(mlir::Value x, mlir::Value table, int64_t first = 0);
-  /// Positions count from row `first` of the table on.
+  /// The row of its position, of a table that is there already.
+  mlir::Value addPositions(mlir::Value x, mlir::Value table);
+  /// The same of the table NAME.weight. With `ids`, tokens are counted that are
+  /// no padding, from the row after that of padding on.
   mlir::Value addPositions(mlir::Value x, llvm::StringRef name, int64_t rows,
-                           int64_t first = 0);
+                           mlir::Value ids = {}, int64_t padding = 0);
   /// The cosines and sines of all positions, times `scale`, for `rotary`;
   /// frequencies are radians per position of each pair of a head's columns.
   mlir::Value rotaryTable(llvm::ArrayRef<double> frequencies, double scale);

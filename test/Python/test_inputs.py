@@ -115,6 +115,42 @@ def test_a_language_model_has_no_logits(tmp_path):
         program(ids_of(2, 5))
 
 
+def roberta(directory, padding):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(padding)
+    config = transformers.RobertaConfig(
+        vocab_size=61, hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=31, num_labels=CLASSES,
+        max_position_embeddings=19, type_vocab_size=1, pad_token_id=padding,
+    )  # fmt: skip
+    model = transformers.RobertaForSequenceClassification(config).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(torch.randn_like(value) * 0.3 + ("LayerNorm.weight" in name))
+    model.save_pretrained(directory)
+    return torch, model
+
+
+@pytest.mark.parametrize("padding", [0, 1, 4])
+@pytest.mark.parametrize("side", ["left", "right", "both"])
+def test_positions_of_roberta_are_those_of_transformers(tmp_path, padding, side):
+    torch, reference = roberta(tmp_path / "m", padding)
+    rng = np.random.default_rng(padding)
+    # The token that pads stands within texts too.
+    ids, mask = rng.integers(0, 61, (5, 13)), np.ones((5, 13), int)
+    ids[:, 5] = padding
+    for row in range(5):
+        count = int(rng.integers(0, 4))
+        if side != "right":
+            ids[row, :count], mask[row, :count] = padding, 0
+        if side != "left":
+            ids[row, 13 - count :], mask[row, 13 - count :] = padding, 0
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(ids), torch.from_numpy(mask)).logits.numpy()
+    ours = pst.compile(tmp_path / "m", batch_size=5, sequence_length=13)(ids, mask)
+    np.testing.assert_allclose(ours, expected, atol=2e-5)
+    assert np.abs(expected).max() > 0.1
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_last_token_is_that_of_transformers(tmp_path, side):
     """GPT-2, with texts that end with the token that pads them."""

@@ -73,6 +73,36 @@ def test_add_positions_and_position_sum(shape, first):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("padding", [0, 2])
+def test_positions_of_tokens_that_are_no_padding(shape, padding):
+    """Padding before, after and between tokens, as transformers' RoBERTa counts."""
+    batch, length, _, columns = shape
+    rows = length + padding + 2
+    _, x, t, _ = types(batch, length, rows, columns)
+    ids = np.random.default_rng(length).integers(0, 4, (batch, length)).astype(np.int32)
+    input, table = reference.random(batch * length, columns), reference.random(rows, columns, seed=1)
+    g = reference.random(batch * length, columns, seed=2)
+    kind = f"tensor<{batch}x{length}xi32>"
+    y, dtable = reference.run(
+        f"""func.func @main(%x: {x}, %t: {t}, %g: {x}, %i: {kind}) -> ({x}, {t}) {{
+          %y = nn.add_positions %x, %t ids(%i : {kind}) first {padding + 1} length {length} : {x}, {t}
+          %d = nn.position_sum %g ids(%i : {kind}) first {padding + 1} length {length} : {x} -> {t}
+          return %y, %d : {x}, {t}
+        }}""",
+        input,
+        table,
+        g,
+        ids,
+    )
+    real = (ids != padding).astype(np.int32)
+    positions = (np.cumsum(real, axis=1) * real + padding).reshape(-1)
+    inputs = reference.double(input, table)
+    exact = inputs[0] + inputs[1][positions]
+    reference.close(y, exact, 2e-7)
+    reference.close(dtable, reference.gradients(exact, inputs, g)[1], 2e-7, size=np.full(dtable.shape, 10.0))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("last", [False, True])
 def test_select_token_and_backward(shape, last):
     batch, length, _, columns = shape

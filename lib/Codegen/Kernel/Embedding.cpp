@@ -103,10 +103,35 @@ static GroupFunction embed(CodeBuilder &b, nn::EmbeddingOp op,
   };
 }
 
-/// result[t] = input[t] + table[first + t % length]
+/// Of a token with `count` tokens before it in its sequence: its position, and
+/// the count with it. Padding is not counted, and its position is its id.
+static std::pair<Value, Value> countToken(CodeBuilder &b, Value id, Value count,
+                                          int64_t padding) {
+  Value isToken = b.cmpi(arith::CmpIPredicate::ne, id, b.i32(padding));
+  Value next = b.select(isToken, b.addi(count, 1), count);
+  Value position = b.select(isToken, b.addi(next, padding), b.index(padding));
+  return {position, next};
+}
+
+/// result[t] = input[t] + table[first + t % length], or with ids
+/// table[first - 1 + number of tokens up to t, or of padding none]
 static GroupFunction addPosition(CodeBuilder &b, nn::AddPositionsOp op,
                                  ValueRange arguments, Value row) {
-  Value position = b.addi(b.remi(row, op.getLength()), op.getFirst());
+  int64_t length = op.getLength();
+  Value place = b.remi(row, length);
+  Value position;
+  if (op.getIds()) {
+    Value sequence = b.divi(row, length);
+    position = b.loop(b.index(0), b.addi(place, 1), 1, {b.index(0), b.index(0)},
+                      [&](Value t, ValueRange carried) -> SmallVector<Value> {
+                        auto [position, count] =
+                            countToken(b, b.load(arguments[2], {sequence, t}),
+                                       carried[1], op.getFirst() - 1);
+                        return {position, count};
+                      })[0];
+  } else {
+    position = b.addi(place, op.getFirst());
+  }
   return [&b, row, position, input = arguments[0],
           table = arguments[1]](Value j, int64_t size) {
     Group sums = b.loadGroup(input, {row, j}, size);
@@ -117,9 +142,39 @@ static GroupFunction addPosition(CodeBuilder &b, nn::AddPositionsOp op,
   };
 }
 
+/// The same with ids: the sum over t ascending of input[t] that add_positions
+/// gives this row.
+static GroupFunction sumCounted(CodeBuilder &b, nn::PositionSumOp op,
+                                ValueRange arguments, Value row) {
+  int64_t length = op.getLength(), padding = op.getFirst() - 1;
+  Value input = arguments[0], ids = arguments[1];
+  return [=, &b](Value j, int64_t size) {
+    SmallVector<Value> carried = {b.index(0)};
+    llvm::append_range(carried, b.zeroGroup(size));
+    SmallVector<Value> last = b.loop(
+        b.index(0), b.index(rowsOf(input)), 1, carried,
+        [&](Value token, ValueRange state) {
+          Value place = b.remi(token, length);
+          Value begins = b.cmpi(arith::CmpIPredicate::eq, place, b.index(0));
+          auto [position, count] =
+              countToken(b, b.load(ids, {b.divi(token, length), place}),
+                         b.select(begins, b.index(0), state[0]), padding);
+          Value isHere = b.cmpi(arith::CmpIPredicate::eq, position, row);
+          SmallVector<Value> next = {count};
+          for (auto [sum, term] : llvm::zip(
+                   state.drop_front(), b.loadGroup(input, {token, j}, size)))
+            next.push_back(b.select(isHere, b.addf(sum, term), sum));
+          return next;
+        });
+    return Group(llvm::drop_begin(last));
+  };
+}
+
 /// result[first + p] = sum over b ascending of input[b * length + p]; else 0
 static GroupFunction sumPosition(CodeBuilder &b, nn::PositionSumOp op,
                                  ValueRange arguments, Value row) {
+  if (op.getIds())
+    return sumCounted(b, op, arguments, row);
   int64_t length = op.getLength();
   Value input = arguments[0];
   Value position = b.subi(row, b.index(op.getFirst()));

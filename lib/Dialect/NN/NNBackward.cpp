@@ -30,7 +30,7 @@ void AddPositionsOp::buildBackward(OpBuilder &builder,
     operandGradients[0] = resultGradients[0];
   if (needed[1])
     operandGradients[1] = PositionSumOp::create(
-        builder, getLoc(), getTable().getType(), resultGradients[0],
+        builder, getLoc(), getTable().getType(), resultGradients[0], getIds(),
         getLengthAttr(), getFirstAttr());
 }
 

@@ -54,7 +54,7 @@ static LogicalResult verifyShape(Operation *op, StringRef what, Value value,
 /// Checks that `length` divides the rows of `tokens` and fits the table, which
 /// the message calls `what`.
 static LogicalResult verifyPositions(Operation *op, int64_t first,
-                                     int64_t length, Value tokens,
+                                     int64_t length, Value tokens, Value ids,
                                      StringRef what, Value table) {
   int64_t rows = typeOf(tokens).getDimSize(0);
   if (length <= 0 || rows % length != 0) // (C1)
@@ -73,7 +73,12 @@ static LogicalResult verifyPositions(Operation *op, int64_t first,
     return op->emitOpError("must have a ")
            << what << " of " << typeOf(tokens).getDimSize(1)
            << " columns, as the tokens have, but got " << typeOf(table);
-  return success();
+  if (!ids)
+    return success();
+  if (first == 0) // (C3)
+    return op->emitOpError("with ids, first must be positive: the id before it "
+                           "is padding");
+  return verifyShape(op, "ids", ids, {rows / length, length}); // (C3)
 }
 
 /// Checks that `rows` (called `what`) has a row of the table for each index.
@@ -176,13 +181,13 @@ LogicalResult EmbeddingBackwardOp::verify() {
 }
 
 LogicalResult AddPositionsOp::verify() {
-  return verifyPositions(*this, getFirst(), getLength(), getInput(), "table",
-                         getTable());
+  return verifyPositions(*this, getFirst(), getLength(), getInput(), getIds(),
+                         "table", getTable());
 }
 
 LogicalResult PositionSumOp::verify() {
-  return verifyPositions(*this, getFirst(), getLength(), getInput(), "result",
-                         getResult());
+  return verifyPositions(*this, getFirst(), getLength(), getInput(), getIds(),
+                         "result", getResult());
 }
 
 LogicalResult LinearOp::verify() {

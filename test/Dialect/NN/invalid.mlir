@@ -307,6 +307,30 @@ func.func @add_positions_c1_first(%x: tensor<8x3xf32>, %t: tensor<6x3xf32>) {
 
 // -----
 
+func.func @add_positions_c3_first(%x: tensor<8x3xf32>, %t: tensor<6x3xf32>, %i: tensor<2x4xi32>) {
+  // expected-error@+1 {{'nn.add_positions' op with ids, first must be positive: the id before it is padding}}
+  %y = nn.add_positions %x, %t ids(%i : tensor<2x4xi32>) length 4 : tensor<8x3xf32>, tensor<6x3xf32>
+  return
+}
+
+// -----
+
+func.func @add_positions_c3_ids(%x: tensor<8x3xf32>, %t: tensor<6x3xf32>, %i: tensor<4x2xi32>) {
+  // expected-error@+1 {{'nn.add_positions' op must have ids of type 'tensor<2x4xi32>', but got 'tensor<4x2xi32>'}}
+  %y = nn.add_positions %x, %t ids(%i : tensor<4x2xi32>) first 1 length 4 : tensor<8x3xf32>, tensor<6x3xf32>
+  return
+}
+
+// -----
+
+func.func @position_sum_c3(%g: tensor<8x3xf32>, %i: tensor<4x2xi32>) {
+  // expected-error@+1 {{'nn.position_sum' op must have ids of type 'tensor<2x4xi32>', but got 'tensor<4x2xi32>'}}
+  %y = nn.position_sum %g ids(%i : tensor<4x2xi32>) first 1 length 4 : tensor<8x3xf32> -> tensor<6x3xf32>
+  return
+}
+
+// -----
+
 func.func @linear_c1_transposed(%x: tensor<4x3xf32>, %w: tensor<5x3xf32>) {
   // expected-error@+1 {{'nn.linear' op must have an input of type 'tensor<4x5xf32>', but got 'tensor<4x3xf32>'}}
   %y = nn.linear %x, %w transposed : tensor<4x3xf32>, tensor<5x3xf32> -> tensor<4x3xf32>

@@ -11,6 +11,10 @@ func.func @embeddings(%i: tensor<2x3xi32>, %table: tensor<7x5xf32>, %g: tensor<6
   %de = nn.embedding_backward %i, %g : tensor<2x3xi32>, tensor<6x5xf32> -> tensor<7x5xf32>
   // CHECK: nn.add_positions %{{.*}}, %{{.*}} length 3 : tensor<6x5xf32>, tensor<7x5xf32>
   %p = nn.add_positions %e, %table length 3 : tensor<6x5xf32>, tensor<7x5xf32>
+  // CHECK: nn.add_positions %{{.*}}, %{{.*}} ids(%{{.*}} : tensor<2x3xi32>) first 2 length 3 : tensor<6x5xf32>, tensor<7x5xf32>
+  %q = nn.add_positions %e, %table ids(%i : tensor<2x3xi32>) first 2 length 3 : tensor<6x5xf32>, tensor<7x5xf32>
+  // CHECK: nn.position_sum %{{.*}} ids(%{{.*}} : tensor<2x3xi32>) first 2 length 3 : tensor<6x5xf32> -> tensor<7x5xf32>
+  %dq = nn.position_sum %g ids(%i : tensor<2x3xi32>) first 2 length 3 : tensor<6x5xf32> -> tensor<7x5xf32>
   // CHECK: nn.position_sum %{{.*}} length 3 : tensor<6x5xf32> -> tensor<7x5xf32>
   %dp = nn.position_sum %g length 3 : tensor<6x5xf32> -> tensor<7x5xf32>
   return

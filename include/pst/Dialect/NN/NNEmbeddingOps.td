@@ -65,22 +65,32 @@ def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
     `result[t] = input[t] + table[first + t % length]`; `first` is 0 if it is
     not given.
 
+    With `ids`, as RoBERTa counts: the id `first - 1` is padding, whose row that
+    is too; another token has the row `first - 1 + n` if it is the n-th of its
+    sequence that is no padding.
+
     Constraints:
     - (C1) `length` divides the number of tokens, `first` is not negative, and
       both together are at most the table's rows.
     - (C2) Input and table have the same number of columns.
+    - (C3) With `ids`, these have `length` columns and one element for each
+      token, and `first` is positive.
 
     Example:
     ```mlir
     // input = [[1.0], [1.0], [1.0], [1.0]], table = [[0.5], [2.0], [9.0]]: [[1.5], [3.0], [1.5], [3.0]]
     %y = nn.add_positions %x, %table length 2 : tensor<4x1xf32>, tensor<3x1xf32>
+    // The same, and ids = [[0, 7], [7, 7]]: [[1.5], [3.0], [3.0], [10.0]]
+    %z = nn.add_positions %x, %table ids(%ids : tensor<2x2xi32>) first 1 length 2 : tensor<4x1xf32>, tensor<3x1xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Weight:$table, I64Attr:$length,
+  let arguments = (ins NN_Matrix:$input, NN_Weight:$table,
+                       Optional<NN_Indices>:$ids, I64Attr:$length,
                        DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $input `,` $table (`first` $first^)? `length` $length attr-dict `:` type($input) `,` type($table)
+    $input `,` $table (`ids` `(` $ids^ `:` type($ids) `)`)? (`first` $first^)? `length` $length
+    attr-dict `:` type($input) `,` type($table)
   }];
   let hasVerifier = 1;
 }
@@ -90,22 +100,27 @@ def NN_PositionSumOp : NN_Op<"position_sum"> {
   let description = [{
     The backward of `nn.add_positions`: row `first + p` of the result is the sum
     of the rows t with `t % length = p`, in ascending t; other rows are zero.
+    With `ids`, it is the sum of the tokens that have that row there.
 
     Constraints:
     - (C1) `length` divides the number of tokens, `first` is not negative, and
       both together are at most the result's rows.
     - (C2) Input and result have the same number of columns.
+    - (C3) With `ids`, these have `length` columns and one element for each
+      token, and `first` is positive.
 
     Example:
     ```mlir
     %d = nn.position_sum %g length 2 : tensor<4x1xf32> -> tensor<3x1xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, I64Attr:$length,
+  let arguments = (ins NN_Matrix:$input, Optional<NN_Indices>:$ids,
+                       I64Attr:$length,
                        DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs NN_WeightGradient:$result);
   let assemblyFormat = [{
-    $input (`first` $first^)? `length` $length attr-dict `:` type($input) `->` type($result)
+    $input (`ids` `(` $ids^ `:` type($ids) `)`)? (`first` $first^)? `length` $length
+    attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
 }
