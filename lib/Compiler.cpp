@@ -53,8 +53,7 @@ static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
   for (int stage = static_cast<int>(from) + 1; stage <= static_cast<int>(to);
        ++stage) {
     PassManager passes(module.getContext());
-    // What pst-compile registers: --mlir-print-ir-after and its like.
-    if (failed(applyPassManagerCLOptions(passes)))
+    if (options.preparePasses && failed(options.preparePasses(passes)))
       return failure();
     passes.enableVerifier(false);
     buildStage(passes, static_cast<Stage>(stage), options);

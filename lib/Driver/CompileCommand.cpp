@@ -237,6 +237,7 @@ int pst::runCompileCommand(int argc, char **argv) {
     return failed(complain("name a model directory or an .mlir file"));
   CompilerOptions options;
   options.model.allowMissingWeights = arguments.planOnly;
+  options.preparePasses = applyPassManagerCLOptions;
   try {
     arguments.table.readTo(options);
     // Each of these has one target only.

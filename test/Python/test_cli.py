@@ -122,7 +122,7 @@ def test_compile_keeps_to_the_tokenizer_s_length(capsys, tmp_path, model):
     assert status == 0, err
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     types = {each["name"]: each["type"] for each in manifest["entry_points"]["forward_backward"]["arguments"] if each["kind"] == "input"}
-    assert types["input_ids"] == "i32[32,7]"
+    assert types["input_ids"] == "i32[8,7]"
     assert (tmp_path / "b" / "kernels.sm_80.ptx").exists()
 
 

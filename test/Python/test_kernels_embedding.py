@@ -99,7 +99,9 @@ def test_positions_of_tokens_that_are_no_padding(shape, padding):
     inputs = reference.double(input, table)
     exact = inputs[0] + inputs[1][positions]
     reference.close(y, exact, 2e-7)
-    reference.close(dtable, reference.gradients(exact, inputs, g)[1], 2e-7, size=np.full(dtable.shape, 10.0))
+    # The row of padding is a sum of many.
+    sizes = reference.gradients(inputs[0] + inputs[1][positions], inputs, np.abs(g))[1]
+    reference.close(dtable, reference.gradients(exact, inputs, g)[1], 1e-6, size=np.maximum(sizes.numpy(), 1))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

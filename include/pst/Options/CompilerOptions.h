@@ -9,6 +9,14 @@
 #define PST_OPTIONS_COMPILEROPTIONS_H
 
 #include "pst/Runtime/Option.h"
+#include <functional>
+
+namespace llvm {
+struct LogicalResult;
+}
+namespace mlir {
+class PassManager;
+}
 
 namespace pst {
 
@@ -97,6 +105,9 @@ struct CompilerOptions {
 #define PST_OPTION(type, member, name, initial, range, group, help)            \
   type member = initial;
 #include "pst/Options/Options.def"
+  /// What a tool adds to each pass manager (printing between passes); has no
+  /// part in the program. May fail with a diagnostic.
+  std::function<llvm::LogicalResult(mlir::PassManager &)> preparePasses;
 };
 
 const runtime::OptionTable<CompilerOptions> &compilerOptions();

@@ -161,9 +161,21 @@ static GroupFunction sumCounted(CodeBuilder &b, nn::PositionSumOp op,
                          b.select(begins, b.index(0), state[0]), padding);
           Value isHere = b.cmpi(arith::CmpIPredicate::eq, position, row);
           SmallVector<Value> next = {count};
-          for (auto [sum, term] : llvm::zip(
-                   state.drop_front(), b.loadGroup(input, {token, j}, size)))
-            next.push_back(b.select(isHere, b.addf(sum, term), sum));
+          // Few of the tokens are here, so the others cost no row.
+          auto added = scf::IfOp::create(
+              b, isHere,
+              [&](OpBuilder &, Location) {
+                Group sums;
+                for (auto [sum, term] :
+                     llvm::zip(state.drop_front(),
+                               b.loadGroup(input, {token, j}, size)))
+                  sums.push_back(b.addf(sum, term));
+                scf::YieldOp::create(b, sums);
+              },
+              [&](OpBuilder &, Location) {
+                scf::YieldOp::create(b, state.drop_front());
+              });
+          llvm::append_range(next, added.getResults());
           return next;
         });
     return Group(llvm::drop_begin(last));
