@@ -7,9 +7,32 @@
 
 #include "Arrays.h"
 
+#include <nanobind/stl/string.h>
+
 namespace nb = nanobind;
 using namespace pst;
 using pst::runtime::Error;
+
+pst::python::InputArray pst::python::readArray(nb::handle object,
+                                               const std::string &what) {
+  InputArray array;
+  if (!nb::try_cast(object, array, /*convert=*/false))
+    throw Error(what +
+                " must be an array or a tensor that shares its memory "
+                "(DLPack), which this " +
+                nb::cast<std::string>(object.type().attr("__name__")) +
+                " does not");
+  return array;
+}
+
+pst::python::OutputArray pst::python::writtenArray(nb::handle object,
+                                                   const std::string &what) {
+  OutputArray array;
+  if (nb::try_cast(object, array, /*convert=*/false))
+    return array;
+  readArray(object, what);
+  throw Error(what + " is read-only: give an array that may be written");
+}
 
 nb::dlpack::dtype pst::python::dlpackType(ElementType type) {
   using Code = nb::dlpack::dtype_code;

@@ -27,6 +27,11 @@ std::string spell(nanobind::dlpack::dtype type);
 /// "[2, 3]"
 std::string spell(const std::vector<int64_t> &shape);
 
+/// The array that `object` is, to be read, or to be written, where it lies.
+/// Throws Error naming `what` if it is none, or may not be written.
+InputArray readArray(nanobind::handle object, const std::string &what);
+OutputArray writtenArray(nanobind::handle object, const std::string &what);
+
 /// Checks that an array may be used in place as `type`: one in the memory of
 /// the CPU, or of GPU number `gpu` if that is not negative. Throws Error naming
 /// `what`. Returns whether it is the GPU's.

@@ -13,10 +13,12 @@
 #include <nanobind/nanobind.h>
 
 #include <memory>
+#include <optional>
 
 namespace pst {
 struct CompilerOptions;
 namespace runtime {
+class ParameterStore;
 struct TrainerState;
 } // namespace runtime
 } // namespace pst
@@ -41,6 +43,18 @@ void bindOptions(nanobind::module_ &module);
 
 /// Programs, models, data sets.
 void bindRuntime(nanobind::module_ &module);
+
+/// Entry points to be called with arrays. Needs PyProgram bound.
+void bindFunction(nanobind::module_ &module);
+
+/// Of `use_stream`, which functions and models have.
+inline constexpr const char *kUseStream =
+    "Gives the GPU's work to this stream from now on, a CUstream as a whole "
+    "number such as torch.cuda.current_stream().cuda_stream, in the order in "
+    "which it and other libraries are given work; None: to a stream of its "
+    "own. The stream must live until another one is chosen.";
+void useStream(const runtime::ParameterStore &store,
+               std::optional<uintptr_t> stream);
 
 /// Training, evaluation, export. Needs Model, Dataset and TrainingOptions
 /// bound.

@@ -17,16 +17,18 @@ using namespace pst;
 using namespace pst::python;
 using pst::runtime::Error;
 
-GpuArray::GpuArray(nb::object owner, const runtime::ParameterStore &store,
+GpuArray::GpuArray(nb::object owner, const SharedModel &model,
                    std::string space)
-    : owner(std::move(owner)), store(store), space(std::move(space)) {}
+    : owner(std::move(owner)), model(model), space(std::move(space)) {}
 
 std::pair<int, int> GpuArray::device() const {
-  return {nb::device::cuda::value, store.accelerator()->deviceNumber()};
+  return {nb::device::cuda::value,
+          model.parameters().accelerator()->deviceNumber()};
 }
 
 size_t GpuArray::size() const {
-  return static_cast<size_t>(store.spaceBytes(space)) / sizeof(float);
+  return static_cast<size_t>(model.parameters().spaceBytes(space)) /
+         sizeof(float);
 }
 
 nb::object GpuArray::dlpack(const nb::object &stream,
@@ -42,9 +44,13 @@ nb::object GpuArray::dlpack(const nb::object &stream,
   if (number == 0 || number < -1)
     throw nb::value_error("the stream must be None, -1, 1, 2 or a handle, and "
                           "not 0 (array API standard, __dlpack__)");
-  auto *data = static_cast<float *>(store.spaceThere(space));
-  if (number != -1)
-    store.accelerator()->letWait(static_cast<uintptr_t>(number));
+  const runtime::ParameterStore &store = model.parameters();
+  auto *data = inTurn(model.turns, [&] {
+    auto *there = static_cast<float *>(store.spaceThere(space));
+    if (number != -1)
+      store.accelerator()->letWait(static_cast<uintptr_t>(number));
+    return there;
+  });
   nb::object array = nb::cast(nb::ndarray<nb::array_api, float, nb::ndim<1>>(
       data, {size()}, owner, {}, nb::dtype<float>(), nb::device::cuda::value,
       store.accelerator()->deviceNumber()));
@@ -52,7 +58,8 @@ nb::object GpuArray::dlpack(const nb::object &stream,
 }
 
 void GpuArray::waitFor(uintptr_t stream) const {
-  store.accelerator()->waitFor(stream);
+  inTurn(model.turns,
+         [&] { model.parameters().accelerator()->waitFor(stream); });
 }
 
 void pst::python::bindGpuArray(nb::module_ &module) {

@@ -8,9 +8,7 @@
 #ifndef PST_PYTHON_GPUARRAY_H
 #define PST_PYTHON_GPUARRAY_H
 
-#include "pst/Runtime/ParameterStore.h"
-
-#include <nanobind/nanobind.h>
+#include "Turns.h"
 
 namespace pst::python {
 
@@ -18,9 +16,8 @@ namespace pst::python {
 /// a copy. Streams are as in the array API standard.
 class GpuArray {
 public:
-  /// `owner` keeps `store` alive.
-  GpuArray(nanobind::object owner, const runtime::ParameterStore &store,
-           std::string space);
+  /// A space of `model`, which `owner` keeps alive.
+  GpuArray(nanobind::object owner, const SharedModel &model, std::string space);
 
   /// (kDLCUDA, number of the device)
   std::pair<int, int> device() const;
@@ -37,7 +34,7 @@ public:
 
 private:
   nanobind::object owner;
-  const runtime::ParameterStore &store;
+  const SharedModel &model;
   std::string space;
 };
 

@@ -12,6 +12,7 @@
 
 #include "Bindings.h"
 #include "GpuArray.h"
+#include "Turns.h"
 
 #include "pst/Runtime/Export.h"
 #include "pst/Runtime/Trainer.h"
@@ -30,6 +31,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 using namespace pst;
 using namespace pst::runtime;
+using namespace pst::python;
 
 namespace {
 
@@ -210,27 +212,25 @@ nb::dict train(nb::handle self, const TrainingOptions &options,
           nb::gil_scoped_acquire acquire;
           return nb::cast<Metrics>(function(logitsOf(evaluation)));
         };
-  auto &model = nb::cast<Model &>(self);
+  auto &model = nb::cast<SharedModel &>(self);
   Peers ranks = makePeers(peers, self);
-  TrainingResult result;
-  {
-    nb::gil_scoped_release release;
-    std::optional<Dataset> evaluation;
-    if (evalData)
-      evaluation = *evalData;
-    Trainer trainer(model, options, trainData, std::move(evaluation),
-                    std::move(callbacks), std::move(ranks));
-    result = trainer.train();
-  }
-  return toDict(result);
+  return toDict(inTurn(
+      model.turns,
+      [&] {
+        std::optional<Dataset> evaluation;
+        if (evalData)
+          evaluation = *evalData;
+        return Trainer(model, options, trainData, std::move(evaluation),
+                       std::move(callbacks), std::move(ranks))
+            .train();
+      },
+      /*trains=*/true));
 }
 
-nb::dict evaluateModel(Model &model, const Dataset &data, double sparsity) {
-  Evaluation evaluation;
-  {
-    nb::gil_scoped_release release;
-    evaluation = evaluate(model, data, sparsity);
-  }
+nb::dict evaluateModel(SharedModel &model, const Dataset &data,
+                       double sparsity) {
+  Evaluation evaluation =
+      inTurn(model.turns, [&] { return evaluate(model, data, sparsity); });
   nb::dict dict;
   dict["examples"] = evaluation.numExamples;
   dict["loss"] = evaluation.loss;
@@ -241,12 +241,10 @@ nb::dict evaluateModel(Model &model, const Dataset &data, double sparsity) {
   return dict;
 }
 
-nb::dict exportTo(Model &model, double sparsity, const ExportOptions &options) {
-  ExportResult result;
-  {
-    nb::gil_scoped_release release;
-    result = exportModel(model, sparsity, options);
-  }
+nb::dict exportTo(SharedModel &model, double sparsity,
+                  const ExportOptions &options) {
+  ExportResult result = inTurn(
+      model.turns, [&] { return exportModel(model, sparsity, options); });
   nb::list layers;
   for (const ExportedLayer &layer : result.layers) {
     nb::dict dict;
@@ -270,7 +268,7 @@ nb::dict exportTo(Model &model, double sparsity, const ExportOptions &options) {
 void pst::python::bindTraining(nb::module_ &module) {
   module.def(
       "plan",
-      [](const TrainingOptions &options, const Model &model,
+      [](const TrainingOptions &options, const SharedModel &model,
          int64_t numExamples, int numRanks, bool ownMetrics) {
         return toDict(
             makePlan(options, model, numExamples, numRanks, ownMetrics));
@@ -287,8 +285,9 @@ void pst::python::bindTraining(nb::module_ &module) {
   module.def("evaluate", &evaluateModel, "model"_a, "data"_a, "sparsity"_a);
   module.def(
       "export_model",
-      [](Model &model, double sparsity, const std::filesystem::path &outputDir,
-         bool overwrite, const std::string &configUpdates) {
+      [](SharedModel &model, double sparsity,
+         const std::filesystem::path &outputDir, bool overwrite,
+         const std::string &configUpdates) {
         return exportTo(model, sparsity, {outputDir, overwrite, configUpdates});
       },
       "model"_a, "sparsity"_a, "output_dir"_a, "overwrite"_a = false,
@@ -296,7 +295,7 @@ void pst::python::bindTraining(nb::module_ &module) {
   module.def("list_checkpoints", &listCheckpoints, "output_dir"_a);
   module.def(
       "read_trainer_state",
-      [](const std::filesystem::path &checkpoint, const Model &model) {
+      [](const std::filesystem::path &checkpoint, const SharedModel &model) {
         return python::stateToDict(readTrainerState(checkpoint, model));
       },
       "checkpoint"_a, "model"_a);

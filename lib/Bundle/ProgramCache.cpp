@@ -12,13 +12,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Bundle/ProgramCache.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Files.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
 #include "llvm/Support/CachePruning.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/EndianStream.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 using namespace pst;
@@ -27,6 +28,8 @@ namespace path = llvm::sys::path;
 using llvm::StringRef;
 
 static constexpr size_t kDigestBytes = 32;
+/// More than the object code of any program has.
+static constexpr int64_t kMaxEntryBytes = int64_t{4} << 30;
 
 static std::string digest(StringRef data) {
   auto bytes =
@@ -66,11 +69,13 @@ static std::optional<StringRef> takeField(StringRef &data) {
 
 std::optional<CompiledProgram> ProgramCache::find(StringRef key) const {
   std::string file = fileOf(key);
-  auto buffer = llvm::MemoryBuffer::getFile(file, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!buffer)
+  std::string contents;
+  try {
+    contents = runtime::readFile(file, kMaxEntryBytes);
+  } catch (const runtime::Error &) {
     return std::nullopt;
-  StringRef data = (*buffer)->getBuffer();
+  }
+  StringRef data = contents;
   StringRef expected = data.take_front(kDigestBytes);
   data = data.drop_front(expected.size());
   if (digest(data) != expected || takeField(data) != key)
@@ -126,23 +131,29 @@ llvm::Error ProgramCache::store(StringRef key,
 
   // The prefix is that of programs, so that what a killed process leaves is
   // thrown out in its turn.
-  auto file = fs::TempFile::create(fileOf("partial-%%%%%%%%%%"));
-  if (!file)
-    return fail(llvm::errorToErrorCode(file.takeError()));
+  // Not llvm::sys::fs::TempFile, which installs handlers of signals: those are
+  // the program's, of which the compiler may be a library.
+  llvm::SmallString<128> file;
+  int descriptor;
+  if (std::error_code error =
+          fs::createUniqueFile(fileOf("partial-%%%%%%%%%%"), descriptor, file))
+    return fail(error);
   {
-    llvm::raw_fd_ostream out(file->FD, /*shouldClose=*/false);
+    llvm::raw_fd_ostream out(descriptor, /*shouldClose=*/true);
     out << digest(data) << data;
-    out.flush();
+    out.close();
     if (std::error_code error = out.error()) {
       out.clear_error();
-      llvm::consumeError(file->discard());
+      (void)fs::remove(file);
       return fail(error);
     }
   }
   // Where many write at once, another may have thrown the file out already.
-  if (std::error_code error = llvm::errorToErrorCode(file->keep(fileOf(key)));
-      error && error != std::errc::no_such_file_or_directory)
+  if (std::error_code error = fs::rename(file, fileOf(key));
+      error && error != std::errc::no_such_file_or_directory) {
+    (void)fs::remove(file);
     return fail(error);
+  }
 
   llvm::CachePruningPolicy policy;
   policy.Interval = std::chrono::seconds(0);

@@ -9,6 +9,7 @@
 #include "mlir/IR/Location.h"
 #include "mlir/IR/MLIRContext.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/Files.h"
 #include "pst/Runtime/SafeTensors.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -43,7 +44,8 @@ std::unique_ptr<WeightFiles> WeightFiles::open(MLIRContext &context,
                                                bool mayBeMissing) {
   std::unique_ptr<WeightFiles> weights(new WeightFiles(context, directory));
   for (const char *name : {"model.safetensors.index.json", "model.safetensors"})
-    if (fs::path file = fs::path(directory.str()) / name; fs::exists(file))
+    if (fs::path file = fs::path(directory.str()) / name;
+        runtime::isNamed(file))
       weights->path = file.string();
   if (mayBeMissing && weights->path == directory)
     return weights;

@@ -8,6 +8,7 @@ trains on go through here, so that all read a text alike."""
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 
@@ -30,8 +31,8 @@ class Classifier:
     `labels` are its classes. Options are those of `pst predict`
     (max_seq_length, per_device_eval_batch_size, num_threads, target, ...). A
     program is compiled for the longest text at the first use, and again when a
-    longer one comes; `warnings` says which texts were cut. Raises DataError,
-    CompileError, ValueError, or pst.Error.
+    longer one comes; `warnings` says which texts were cut. Threads may predict
+    at once. Raises DataError, CompileError, ValueError, or pst.Error.
     """
 
     def __init__(self, directory, **options):
@@ -50,8 +51,8 @@ class Classifier:
         self.warnings: list[str] = list(self.tokenizer.warnings)
         if self.options.num_threads:
             _pst.set_num_threads(self.options.num_threads)
-        self._length = 0
-        self._model = None
+        self._compiling = threading.Lock()
+        self._compiled = (0, None)  # for texts of how many tokens, and the model
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -69,9 +70,8 @@ class Classifier:
         logits alone mean something."""
         encoded = self.encode(examples)
         labels = None if examples.labels is None else self.labels.encode(examples)
-        if encoded.longest > self._length:
-            self._compile(encoded.longest)
-        return _pst.evaluate(self._model, dataset(encoded, self._length, labels, examples.path), 0.0)
+        length, model = self._model_for(encoded.longest)
+        return _pst.evaluate(model, dataset(encoded, length, labels, examples.path), 0.0)
 
     def predict(self, texts) -> list[dict]:
         """The `class` of each text and its `probability`; of a model that
@@ -88,16 +88,19 @@ class Classifier:
         examples = Examples.of(texts, "the texts", wish=Wish(remembered=tuple(columns.values())), need_labels=False)
         return predictions(self.evaluate(examples.without_labels())["logits"], self.labels)
 
-    def _compile(self, length: int) -> None:
-        program = _pst.compile_model(
-            self.directory,
-            self.options.of_evaluation(
-                length, 32, task="classification", num_labels=self.labels.count,
-                regression=self.labels.regression, new_head=False,
-            ),  # fmt: skip
-        )
-        self._model = _pst.Model(program, self.directory, 0)
-        self._length = length
+    def _model_for(self, longest: int) -> tuple[int, "_pst.Model"]:
+        """A model for texts of `longest` tokens at least, and for how many."""
+        with self._compiling:
+            if longest > self._compiled[0]:
+                program = _pst.compile_model(
+                    self.directory,
+                    self.options.of_evaluation(
+                        longest, 32, task="classification", num_labels=self.labels.count,
+                        regression=self.labels.regression, new_head=False,
+                    ),  # fmt: skip
+                )
+                self._compiled = (longest, _pst.Model(program, self.directory, 0))
+            return self._compiled
 
 
 def load(directory, **options) -> Classifier:

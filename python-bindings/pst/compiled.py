@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,10 @@ class Function:
     and of the declared type: they are used in place, never copied or
     converted. Numbers are taken for scalars. Returns the output, or a tuple of
     them, as torch tensors if an input was one, else as NumPy arrays. Outputs
-    may be given as `out=[...]`, which are then written in place.
+    may be given as `out=[...]`, which are then written in place; one that
+    shares memory with an input, or with another output, is an error.
+
+    Threads may call one function at once: they take turns.
 
     A function on a GPU takes arrays in the GPU's memory too: they are read and
     written in the order of its stream (`use_stream`), without waiting.
@@ -65,6 +69,8 @@ class Function:
         device = torch.gpu_of(arrays)
         if out is not None:
             outputs = list(out)
+            for tensor, value in zip(self.outputs, outputs):
+                torch.check(value, f"output '{tensor.name}'", self._on_gpu)
         elif device is not None:
             outputs = [torch.empty(o.shape, o.element, device) for o in self.outputs]
         else:
@@ -100,7 +106,7 @@ class Function:
                     f"input '{tensor.name}' of '{self.name}' must be an array or a tensor ({tensor}), "
                     f"not {type(value).__name__}"
                 )
-            torch.check(value, tensor.name, self._on_gpu)
+            torch.check(value, f"input '{tensor.name}'", self._on_gpu)
             arrays.append(value)
         return arrays
 
@@ -143,14 +149,16 @@ class Compiled:
         self._model_dir = model_dir
         self._seed = seed
         self._functions: dict[str, Function] = {}
+        self._making = threading.Lock()
 
     def function(self, name: str) -> Function:
         """The entry point of that name. Its memory is made at the first use."""
         if name not in self.entry_points:
             raise ValueError(f"the program has no function '{name}'; it has {', '.join(self.entry_points)}")
-        if name not in self._functions:
-            self._functions[name] = Function(self.program, name, self._model_dir, self._seed)
-        return self._functions[name]
+        with self._making:
+            if name not in self._functions:
+                self._functions[name] = Function(self.program, name, self._model_dir, self._seed)
+            return self._functions[name]
 
     def memory_plan(self) -> str:
         """Bytes by kind, as text, known before anything runs."""
@@ -231,7 +239,7 @@ class Compiled:
 
 def _whole_numbers(name: str, value) -> np.ndarray:
     """An array, a tensor or a list as int32. Raises TypeError, ValueError."""
-    torch.check(value, name)
+    torch.check(value, f"input '{name}'")
     array = np.asarray(value)
     if array.dtype == bool:
         array = array.astype(np.int32)

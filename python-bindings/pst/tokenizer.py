@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ class Tokenizer:
         except Exception as error:  # the library raises bare Exception
             found = "tokenizer.json" if self.settings.source is not None else "the vocabulary"
             raise DataError(f"{self.directory}: {found}: not a tokenizer: {error}") from None
+        # The length of what is encoded is a setting of the object.
+        self._encoding = threading.Lock()
         self.warnings = [
             f"{self.settings.path('tokenizer.json')}: its {part} is not that of {self.settings.name}, which is taken, as "
             'transformers does; if the file is right, say "tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json'
@@ -40,13 +43,14 @@ class Tokenizer:
 
     def encode(self, examples: Examples, length: int) -> "Encoded":
         """Token ids of all examples, cut at `length` tokens; see Encoded."""
-        self._impl.enable_truncation(length, direction=self.settings.truncation_side)
         if examples.pairs is None:
             inputs = examples.texts
         else:
             inputs = list(zip(examples.texts, examples.pairs))
         try:
-            encodings = self._impl.encode_batch(inputs)
+            with self._encoding:
+                self._impl.enable_truncation(length, direction=self.settings.truncation_side)
+                encodings = self._impl.encode_batch(inputs)
         except Exception as error:
             raise DataError(f"{examples.path}: cannot be tokenized: {error}") from None
         return Encoded(
@@ -60,9 +64,10 @@ class Tokenizer:
 
     def encode_pieces(self, texts: list[str], path: str) -> list[list[int]]:
         """Token ids of each text, whole, and without special tokens."""
-        self._impl.no_truncation()
         try:
-            return [encoding.ids for encoding in self._impl.encode_batch(texts, add_special_tokens=False)]
+            with self._encoding:
+                self._impl.no_truncation()
+                return [encoding.ids for encoding in self._impl.encode_batch(texts, add_special_tokens=False)]
         except Exception as error:
             raise DataError(f"{path}: cannot be tokenized: {error}") from None
 

@@ -17,15 +17,20 @@ def is_tensor(value) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def check(value, name: str, on_gpu: bool = False) -> None:
+def check(value, what: str, on_gpu: bool = False) -> None:
     """Raises ValueError for a tensor whose memory cannot be shared with a
-    program of the CPU, or of a GPU."""
+    program of the CPU, or of a GPU; `what` is "input 'x'"."""
     if not is_tensor(value):
         return
     if value.requires_grad:
-        raise ValueError(f"input '{name}' requires a gradient, and the program records none: pass {name}.detach()")
+        raise ValueError(f"{what} requires a gradient, and the program records none: pass .detach() of it")
     if value.device.type != "cpu" and not (on_gpu and value.device.type == "cuda"):
-        raise ValueError(f"input '{name}' lies on {value.device}, and the program runs on the CPU: pass {name}.cpu()")
+        raise ValueError(f"{what} lies on {value.device}, and the program runs on the CPU: pass .cpu() of it")
+    # Such tensors share the memory of what they are the negative or the conjugate of.
+    if value.is_neg():
+        raise ValueError(f"{what} is to be negated when it is read (is_neg()): pass .resolve_neg() of it")
+    if value.is_conj():
+        raise ValueError(f"{what} is to be conjugated when it is read (is_conj()): pass .resolve_conj() of it")
 
 
 def gpu_of(values):

@@ -282,6 +282,11 @@ void Batch::gather(const Dataset &data, std::span<const int64_t> rows) {
   if (count < 1 || count > numRows)
     throw Error("a batch of " + std::to_string(numRows) + " rows cannot hold " +
                 std::to_string(count));
+  for (int64_t row : rows)
+    if (row < 0 || row >= data.size())
+      throw Error(data.description() + ": there is no row " +
+                  std::to_string(row) + "; rows go from 0 to " +
+                  std::to_string(data.size() - 1));
   examples = count;
   tokens = 0;
   bool masked = false;

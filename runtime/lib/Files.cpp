@@ -11,8 +11,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <fstream>
-#include <sstream>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,15 +50,50 @@ fs::path pst::runtime::temporaryName(const fs::path &path) {
           std::to_string(::getpid()) + "-" + std::to_string(counter++));
 }
 
-std::string pst::runtime::readFile(const fs::path &path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  if (!stream || fs::is_directory(path))
-    throwSystemError(path, "read", stream ? EISDIR : errno);
-  text << stream.rdbuf();
-  if (stream.bad())
+bool pst::runtime::isNamed(const fs::path &path) {
+  std::error_code code;
+  return fs::symlink_status(path, code).type() != fs::file_type::not_found;
+}
+
+std::string pst::runtime::readFile(const fs::path &path, int64_t maxBytes) {
+  // Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
+  int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0)
     throwSystemError(path, "read", errno);
-  return text.str();
+  struct Close {
+    ~Close() { ::close(descriptor); }
+    int descriptor;
+  } close{descriptor};
+  struct stat status;
+  if (::fstat(descriptor, &status) != 0)
+    throwSystemError(path, "read", errno);
+  if (S_ISDIR(status.st_mode))
+    throwSystemError(path, "read", EISDIR);
+  if (!S_ISREG(status.st_mode))
+    throw Error(path.string() + ": not a regular file");
+  auto tooLong = [&] {
+    throw Error(path.string() + ": has more than the " +
+                std::to_string(maxBytes) +
+                " bytes that are read of such a "
+                "file");
+  };
+  if (status.st_size > maxBytes)
+    tooLong();
+  std::string text;
+  text.reserve(static_cast<size_t>(status.st_size));
+  // Files of /proc have a size of 0, and any file may grow.
+  for (char buffer[1 << 16];;) {
+    ssize_t count = ::read(descriptor, buffer, sizeof buffer);
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count < 0)
+      throwSystemError(path, "read", errno);
+    if (count == 0)
+      return text;
+    text.append(buffer, static_cast<size_t>(count));
+    if (static_cast<int64_t>(text.size()) > maxBytes)
+      tooLong();
+  }
 }
 
 void pst::runtime::syncDirectory(const fs::path &directory) {

@@ -20,9 +20,12 @@ using namespace pst::runtime;
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
+/// A line has some 300 bytes.
+static constexpr int64_t kMaxLogBytes = int64_t{4} << 30;
+
 RunLog::RunLog(fs::path path, int64_t step) : file(std::move(path)) {
-  if (fs::exists(file)) {
-    std::istringstream old(readFile(file));
+  if (isNamed(file)) {
+    std::istringstream old(readFile(file, kMaxLogBytes));
     std::string kept;
     for (std::string line; std::getline(old, line);) {
       // A line that is none of ours, or was cut short, goes too.

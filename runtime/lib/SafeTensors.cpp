@@ -343,16 +343,17 @@ static std::map<std::string, std::string> readIndex(const fs::path &path) {
 
 ModelFiles::ModelFiles(fs::path path) : modelPath(std::move(path)) {
   fs::path file = modelPath;
-  if (fs::is_directory(modelPath)) {
+  std::error_code unknown;
+  if (fs::is_directory(modelPath, unknown)) {
     file = modelPath / "model.safetensors";
-    if (!fs::exists(file))
+    if (!isNamed(file))
       file = modelPath / "model.safetensors.index.json";
-    if (!fs::exists(file))
+    if (!isNamed(file))
       throw Error(modelPath.string() +
                   ": holds neither model.safetensors nor "
                   "model.safetensors.index.json (weights in another format "
                   "must be saved with safe_serialization=True first)");
-  } else if (!fs::exists(modelPath)) {
+  } else if (!isNamed(modelPath)) {
     throw Error(modelPath.string() + ": no such file or directory");
   }
   auto add = [&](const fs::path &shard) {
@@ -379,7 +380,9 @@ ModelFiles::ModelFiles(fs::path path) : modelPath(std::move(path)) {
 }
 
 fs::path ModelFiles::directory() const {
-  return fs::is_directory(modelPath) ? modelPath : modelPath.parent_path();
+  std::error_code unknown;
+  return fs::is_directory(modelPath, unknown) ? modelPath
+                                              : modelPath.parent_path();
 }
 
 const TensorView *ModelFiles::find(std::string_view name) const {

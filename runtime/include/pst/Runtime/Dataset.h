@@ -79,6 +79,7 @@ public:
   int64_t capacity() const { return numRows; }
   /// Copies `rows` of `data` (at most capacity()). The rest repeats the last
   /// row, and is labelled as no example. Without labels no row is an example.
+  /// Throws Error for a row that there is not.
   void gather(const Dataset &data, std::span<const int64_t> rows);
 
   /// Rows with a label.

@@ -8,6 +8,7 @@
 #ifndef PST_RUNTIME_FILES_H
 #define PST_RUNTIME_FILES_H
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -17,8 +18,17 @@ namespace pst::runtime {
 /// The name beside `path` under which it is written before it is renamed.
 std::filesystem::path temporaryName(const std::filesystem::path &path);
 
-/// Whole text of a file. Throws Error.
-std::string readFile(const std::filesystem::path &path);
+/// More than any description of a model, index or program has.
+inline constexpr int64_t kMaxTextBytes = int64_t{256} << 20;
+
+/// Whole text of a regular file: of a pipe or a device, one might wait for
+/// ever. Throws Error, also if it is longer than `maxBytes`.
+std::string readFile(const std::filesystem::path &path,
+                     int64_t maxBytes = kMaxTextBytes);
+
+/// Whether there is anything of that name, a link that leads nowhere included:
+/// opening it says what is wrong.
+bool isNamed(const std::filesystem::path &path);
 
 /// Writes aside, flushes, renames. Throws Error.
 void writeFile(const std::filesystem::path &path, std::string_view text);
