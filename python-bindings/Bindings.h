@@ -47,6 +47,9 @@ void bindRuntime(nanobind::module_ &module);
 /// Entry points to be called with arrays. Needs PyProgram bound.
 void bindFunction(nanobind::module_ &module);
 
+/// Files of tensors.
+void bindTensors(nanobind::module_ &module);
+
 /// Of `use_stream`, which functions and models have.
 inline constexpr const char *kUseStream =
     "Gives the GPU's work to this stream from now on, a CUstream as a whole "

@@ -9,6 +9,7 @@
 
 NB_MODULE(_pst, module) {
   pst::python::bindRuntime(module);
+  pst::python::bindTensors(module);
   pst::python::bindOptions(module);
   pst::python::bindTraining(module);
   pst::python::bindCompiler(module);

@@ -18,6 +18,7 @@
 
 #include "pst/Runtime/Checkpoint.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/MappedFile.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/Model.h"
 
@@ -231,7 +232,7 @@ void bindModel(nb::module_ &module) {
               return self.forwardBackward(batch, lossScale, seed);
             });
           },
-          "data"_a, "rows"_a, "loss_scale"_a, "seed"_a,
+          "data"_a, "rows"_a.none(), "loss_scale"_a, "seed"_a,
           "Adds the gradients of `loss_scale` times the sum of the rows' "
           "losses, and returns that loss. `rows`: whole numbers from 0, as "
           "many as a batch holds at most.")
@@ -275,6 +276,10 @@ void pst::python::bindRuntime(nb::module_ &module) {
   bindProgram(module);
   bindFunction(module);
   bindModel(module);
+  module.def(
+      "tell_of_lost_files", [] { tellOfLostFiles("pst"); },
+      "Lets a mapped file that becomes shorter end the process with a "
+      "sentence and the status 1. For programs: it handles SIGBUS.");
   module.def("set_num_threads", &setNumThreads, "count"_a);
   module.def("num_threads", &numThreads);
   module.def("peak_resident_bytes", &peakResidentBytes);

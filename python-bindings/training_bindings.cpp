@@ -26,6 +26,8 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <csignal>
+#include <map>
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -122,6 +124,23 @@ nb::dict pst::python::stateToDict(const TrainerState &state) {
 }
 
 namespace {
+
+/// What the system does on some signals now. Python puts back the handlers that
+/// it knows; another library's, in C, it does not know.
+class SavedHandlers {
+public:
+  explicit SavedHandlers(const std::vector<int> &numbers) {
+    for (int number : numbers)
+      ::sigaction(number, nullptr, &actions[number]);
+  }
+  void restore() const {
+    for (const auto &[number, action] : actions)
+      ::sigaction(number, &action, nullptr);
+  }
+
+private:
+  std::map<int, struct sigaction> actions;
+};
 
 /// A function of C++ that calls `callable` (none: no function) with the
 /// interpreter's lock held. What Python raises passes through the caller.
@@ -266,6 +285,10 @@ nb::dict exportTo(SharedModel &model, double sparsity,
 } // namespace
 
 void pst::python::bindTraining(nb::module_ &module) {
+  nb::class_<SavedHandlers>(module, "SavedHandlers",
+                            "The handlers of signals, as they are now.")
+      .def(nb::init<const std::vector<int> &>(), "numbers"_a)
+      .def("restore", &SavedHandlers::restore);
   module.def(
       "plan",
       [](const TrainingOptions &options, const SharedModel &model,
@@ -292,6 +315,13 @@ void pst::python::bindTraining(nb::module_ &module) {
       },
       "model"_a, "sparsity"_a, "output_dir"_a, "overwrite"_a = false,
       "config_updates"_a = "");
+  module.def(
+      "check_export_target",
+      [](const SharedModel &model, const std::filesystem::path &outputDir) {
+        checkExportTarget(model, {outputDir, /*overwrite=*/true, ""});
+      },
+      "model"_a, "output_dir"_a,
+      "Raises Error if export_model could not write there.");
   module.def("list_checkpoints", &listCheckpoints, "output_dir"_a);
   module.def(
       "read_trainer_state",

@@ -52,6 +52,11 @@ std::unique_ptr<ConfigFile> ConfigFile::read(MLIRContext &context,
     file->error() << "not valid JSON: " << what.substr(what.find("] ") + 2);
     return nullptr;
   }
+  // The parser takes a zero byte for the end of the text.
+  if (size_t zero = file->contents.find('\0'); zero != std::string::npos) {
+    emitError(file->locate(zero)) << "not valid JSON: a zero byte";
+    return nullptr;
+  }
   if (!file->values->is_object()) {
     file->error() << "must be a JSON object, but is of type "
                   << file->values->type_name();

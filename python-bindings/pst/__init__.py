@@ -16,7 +16,7 @@
 
 # First: the extension raises it.
 from .errors import CompileError  # noqa: I001
-from ._pst import Error
+from ._pst import Error, TensorFile, write_tensors
 from .callbacks import Callback
 from .classifier import Classifier, load
 from .compiled import Compiled, Function, compile
@@ -24,7 +24,6 @@ from .criterion import Criterion, recipe
 from .data import DataError, Examples, Labels, read_examples
 from .options import Options
 from .reporters import Reporter
-from .tensorfile import TensorFileError
 from .tokenizer import Tokenizer
 from .trainer import Trainer
 
@@ -43,11 +42,12 @@ __all__ = [
     "Labels",
     "Options",
     "Reporter",
-    "TensorFileError",
+    "TensorFile",
     "Tokenizer",
     "Trainer",
     "compile",
     "load",
     "read_examples",
     "recipe",
+    "write_tensors",
 ]

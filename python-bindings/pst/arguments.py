@@ -10,7 +10,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import sys
+
+from .errors import DataError
+from .files import read_small
+from .streams import tell
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -121,7 +124,7 @@ class _HuggingFaceFlag(argparse.Action):
         taken, instead = HUGGING_FACE[option_string[2:]]
         value = "true" if values is None else values.strip().lower()
         if taken is None:
-            print(f"warning: {option_string} has no part here: {instead}", file=sys.stderr)
+            tell(f"warning: {option_string} has no part here: {instead}\n")
         elif value not in taken:
             raise argparse.ArgumentError(self, (f"'{values}' is not to be had: " if values else "is none of ours: ") + instead)
 
@@ -136,9 +139,8 @@ def add_hugging_face_flags(parser: argparse.ArgumentParser) -> None:
 def read_config_file(path: str, parser: Parser) -> list[str]:
     """The flags of a --config file, YAML or JSON: an object of flags' names and
     values. Raises ValueError with the file."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
     try:
+        text = read_small(path).decode()
         if path.endswith(".json"):
             values = json.loads(text)
         else:
@@ -147,6 +149,10 @@ def read_config_file(path: str, parser: Parser) -> list[str]:
             except ImportError:
                 raise ValueError("YAML is read with the package PyYAML, which is not installed: 'pip install pyyaml', or use JSON") from None
             values = yaml.safe_load(text)
+    except DataError:
+        raise
+    except RecursionError:
+        raise ValueError(f"{path}: objects and lists lie too deep in one another") from None
     except Exception as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):

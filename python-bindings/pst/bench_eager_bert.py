@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .tensorfile import model_tensors
+from ._pst import TensorFile
 
 _ACTIVATIONS = {
     "gelu": functional.gelu,
@@ -92,12 +92,12 @@ class Bert(nn.Module):
         names |= {"types": "embeddings.token_type_embeddings", "norm": "embeddings.LayerNorm", "pooler": "pooler.dense"}
         for i in range(layers):
             names |= {f"encoder.{i}.{ours}": f"encoder.layer.{i}.{theirs}" for ours, theirs in Layer.NAMES.items()}
-        files = model_tensors(directory)
+        files = TensorFile(directory)
         for module, name in names.items():
             target = self.get_submodule(module)
             for kind, _ in list(target.named_parameters()):
                 theirs = f"{name}.{kind}" if f"{name}.{kind}" in files else f"bert.{name}.{kind}"
-                setattr(target, kind, nn.Parameter(torch.from_numpy(files[theirs].read(theirs).copy())))
+                setattr(target, kind, nn.Parameter(torch.from_numpy(files.read(theirs).copy())))
 
     def forward(self, input_ids, attention_mask, token_type_ids):
         x = self.words(input_ids) + self.types(token_type_ids) + self.positions.weight[: input_ids.shape[1]]

@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from . import tensorfile
+from ._pst import write_tensors
 
 BERT_BASE = {
     "architectures": ["BertForSequenceClassification"],
@@ -107,7 +107,7 @@ def write_random_bert(directory, config: dict) -> None:
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2)
-    tensorfile.write(os.path.join(directory, "model.safetensors"), tensors, {"format": "pt"})
+    write_tensors(os.path.join(directory, "model.safetensors"), tensors, {"format": "pt"})
 
 
 def peak_resident_bytes() -> int:

@@ -9,6 +9,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 
+from . import _pst
+
 HOOKS = ("on_step_end", "on_log", "on_evaluate", "on_save", "on_train_end")
 
 
@@ -79,17 +81,23 @@ def own_metrics(compute: Callable, predictions, labels) -> dict[str, float]:
 
 
 class StopOnSignal:
-    """Turns the first SIGINT or SIGTERM into a wish to stop, and tells it."""
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a wish to stop, and tells it."""
 
     def __init__(self, tell: Callable[[str], None]):
         self.asked = False
         self._tell = tell
         self._previous: dict = {}
+        self._saved = None
 
     def __enter__(self):
         # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            # nohup's wish, that a run outlives its terminal, stands.
+            numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+            # Another library's handlers, in C, are none that Python could put back.
+            self._saved = _pst.SavedHandlers(numbers)
+            for number in numbers:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -102,4 +110,6 @@ class StopOnSignal:
 
     def __exit__(self, *unused):
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if self._saved:
+            self._saved.restore()

@@ -13,6 +13,7 @@ import sys
 from .arguments import Parser, add_hugging_face_flags, read_config_file
 from .command import UsageError, options_of, print_pairs, read_labelled, set_threads, warn
 from .outputs import check_output_directory, write_json, write_predictions
+from .streams import flush_standard_streams, give_up, open_standard_streams, tell
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -157,6 +158,11 @@ def _train(args) -> int:
     trainer = Trainer(args.model_name_or_path, args.train_file, args.validation_file, **asdict(options))
     peers = trainer.peers
     if peers.leads:
+        # What the end needs is told now, not after the training.
+        _pst.check_export_target(trainer.model, os.path.join(options.output_dir, "model"))
+        for name in ("train_results.json", *predicted):
+            if os.path.isdir(os.path.join(options.output_dir, name)):
+                raise UsageError(f"--output_dir {options.output_dir}: its {name} is a directory, and is to be a file")
         print(trainer.program.memory_plan().rstrip())
         if trainer.model.num_rounded:
             print(f"rounded to bf16: {trainer.model.num_rounded} frozen tensors, which the file has wider")
@@ -202,6 +208,29 @@ def _train(args) -> int:
     return 0
 
 
+def _read_run(path: str, checkpoint: str) -> dict:
+    """What 'pst train' writes of a run. Raises DataError, UsageError."""
+    from . import _pst
+    from .files import read_object
+
+    run = read_object(path)
+    if not run:
+        raise UsageError(f"{path}: not found: {checkpoint} is no checkpoint of 'pst train'")
+    kinds = {"model": str, "bundle": str, "compiler_options": dict, "options": dict, "labels": (list, type(None))}
+    whole = all(isinstance(run.get(key, 0), kind) for key, kind in kinds.items())
+    known = {option["name"] for option in _pst.option_table() if option["table"] == "compiler"}
+    if (
+        not whole
+        or not all(isinstance(name, str) for name in run["labels"] or [])
+        or not isinstance(run["options"].get("seed"), int)
+        or not 0 <= run["options"]["seed"] < 2**63
+        or not isinstance(run.get("text_columns") or [], list)
+        or not known >= set(run["compiler_options"]) >= {"target"}
+    ):
+        raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes")
+    return run
+
+
 def _export(args) -> int:
     from . import _pst
     from .data import Labels
@@ -218,16 +247,9 @@ def _export(args) -> int:
         if not found:
             raise UsageError(f"{run_dir}: the run has no checkpoint yet")
         checkpoint = str(found[-1][1])
-    path = os.path.join(run_dir, RUN_FILE)
-    try:
-        with open(path, encoding="utf-8") as file:
-            run = json.load(file)
-        model_dir, settings, names = run["model"], run["compiler_options"], run["labels"]
-        bundle, seed = run["bundle"], run["options"]["seed"]
-    except FileNotFoundError:
-        raise UsageError(f"{path}: not found: {args.checkpoint} is no checkpoint of 'pst train'") from None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes") from None
+    run = _read_run(os.path.join(run_dir, RUN_FILE), args.checkpoint)
+    model_dir, settings, names = run["model"], run["compiler_options"], run["labels"]
+    bundle, seed = run["bundle"], run["options"]["seed"]
     check_output_directory(args.output_dir, (model_dir, checkpoint), (".",))
     if args.target and bundle:
         raise UsageError(f"--target is the compiler's, but the run trained with the bundle {bundle}, which has its own")
@@ -292,7 +314,7 @@ def _compile(args) -> int:
             del settings["num_labels"], settings["regression"]
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
     for remark in program.remarks:
-        print(f"warning: {remark}", file=sys.stderr)
+        tell(f"warning: {remark}\n")
     print(program.memory_plan().rstrip())
     print_pairs({"bundle": args.bundle})
     return 0
@@ -319,7 +341,7 @@ def main(argv=None) -> int:
     """Runs the command; returns the exit status.
 
     1: an error, told in one sentence on standard error; 2: a wrong command
-    line; 130: stopped by Ctrl-C.
+    line; 130: stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
     # A terminal that lacks a letter shows its number.
     for stream in (sys.stdout, sys.stderr):
@@ -328,28 +350,41 @@ def main(argv=None) -> int:
     try:
         args = parse(sys.argv[1:] if argv is None else list(argv))
     except (ValueError, OSError) as error:
-        print(f"pst: error: {_sentence(error)}", file=sys.stderr)
+        tell(f"pst: error: {_sentence(error)}\n")
         return 2
     try:
         return args.run(args)
     except KeyboardInterrupt:
-        print("pst: stopped", file=sys.stderr)
+        tell("pst: stopped\n")
         return 130
     except BrokenPipeError:
         # Whoever read the output has had enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)
         return 1
     except Exception as error:
         if args.debug or not _is_told(error):
             raise
-        print(f"pst: error: {_sentence(error)}", file=sys.stderr)
+        tell(f"pst: error: {_sentence(error)}\n")
         return 1
+
+
+def program() -> int:
+    """The process `pst`: main, and what is the process's alone."""
+    from . import _pst
+
+    open_standard_streams()
+    _pst.tell_of_lost_files()
+    status = main()
+    if not flush_standard_streams() and status == 0:
+        tell("pst: error: standard output: cannot be written\n")
+        return 1
+    return status
 
 
 def _is_told(error: Exception) -> bool:
     """Whether the error speaks to the user; any other is a defect of ours, and
     its traceback is wanted."""
-    from . import CompileError, DataError, Error, TensorFileError
+    from . import CompileError, DataError, Error
     from .errors import MissingPackageError
 
     return isinstance(error, (CompileError, DataError, Error, MissingPackageError, TensorFileError, OSError)) or type(error) in (
@@ -368,4 +403,4 @@ def _sentence(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

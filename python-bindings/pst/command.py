@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import sys
+from .streams import tell
 
 
 class UsageError(ValueError):
@@ -49,7 +49,7 @@ def read_labelled(path, options, limit=None, **more):
 
 def warn(warnings) -> None:
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        tell(f"warning: {warning}\n")
 
 
 def tokenizer_of(args):

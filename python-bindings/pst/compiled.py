@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import _pst, torch
+from .files import read_text
 from .tokenizer import end_at_last_token
 from .tokenizer_settings import DECODERS
 
@@ -283,6 +284,5 @@ def compile(source, *, batch_size: int = 1, sequence_length: int = 128, seed: in
     if "\n" not in text and not text.lstrip().startswith(("func", "module", "builtin", "//", "#", "pst.")):
         if not os.path.exists(text):
             raise FileNotFoundError(f"{text}: no such file or model directory")
-        with open(text, encoding="utf-8") as file:
-            return Compiled(_pst.compile_text(file.read(), {"file": text, **options}), "", seed)
+        return Compiled(_pst.compile_text(read_text(text), {"file": text, **options}), "", seed)
     return Compiled(_pst.compile_text(text, options), "", seed)

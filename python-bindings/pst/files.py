@@ -1,6 +1,6 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Files of rows as they lie on disk: TSV, CSV, JSON; and texts of UTF-8.
+"""Files of rows as they lie on disk: TSV, CSV, JSON; texts of UTF-8; settings.
 
 What is wrong with one row alone is kept as its `fault`, so that the caller
 says whether it ends the reading; all else is a DataError with its place.
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import io
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,12 +57,95 @@ _NOT_TEXT = {
 }
 
 
-def read_text(path: str, keep_bad_bytes: bool = False) -> str:
-    """A file of UTF-8, or of UTF-16 or UTF-32 with its mark. Raises DataError
-    with the position of what is wrong; `keep_bad_bytes` makes surrogates of
-    bytes that are no UTF-8, as os.fsdecode does."""
+# More than any file of settings, vocabulary or index has.
+MOST_BYTES = 256 * 2**20
+
+
+def open_readable(path: str, pipes: bool = False):
+    """A file opened to be read, as bytes: a regular one, or if `pipes` are let
+    in one that another program writes. Of a device one might read for ever, of
+    a pipe that nobody writes wait for ever. Raises DataError; FileNotFoundError
+    where there is none."""
     try:
-        with open(path, "rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipes else os.O_NONBLOCK))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind) or pipes and stat.S_ISFIFO(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    what = os.strerror(errno.EISDIR) if stat.S_ISDIR(kind) else "not a regular file"
+    raise DataError(f"{path}: cannot be read: {what}")
+
+
+def read_small(path: str) -> bytes:
+    """A regular file of at most MOST_BYTES. Raises as open_readable, and
+    DataError for a longer one."""
+    with open_readable(path) as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise DataError(f"{path}: has more than the {MOST_BYTES} bytes that are read of such a file")
+    return data
+
+
+def require_small(path: str) -> None:
+    """Raises as read_small does, before a library reads the file."""
+    with open_readable(path) as file:
+        if os.fstat(file.fileno()).st_size > MOST_BYTES:
+            raise DataError(f"{path}: has more than the {MOST_BYTES} bytes that are read of such a file")
+
+
+def read_object(path: str) -> dict:
+    """The JSON object in a file of UTF-8, with or without its mark; {} if there
+    is no such file. It is what the compiler takes for JSON too. Raises
+    DataError."""
+
+    def refuse(word: str):
+        raise DataError(f"{path}: malformed JSON: {word} is no number of JSON's")
+
+    try:
+        value = json.loads(read_small(path).decode("utf-8-sig"), parse_constant=refuse)
+    except FileNotFoundError:
+        return {}
+    except DataError:
+        raise
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: invalid UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from None
+    except RecursionError:
+        raise DataError(f"{path}: malformed JSON: {_TOO_DEEP}") from None
+    except ValueError as error:
+        # A number of more digits than Python takes.
+        raise DataError(f"{path}: malformed JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}:1:1: expected a JSON object, found {type(value).__name__}")
+    if _is_deep(value):
+        raise DataError(f"{path}: malformed JSON: {_TOO_DEEP}")
+    return value
+
+
+# As deep as the compiler reads JSON (include/pst/Bundle/JsonText.h).
+_DEEPEST_JSON = 100
+_TOO_DEEP = f"objects and lists lie more than {_DEEPEST_JSON} deep in one another"
+
+
+def _is_deep(value) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST_JSON):
+        children = (child for held in level for child in (held.values() if isinstance(held, dict) else held))
+        level = [child for child in children if isinstance(child, (dict, list))]
+    return bool(level)
+
+
+def read_text(path: str, keep_bad_bytes: bool = False) -> str:
+    """A file of UTF-8, or of UTF-16 or UTF-32 with its mark; or what a pipe
+    gives. Raises DataError with the position of what is wrong; `keep_bad_bytes`
+    makes surrogates of bytes that are no UTF-8, as os.fsdecode does."""
+    try:
+        with open_readable(path, pipes=True) as file:
             data = file.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None

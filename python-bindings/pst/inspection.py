@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import pictures, tensorfile
+from . import pictures
+from ._pst import TensorFile
 
 # The linear layers of a model's blocks, by the names of Hugging Face.
 _LAYER = re.compile(r"(^|\.)(layer|layers|h|block|blocks)\.\d+\..*\.weight$")
@@ -35,22 +36,23 @@ class LayerReport:
 def layers(directory) -> list[LayerReport]:
     """Every linear layer of the model's blocks, in the model's order."""
     reports = []
-    for name, file in model_tensors_in_order(directory):
+    file = TensorFile(directory)
+    for name in matrices_in_order(file):
         weight = file.read(name)
         zeros = weight.size - int(np.count_nonzero(weight))
         reports.append(LayerReport(name, weight.shape[0], weight.shape[1], zeros))
     return reports
 
 
-def model_tensors_in_order(directory):
-    """(name, file) of the two-dimensional weights inside the blocks."""
+def matrices_in_order(file: TensorFile) -> list[str]:
+    """The two-dimensional weights inside the blocks of a model."""
     found = [
-        (name, file)
-        for name, file in tensorfile.model_tensors(directory).items()
+        name
+        for name in file.names()
         if _LAYER.search(name) and len(file.shape(name)) == 2 and 0 not in file.shape(name)
-    ]
+    ]  # fmt: skip
     # Layer 10 after layer 9.
-    return sorted(found, key=lambda item: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", item[0])])
+    return sorted(found, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
 
 
 def choose(names: list[str], pattern: str) -> list[str]:
@@ -77,12 +79,13 @@ def draw_layers(directory, pattern: str, output) -> list[str]:
 
     Returns the paths of the pictures.
     """
-    files = dict(model_tensors_in_order(directory))
+    file = TensorFile(directory)
+    names = matrices_in_order(file)
     os.makedirs(output, exist_ok=True)
     paths = []
-    for name in choose(list(files), pattern):
+    for name in choose(names, pattern):
         path = os.path.join(output, picture_name(name))
-        pictures.draw(files[name].read(name), name.removesuffix(".weight"), path)
+        pictures.draw(file.read(name), name.removesuffix(".weight"), path)
         paths.append(path)
     return paths
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import _pst
 from .columns import find_task, listed
 from .errors import DataError
 
@@ -277,3 +278,16 @@ def names_in(config: dict | None) -> list[str]:
     if sorted(by_id) != list(range(len(by_id))):
         raise DataError("config.json: the keys of \"id2label\" must be 0, 1, ..., one for each label")
     return [by_id[i] for i in range(len(by_id))]
+
+
+def head_rows(directory) -> int | None:
+    """The classes of the head that a model's files hold; None if they hold none
+    or cannot be read."""
+    try:
+        tensors = _pst.TensorFile(directory)
+    except _pst.Error:
+        return None
+    for name in ("classifier.weight", "classifier.out_proj.weight", "score.weight"):
+        if name in tensors and len(tensors.shape(name)) == 2:
+            return tensors.shape(name)[0]
+    return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from . import tensorfile
+from . import _pst
 from .classifier import encode
 from .command import options_of, print_pairs, read_labelled, tokenizer_of, warn
 from .labels import Labels, names_in
@@ -40,7 +40,7 @@ def prepare(args) -> int:
     summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
     for (name, examples), tokens in zip(read, encoded):
         path = os.path.join(args.output_dir, name + ".safetensors")
-        tensorfile.write(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
+        _pst.write_tensors(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
         summary[name] = path
     print_pairs(summary)
     return 0
@@ -56,7 +56,7 @@ def _prepare_language(args, options, config) -> int:
             continue
         blocks = Blocks.of(Texts.of(file, text_column=options.text_column), tokenizer, length, end_of_text(config, tokenizer))
         path = os.path.join(args.output_dir, name + ".safetensors")
-        tensorfile.write(path, blocks.arrays())
+        _pst.write_tensors(path, blocks.arrays())
         summary[name] = path
     print_pairs(summary)
     return 0

@@ -9,6 +9,8 @@ import shutil
 import sys
 import time
 
+from .streams import is_terminal, tell
+
 
 def duration(seconds: float) -> str:
     """ "42 s", "3:07", "1:02:03". """
@@ -34,7 +36,7 @@ class Progress:
 
     def __init__(self, stream=None, quiet: bool = False):
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = is_terminal(self._stream)
         self._quiet = quiet
         self._drawn = 0.0
         self._bar_shown = False
@@ -48,8 +50,7 @@ class Progress:
             return
         self._drawn = now
         columns = shutil.get_terminal_size().columns
-        self._stream.write("\r" + bar(record, columns - 1) + "\x1b[K")
-        self._stream.flush()
+        tell("\r" + bar(record, columns - 1) + "\x1b[K", self._stream)
         self._bar_shown = True
 
     def on_log(self, record: dict) -> None:
@@ -81,12 +82,11 @@ class Progress:
             return
         lead = "\r\x1b[K" if self._bar_shown else ""
         self._bar_shown = False
-        self._stream.write(f"{lead}{text}\n")
-        self._stream.flush()
+        tell(f"{lead}{text}\n", self._stream)
 
     def close(self) -> None:
         if self._bar_shown:
-            self._stream.write("\n")
+            tell("\n", self._stream)
             self._bar_shown = False
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from .data import DataError
+from .files import require_small
 from .tokenizer_settings import NAMED, Settings
 
 # How Qwen 2 splits texts: contractions, letters with what stands before them,
@@ -82,7 +83,10 @@ def _pieces(settings: Settings, **more):
     from tokenizers import Tokenizer, models
 
     if settings.source is None:
-        vocabulary, merges = models.BPE.read_file(settings.path("vocab.json"), settings.path("merges.txt"))
+        files = settings.path("vocab.json"), settings.path("merges.txt")
+        for file in files:
+            require_small(file)
+        vocabulary, merges = models.BPE.read_file(*files)
     else:
         vocabulary = _vocabulary(settings, "BPE")
         merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in settings.source["model"]["merges"]]
@@ -98,6 +102,7 @@ def _word_pieces(settings: Settings):
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     if settings.source is None:
+        require_small(settings.path("vocab.txt"))
         vocabulary = models.WordPiece.read_file(settings.path("vocab.txt"))
     else:
         vocabulary = _vocabulary(settings, "WordPiece")

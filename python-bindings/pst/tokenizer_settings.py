@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass, field
 
 from .data import DataError
+from .files import read_object
 
 # The named special tokens, in the order in which they enter the vocabulary.
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -316,22 +317,4 @@ def _token(value, where: str, special: bool | None = True):
 def _table(value, name: str, where: str) -> dict:
     if not isinstance(value, dict):
         raise DataError(f'{where}: "{name}" must be an object, but is {type(value).__name__}')
-    return value
-
-
-def read_object(path: str) -> dict:
-    """The JSON object in a file; {} if there is no such file. Raises DataError."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: invalid UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}:1:1: expected a JSON object, found {type(value).__name__}")
     return value

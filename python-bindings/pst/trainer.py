@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from . import _pst, tensorfile
+from . import _pst
 from .callbacks import Callbacks, StopOnSignal, own_metrics
 from .classifier import Classifier, dataset, encode
 from .columns import Wish
@@ -20,12 +20,13 @@ from .compiled import parse_type
 from .criterion import Criterion
 from .data import DataError, Examples, Labels, find_task, names_in, read_examples
 from .distributed import Peers
+from .files import read_object, read_text
+from .labels import head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
 from .report import Progress
 from .reporters import Reporter, Reports
 from .tokenizer import Encoded, Tokenizer
-from .tokenizer_settings import read_object
 
 # Spellings of Hugging Face and scikit-learn for the runtime's metrics.
 _METRICS = {
@@ -52,10 +53,11 @@ def read_config(model_dir) -> dict:
             "the model's own name on the hub, gets one"
         )
     config = read_object(path)
-    classes = config.get("architectures") or [""]
-    if str(classes[0]).endswith("ForSequenceClassification") and not config.get("id2label") and not config.get("num_labels"):
+    classes = config.get("architectures")
+    name = str(classes[0]) if isinstance(classes, list) and classes else ""
+    if name.endswith("ForSequenceClassification") and not config.get("id2label") and not config.get("num_labels"):
         # The files know how many classes there are.
-        rows = tensorfile.head_rows(model_dir)
+        rows = head_rows(model_dir)
         if rows is not None:
             config["num_labels"] = rows
     return config
@@ -322,11 +324,11 @@ class Trainer:
     def train(self) -> dict:
         """Runs, or resumes, to the end.
 
-        The first Ctrl-C ends the run with a checkpoint after the current step
-        (the result's "stopped" is then true); a second one at once. Returns
-        step, total_steps, seconds, seconds_per_step, sparsity, stopped,
-        ended_early (by a callback or early_stopping_patience), history and
-        best (evaluations), best_checkpoint: the same on all ranks.
+        The first Ctrl-C, SIGTERM or SIGHUP ends the run with a checkpoint after
+        the current step (the result's "stopped" is then true); a second one at
+        once. Returns step, total_steps, seconds, seconds_per_step, sparsity,
+        stopped, ended_early (by a callback or early_stopping_patience), history
+        and best (evaluations), best_checkpoint: the same on all ranks.
         """
         options = self.options
         leads = self.peers.leads
@@ -377,8 +379,7 @@ class Trainer:
         if self.options.criterion:
             settings["criterion"] = self._keep(CRITERION_FILE, Criterion(self.options.criterion).text)
         if self.options.layer_sparsity:
-            with open(self.options.layer_sparsity, encoding="utf-8") as file:
-                settings["layer_sparsity"] = self._keep(LAYERS_FILE, file.read())
+            settings["layer_sparsity"] = self._keep(LAYERS_FILE, read_text(self.options.layer_sparsity))
         content = {
             "model": os.path.abspath(self.model_dir),
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",

@@ -299,33 +299,6 @@ void copyTokenizer(const fs::path &from, const fs::path &to) {
   }
 }
 
-/// A directory that exists is only replaced if it looks like a model, and is
-/// not the one that is mapped.
-void checkTarget(const ExportOptions &options, const Model &model) {
-  const fs::path &target = options.outputDir;
-  if (target.empty())
-    throw Error("the directory of the exported model is not given");
-  if (!fs::exists(target))
-    return;
-  if (!fs::is_directory(target))
-    throw Error(target.string() + ": exists, and is no directory");
-  if (fs::is_empty(target))
-    return;
-  if (const auto &files = model.parameters().files())
-    if (fs::equivalent(target, files->directory()))
-      throw Error(target.string() + ": is the directory of the pretrained "
-                                    "model; export to another one");
-  if (!options.overwrite)
-    throw Error(target.string() +
-                ": exists and is not empty; choose another directory, or allow "
-                "it to be replaced (--overwrite_output_dir)");
-  if (!fs::exists(target / "model.safetensors") ||
-      !fs::exists(target / "config.json"))
-    throw Error(target.string() + ": is not an exported model (it lacks "
-                                  "config.json or model.safetensors), so it "
-                                  "will not be replaced");
-}
-
 /// How many elements of a layer its selection has pruned, as it counted them,
 /// or as they follow from its sparsity; nothing where that is not known.
 std::optional<int64_t> countPruned(const Model &model, const SparseLayer &layer,
@@ -398,9 +371,43 @@ ExportResult inspect(const fs::path &path, const Model &model,
 
 } // namespace
 
+/// A directory that exists is only replaced if it looks like a model, and is
+/// not the one that is mapped.
+void pst::runtime::checkExportTarget(const Model &model,
+                                     const ExportOptions &options) {
+  const fs::path &target = options.outputDir;
+  if (target.empty())
+    throw Error("the directory of the exported model is not given");
+  if (!isNamed(target))
+    return;
+  std::error_code unknown;
+  if (!fs::is_directory(target, unknown))
+    throw Error(target.string() + ": exists, and is no directory");
+  bool empty = fs::is_empty(target, unknown);
+  if (unknown)
+    throwSystemError(target, "read", unknown.value());
+  if (empty)
+    return;
+  if (const auto &files = model.parameters().files())
+    if (fs::equivalent(target, files->directory()))
+      throw Error(target.string() + ": is the directory of the pretrained "
+                                    "model; export to another one");
+  if (!options.overwrite)
+    throw Error(target.string() +
+                ": exists and is not empty; choose another directory, or allow "
+                "it to be replaced (--overwrite_output_dir)");
+  if (!fs::exists(target / "model.safetensors") ||
+      !fs::exists(target / "config.json"))
+    throw Error(target.string() + ": is not an exported model (it lacks "
+                                  "config.json or model.safetensors), so it "
+                                  "will not be replaced");
+}
+
 ExportResult pst::runtime::exportModel(Model &model, double sparsity,
                                        const ExportOptions &options) {
-  checkTarget(options, model);
+  checkExportTarget(model, options);
+  if (model.parameters().files())
+    model.parameters().files()->requireWhole();
   // An entry point is told apart from none before anything is written.
   if (!model.manifest().sparseLayers.empty())
     model.program().entryPoint("materialize");

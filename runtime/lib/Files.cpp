@@ -96,6 +96,12 @@ std::string pst::runtime::readFile(const fs::path &path, int64_t maxBytes) {
   }
 }
 
+void pst::runtime::openStandardStreams() {
+  for (int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF)
+      ::open("/dev/null", O_RDWR); // the lowest number, which is this one
+}
+
 void pst::runtime::syncDirectory(const fs::path &directory) {
   fs::path path = directory.empty() ? "." : directory;
   int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

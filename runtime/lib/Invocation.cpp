@@ -88,6 +88,7 @@ void Invocation::begin() const {
                          isReturned(entry->arguments[i])))
       throw Error("the argument \"" + entry->arguments[i].name +
                   "\" of the entry point \"" + name + "\" was not given");
+  store.requireFiles();
   if (remote) {
     store.beforeCall(*entry);
     remote->begin(pointers.data(), there);

@@ -209,9 +209,16 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
   if (remote)
     remote->addFrozen(parameter, data);
   // Rows of an embedding that no example uses need not stay in memory.
-  if (data == source.data)
+  if (data == source.data) {
     forgetPages(data, parameter.type.numBytes());
+    filesInPlace.insert(&filesOf(parameter));
+  }
   frozen[parameter.name] = data;
+}
+
+void ParameterStore::requireFiles() const {
+  for (const ModelFiles *files : filesInPlace)
+    files->requireWhole();
 }
 
 template <typename T>

@@ -20,14 +20,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <limits>
 #include <set>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -275,39 +270,9 @@ private:
 // Files
 //===----------------------------------------------------------------------===//
 
-SafeTensorsFile::SafeTensorsFile(fs::path path) : filePath(std::move(path)) {
-  // Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
-  int descriptor = ::open(filePath.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0)
-    throwSystemError(filePath, "open", errno);
-  struct stat status;
-  int result = ::fstat(descriptor, &status), code = errno;
-  if (result == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
-    mappedBytes = static_cast<size_t>(status.st_size);
-    mapping =
-        ::mmap(nullptr, mappedBytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    code = errno;
-  }
-  ::close(descriptor);
-  if (result != 0 || mapping == MAP_FAILED) {
-    mapping = nullptr;
-    throwSystemError(filePath, "map", code);
-  }
-  if (!S_ISREG(status.st_mode))
-    throw Error(filePath.string() + ": not a regular file");
-  try {
-    HeaderReader(filePath, static_cast<const std::byte *>(mapping), mappedBytes)
-        .read(views, metadataEntries);
-  } catch (...) {
-    if (mapping)
-      ::munmap(mapping, mappedBytes);
-    throw;
-  }
-}
-
-SafeTensorsFile::~SafeTensorsFile() {
-  if (mapping)
-    ::munmap(mapping, mappedBytes);
+SafeTensorsFile::SafeTensorsFile(fs::path path) : file(std::move(path)) {
+  HeaderReader(file.path(), file.data(), file.size())
+      .read(views, metadataEntries);
 }
 
 const TensorView *SafeTensorsFile::find(std::string_view name) const {
@@ -377,6 +342,18 @@ ModelFiles::ModelFiles(fs::path path) : modelPath(std::move(path)) {
     if (!views.contains(tensor))
       throw Error(file.string() + ": tensor \"" + tensor +
                   "\" is not in its shard " + shard);
+}
+
+std::map<std::string, std::string> ModelFiles::metadata() const {
+  std::map<std::string, std::string> all;
+  for (const std::unique_ptr<SafeTensorsFile> &file : files)
+    all.insert(file->metadata().begin(), file->metadata().end());
+  return all;
+}
+
+void ModelFiles::requireWhole() const {
+  for (const std::unique_ptr<SafeTensorsFile> &file : files)
+    file->requireWhole();
 }
 
 fs::path ModelFiles::directory() const {

@@ -17,6 +17,7 @@
 #include <cmath>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace pst;
@@ -89,7 +90,7 @@ void Trainer::openOutput() {
                   "contradict each other");
     return;
   }
-  if (checkpoints.empty() && !fs::exists(logFile))
+  if (checkpoints.empty() && !isNamed(logFile))
     return;
   if (!options.overwriteOutputDir)
     throw Error(directory.string() + ": already holds a run (" +
@@ -323,9 +324,33 @@ void Trainer::removeOldCheckpoints() const {
   }
 }
 
+/// Whether the output directory is what it was at the start.
+bool Trainer::hasOutput() const {
+  struct stat locked, found;
+  return ::fstat(outputLock, &locked) == 0 &&
+         ::stat(options.outputDir.c_str(), &found) == 0 &&
+         locked.st_dev == found.st_dev && locked.st_ino == found.st_ino;
+}
+
+/// Throws Error, after saving what can be saved: a run whose log and
+/// checkpoints are gone has not succeeded.
+void Trainer::saveLost() {
+  std::string text = options.outputDir.string() +
+                     ": the output directory was removed, moved or replaced "
+                     "during the run, with its log and checkpoints";
+  if (isNamed(options.outputDir))
+    throw Error(text + "; what lies there now is left alone");
+  selectAt(model, state.sparsity, state.step, options.outputDir);
+  fs::path path = saveCheckpoint(options.outputDir, model, state);
+  throw Error(text + "; the state of step " + std::to_string(state.step) +
+              " was saved anew: " + path.string());
+}
+
 void Trainer::saveNow() {
   if (!peers.leads())
     return;
+  if (!hasOutput())
+    saveLost();
   log->sync();
   // So that thresholds and parameters of a checkpoint belong together.
   selectAt(model, state.sparsity, state.step, options.outputDir);
@@ -380,6 +405,8 @@ TrainingResult Trainer::train() {
     if (save || (last && (result.stopped || saves)))
       saveNow();
   }
+  if (log && !hasOutput())
+    saveLost();
   result.endedEarly =
       ends && !result.stopped && state.step < trainingPlan.totalSteps;
   if (result.endedEarly && stalled && peers.leads())

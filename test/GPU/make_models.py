@@ -17,7 +17,7 @@ import sys
 import numpy as np
 from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_model
 
-from pst import _pst, tensorfile
+from pst import _pst, write_tensors
 
 BATCH, LENGTH, EXAMPLES = 8, 24, 96
 # What `pst-run train` is given, here and there.
@@ -31,7 +31,7 @@ def write_bert(folder):
     ids = rng.integers(5, len(WORDS), (EXAMPLES, LENGTH)).astype(np.int32)
     mask = (np.arange(LENGTH) < rng.integers(4, LENGTH + 1, (EXAMPLES, 1))).astype(np.int32)
     batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids), "labels": ids[:, 0] % 2}
-    tensorfile.write(folder / "data.safetensors", batch)
+    write_tensors(folder / "data.safetensors", batch)
     return {"dropout": 0.0}
 
 
@@ -40,13 +40,13 @@ def write_gpt2(folder):
     config |= {"n_embd": 64, "n_layer": 2, "n_head": 4} | dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text(json.dumps(config))
-    tensorfile.write(folder / "model" / "model.safetensors", gpt2_tensors(config))
+    write_tensors(folder / "model" / "model.safetensors", gpt2_tensors(config))
     rng = np.random.default_rng(8)
     # Each token says much of the next.
     ids = (rng.integers(0, 211, (EXAMPLES, 1)) + 3 * np.arange(LENGTH) + rng.integers(0, 3, (EXAMPLES, LENGTH))) % 211
     mask = np.arange(LENGTH) < rng.integers(4, LENGTH + 1, (EXAMPLES, 1))
     batch = {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask, ids, -100)}
-    tensorfile.write(folder / "data.safetensors", {name: value.astype(np.int32) for name, value in batch.items()})
+    write_tensors(folder / "data.safetensors", {name: value.astype(np.int32) for name, value in batch.items()})
     return {"task": "lm"}
 
 

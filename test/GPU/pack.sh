@@ -26,7 +26,8 @@ cp -L "$(ldd "$PST_BUILD_DIR/bin/pst-run" | awk '/libomp/ { print $3 }')" "$fold
 cp "$root"/test/GPU/{run.sh,run.py,report.py} "$folder"
 mkdir "$folder/rivals"
 touch "$folder/rivals/__init__.py"
-cp "$root"/python-bindings/pst/{bench_worker,bench_inputs,bench_eager,bench_eager_bert,tensorfile}.py "$folder/rivals"
+cp "$root"/python-bindings/pst/{bench_worker,bench_inputs,bench_eager,bench_eager_bert}.py "$folder/rivals"
+cp "$root/test/GPU/tensors.py" "$folder/rivals/_pst.py"
 
 tests=("$root"/test/Python/test_{gpu_emulated,gpu_products,gpu_wgmma,gpu_tf32,kernels_bf16}.py)
 PST_CHECK_BUNDLES=$folder/checks PST_CHECK_ARCH=$arch PST_CHECK_EMULATION=${PACK_EMULATION:-} \

@@ -195,7 +195,8 @@ class Stages:
 def rivals_of(stages, settings):
     """Starts a process for each rival; those that PyTorch compiles do so now."""
     try:
-        from rivals import bench_inputs, tensorfile
+        from rivals import bench_inputs
+        from rivals._pst import write_tensors
         from rivals.bench_worker import Worker, WorkerError
     except ImportError as error:
         return {}, f"absent: {error}"
@@ -203,7 +204,7 @@ def rivals_of(stages, settings):
     model, step, layer = stages.results / "model", settings["step"], settings["layer"]
     bench_inputs.write_random_bert(model, settings["model"])
     batch = bench_inputs.random_batch({**step, "model": str(model)})
-    tensorfile.write(stages.results / "batch.safetensors", batch)
+    write_tensors(stages.results / "batch.safetensors", batch)
     wanted = {}
     for operation in OPERATIONS:
         copied = 1000 if settings["tiny"] else 1 << 27
@@ -275,7 +276,8 @@ def measure_kernels(stages, settings, started):
 
 
 def measure_steps(stages, settings, started, matrix_rate):
-    from rivals import bench_worker, tensorfile
+    from rivals import bench_worker
+    from rivals._pst import TensorFile
 
     ready, reasons = take(started, "step", left(STEPS))
     end = time.monotonic() + left(STEPS)
@@ -291,7 +293,7 @@ def measure_steps(stages, settings, started, matrix_rate):
     )
     if status:
         raise Failed(stages.last_line("eval"))
-    logits = bench_worker.summarize({"logits": tensorfile.TensorFile(predictions).read("logits")})
+    logits = bench_worker.summarize({"logits": TensorFile(predictions).read("logits")})
     for name in list(ready):
         difference = bench_worker.differ(logits, ready[name].check(0.0), 4e-2)
         if difference:

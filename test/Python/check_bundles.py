@@ -17,7 +17,7 @@ import shutil
 
 import numpy as np
 
-from pst import compiled, tensorfile
+from pst import compiled, write_tensors
 
 # Of a result that the test compares with float64 by means of its own: the
 # order of a tensor core's additions may differ.
@@ -97,7 +97,7 @@ class Recorder:
                 tensors[f"elements.{tensor.name}"] = chosen
                 wanted, allowed = wanted.reshape(-1)[chosen], allowed.reshape(-1)[chosen]
             tensors[f"wanted.{tensor.name}"], tensors[f"allowed.{tensor.name}"] = wanted, allowed
-        tensorfile.write(target / "check.safetensors", tensors, {"entry": function.name})
+        write_tensors(target / "check.safetensors", tensors, {"entry": function.name})
 
 
 def _bytes(value):

@@ -132,11 +132,11 @@ def gpt2_tensors(config, seed=0):
 
 def write_model(directory, config=CONFIG, tensors=None):
     """A small BERT with a tokenizer, as a model directory."""
-    from pst import tensorfile
+    from pst import write_tensors
 
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(config, indent=2))
-    tensorfile.write(directory / "model.safetensors", tensors or bert_tensors(config), {"format": "pt"})
+    write_tensors(directory / "model.safetensors", tensors or bert_tensors(config), {"format": "pt"})
     (directory / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     (directory / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "tokenizer_class": "BertTokenizer"}))
     return directory

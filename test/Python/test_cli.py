@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CONFIG, WORDS, write_model
 
-from pst import cli, sentences, tensorfile
+from pst import TensorFile, cli, sentences
 
 
 def run(capsys, *argv):
@@ -164,7 +164,7 @@ def test_prepare_writes_what_pst_run_reads(capsys, tmp_path, model, data):
     )  # fmt: skip
     pairs = dict(line.split(": ") for line in out.splitlines())
     assert status == 0 and pairs["labels"] == "no, yes"
-    train, dev = (tensorfile.TensorFile(pairs[name]) for name in ("train", "validation"))
+    train, dev = (TensorFile(pairs[name]) for name in ("train", "validation"))
     length = int(pairs["sequence_length"])
     assert train.shape("input_ids") == (48, length) and dev.shape("input_ids") == (21, length)
     assert 8 < length < 14

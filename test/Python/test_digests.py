@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_model
 
-from pst import _pst, tensorfile
+from pst import TensorFile, _pst
 
 KEPT = pathlib.Path(__file__).with_name("Inputs") / "digests.json"
 CPU = "x86-64-v3"  # 8 lanes, as in most machines; others need not apply
@@ -116,7 +116,7 @@ def digests(folder, model, method, target):
     names = sorted(parameter["name"] for parameter in parameters if parameter["role"] == "trainable")
     evaluated = _pst.evaluate(trained, data, sparsities[-1])
     _pst.export_model(trained, sparsities[-1], str(folder / "exported"), False, "{}")
-    exported = tensorfile.TensorFile(folder / "exported" / "model.safetensors")
+    exported = TensorFile(folder / "exported" / "model.safetensors")
     weights = [np.array(exported.read(name)) for name in sorted(exported.names())]
     return {
         "inputs": digest([*tensors.values(), *inputs.values()]),

@@ -16,7 +16,7 @@ from conftest import CONFIG, bert_tensors, write_data, write_model
 from test_cli import run
 
 import pst
-from pst import tensorfile
+from pst import TensorFile
 
 STEPS = ("--max_steps", 14, "--per_device_train_batch_size", 8, "--learning_rate", "3e-3", "--logging_steps", 5)
 
@@ -29,7 +29,7 @@ def train_flags(model, data, out, *more):
 
 
 def weights(directory):
-    file = tensorfile.TensorFile(directory / "model.safetensors")
+    file = TensorFile(directory / "model.safetensors")
     return {name: np.array(file.read(name)) for name in file.names()}
 
 

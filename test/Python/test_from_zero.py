@@ -62,7 +62,7 @@ def test_gpt2_learns_a_text(place):
     config = json.loads((place / "gpt2/config.json").read_text())
     config["n_positions"] = 256
     (place / "gpt2/config.json").write_text(json.dumps(config))
-    test_language.tensorfile.write(place / "gpt2/model.safetensors", test_language.gpt2_tensors(config), {"format": "pt"})
+    test_language.write_tensors(place / "gpt2/model.safetensors", test_language.gpt2_tensors(config), {"format": "pt"})
     test_language.write_text(place / "my.txt", 300)
     run("LanguageModel.md")
     assert (place / "runs/gpt2/model/model.safetensors").exists()

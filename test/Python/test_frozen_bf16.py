@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import CONFIG, bert_tensors, write_model
 from nn_reference import cpus
-from pst import _pst, tensorfile
+from pst import TensorFile, _pst
 
 BATCH, LENGTH = 3, 7
 PST = {"training": True, "batch_size": BATCH, "sequence_length": LENGTH, "num_labels": 2, "dropout": 0.1}
@@ -45,7 +45,7 @@ def write_bf16(directory, source):
     for file in source.iterdir():
         if file.name != "model.safetensors":
             (directory / file.name).write_bytes(file.read_bytes())
-    file = tensorfile.TensorFile(source / "model.safetensors")
+    file = TensorFile(source / "model.safetensors")
     header, data = {}, b""
     for name in file.names():
         values = torch.from_numpy(np.array(file.read(name))).to(torch.bfloat16).view(torch.int16).numpy().tobytes()
@@ -78,7 +78,7 @@ def train(directory, output, **options):
     names = [p["name"] for p in json.loads(model.manifest)["parameters"] if p["role"] == "trainable"]
     parameters = {name: np.array(model.parameter(name)) for name in names}
     _pst.export_model(model, 0.5, str(output), False, "{}")
-    file = tensorfile.TensorFile(output / "model.safetensors")
+    file = TensorFile(output / "model.safetensors")
     return losses, parameters, {name: file.read(name) for name in file.names()}, model
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pst
-from pst import tensorfile
+from pst import write_tensors
 
 BUILD = pathlib.Path(os.environ.get("PST_BUILD_DIR", "."))
 STANDIN = BUILD / "lib" / "libpst-cuda-standin.so"
@@ -138,7 +138,7 @@ def step(tmp_path):
     )
     (tmp_path / "model").mkdir()
     w = np.random.default_rng(1).standard_normal((ROWS, COLUMNS)).astype(np.float32)
-    tensorfile.write(tmp_path / "model" / "model.safetensors", {"w": w})
+    write_tensors(tmp_path / "model" / "model.safetensors", {"w": w})
     return tmp_path
 
 

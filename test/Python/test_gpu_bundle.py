@@ -18,7 +18,7 @@ import pytest
 from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_model
 
 import pst
-from pst import tensorfile
+from pst import TensorFile, write_tensors
 
 BUILD = pathlib.Path(os.environ.get("PST_BUILD_DIR", "."))
 STANDIN = BUILD / "lib" / "libpst-cuda-standin.so"
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not STANDIN.exists(), reason="the stand-in is no
 
 
 def _tensors(path):
-    file = tensorfile.TensorFile(path)
+    file = TensorFile(path)
     return {name: np.array(file.read(name)) for name in file.names()}
 
 
@@ -53,7 +53,7 @@ def examples(tmp_path):
     mask = (np.arange(LENGTH) < rng.integers(2, LENGTH + 1, (count, 1))).astype(np.int32)
     path = tmp_path / "data.safetensors"
     tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    tensorfile.write(path, tensors | {"labels": ids[:, 0] % 2})
+    write_tensors(path, tensors | {"labels": ids[:, 0] % 2})
     return path
 
 
@@ -135,12 +135,12 @@ def test_a_language_model_has_the_losses_of_the_cpus(tmp_path, precision):
     model = tmp_path / "gpt2"
     model.mkdir()
     (model / "config.json").write_text(json.dumps(config))
-    tensorfile.write(model / "model.safetensors", gpt2_tensors(config))
+    write_tensors(model / "model.safetensors", gpt2_tensors(config))
     rng = np.random.default_rng(6)
     ids = rng.integers(0, 61, (2 * ROWS, LENGTH)).astype(np.int32)
     mask = (np.arange(LENGTH) < rng.integers(3, LENGTH + 1, (2 * ROWS, 1))).astype(np.int32)
     data = tmp_path / "text.safetensors"
-    tensorfile.write(data, {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask, ids, -100).astype(np.int32)})
+    write_tensors(data, {"input_ids": ids, "attention_mask": mask, "labels": np.where(mask, ids, -100).astype(np.int32)})
     options = {"task": "lm", "batch_size": ROWS, "sequence_length": LENGTH}
     kernels = tmp_path / "kernels.so"
     gpu = {"target": "cuda", "emulation": str(kernels), "gpu_arch": "sm_80" if precision == "f32" else "sm_90a"}
@@ -247,7 +247,7 @@ def test_recorded_cases_are_checked(tmp_path, recorded):
     tensors = _tensors(bundle / "check.safetensors")
     (wanted,) = [name for name in tensors if name.startswith("wanted.")]
     tensors[wanted][3, 5] += 1e-5
-    tensorfile.write(bundle / "check.safetensors", tensors, {"entry": "main"})
+    write_tensors(bundle / "check.safetensors", tensors, {"entry": "main"})
     with pytest.raises(AssertionError, match=r"FAILED .*\[116\]: .* instead of"):
         _run("check", bundle, **environment)
 
@@ -339,10 +339,10 @@ def test_tensor_maps_are_made_by_the_runtime(recorded):
     name = elements.removeprefix("elements.")
     assert 1024 <= tensors[elements].size < 1100 and tensors[elements][-1] == 131 * 67 - 1
     tensors[f"wanted.{name}"][-1] += 1e-2
-    tensorfile.write(bundle / "check.safetensors", tensors, {"entry": "main"})
+    write_tensors(bundle / "check.safetensors", tensors, {"entry": "main"})
     with pytest.raises(AssertionError, match=r"FAILED .*\[8776\]: .* instead of"):
         _run("check", bundle, kernels=f"{bundle}.so")
     tensors[elements][-1] += 1
-    tensorfile.write(bundle / "check.safetensors", tensors, {"entry": "main"})
+    write_tensors(bundle / "check.safetensors", tensors, {"entry": "main"})
     with pytest.raises(AssertionError, match="names element 8777 of 8777"):
         _run("check", bundle, kernels=f"{bundle}.so")

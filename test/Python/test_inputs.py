@@ -10,7 +10,7 @@ import pytest
 from conftest import CONFIG, bert_tensors, gpt2_tensors, write_model
 
 import pst
-from pst import tensorfile
+from pst import write_tensors
 
 CLASSES = 3
 
@@ -109,7 +109,7 @@ def test_a_language_model_has_no_logits(tmp_path):
     model = tmp_path / "m"
     model.mkdir()
     (model / "config.json").write_text(json.dumps(GPT2))
-    tensorfile.write(model / "model.safetensors", gpt2_tensors(GPT2), {"format": "pt"})
+    write_tensors(model / "model.safetensors", gpt2_tensors(GPT2), {"format": "pt"})
     program = pst.compile(model, task="lm", batch_size=2, sequence_length=5)
     with pytest.raises(TypeError, match="has a loss and no logits"):
         program(ids_of(2, 5))

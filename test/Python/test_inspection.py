@@ -9,13 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from pst import inspection, pictures, tensorfile
+from pst import Error, TensorFile, cli, inspection, pictures, write_tensors
 from pst.errors import MissingPackageError
 
 
 def save(directory, tensors):
     directory.mkdir(exist_ok=True)
-    tensorfile.write(directory / "model.safetensors", tensors)
+    write_tensors(directory / "model.safetensors", tensors)
     return directory
 
 
@@ -35,8 +35,8 @@ def test_tensor_file_round_trip_and_the_safetensors_package(tmp_path):
         "empty": np.zeros((0, 4), np.float32),
     }
     path = tmp_path / "a.safetensors"
-    tensorfile.write(path, tensors, {"format": "pt"})
-    file = tensorfile.TensorFile(path)
+    write_tensors(path, tensors, {"format": "pt"})
+    file = TensorFile(path)
     assert file.metadata == {"format": "pt"}
     for name, tensor in tensors.items():
         assert file.shape(name) == tensor.shape
@@ -50,30 +50,94 @@ def test_bf16_is_widened(tmp_path):
     header = json.dumps({"x": {"dtype": "BF16", "shape": [3], "data_offsets": [0, 6]}}).encode()
     data = struct.pack("<HHH", 0x3F80, 0xC020, 0x0000)
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data)
-    assert tensorfile.TensorFile(tmp_path / "a.safetensors").read("x").tolist() == [1.0, -2.5, 0.0]
+    assert TensorFile(tmp_path / "a.safetensors").read("x").tolist() == [1.0, -2.5, 0.0]
 
 
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (b"abc", "it is cut short or no safetensors file"),
-        (b"\xff" * 16, "it is cut short or no safetensors file"),
-        ((4).to_bytes(8, "little") + b"{{{{", "the header is no JSON"),
-    ],
-)
-def test_damaged_headers(tmp_path, content, message):
-    path = tmp_path / "a.safetensors"
+def tensors_of(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def entry(shape, begin, end, **more):
+    return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end], **more}
+
+
+NAME = "encoder.layer.0.a.weight"
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"abc", "not a safetensors file, or cut short: it has 3 bytes"),
+    (b"\xff" * 16, "not a safetensors file: its header would have 18446744073709551615 bytes"),
+    (tensors_of(b"{{{{"), "the header is not valid JSON"),
+    (tensors_of(b"[" * 5000), "the header"),
+    (tensors_of(b"[]"), "the header must be a JSON object"),
+    (tensors_of({NAME: entry([2, 2], 0, 16)}), "ends at byte 16 of the data, past the end of the file"),
+    (tensors_of({NAME: entry([-2, -2], 0, 16)}, bytes(16)), "has -2 in .*, where only whole numbers from 0"),
+    (tensors_of({NAME: entry([2**40, 2**40], 0, 16)}, bytes(16)), "is too large"),
+    (tensors_of({NAME: entry([2, 2], 16, 0)}, bytes(16)), "must have two data_offsets, begin <= end"),
+    (tensors_of({NAME: entry([2, 2], 0, 16), "b": entry([2, 2], 8, 24)}, bytes(24)), "overlaps tensor"),
+    (tensors_of({NAME: entry([2, 2], 0, 16, dtype="F4")}, bytes(16)), "has the unknown dtype"),
+    (tensors_of({NAME: 3}), "must be an object with dtype, shape and data_offsets"),
+    (tensors_of(b'{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}', bytes(4)),
+     "occurs twice"),
+])  # fmt: skip
+def test_hostile_files_are_told_in_a_sentence(tmp_path, capsys, content, message):
+    path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    with pytest.raises(tensorfile.TensorFileError, match=message):
-        tensorfile.TensorFile(path)
+    with pytest.raises(Error, match=message):
+        TensorFile(path)
+    assert cli.main(["inspect", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"pst: error: {path}: ") and told.count("\n") == 1
 
 
-def test_data_cut_short(tmp_path):
+@pytest.mark.parametrize("shard, message", [
+    ("../x.safetensors", "must lie in the directory of the index"),
+    ("..", "must lie in the directory of the index"),
+    ("missing.safetensors", "missing.safetensors: cannot open: No such file"),
+    (3, 'the shard of ".*" must be a file\'s name'),
+])  # fmt: skip
+def test_hostile_indices(tmp_path, capsys, shard, message):
+    write_tensors(tmp_path / "x.safetensors", {NAME: np.ones((2, 2), np.float32)})
+    directory = tmp_path / "m"
+    directory.mkdir()
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {NAME: shard}}))
+    with pytest.raises(Error, match=message):
+        inspection.layers(directory)
+    assert cli.main(["inspect", str(directory)]) == 1 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_index_beside_the_one_file_is_left_over(tmp_path):
+    write_tensors(tmp_path / "model.safetensors", {NAME: np.eye(2, dtype=np.float32)})
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {NAME: "gone.safetensors"}}))
+    assert [report.zeros for report in inspection.layers(tmp_path)] == [2]
+
+
+def test_a_directory_without_tensors(tmp_path, capsys):
+    assert cli.main(["inspect", str(tmp_path)]) == 1
+    assert "holds neither model.safetensors nor model.safetensors.index.json" in capsys.readouterr().err
+    assert cli.main(["inspect", str(tmp_path / "gone")]) == 1
+    assert "gone: no such file or directory" in capsys.readouterr().err
+
+
+def test_arrays_are_read_where_they_lie_or_copied(tmp_path):
+    # 1 byte of a, so that b lies at an odd address.
+    tensors = {"a": np.array([True]), "b": np.arange(3, dtype=np.float64), "c": np.arange(4, dtype=np.uint16)}
     path = tmp_path / "a.safetensors"
-    tensorfile.write(path, {"x": np.ones((4, 4), np.float32)})
-    path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(tensorfile.TensorFileError, match='tensor "x" ends at byte .* the file is cut short'):
-        tensorfile.TensorFile(path)
+    write_tensors(path, tensors)
+    file = TensorFile(path)
+    found = {name: file.read(name) for name in file.names()}
+    del file
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype and found[name].tolist() == tensor.tolist()
+        assert found[name].flags.aligned
+    assert not found["a"].flags.writeable
+    strided = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
+    write_tensors(path, {"s": strided})
+    assert TensorFile(path).read("s").tolist() == strided.tolist()
+    with pytest.raises(Error, match='tensor "x": files hold no elements of type'):
+        write_tensors(path, {"x": np.ones(2, np.complex64)})
+    assert TensorFile(path).names() == ["s"], "the file is as it was"
 
 
 def test_zeros_are_counted_per_layer_in_order(tmp_path):
@@ -94,7 +158,7 @@ def test_zeros_are_counted_per_layer_in_order(tmp_path):
 def test_sharded_models_are_one(tmp_path):
     names = ["encoder.layer.0.a.weight", "encoder.layer.1.a.weight"]
     for i, name in enumerate(names):
-        tensorfile.write(tmp_path / f"part{i}.safetensors", {name: sparse((4, 4), 0.5, i)})
+        write_tensors(tmp_path / f"part{i}.safetensors", {name: sparse((4, 4), 0.5, i)})
     index = {"weight_map": {name: f"part{i}.safetensors" for i, name in enumerate(names)}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert [(r.name, r.zeros) for r in inspection.layers(tmp_path)] == [(name, 8) for name in names]

@@ -12,7 +12,7 @@ import pytest
 from conftest import gpt2_tensors, real_data
 
 import pst
-from pst import tensorfile
+from pst import write_tensors
 from pst.cli import main
 from pst.language import Blocks, Texts, block_length
 
@@ -43,7 +43,7 @@ def write_model(directory, seed=0):
     (directory / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     (directory / "config.json").write_text(json.dumps(CONFIG))
     tensors = gpt2_tensors(CONFIG, seed)
-    tensorfile.write(directory / "model.safetensors", tensors, {"format": "pt"})
+    write_tensors(directory / "model.safetensors", tensors, {"format": "pt"})
     return directory
 
 

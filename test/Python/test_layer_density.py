@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import CONFIG, WORDS, bert_tensors, write_model
 
-from pst import tensorfile
+from pst import TensorFile, write_tensors
 
 BIN = pathlib.Path(os.environ.get("PST_BUILD_DIR", ".")) / "bin"
 ROWS, LENGTH, STEPS = 4, 64, 3
@@ -78,7 +78,7 @@ def examples(tmp_path):
     mask = (np.arange(LENGTH) < rng.integers(2, LENGTH + 1, (len(ids), 1))).astype(np.int32)
     tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     path = tmp_path / "data.safetensors"
-    tensorfile.write(path, tensors | {"labels": ids[:, 0] % 2})
+    write_tensors(path, tensors | {"labels": ids[:, 0] % 2})
     return path
 
 
@@ -108,7 +108,7 @@ def test_an_export_has_the_zeros_of_each_layer(tmp_path, wide, examples):
     checkpoints = sorted((tmp_path / "any.out").glob("checkpoint-*"))
     flags = ["--model", wide, "--checkpoint", checkpoints[-1], "--output_dir", tmp_path / "exported"]
     _run("pst-run", "export", "--bundle", tmp_path / "any", *flags)
-    file = tensorfile.TensorFile(tmp_path / "exported" / "model.safetensors")
+    file = TensorFile(tmp_path / "exported" / "model.safetensors")
     layers = re.findall(r'pst\.parameter @"?([\w.]+)"? frozen.*pst\.layer', text)
     assert len(layers) == 6
     for name, factor in zip(layers, factors):

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import CONFIG, bert_tensors, write_model
-from pst import compiled, tensorfile
+from pst import compiled, write_tensors
 
 BATCH, LENGTH, STEPS = 24, 96, 2
 # Large enough that the plan is not lost beside the libraries.
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
         "token_type_ids": np.zeros(shape, np.int32),
         "labels": rng.integers(0, 2, shape[0]).astype(np.int32),
     }
-    tensorfile.write(folder / "train.safetensors", arrays)
+    write_tensors(folder / "train.safetensors", arrays)
     script = (
         "import json, sys\n"
         "from pst import _pst\n"

@@ -10,7 +10,7 @@ import pytest
 from conftest import CONFIG, bert_tensors, write_model
 
 import pst
-from pst import inspection, tensorfile
+from pst import TensorFile, inspection, write_tensors
 from pst.cli import main
 from pst.trainer import read_config
 
@@ -42,8 +42,9 @@ def logits(directory, **options):
 def rewrite(directory, change):
     """The same weights in another file."""
     file = directory / "model.safetensors"
-    tensors = {name: np.array(held.read(name)) for name, held in tensorfile.model_tensors(directory).items()}
-    tensorfile.write(file, change(tensors), {"format": "pt"})
+    held = TensorFile(directory)
+    tensors = {name: np.array(held.read(name)) for name in held.names()}
+    write_tensors(file, change(tensors), {"format": "pt"})
     return directory
 
 

@@ -18,7 +18,7 @@ import eager  # noqa: E402
 import virtual_weights  # noqa: E402
 
 import pst  # noqa: E402
-from pst import _pst, tensorfile  # noqa: E402
+from pst import _pst, write_tensors  # noqa: E402
 
 # Small shapes, on a machine that may be busy: threads would only wait for one
 # another. That their number changes no bit is a test of its own.
@@ -498,7 +498,7 @@ def test_threads_and_bundle_give_the_same_bits(tmp_path):
     pst_run = pathlib.Path(os.environ.get("PST_BUILD_DIR", ".")) / "bin" / "pst-run"
     if not pst_run.exists():
         return
-    tensorfile.write(tmp_path / "train.safetensors", examples)
+    write_tensors(tmp_path / "train.safetensors", examples)
     command = [pst_run, "train", "--bundle", tmp_path / "bundle", "--model", tmp_path / "m", "--train",
                tmp_path / "train.safetensors", "--output_dir", tmp_path / "ran"]  # fmt: skip
     flags = {"max_steps": 10, "learning_rate": PEAK, "warmup_steps": 2, "weight_decay": 0.01, "max_grad_norm": 1,

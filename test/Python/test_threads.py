@@ -113,13 +113,13 @@ def test_one_model_of_several_threads(trainable):
     assert in_threads(*map(loss, range(THREADS))) == [0] * THREADS
 
 
-@pytest.fixture
-def trainer(tmp_path, model):
+def make_trainer(model, run, **more):
     examples = [("the film was good", "1"), ("not great", "0")] * 4
-    return pst.Trainer(model, examples, examples, output_dir=str(tmp_path / "run"), per_device_train_batch_size=2, max_steps=6)
+    return pst.Trainer(model, examples, examples, output_dir=str(run), per_device_train_batch_size=2, max_steps=6, **more)
 
 
-def test_threads_predict_with_one_classifier(trainer):
+def test_threads_predict_with_one_classifier(tmp_path, model):
+    trainer = make_trainer(model, tmp_path / "run")
     trainer.train()
     trainer.save()
     texts = [["good"] * 5, ["not the bad film"] * 2, ["the film was good , not great"], ["bad food and not good"] * 3]
@@ -135,7 +135,7 @@ def test_threads_predict_with_one_classifier(trainer):
             )
 
 
-def test_a_second_thread_is_told_that_one_trains(trainer):
+def test_a_second_thread_is_told_that_one_trains(tmp_path, model):
     told = []
 
     def ask(work):
@@ -144,8 +144,8 @@ def test_a_second_thread_is_told_that_one_trains(trainer):
         except pst.Error as error:
             told.append(str(error))
 
-    class Reporter(pst.report.Reporter):
-        def on_step(self, record):
+    class Look(pst.Callback):
+        def on_step_end(self, record):
             model = trainer.model
             for work in (trainer.train, trainer.evaluate, lambda: model.parameter("classifier.weight")):
                 thread = threading.Thread(target=ask, args=(work,))
@@ -156,7 +156,7 @@ def test_a_second_thread_is_told_that_one_trains(trainer):
             assert np.isfinite(model.parameter("classifier.weight")).all() and trainer.evaluate()["examples"] == 8
             ask(lambda: _pst.train(model, trainer._runtime_options, trainer._train))
 
-    trainer._reporter = Reporter(quiet=True)
+    trainer = make_trainer(model, tmp_path / "run", callbacks=[Look()])
     assert trainer.train()["step"] == 6
     second = "another thread trains the model: wait until its train() returns, or use the model between steps, in a callback of that train()"
     again = "train() was called in a callback of a train() of the same model"
@@ -166,6 +166,8 @@ def test_a_second_thread_is_told_that_one_trains(trainer):
 
 
 def test_threads_compile_at_once(model):
-    whole = _pst.compile_model(str(model), {"num_labels": 2, "cache": False}).manifest
-    compile_ = lambda: _pst.compile_model(str(model), {"num_labels": 2, "cache": False}).manifest
-    assert in_threads(*[compile_] * 3) == [whole] * 3
+    def manifest():
+        return _pst.compile_model(str(model), {"num_labels": 2, "sequence_length": 5, "cache": False}).manifest
+
+    whole = manifest()
+    assert in_threads(*[manifest] * 3) == [whole] * 3

@@ -14,7 +14,7 @@ import pytest
 from conftest import CONFIG, ROOT, write_data, write_model
 
 import pst
-from pst import tensorfile
+from pst import TensorFile, write_tensors
 
 PAGE = ROOT / "docs" / "WriteACriterion.md"
 
@@ -73,15 +73,15 @@ def test_every_command_of_the_page(place):
             (place / "block.py").write_text(code)
             outputs.append(run("python block.py").stdout)
     # The norms are those of the inputs; and what was pruned, exactly as much as asked for, are the smallest products.
-    norms = tensorfile.TensorFile("norms.safetensors")
+    norms = TensorFile("norms.safetensors")
     name = "bert.encoder.layer.0.attention.self.query.weight"
     assert norms.read(name).shape == (CONFIG["hidden_size"],)
     for directory, share in (("runs/wanda", 0.5), ("runs/scaled", 0.8)):
-        model = tensorfile.TensorFile(f"{directory}/model/model.safetensors")
+        model = TensorFile(f"{directory}/model/model.safetensors")
         weight = model.read(name)
         assert (weight == 0).sum() == int(weight.size * share)
         assert not [tensor for tensor in model.names() if "pst_" in tensor]
-    weight, norm = tensorfile.TensorFile("runs/wanda/model/model.safetensors").read(name), norms.read(name)
+    weight, norm = TensorFile("runs/wanda/model/model.safetensors").read(name), norms.read(name)
     assert (np.abs(weight) * norm)[weight != 0].min() > 0
     settings = json.loads((place / "runs/scaled/run.json").read_text())["compiler_options"]
     assert settings["criterion"] == str(place / "runs/scaled/criterion.mlir")
@@ -98,7 +98,7 @@ def test_a_run_resumes_and_exports_by_its_own_criterion(place):
     # Nothing of the file is needed any more to export; a run of another criterion is refused.
     (place / "scaled.mlir").write_text(file_of_page("scaled.mlir").replace("math.exp", "math.absf"))
     run("pst export whole/checkpoint-4 --output_dir exported")
-    ours, theirs = (tensorfile.TensorFile(f"{d}/model.safetensors") for d in ("exported", "whole/model"))
+    ours, theirs = (TensorFile(f"{d}/model.safetensors") for d in ("exported", "whole/model"))
     for name in ours.names():
         assert ours.read(name).tobytes() == theirs.read(name).tobytes(), name
     shutil.copytree("whole", "copied")
@@ -110,18 +110,18 @@ def test_a_run_resumes_and_exports_by_its_own_criterion(place):
 def test_wanda_selects_by_magnitude_times_norm(place):
     """One selection, before any step: the mask is NumPy's."""
     (place / "wanda.mlir").write_text(file_of_page("wanda.mlir"))
-    pretrained = tensorfile.TensorFile("pretrained/model.safetensors")
+    pretrained = TensorFile("pretrained/model.safetensors")
     rng = np.random.default_rng(0)
     weights = [n for n in pretrained.names() if re.search(r"encoder.*(query|key|value|dense)\.weight$", n)]
     norms = {n: rng.uniform(0.1, 2, pretrained.read(n).shape[1]).astype(np.float32) for n in weights}
-    tensorfile.write("norms.safetensors", norms)
+    write_tensors("norms.safetensors", norms)
     trainer = pst.Trainer(
         "pretrained", train="train.tsv", output_dir="run", criterion=pst.Criterion("wanda.mlir"), sparsity=0.5,
         initial_sparsity=0.5, learning_rate=0.0, max_steps=1,
     )  # fmt: skip
     trainer.train()
     trainer.save()
-    model = tensorfile.TensorFile("run/model/model.safetensors")
+    model = TensorFile("run/model/model.safetensors")
     for name in weights:
         before, after = pretrained.read(name), model.read(name)
         score = np.abs(before) * norms[name]
@@ -135,7 +135,7 @@ def test_norms_that_are_missing_are_named(place):
     (place / "wanda.mlir").write_text(file_of_page("wanda.mlir"))
     result = run(f"pst train {ARGUMENTS} --criterion wanda.mlir --output_dir run", check=False)
     assert result.returncode == 1 and f"{place}/norms.safetensors" in result.stderr
-    tensorfile.write("norms.safetensors", {"other": np.ones(3, np.float32)})
+    write_tensors("norms.safetensors", {"other": np.ones(3, np.float32)})
     result = run(f"pst train {ARGUMENTS} --criterion wanda.mlir --output_dir run", check=False)
     assert "tensor \"bert.encoder.layer.0.attention.self.query.weight\" is missing: the criterion reads one such tensor" in result.stderr
 
@@ -181,7 +181,7 @@ def test_modules_are_chosen_as_peft_chooses_them(place):
     pst.Trainer("pretrained", train="train.tsv", output_dir="run", max_steps=1, sparsity=0.5, initial_sparsity=0.5,
                 target_modules="query,encoder.layer.1.output.dense", exclude_modules="layer.0.attention.self.query").train()  # fmt: skip
     assert run("pst export run/checkpoint-1 --output_dir exported").returncode == 0
-    model = tensorfile.TensorFile("exported/model.safetensors")
+    model = TensorFile("exported/model.safetensors")
     sparse = {name for name in model.names() if name.endswith(".weight") and (model.read(name) == 0).mean() > 0.4}
     assert sparse == {"bert.encoder.layer.1.attention.self.query.weight", "bert.encoder.layer.1.output.dense.weight"}
     with pytest.raises(pst.CompileError, match="target_modules: no linear layer is called 'querys'; those that can become sparse are: "
@@ -203,7 +203,7 @@ def test_layers_have_sparsities_of_their_own(place):
     }  # fmt: skip
 
     def check(directory, sparsity):
-        model = tensorfile.TensorFile(f"{directory}/model.safetensors")
+        model = TensorFile(f"{directory}/model.safetensors")
         for layer, final in expected.items():
             weight = model.read(f"bert.encoder.{layer}.weight")
             share = final if sparsity == 0.7 else sparsity * (final / 0.7)

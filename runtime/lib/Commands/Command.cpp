@@ -10,6 +10,7 @@
 #include "pst/Runtime/Commands.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
+#include "pst/Runtime/MappedFile.h"
 #include "pst/Runtime/Memory.h"
 
 #include <nlohmann/json.hpp>
@@ -75,16 +76,27 @@ void pst::runtime::writeJson(const std::string &file,
     writeFile(file, json.dump(1) + "\n");
 }
 
-int pst::runtime::runCommand(int argc, char **argv) {
-  // The first signal ends the run after the step, with a checkpoint; the second
-  // one ends the process.
-  for (int signal : {SIGINT, SIGTERM})
-    std::signal(signal, [](int number) {
+/// The first signal ends the run after the step, with a checkpoint; the second
+/// one ends the process. nohup's wish that a run outlives its terminal stands.
+static void handleSignals() {
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    auto before = std::signal(signal, [](int number) {
       interrupted = 1;
       std::signal(number, SIG_DFL);
     });
-  // A limit on file sizes shall be an error that can be told.
+    if (signal == SIGHUP && before == SIG_IGN)
+      std::signal(signal, SIG_IGN);
+  }
+  // A limit on file sizes shall be an error that can be told, and a run goes on
+  // when nobody reads any more what it says.
   std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+  tellOfLostFiles("pst-run");
+}
+
+int pst::runtime::runCommand(int argc, char **argv) {
+  openStandardStreams();
+  handleSignals();
 
   CLI::App app("Runs a bundle that pst-compile made: trains, evaluates and "
                "exports a sparse model");

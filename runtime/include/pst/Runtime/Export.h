@@ -38,6 +38,11 @@ struct ExportResult {
   double zeroShare() const;
 };
 
+/// Throws Error if the directory of the options cannot become that of an
+/// exported model: it holds something else, or the model's own files, or may
+/// not be written.
+void checkExportTarget(const Model &model, const ExportOptions &options);
+
 /// Writes a directory that `transformers` loads unchanged, at `sparsity`: every
 /// tensor of the source model as f32 under its canonical name, sparse layers
 /// masked and merged, trained parameters in place of the source's; config.json;

@@ -33,6 +33,10 @@ bool isNamed(const std::filesystem::path &path);
 /// Writes aside, flushes, renames. Throws Error.
 void writeFile(const std::filesystem::path &path, std::string_view text);
 
+/// Gives standard streams that are closed to /dev/null. A program calls it
+/// first: the next file opened would be taken for the stream.
+void openStandardStreams();
+
 /// Flushes the entries of a directory to the disk. Throws Error.
 void syncDirectory(const std::filesystem::path &directory);
 

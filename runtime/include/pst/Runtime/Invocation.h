@@ -31,7 +31,8 @@ public:
   /// the program runs here.
   void bindThere(std::string_view name, const void *data);
   bool hasArgument(std::string_view name) const;
-  /// Runs the entry point. Throws Error if an argument is not bound.
+  /// Runs the entry point. Throws Error if an argument is not bound, or a file
+  /// of the store is not whole any more.
   void operator()() const;
   /// The same in two parts, between which an accelerator computes; here the
   /// first does it all. `finish` is of the oldest call not finished, of

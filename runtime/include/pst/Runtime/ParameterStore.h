@@ -11,6 +11,8 @@
 #include "pst/Runtime/Accelerator.h"
 #include "pst/Runtime/SafeTensors.h"
 
+#include <set>
+
 namespace pst::runtime {
 
 /// The spaces of a program and its frozen parameters.
@@ -66,6 +68,9 @@ public:
   /// to nearest.
   int64_t numRounded() const { return rounded; }
 
+  /// Throws Error if a file whose tensors are used in place became shorter.
+  void requireFiles() const;
+
   /// Where the program runs, if not on this processor; else null.
   Accelerator *accelerator() const { return remote.get(); }
   /// Around each call there: brings over what was written here, and notes that
@@ -95,6 +100,7 @@ private:
   std::shared_ptr<const Program> owner;
   std::shared_ptr<const ModelFiles> modelFiles;
   std::map<std::string, ModelFiles> ownFiles; // by path: Parameter::sourceFile
+  std::set<const ModelFiles *> filesInPlace;
   std::unique_ptr<Accelerator> remote;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;

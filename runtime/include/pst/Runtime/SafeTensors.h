@@ -13,6 +13,8 @@
 #ifndef PST_RUNTIME_SAFETENSORS_H
 #define PST_RUNTIME_SAFETENSORS_H
 
+#include "pst/Runtime/MappedFile.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -65,11 +67,8 @@ class SafeTensorsFile {
 public:
   /// Throws Error if the file is not a regular file or breaks the format.
   explicit SafeTensorsFile(std::filesystem::path path);
-  ~SafeTensorsFile();
-  SafeTensorsFile(const SafeTensorsFile &) = delete;
-  SafeTensorsFile &operator=(const SafeTensorsFile &) = delete;
 
-  const std::filesystem::path &path() const { return filePath; }
+  const std::filesystem::path &path() const { return file.path(); }
   const std::map<std::string, TensorView, std::less<>> &tensors() const {
     return views;
   }
@@ -78,11 +77,11 @@ public:
   }
   /// Null if there is no such tensor.
   const TensorView *find(std::string_view name) const;
+  /// As MappedFile's.
+  void requireWhole() const { file.requireWhole(); }
 
 private:
-  std::filesystem::path filePath;
-  void *mapping = nullptr;
-  size_t mappedBytes = 0;
+  MappedFile file;
   std::map<std::string, TensorView, std::less<>> views;
   std::map<std::string, std::string> metadataEntries;
 };
@@ -93,6 +92,8 @@ public:
   /// `path` is a directory that holds `model.safetensors` or
   /// `model.safetensors.index.json`, or such a file itself. Throws Error.
   explicit ModelFiles(std::filesystem::path path);
+  ModelFiles(const ModelFiles &) = delete;
+  ModelFiles &operator=(const ModelFiles &) = delete;
 
   /// As it was given.
   const std::filesystem::path &path() const { return modelPath; }
@@ -103,6 +104,10 @@ public:
     return views;
   }
   const TensorView *find(std::string_view name) const;
+  /// Of all files; of one key in several, the first file's.
+  std::map<std::string, std::string> metadata() const;
+  /// Of all files, as MappedFile's.
+  void requireWhole() const;
 
 private:
   std::filesystem::path modelPath;

@@ -104,6 +104,8 @@ private:
   void finishStep(Flight &flight, Clock &clock);
   bool mayLookAhead(int64_t step) const;
   void evaluateNow();
+  bool hasOutput() const;
+  [[noreturn]] void saveLost();
   void saveNow();
   void removeOldCheckpoints() const;
   bool isDue(int64_t step, Interval interval,

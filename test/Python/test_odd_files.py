@@ -1,0 +1,289 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Pipes, devices, links and odd JSON in the place of files: each ends in a sentence, and soon."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pst
+import pytest
+from conftest import CONFIG, gpt2_tensors, write_data, write_model
+from pst import _pst, cli, files
+
+BUILD = pathlib.Path(os.environ.get("PST_BUILD_DIR", "build-dev")) / "bin"
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def device(path):
+    path.symlink_to("/dev/zero")
+
+
+def loop(path):
+    path.symlink_to(path.name)
+
+
+def folder(path):
+    path.mkdir()
+
+
+ODD = {"a pipe": fifo, "a device": device, "a link to itself": loop, "a directory": folder}
+
+
+def ended(*words, **environment):
+    """The last line that a process says; it must end by itself, with an error."""
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode in (1, 2), (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr and "PLEASE submit a bug report" not in done.stderr, done.stderr
+    assert done.stderr.strip(), "an error says something"
+    return done.stderr.strip().splitlines()[-1]
+
+
+def pst_command(*words):
+    return ended(sys.executable, "-m", "pst", *words)
+
+
+def replace(path, make):
+    if path.exists():
+        path.unlink()
+    make(path)
+
+
+@pytest.fixture
+def gpt2(tmp_path):
+    """A model whose tokenizer is vocab.json and merges.txt."""
+    directory = tmp_path / "gpt2"
+    directory.mkdir()
+    config = {
+        "architectures": ["GPT2ForSequenceClassification"], "model_type": "gpt2", "vocab_size": 30, "n_embd": 12, "n_layer": 1,
+        "n_head": 3, "n_positions": 20, "num_labels": 2,
+    }  # fmt: skip
+    (directory / "config.json").write_text(json.dumps(config))
+    pst.write_tensors(directory / "model.safetensors", gpt2_tensors(config))
+    (directory / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate("abcdefghijklmnopqrstuvwxyz")}))
+    (directory / "merges.txt").write_text("#version: 0.2\n")
+    return directory
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", [
+    "config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json",
+])  # fmt: skip
+def test_files_of_a_model_directory(tmp_path, model, name, kind):
+    replace(model / name, ODD[kind])
+    rows = write_data(tmp_path / "rows.tsv")
+    # A directory and a link to itself in the place of what may be missing is as if it were missing.
+    command = ["train", "--model_name_or_path", model, "--train_file", rows, "--output_dir", tmp_path / "run", "--max_steps", 1]
+    if name in ("tokenizer.json",) and kind == "a link to itself":
+        assert cli.main(list(map(str, command))) == 0
+        return
+    told = pst_command(*command)
+    assert str(model) in told, told
+    if name == "config.json" or name == "model.safetensors":
+        told = ended(BUILD / "pst-compile", model, "--emit=import", PST_CACHE_DIR=str(tmp_path / "cache"))
+        assert str(model) in told, told
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])
+def test_vocabularies_of_byte_pairs(tmp_path, gpt2, name, kind):
+    replace(gpt2 / name, ODD[kind])
+    assert "not a regular file" in pst_command("predict", "--model_name_or_path", gpt2, "--file", write_data(tmp_path / "rows.tsv"))
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_index(tmp_path, model, kind):
+    (model / "model.safetensors").unlink()
+    replace(model / "model.safetensors.index.json", ODD[kind])
+    for told in (pst_command("inspect", model), ended(BUILD / "pst-compile", model, "--emit=import")):
+        assert "model.safetensors.index.json" in told, told
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_entries_of_the_cache_are_compiled_anew(tmp_path, model, kind, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("PST_CACHE_DIR", str(cache))
+    options = {"num_labels": 2, "batch_size": 1, "sequence_length": 4}
+    whole = _pst.compile_model(str(model), options).manifest
+    (entry,) = cache.glob("llvmcache-*")
+    replace(entry, ODD[kind])
+    script = "import sys, json; from pst import _pst; print(_pst.compile_model(sys.argv[1], json.loads(sys.argv[2])).manifest)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(model), json.dumps(options)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == whole.strip(), done.stderr
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_files_of_a_bundle_and_of_a_run(tmp_path, model, kind):
+    rows = write_data(tmp_path / "rows.tsv")
+    run = tmp_path / "run"
+    train = ["train", "--model_name_or_path", model, "--train_file", rows, "--output_dir", run, "--max_steps", 1]
+    assert cli.main(list(map(str, [*train, "--save_steps", 1]))) == 0
+    for name, words in (
+        ("run.json", ["export", run / "checkpoint-1", "--output_dir", tmp_path / "out"]),
+        ("checkpoint-1/trainer_state.json", ["export", run / "checkpoint-1", "--output_dir", tmp_path / "out"]),
+        ("checkpoint-1/trainable.safetensors", ["export", run / "checkpoint-1", "--output_dir", tmp_path / "out"]),
+        ("log.jsonl", [*train, "--resume_from_checkpoint", "last"]),
+    ):
+        kept = tmp_path / "kept"
+        (run / name).rename(kept)
+        ODD[kind](run / name)
+        told = pst_command(*words)
+        assert str(run) in told, told
+        (run / name).rmdir() if kind == "a directory" else (run / name).unlink()
+        kept.rename(run / name)
+    bundle = tmp_path / "bundle"
+    assert cli.main(["compile", "--model_name_or_path", str(model), "--bundle", str(bundle), "--num_labels", "2", "--max_seq_length", "8"]) == 0
+    replace(bundle / "manifest.json", ODD[kind])
+    assert str(bundle) in ended(BUILD / "pst-run", "info", bundle)
+
+
+@pytest.mark.parametrize("kind", ["a device", "a directory"])
+def test_data_of_a_device(tmp_path, model, kind):
+    ODD[kind](tmp_path / "rows.tsv")
+    told = pst_command("train", "--model_name_or_path", model, "--train_file", tmp_path / "rows.tsv", "--output_dir", tmp_path / "run")
+    assert told.startswith(f"pst: error: {tmp_path}/rows.tsv: cannot be read: "), told
+
+
+def test_data_may_come_by_a_pipe(tmp_path, model):
+    rows = write_data(tmp_path / "rows.tsv")
+    line = f"{sys.executable} -m pst train --model_name_or_path {model} --train_file <(cat {rows}) --output_dir {tmp_path}/run --max_steps 1"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "48 examples" in done.stdout, done.stderr
+
+
+def test_files_of_settings_have_a_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_BYTES", 100)
+    (tmp_path / "a.json").write_text(json.dumps({"a": "b" * 80}))
+    assert files.read_object(str(tmp_path / "a.json")) == {"a": "b" * 80}
+    (tmp_path / "a.json").write_text(json.dumps({"a": "b" * 100}))
+    with pytest.raises(pst.DataError, match="has more than the 100 bytes that are read of such a file"):
+        files.read_object(str(tmp_path / "a.json"))
+
+
+def test_a_file_of_holes_is_not_read(model):
+    os.truncate(model / "config.json", 1 << 40)
+    for told in (pst_command("inspect", model.parent / "gone"), ended(BUILD / "pst-compile", model, "--emit=import")):
+        pass
+    assert "has more than the 268435456 bytes that are read of such a file" in told
+    with pytest.raises(pst.DataError, match="has more than the 268435456 bytes"):
+        pst.trainer.read_config(model)
+
+
+# ===--------------------------------------------------------------------------=== #
+# JSON
+# ===--------------------------------------------------------------------------=== #
+
+TEXT = json.dumps(CONFIG)
+
+
+@pytest.mark.parametrize("content", [
+    b"\xef\xbb\xbf" + TEXT.encode(),
+    b" \r\n\t" + TEXT.encode() + b"\n\n",
+])  # fmt: skip
+def test_both_readers_take_a_config(model, tmp_path, content):
+    (model / "config.json").write_bytes(content)
+    assert pst.trainer.read_config(model)["hidden_size"] == CONFIG["hidden_size"]
+    done = subprocess.run([BUILD / "pst-compile", model, "--emit=import", "-o", tmp_path / "m.mlir"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+NESTED = '{"a": ' * 5000 + "1" + "}" * 5000
+
+
+@pytest.mark.parametrize("content, told", [
+    (TEXT.encode() + b"\0", "malformed JSON"),
+    (TEXT.encode() + b"\0\0\0\0", "malformed JSON"),
+    (TEXT.encode() + b"{}", "malformed JSON"),
+    (TEXT.encode()[:-1] + b",}", "malformed JSON"),
+    (TEXT.encode()[:-1] + b', "a": NaN}', "malformed JSON: NaN is no number of JSON's"),
+    (TEXT.encode()[:-1] + b', "a": -Infinity}', "malformed JSON"),
+    (TEXT.encode()[:-1] + b', "a": "\xff"}', "invalid UTF-8"),
+    (TEXT.encode("utf-16"), "invalid UTF-8"),
+    (b"", "malformed JSON"),
+    (b"[]", "expected a JSON object"),
+    (NESTED.encode(), "objects and lists lie more than 100 deep in one another"),
+    (("[" * 100000).encode(), "malformed JSON"),
+    ((TEXT[:-1] + ', "a": ' + "[" * 100 + "]" * 100 + "}").encode(), "objects and lists lie more than 100 deep in one another"),
+])  # fmt: skip
+def test_both_readers_refuse_a_config(model, content, told):
+    (model / "config.json").write_bytes(content)
+    with pytest.raises(pst.DataError, match=told):
+        pst.trainer.read_config(model)
+    last = ended(BUILD / "pst-compile", model, "--emit=import")
+    assert "config.json" in last and "error: " in last, last
+
+
+@pytest.mark.parametrize("values", [
+    {"architectures": 5}, {"architectures": {}}, {"architectures": []}, {"id2label": 3}, {"id2label": ["a"]}, {"num_labels": "two"},
+    {"num_labels": 2**70}, {"pad_token_id": 2**31}, {"pad_token_id": -(2**70)}, {"vocab_size": 2**40}, {"model_type": 3},
+    {"text_columns": 3}, {"problem_type": 3}, {"max_position_embeddings": 2**62},
+])  # fmt: skip
+def test_odd_values_of_a_config_are_no_traceback(tmp_path, model, values):
+    (model / "config.json").write_text(json.dumps({**CONFIG, **values}))
+    rows = write_data(tmp_path / "rows.tsv")
+    words = [sys.executable, "-m", "pst", "train", "--model_name_or_path", model, "--train_file", rows, "--output_dir", tmp_path / "run"]
+    done = subprocess.run([*map(str, words), "--max_steps", "1"], capture_output=True, text=True, timeout=120)
+    assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("number", [2**31, 2**32, 2**63, 2**70, -1, -(2**31)])
+def test_ids_that_do_not_fit(tmp_path, model, gpt2, number):
+    rows = write_data(tmp_path / "rows.tsv")
+    program = pst.compile(model, batch_size=1, sequence_length=4, new_head=True)
+    with pytest.raises((ValueError, TypeError, pst.Error), match="input_ids|whole numbers"):
+        program([[5, number, 6, 7]])
+    for directory, name, content in (
+        (model, "added_tokens.json", {"film": number}),
+        (model, "tokenizer_config.json", {"added_tokens_decoder": {str(number): {"content": "film"}}}),
+        (gpt2, "vocab.json", {**{word: i for i, word in enumerate("abcdefghijklmnopqrstuvwxyz")}, "good": number}),
+    ):
+        (directory / name).write_text(json.dumps(content))
+        words = [sys.executable, "-m", "pst", "train", "--model_name_or_path", directory, "--train_file", rows]
+        done = subprocess.run(
+            [*map(str, words), "--output_dir", tmp_path / "run", "--max_steps", "1", "--overwrite_output_dir"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+        (directory / name).unlink()
+
+
+@pytest.mark.parametrize("line", [
+    '{"step": "1"}', '{"step": null}', '{"step": 1.5}', '{"step": [1]}', '{"step": 1e300}', '{"step": -3}', '{"step": 18446744073709551615}',
+    "[]", "{", "\0\0\0", '"step"', "\ud800".encode("utf-8", "surrogatepass"), '{"a":' * 5000,
+])  # fmt: skip
+def test_odd_lines_of_a_log_are_left_out(tmp_path, model, line):
+    run = tmp_path / "run"
+    examples = [("the film was good", "1"), ("not great", "0")] * 2
+    settings = {"output_dir": str(run), "per_device_train_batch_size": 2, "max_steps": 4, "save_steps": 1, "logging_steps": 1}
+    pst.Trainer(model, examples, **settings).train()
+    whole = (run / "log.jsonl").read_bytes().splitlines()
+    for checkpoint in ("checkpoint-3", "checkpoint-4"):
+        shutil.rmtree(run / checkpoint)
+    odd = line.encode() if isinstance(line, str) else line
+    (run / "log.jsonl").write_bytes(b"\n".join([whole[0], odd, *whole[1:]]) + b"\n")
+    pst.Trainer(model, examples, resume_from_checkpoint="last", **settings).train()
+    found = (run / "log.jsonl").read_bytes().splitlines()
+    assert found[:2] == whole[:2] and [json.loads(found_line)["step"] for found_line in found] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("changes", [
+    {"model": 3}, {"compiler_options": []}, {"compiler_options": {"target": "cpu", "tile": 3}}, {"labels": [1]}, {"labels": {}}, {"bundle": 0},
+    {"options": {"seed": "x"}}, {"options": {"seed": -1}}, {"options": {"seed": 2**64}}, {"text_columns": 3},
+])  # fmt: skip
+def test_a_damaged_run_file(tmp_path, capsys, changes):
+    whole = {"model": "m", "bundle": "", "compiler_options": {"target": "cpu"}, "labels": None, "options": {"seed": 1}}
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "run.json").write_text(json.dumps({**whole, **changes}))
+    assert cli.main(["export", str(tmp_path / "checkpoint-1"), "--output_dir", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.strip().endswith("run.json: damaged: expected the JSON object that 'pst train' writes")
