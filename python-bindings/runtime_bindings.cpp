@@ -272,6 +272,16 @@ void pst::python::bindRuntime(nb::module_ &module) {
   nb::exception<Error>(module, "Error", PyExc_RuntimeError);
   nb::exception<ManifestError>(module, "ManifestError",
                                module.attr("Error").ptr());
+  // Such as a link to itself, where a file is looked for.
+  nb::register_exception_translator(
+      [](const std::exception_ptr &thrown, void *type) {
+        try {
+          std::rethrow_exception(thrown);
+        } catch (const std::filesystem::filesystem_error &error) {
+          PyErr_SetString(static_cast<PyObject *>(type), error.what());
+        }
+      },
+      module.attr("Error").ptr());
   bindGpuArray(module);
   bindProgram(module);
   bindFunction(module);

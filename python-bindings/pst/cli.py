@@ -387,7 +387,7 @@ def _is_told(error: Exception) -> bool:
     from . import CompileError, DataError, Error
     from .errors import MissingPackageError
 
-    return isinstance(error, (CompileError, DataError, Error, MissingPackageError, TensorFileError, OSError)) or type(error) in (
+    return isinstance(error, (CompileError, DataError, Error, MissingPackageError, OSError)) or type(error) in (
         ValueError,
         UsageError,
         MemoryError,

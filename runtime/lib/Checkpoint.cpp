@@ -214,7 +214,7 @@ std::optional<int64_t> stepOfName(const std::string &name) {
 
 Json readJson(const fs::path &checkpoint) {
   fs::path file = checkpoint / kStateFile;
-  if (!fs::exists(file))
+  if (!isNamed(file))
     throw Error(checkpoint.string() +
                 ": not a checkpoint: it holds no trainer_state.json");
   try {

@@ -294,7 +294,8 @@ bool isTokenizerFile(const std::string &name) {
 void copyTokenizer(const fs::path &from, const fs::path &to) {
   for (const fs::directory_entry &entry : fs::directory_iterator(from)) {
     std::string name = entry.path().filename().string();
-    if (entry.is_regular_file() && isTokenizerFile(name))
+    std::error_code unknown;
+    if (entry.is_regular_file(unknown) && isTokenizerFile(name))
       writeFile(to / name, readFile(entry.path()));
   }
 }

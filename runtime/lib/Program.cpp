@@ -152,7 +152,7 @@ static void exposeLibraries() {
 
 std::shared_ptr<const Program> Program::load(const fs::path &directory) {
   fs::path file = directory / "manifest.json";
-  if (!fs::exists(file))
+  if (!isNamed(file))
     throw Error(directory.string() +
                 ": not a bundle: it holds no manifest.json");
   auto program = std::shared_ptr<Program>(new Program);
@@ -169,7 +169,7 @@ std::shared_ptr<const Program> Program::load(const fs::path &directory) {
                 "but is \"" +
                 manifest.library + "\"");
   fs::path library = fs::absolute(directory / manifest.library);
-  if (!fs::exists(library))
+  if (!isNamed(library))
     throw Error(library.string() + ": the bundle lacks this file");
   if (manifest.isForGPU()) {
     program->kernels = readFile(library);

@@ -171,7 +171,7 @@ def bundle(tmp_path, model, data):
 def test_pst_run_goes_on_when_nobody_hears_it(tmp_path, bundle, redirections):
     status, _, _ = shell([*bundle, "2"], redirections)
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert status == 0 and steps == list(range(1, 2 * 2 + 1))
+    assert status == 0 and steps == list(range(1, 2 * 6 + 1))
 
 
 def test_pst_run_leaves_a_checkpoint_when_its_terminal_hangs_up(tmp_path, bundle):

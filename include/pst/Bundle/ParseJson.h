@@ -27,6 +27,9 @@ Json parseJson(std::string_view text,
                const typename Json::parser_callback_t &callback = nullptr) {
   if (nestsTooDeep(text))
     throw JsonError(tooDeepMessage());
+  // The library takes a zero byte for the end of the text.
+  if (text.find('\0') != text.npos)
+    throw JsonError("a zero byte in the text");
   try {
     return Json::parse(text, callback);
   } catch (const typename Json::exception &error) {
