@@ -28,7 +28,8 @@ void verifyRows(const EntryPoint &entry, int64_t rows,
                 const std::string &where) {
   for (const Argument &argument : entry.arguments)
     if (argument.kind == Argument::Kind::input &&
-        !argument.type.shape.empty() && argument.type.shape.front() != rows)
+        argument.name != kClassWeights && !argument.type.shape.empty() &&
+        argument.type.shape.front() != rows)
       fail(where, "argument " + quote(argument.name) + " is " +
                       spell(argument.type) + ", but \"logits\" has " +
                       std::to_string(rows) + " rows");
@@ -45,6 +46,26 @@ void verifyLogits(const EntryPoint &entry, const std::string &where) {
                 "but is " +
                     spell(logits->type));
   verifyRows(entry, logits->type.shape.front(), where);
+}
+
+/// The logits are those of "forward", which has as many classes as the loss.
+void verifyClassWeights(const Manifest &manifest, const EntryPoint &entry,
+                        const std::string &where) {
+  const Argument *weights = find(entry, Argument::Kind::input, kClassWeights);
+  if (!weights)
+    return;
+  const EntryPoint *forward = manifest.findEntryPoint("forward");
+  const Argument *logits =
+      forward ? find(*forward, Argument::Kind::output, "logits") : nullptr;
+  if (!logits || manifest.task != ModelTask::classification)
+    fail(where, "argument " + quote(kClassWeights) +
+                    " is of a model that tells classes apart, by the "
+                    "\"logits\" of \"forward\"");
+  TensorType expected{ElementType::f32, {logits->type.shape.back()}};
+  if (weights->type != expected)
+    fail(where, "argument " + quote(kClassWeights) + " must be " +
+                    spell(expected) + ", one for each class, but is " +
+                    spell(weights->type));
 }
 
 /// The element type and the number of dimensions of a task's labels.
@@ -135,8 +156,10 @@ void manifest::verifyEntryPoints(const Verified &verified) {
     verifyArguments(verified, entry, where);
     if (name == "forward")
       verifyLogits(entry, where);
-    if (name == "forward" || name == "forward_backward")
+    if (name == "forward" || name == "forward_backward") {
       verifyLabels(manifest.task, entry, where);
+      verifyClassWeights(manifest, entry, where);
+    }
     if (name == "materialize")
       verifyMaterialize(manifest, entry, where);
     verifyLaunches(manifest, entry, where);

@@ -208,6 +208,10 @@ pst::importModel(MLIRContext &context, StringRef directory,
                     weights && isClassifier
                         ? weights->rows((family->head + ".weight").str())
                         : std::nullopt);
+  if (options.weightedLoss && (task.regression || task.predictsTokens))
+    config->error("architectures")
+        << "a weighted loss is of models that tell classes apart, but this one "
+        << (task.regression ? "predicts a number" : "predicts tokens");
   if (!weights)
     return failure();
 

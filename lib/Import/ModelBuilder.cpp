@@ -46,6 +46,10 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   arguments.emplace_back("labels", task.predictsTokens
                                        ? tokens
                                        : RankedTensorType::get({batch}, label));
+  if (options.weightedLoss) {
+    arguments.emplace_back("class_weights", f32({task.numLabels}));
+    arguments.emplace_back("label_smoothing", b.getF32Type());
+  }
   arguments.emplace_back("loss_scale", b.getF32Type());
   arguments.emplace_back("seed", b.getI64Type());
 
@@ -67,8 +71,13 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   b.setInsertionPointToEnd(body);
 
   mask = body->getArgument(1);
-  labels = body->getArgument(arguments.size() - 3);
-  lossScale = body->getArgument(arguments.size() - 2);
+  unsigned next = hasTokenTypes ? 3 : 2;
+  labels = body->getArgument(next++);
+  if (options.weightedLoss) {
+    classWeights = body->getArgument(next++);
+    labelSmoothing = body->getArgument(next++);
+  }
+  lossScale = body->getArgument(next);
   seed = body->getArgument(arguments.size() - 1);
   return {body->getArgument(0), mask,
           hasTokenTypes ? body->getArgument(2) : Value(), labels};
@@ -80,7 +89,8 @@ void ModelBuilder::finish(Value logits) {
       task.regression
           ? nn::SquaredErrorOp::create(b, f32({}), logits, labels, lossScale)
                 .getLoss()
-          : nn::CrossEntropyOp::create(b, f32({}), logits, labels, lossScale)
+          : nn::CrossEntropyOp::create(b, f32({}), logits, labels, lossScale,
+                                       classWeights, labelSmoothing)
                 .getLoss();
   func::ReturnOp::create(b, ValueRange{loss, logits});
 }

@@ -165,6 +165,8 @@ private:
   mlir::ImplicitLocOpBuilder b;
   mlir::func::FuncOp forward;
   mlir::Value mask, labels, lossScale, seed;
+  /// Null unless the loss is a weighted one.
+  mlir::Value classWeights, labelSmoothing;
   /// Tells the dropouts apart.
   int64_t nextSite = 0;
   /// Of fresh weights.

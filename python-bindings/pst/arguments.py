@@ -80,7 +80,6 @@ HUGGING_FACE: dict[str, tuple[tuple[str, ...] | None, str]] = {
     "half_precision_backend": (None, "half precision is --precision bf16"),
     "logging_strategy": (("steps",), "--logging_steps says how often"),
     "gradient_checkpointing": (("false",), "that is --recompute cheap, or all"),
-    "label_smoothing_factor": (("0", "0.0"), "labels are not smoothed"),
     "group_by_length": (("false",), "batches are of one length"),
     "auto_find_batch_size": (("false",), "choose --per_device_train_batch_size; the memory plan is printed before the first step"),
     "dataloader_drop_last": (("false",), "the last batch is padded with rows that do not count"),

@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     compile_.add_argument("--bundle", required=True, metavar="DIR", help="directory of the bundle")
     compile_.add_argument("--num_labels", type=int, metavar="N", help="classes of a new head, to be trained (default: the model's head)")
     compile_.add_argument("--regression", action="store_true", help="a new head that predicts one number")
+    compile_.add_argument("--weighted_loss", action="store_true", help="for runs with --class_weights or --label_smoothing_factor")
     add_arguments(
         compile_,
         only=method + machine + ("task", "block_size", "max_seq_length", "per_device_train_batch_size"),
@@ -234,8 +235,9 @@ def _read_run(path: str, checkpoint: str) -> dict:
 def _export(args) -> int:
     from . import _pst
     from .data import Labels
+    from .settings import column_config, label_config
     from .tokenizer import Tokenizer
-    from .trainer import RUN_FILE, column_config, label_config
+    from .trainer import RUN_FILE
 
     checkpoint = os.path.normpath(args.checkpoint)
     if not os.path.isdir(checkpoint):
@@ -293,8 +295,9 @@ def _compile(args) -> int:
     from . import _pst
     from .data import Labels
     from .language import block_length, predicts_tokens
+    from .settings import compiler_options
     from .tokenizer_settings import read_settings
-    from .trainer import compiler_options, read_config
+    from .trainer import read_config
 
     options = options_of(args)
     options.check()
@@ -312,6 +315,8 @@ def _compile(args) -> int:
         if not chosen:
             # As many classes as the model has.
             del settings["num_labels"], settings["regression"]
+    if args.weighted_loss:
+        settings["weighted_loss"] = True
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
     for remark in program.remarks:
         tell(f"warning: {remark}\n")

@@ -291,3 +291,16 @@ def head_rows(directory) -> int | None:
         if name in tensors and len(tensors.shape(name)) == 2:
             return tensors.shape(name)[0]
     return None
+
+
+def class_weights(wish: str, labels: Labels, ids) -> str:
+    """--class_weights as the runtime reads them: `wish` itself or, if that is
+    "balanced", n / (C * n[c]) of n training examples with the classes `ids`, as
+    scikit-learn has it. Raises DataError for a class without examples."""
+    if wish != "balanced":
+        return wish
+    counts = np.bincount(ids, minlength=labels.count)
+    if not counts.all():
+        missing = labels.names[int(np.argmin(counts))]
+        raise DataError(f"--class_weights balanced: the training data have no example of the class '{missing}'; give the weights as numbers")
+    return ",".join(repr(float(weight)) for weight in len(ids) / (labels.count * counts))

@@ -78,8 +78,10 @@ class _PythonOptions:
     bundle: str = _option("machine", "", "train with this bundle of 'pst compile' instead of compiling")
 
     def __post_init__(self):
-        if isinstance(self.report_to, (list, tuple)):
-            self.report_to = ",".join(map(str, self.report_to))
+        for name in ("report_to", "class_weights"):
+            value = getattr(self, name)
+            if hasattr(value, "__iter__") and not isinstance(value, str):
+                setattr(self, name, ",".join(map(str, value)))
         for item in fields(self):
             if item.name != "classes":
                 setattr(self, item.name, _converted(item, getattr(self, item.name)))
@@ -104,6 +106,11 @@ class _PythonOptions:
         """The first option given that only classification has, or ""."""
         names = ("task_name", "label_column", "text_pair_column", "classes")
         return next((name for name in names if getattr(self, name)), "")
+
+    @property
+    def weighs_loss(self) -> str:
+        """The first option given by which the loss is a weighted one, or ""."""
+        return next((name for name in ("class_weights", "label_smoothing_factor") if getattr(self, name)), "")
 
     def of_compiler(self, groups=("method", "machine")) -> dict:
         """The options of the compiler that are in these groups, and set."""

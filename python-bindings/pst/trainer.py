@@ -18,24 +18,16 @@ from .classifier import Classifier, dataset, encode
 from .columns import Wish
 from .compiled import parse_type
 from .criterion import Criterion
-from .data import DataError, Examples, Labels, find_task, names_in, read_examples
+from .data import DataError, Examples, Labels, names_in, read_examples
 from .distributed import Peers
 from .files import read_object, read_text
-from .labels import head_rows
+from .labels import class_weights, head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
 from .report import Progress
 from .reporters import Reporter, Reports
+from .settings import column_config, compiler_options, label_config, metric_name, runtime_options
 from .tokenizer import Encoded, Tokenizer
-
-# Spellings of Hugging Face and scikit-learn for the runtime's metrics.
-_METRICS = {
-    "matthews_correlation": "matthews",
-    "f1_macro": "macro_f1",
-    "roc_auc": "auc",
-    "pearsonr": "pearson",
-    "spearmanr": "spearman",
-}
 
 # What a checkpoint needs, besides itself, to become a model again.
 RUN_FILE = "run.json"
@@ -67,66 +59,6 @@ def sequence_length(encoded: list[Encoded], options: Options, tokenizer: Tokeniz
     """The length to compile for: no longer than the longest example."""
     limit = tokenizer.settings.at_most(options.max_seq_length)
     return limit if options.pad_to_max_length else min(limit, max(e.longest for e in encoded))
-
-
-def compiler_options(options: Options, labels: Labels | None, length: int, training: bool) -> dict:
-    """What `_pst.compile_model` is told; without labels, a language model."""
-    predicted = {"task": "lm"} if labels is None else {
-        "task": "classification",
-        "num_labels": labels.count,
-        "regression": labels.regression,
-    }  # fmt: skip
-    return {
-        **predicted,
-        "training": training,
-        "batch_size": options.per_device_train_batch_size,
-        "sequence_length": length,
-        **options.of_compiler(),
-        # Where no layer has a sparsity of its own, a program serves any.
-        **({"run_sparsity": float(0.9 if options.sparsity is None else options.sparsity)} if options.layer_sparsity else {}),
-    }
-
-
-def runtime_options(options: Options, has_eval: bool, metric: str) -> "_pst.TrainingOptions":
-    """The runtime's options, as evaluation data allow."""
-    out = options.of_training()
-    if not has_eval:
-        out.eval_strategy, out.eval_steps = "no", None
-    saves = options.save_strategy != "no" or options.save_steps is not None
-    evaluates = options.eval_strategy != "no" or options.eval_steps is not None
-    out.load_best_model_at_end = options.load_best_model_at_end and has_eval and saves and evaluates
-    out.metric_for_best_model = metric
-    return out
-
-
-def metric_name(options: Options) -> str:
-    """The metric for the best model as the runtime spells it."""
-    name = options.metric_for_best_model.removeprefix("eval_")
-    if not name and options.task_name:
-        name = find_task(options.task_name).metric
-    return _METRICS.get(name, name)
-
-
-def label_config(labels: Labels | None, tokenizer: Tokenizer | None = None) -> dict:
-    """What the trained model's config.json says about the labels, and of a model
-    that reads the last token about the padding after it: by that transformers
-    finds the last token."""
-    if labels is None:
-        return {}
-    if tokenizer is not None and tokenizer.settings.reads_last_token:
-        return {**label_config(labels), "pad_token_id": tokenizer.padding}
-    if labels.regression:
-        return {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "problem_type": "regression"}
-    return {
-        "id2label": {str(i): name for i, name in enumerate(labels.names)},
-        "label2id": {name: i for i, name in enumerate(labels.names)},
-        "problem_type": "single_label_classification",
-    }
-
-
-def column_config(text_columns) -> dict:
-    """What the trained model's config.json says about the columns that its texts came from."""
-    return {"text_columns": list(text_columns)} if text_columns else {}
 
 
 class Trainer:
@@ -189,6 +121,8 @@ class Trainer:
         sources = [(train, "the training data", self.options.max_train_samples)]
         if eval is not None:
             sources.append((eval, "the evaluation data", self.options.max_eval_samples))
+        if self.options.weighs_loss and predicts_tokens(self.options.task, self.config):
+            raise ValueError(f"--{self.options.weighs_loss} is of models that tell classes apart, not of a language model")
         self.labels: Labels | None = None
         self.text_columns: tuple[str, ...] = ()
         program = None
@@ -207,6 +141,8 @@ class Trainer:
         else:
             examples = [self._examples(*sources[0])]
             self.labels = self._labels(examples[0])
+            if self.options.weighs_loss and self.labels.regression:
+                raise ValueError(f"--{self.options.weighs_loss} is of classes, but the labels are numbers")
             self.text_columns = examples[0].text_columns
             examples += [self._examples(*source) for source in sources[1:]]
             labels = [self.labels.encode(e) for e in examples]
@@ -231,6 +167,8 @@ class Trainer:
             )
         self._train, self._eval = [make() for make in sets] + ([] if eval is not None else [None])
         self._runtime_options = runtime_options(self.options, eval is not None, metric_name(self.options))
+        if self.options.weighs_loss:
+            self._runtime_options.class_weights = class_weights(self.options.class_weights, self.labels, labels[0])
         if not self.options.num_threads:
             self._runtime_options.num_threads = self.peers.default_threads()
         self._compute_metrics = compute_metrics

@@ -21,9 +21,10 @@ using namespace pst;
 using namespace pst::runtime;
 namespace fs = std::filesystem;
 
-/// Tensor inputs make up a batch; scalars are settings.
+/// Tensor inputs make up a batch, but for one; scalars are settings.
 static bool isBatchInput(const Argument &argument) {
-  return argument.kind == Argument::Kind::input && !argument.type.shape.empty();
+  return argument.kind == Argument::Kind::input &&
+         !argument.type.shape.empty() && argument.name != kClassWeights;
 }
 
 /// Type of one example: without the first dimension.

@@ -70,13 +70,13 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
   const DataArray *labels = data.find("labels");
   rows.resize(data.size());
   std::iota(rows.begin(), rows.end(), 0);
-  int64_t targets = data.countTargets(rows);
+  double targets = model.sumOfWeights(data, rows);
   if (targets == 0)
     throw Error(data.description() +
-                ": there is nothing to predict: every label is -100, or every "
-                "example has one token only");
-  result.loss = labels ? lossSum / static_cast<double>(targets)
-                       : std::numeric_limits<double>::quiet_NaN();
+                ": there is nothing to predict: every label is -100 or of a "
+                "class of weight 0, or every example has one token only");
+  result.loss =
+      labels ? lossSum / targets : std::numeric_limits<double>::quiet_NaN();
   if (labels && predictsTokens)
     result.metrics["perplexity"] = std::exp(result.loss);
   else if (labels && model.isRegression())

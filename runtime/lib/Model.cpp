@@ -45,6 +45,10 @@ Model::Model(std::shared_ptr<const Program> program,
   make(applyCall, "apply");
   make(forwardCall, "forward");
   make(materializeCall, "materialize");
+  for (const auto &[name, entry] : manifest().entryPoints)
+    for (const Argument &argument : entry.arguments)
+      if (argument.name == kClassWeights)
+        classWeights.assign(argument.type.numElements(), 1);
   for (std::vector<std::byte> &state : states.values)
     state.resize(static_cast<size_t>(store.spaceBytes("state")));
   for (const SparseLayer &layer : manifest().sparseLayers)
@@ -139,9 +143,42 @@ void Model::finishSelect() {
     }
 }
 
-static void bindBatch(Invocation &call, const Batch &batch) {
+void Model::setLoss(std::vector<float> weights, double smoothing) {
+  requireNothingBegun();
+  if (!hasWeightedLoss()) {
+    if (!weights.empty() || smoothing != 0)
+      throw Error("the program was compiled without a weighted loss");
+    return;
+  }
+  if (weights.empty())
+    weights.assign(classWeights.size(), 1);
+  if (weights.size() != classWeights.size())
+    throw Error("there are " + std::to_string(weights.size()) +
+                " weights of classes, but the model has " +
+                std::to_string(classWeights.size()) + " classes");
+  classWeights = std::move(weights);
+  labelSmoothing = static_cast<float>(smoothing);
+}
+
+double Model::sumOfWeights(const Dataset &data,
+                           std::span<const int64_t> rows) const {
+  const DataArray *labels = data.find("labels");
+  if (!hasWeightedLoss() || !labels)
+    return static_cast<double>(data.countTargets(rows));
+  const auto *classes = static_cast<const int32_t *>(labels->data);
+  double sum = 0;
+  for (int64_t row : rows)
+    sum += classWeights[classes[row]];
+  return sum;
+}
+
+void Model::bindBatch(Invocation &call, const Batch &batch) {
   for (const Batch::Buffer &buffer : batch.buffers())
     call.bind(buffer.name, buffer.bytes.data());
+  if (hasWeightedLoss()) {
+    call.bind(kClassWeights, classWeights.data());
+    bindScalar(call, "label_smoothing", kF32, &labelSmoothing);
+  }
 }
 
 float Model::forwardBackward(const Batch &batch, float lossScale,

@@ -363,6 +363,7 @@ void Trainer::saveNow() {
 TrainingResult Trainer::train() {
   double start = now();
   setNumThreads(options.numThreads);
+  model.setLoss(trainingPlan.classWeights, options.labelSmoothingFactor);
   if (peers.leads())
     openOutput();
   peers.wait();

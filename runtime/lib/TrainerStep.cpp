@@ -90,10 +90,9 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   int64_t begin = position * perStep;
   int64_t end = std::min(begin + perStep, plan.numExamples);
   // The mean is over what is predicted: examples, or tokens.
-  int64_t targets = trainData.countTargets(
-      {order.data() + begin, static_cast<size_t>(end - begin)});
-  float lossScale =
-      targets ? static_cast<float>(1.0 / static_cast<double>(targets)) : 0.0f;
+  double targets = model.sumOfWeights(
+      trainData, {order.data() + begin, static_cast<size_t>(end - begin)});
+  float lossScale = targets > 0 ? static_cast<float>(1.0 / targets) : 0.0f;
   int64_t microBatch = step * accumulation * plan.numRanks + peers.rank();
   for (int64_t from = begin + peers.rank() * plan.batchSize; from < end;
        from += perBatch, microBatch += plan.numRanks) {

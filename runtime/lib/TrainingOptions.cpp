@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -71,6 +72,38 @@ static std::string checkMetric(const std::string &metric, const Model &model,
               " for this model, but is " + metric);
 }
 
+/// The numbers of --class_weights, one for each class of the model.
+static std::vector<float> readClassWeights(const TrainingOptions &options,
+                                           const Model &model) {
+  const std::string &text = options.classWeights;
+  if (text.empty() && options.labelSmoothingFactor == 0)
+    return {};
+  const char *flag = text.empty() ? "label_smoothing_factor" : "class_weights";
+  if (!model.hasWeightedLoss())
+    throw Error("--" + std::string(flag) +
+                " is given, but the program was compiled without a weighted "
+                "loss: compile it with --weighted_loss");
+  std::vector<float> weights;
+  double sum = 0;
+  for (const std::string &part : detail::splitList(text)) {
+    char *end = nullptr;
+    double weight = std::strtod(part.c_str(), &end);
+    if (part.empty() || *end || !(weight >= 0 && weight < 1e30))
+      throw Error("--class_weights must be numbers that are not negative, with "
+                  "commas between them, but is '" +
+                  text + "'");
+    weights.push_back(static_cast<float>(weight));
+    sum += weight;
+  }
+  if (!text.empty() && weights.size() != static_cast<size_t>(model.numLabels()))
+    throw Error("--class_weights must be one number for each of the " +
+                std::to_string(model.numLabels()) + " classes, but is '" +
+                text + "'");
+  if (!text.empty() && sum == 0)
+    throw Error("--class_weights must not all be 0");
+  return weights;
+}
+
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                                     const Model &model, int64_t numExamples,
                                     int numRanks, bool ownMetrics) {
@@ -125,6 +158,7 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 ": compile it for this one");
   plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
+  plan.classWeights = readClassWeights(options, model);
   plan.metric = checkMetric(options.metricForBestModel, model, ownMetrics);
   plan.greaterIsBetter = options.greaterIsBetter.value_or(
       !plan.metric.ends_with("loss") && plan.metric != "mse" &&

@@ -18,7 +18,7 @@ from pst import torch as arrays
 from pst.data import Labels, read_examples
 from pst.options import Options
 from pst.tokenizer import Tokenizer
-from pst.trainer import compiler_options
+from pst.settings import compiler_options
 
 LENGTH, BATCH = 12, 4
 

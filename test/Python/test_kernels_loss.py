@@ -5,6 +5,7 @@
 import numpy as np
 import nn_reference as reference
 import pytest
+import torch
 
 
 def program(op, rows, columns, label):
@@ -33,6 +34,49 @@ def test_cross_entropy(rows, classes):
     x = reference.random(rows, classes, scale=4.0)
     labels = np.random.default_rng(2).integers(0, classes, rows, dtype=np.int32)
     check("cross_entropy", reference.cross_entropy, x, labels, size=10.0 * rows)
+
+
+# Zero weights, no smoothing, hardly anything but smoothing.
+@pytest.mark.parametrize("rows, classes, smoothing, weighted", [
+    (1, 1, 0.1, True), (1, 2, 0.0, True), (32, 2, 0.1, False), (7, 3, 0.9, True), (5, 16, 0.25, True), (11, 37, 0.1, True), (3, 1031, 0.4, True),
+])  # fmt: skip
+def test_cross_entropy_with_weights_and_smoothing(rows, classes, smoothing, weighted):
+    """Against PyTorch's own loss, in float64; rows without a label have no part."""
+    x = reference.random(rows, classes, scale=4.0)
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, classes, rows, dtype=np.int32)
+    if rows > 4:
+        labels[[1, 3]] = [-100, classes]
+    w = rng.uniform(0.1, 3, classes).astype(np.float32) if weighted else np.ones(classes, np.float32)
+    if classes > 2:
+        w[classes // 2] = 0
+    xt, lt, wt, s = f"tensor<{rows}x{classes}xf32>", f"tensor<{rows}xi32>", f"tensor<{classes}xf32>", "tensor<f32>"
+    text = f"""func.func @main(%x: {xt}, %labels: {lt}, %scale: f32, %g: {s}, %w: {wt}, %s: f32) -> ({s}, {xt}) {{
+      %loss = nn.cross_entropy %x, %labels, %scale weights(%w : {wt}) smoothing %s : {xt}, {lt}
+      %d = nn.cross_entropy_backward %x, %labels, %scale, %g weights(%w : {wt}) smoothing %s : {xt}, {lt}
+      return %loss, %d : {s}, {xt}
+    }}"""
+    scale, g, s = np.float32(0.37), np.array(-1.7, np.float32), np.float32(smoothing)
+    loss, dx = reference.run(text, x, labels, float(scale), g, w, float(s))
+    (logits,) = inputs = reference.double(x)
+    known = np.flatnonzero((labels >= 0) & (labels < classes))
+    exact = float(scale) * torch.nn.functional.cross_entropy(
+        logits[known], torch.tensor(labels[known], dtype=torch.long), torch.tensor(w, dtype=torch.float64), reduction="sum", label_smoothing=float(s)
+    )
+    reference.close(loss, exact, 1e-6, size=20.0 * rows * w.max())
+    (expected,) = reference.gradients(exact, inputs, g)
+    reference.close(dx, expected, 1e-6, size=np.full(x.shape, max(1.0, np.abs(x).max()) * w.max()))
+    assert (dx[np.setdiff1d(np.arange(rows), known)] == 0).all()
+
+
+def test_weights_of_one_without_smoothing_change_nothing():
+    x, labels = reference.random(9, 5, scale=3.0), np.arange(9, dtype=np.int32) % 5
+    plain = reference.run(program("cross_entropy", 9, 5, "i32"), x, labels, 0.5, np.array(1.0, np.float32))
+    text = program("cross_entropy", 9, 5, "i32").replace(" : tensor<9x5xf32>, tensor<9xi32>", " weights(%w : tensor<5xf32>) smoothing %s : tensor<9x5xf32>, tensor<9xi32>")
+    text = text.replace("%g: tensor<f32>)", "%g: tensor<f32>, %w: tensor<5xf32>, %s: f32)")
+    weighted = reference.run(text, x, labels, 0.5, np.array(1.0, np.float32), np.ones(5, np.float32), 0.0)
+    for one, other in zip(plain, weighted):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_rows_without_a_label_are_no_examples():

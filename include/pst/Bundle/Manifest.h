@@ -173,6 +173,10 @@ struct MemoryPlan {
   }
 };
 
+/// The one tensor input of a model that is a setting and no part of a batch:
+/// weights of the classes in the loss, f32[C].
+inline constexpr const char *kClassWeights = "class_weights";
+
 /// The word of the manifest: "classification".
 std::string_view name(ModelTask task);
 

@@ -25,10 +25,12 @@ namespace pst {
 ///
 ///     @forward(input_ids, attention_mask, token_type_ids: tensor<BxLxi32>,
 ///              labels: tensor<Bxi32> (xf32 for regression),
+///              [class_weights: tensor<Cxf32>, label_smoothing: f32,]
 ///              loss_scale: f32, seed: i64)
 ///         -> (loss: tensor<f32>, logits: tensor<BxCxf32>)
 ///
-/// token_type_ids are absent in models that have none. A language model's
+/// token_type_ids are absent in models that have none, and class_weights and
+/// label_smoothing unless the options ask for a weighted loss. A language model's
 /// labels are the tokens themselves (tensor<BxLxi32>, -100 where nothing is to
 /// be predicted; each is predicted from those before it), and it has no logits.
 /// A parameter that is some columns of a stored tensor is called NAME:PART.

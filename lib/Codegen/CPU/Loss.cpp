@@ -55,6 +55,18 @@ Value RowSoftmax::loss(KernelBuilder &b, Value label) const {
   return b.addf(b.subf(maximum, own), logPositive(b, sum));
 }
 
+Value RowSoftmax::loss(KernelBuilder &b, Value label,
+                       const ClassTarget &target) const {
+  Value logSum = logPositive(b, sum);
+  Value even = b.vectorSum(classes, lanes, [&](Value c, int64_t width) {
+    Value logit = b.load(logits, {row, c}, width);
+    return b.mulf(
+        target.even(b, c, width),
+        b.addf(b.subf(b.splat(maximum, width), logit), b.splat(logSum, width)));
+  });
+  return b.addf(b.mulf(target.own(b, label), loss(b, label)), even);
+}
+
 void RowSoftmax::storeGradient(KernelBuilder &b, Value label, Value factor,
                                Value result) const {
   // Before it is overwritten, where the result is the logits themselves.
@@ -67,6 +79,27 @@ void RowSoftmax::storeGradient(KernelBuilder &b, Value label, Value factor,
   b.store(b.mulf(b.subf(p, b.f32(1.0)), factor), result, {row, label});
 }
 
+void RowSoftmax::storeGradient(KernelBuilder &b, Value label,
+                               const ClassTarget &target, Value factor,
+                               Value result) const {
+  Value own = target.own(b, label);
+  Value total =
+      b.addf(own, b.vectorSum(classes, lanes, [&](Value c, int64_t width) {
+        return target.even(b, c, width);
+      }));
+  auto difference = [&](Value c, int64_t width) {
+    Value p = b.divf(exponential(b, c, width), b.splat(sum, width));
+    return b.subf(b.mulf(p, b.splat(total, width)), target.even(b, c, width));
+  };
+  // Before it is overwritten, where the result is the logits themselves.
+  Value ofLabel = b.subf(difference(label, 1), own);
+  b.vectorLoop(classes, lanes, [&](Value c, int64_t width) {
+    b.store(b.mulf(difference(c, width), b.splat(factor, width)), result,
+            {row, c});
+  });
+  b.store(b.mulf(ofLabel, factor), result, {row, label});
+}
+
 void RowSoftmax::storeZeros(KernelBuilder &b, Value row, int64_t classes,
                             int64_t lanes, Value result) {
   b.vectorLoop(classes, lanes, [&](Value c, int64_t width) {
@@ -75,7 +108,8 @@ void RowSoftmax::storeZeros(KernelBuilder &b, Value row, int64_t classes,
 }
 
 namespace {
-/// for rows in parallel: losses[row] = log(sum e^logits) - logits[label]
+/// for rows in parallel:
+///   losses[row] = sum_c target[c] (log sum e^logits - logits[c])
 /// result = scale * sum of losses
 struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
   using KernelPattern::KernelPattern;
@@ -83,49 +117,64 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
                                 PatternRewriter &rewriter) const override {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
+    bool hasTarget = op.getWeights() != nullptr;
     context.replaceByLaunch(
-        rewriter, op, {op.getLogits(), op.getLabels(), op.getScale()},
+        rewriter, op, op->getOperands(),
         RankedTensorType::get({rows}, rewriter.getF32Type()),
         [&](KernelBuilder &b, ValueRange arguments) {
-          Value logits = arguments[0], losses = arguments[4];
+          Value logits = arguments[0], scale = arguments[2];
+          Value result = arguments.drop_back().back(),
+                losses = arguments.back();
           b.parallel(rows, [&](Value row) {
             RowLabel label(b, arguments[1], row, classes);
             b.ifElse(
                 label.isExample,
                 [&] {
                   RowSoftmax softmax(b, logits, row, classes, context.lanes());
-                  b.store(softmax.loss(b, label.label), losses, row);
+                  Value loss =
+                      hasTarget
+                          ? softmax.loss(b, label.label,
+                                         ClassTarget(b, arguments[3],
+                                                     arguments[4], classes))
+                          : softmax.loss(b, label.label);
+                  b.store(loss, losses, row);
                 },
                 [&] { b.store(b.f32(0.0), losses, row); });
           });
-          context.scaledSum(b, rows, {arguments[2], arguments[3], losses},
-                            loadRowLoss);
+          context.scaledSum(b, rows, {scale, result, losses}, loadRowLoss);
         });
     return success();
   }
 };
 
 /// for rows in parallel:
-///   result[row, c] = gradient * scale * (e^(logit - max) / sum - [c = label])
+///   result[row, c] = gradient * scale *
+///                    (e^(logit - max) / sum * sum target - target[c])
 struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::CrossEntropyBackwardOp op,
                                 PatternRewriter &rewriter) const override {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
+    bool hasTarget = op.getWeights() != nullptr;
     context.replaceByLaunch(
-        rewriter, op,
-        {op.getLogits(), op.getLabels(), op.getScale(), op.getGradient()},
+        rewriter, op, op->getOperands(),
         /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
-          Value logits = arguments[0], result = arguments[4];
+          Value logits = arguments[0], result = arguments.back();
           Value factor = b.mulf(b.load(arguments[3], {}), arguments[2]);
           b.parallel(rows, [&](Value row) {
             RowLabel label(b, arguments[1], row, classes);
             b.ifElse(
                 label.isExample,
                 [&] {
-                  RowSoftmax(b, logits, row, classes, context.lanes())
-                      .storeGradient(b, label.label, factor, result);
+                  RowSoftmax softmax(b, logits, row, classes, context.lanes());
+                  if (hasTarget)
+                    softmax.storeGradient(
+                        b, label.label,
+                        ClassTarget(b, arguments[4], arguments[5], classes),
+                        factor, result);
+                  else
+                    softmax.storeGradient(b, label.label, factor, result);
                 },
                 [&] {
                   RowSoftmax::storeZeros(b, row, classes, context.lanes(),

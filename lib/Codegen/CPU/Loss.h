@@ -8,6 +8,7 @@
 #ifndef PST_LIB_CODEGEN_CPU_LOSS_H
 #define PST_LIB_CODEGEN_CPU_LOSS_H
 
+#include "../Kernel/ClassTarget.h"
 #include "../Kernel/RowLabel.h"
 #include "KernelBuilder.h"
 
@@ -22,10 +23,15 @@ public:
 
   /// log(sum e^logits) - logits[label]
   Value loss(KernelBuilder &b, Value label) const;
+  /// sum_c target[c] (log sum e^logits - logits[c])
+  Value loss(KernelBuilder &b, Value label, const ClassTarget &target) const;
   /// result[row, c] = factor * (softmax[c] - [c = label]); the result may be
   /// the logits themselves.
   void storeGradient(KernelBuilder &b, Value label, Value factor,
                      Value result) const;
+  /// result[row, c] = factor * (softmax[c] sum target - target[c]); the same.
+  void storeGradient(KernelBuilder &b, Value label, const ClassTarget &target,
+                     Value factor, Value result) const;
   /// The gradient of a row that is no example.
   static void storeZeros(KernelBuilder &b, Value row, int64_t classes,
                          int64_t lanes, Value result);

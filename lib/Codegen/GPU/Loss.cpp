@@ -31,10 +31,19 @@ Value RowSoftmax::exponential(ThreadBuilder &b, Value c) const {
 }
 
 void pst::cuda::storeRowLoss(ThreadBuilder &b, const RowSoftmax &softmax,
-                             const RowLabel &label, Value losses, Value at) {
+                             const RowLabel &label, Value losses, Value at,
+                             const std::optional<ClassTarget> &target) {
   Value own = b.load(softmax.logits, {softmax.row, label.label});
-  Value loss =
-      b.addf(b.subf(softmax.maximum, own), logPositive(b, softmax.sum));
+  Value logSum = logPositive(b, softmax.sum);
+  Value loss = b.addf(b.subf(softmax.maximum, own), logSum);
+  if (target) {
+    Value even = b.sumOverBlock(softmax.classes, [&](Value c) {
+      Value logit = b.load(softmax.logits, {softmax.row, c});
+      return b.mulf(target->even(b, c),
+                    b.addf(b.subf(softmax.maximum, logit), logSum));
+    });
+    loss = b.addf(b.mulf(target->own(b, label.label), loss), even);
+  }
   b.onFirstThread([&] {
     b.store(b.select(label.isExample, loss, b.f32(0.0)), losses, at);
   });
@@ -42,18 +51,37 @@ void pst::cuda::storeRowLoss(ThreadBuilder &b, const RowSoftmax &softmax,
 
 void pst::cuda::storeRowGradient(ThreadBuilder &b, const RowSoftmax &softmax,
                                  const RowLabel &label, Value factor,
-                                 Value result) {
+                                 Value result,
+                                 const std::optional<ClassTarget> &target) {
+  Value own = b.f32(1.0), total;
+  if (target) {
+    own = target->own(b, label.label);
+    total = b.addf(own, b.sumOverBlock(softmax.classes, [&](Value c) {
+      return target->even(b, c);
+    }));
+  }
   b.strided(softmax.classes, [&](Value c) {
     Value p = b.divf(softmax.exponential(b, c), softmax.sum);
+    if (target)
+      p = b.subf(b.mulf(p, total), target->even(b, c));
     Value isLabel = b.cmpi(arith::CmpIPredicate::eq, c, label.label);
-    p = b.select(isLabel, b.subf(p, b.f32(1.0)), p);
+    p = b.select(isLabel, b.subf(p, own), p);
     b.store(b.select(label.isExample, b.mulf(p, factor), b.f32(0.0)), result,
             {softmax.row, c});
   });
 }
 
+/// Of an op's weights and smoothing, if it has them.
+static std::optional<ClassTarget> targetOf(ThreadBuilder &b, ValueRange given,
+                                           int64_t classes) {
+  if (given.empty())
+    return std::nullopt;
+  return ClassTarget(b, given[0], given[1], classes);
+}
+
 namespace {
-/// for each row, a block: losses[row] = log(sum e^logits) - logits[label]
+/// for each row, a block:
+///   losses[row] = sum_c target[c] (log sum e^logits - logits[c])
 /// one block: result = scale * sum of losses
 struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
   using KernelPattern::KernelPattern;
@@ -62,18 +90,22 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
     context.replaceByLaunch(
-        rewriter, op, {op.getLogits(), op.getLabels(), op.getScale()},
+        rewriter, op, op->getOperands(),
         RankedTensorType::get({rows}, rewriter.getF32Type()),
         [&](CodeBuilder &host, ValueRange arguments) {
-          Value losses = arguments[4];
+          Value result = arguments.drop_back().back(),
+                losses = arguments.back();
+          SmallVector<Value> used{arguments[0], arguments[1], losses};
+          llvm::append_range(used, arguments.drop_front(3).drop_back(2));
           context.launchRows(
-              host, "", rows, classes, {arguments[0], arguments[1], losses},
+              host, "", rows, classes, used,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
                 RowLabel label(b, values[1], row, classes);
                 RowSoftmax softmax(b, values[0], row, classes);
-                storeRowLoss(b, softmax, label, values[2], row);
+                storeRowLoss(b, softmax, label, values[2], row,
+                             targetOf(b, values.drop_front(3), classes));
               });
-          context.scaledSum(host, rows, {arguments[2], arguments[3], losses},
+          context.scaledSum(host, rows, {arguments[2], result, losses},
                             loadRowLoss);
         });
     return success();
@@ -81,7 +113,8 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
 };
 
 /// for each row, a block:
-///   result[row, c] = gradient * scale * (e^(logit - max) / sum - [c = label])
+///   result[row, c] = gradient * scale *
+///                    (e^(logit - max) / sum * sum target - target[c])
 struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::CrossEntropyBackwardOp op,
@@ -89,8 +122,7 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
     context.replaceByLaunch(
-        rewriter, op,
-        {op.getLogits(), op.getLabels(), op.getScale(), op.getGradient()},
+        rewriter, op, op->getOperands(),
         /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchRows(
               host, "", rows, classes, arguments,
@@ -98,7 +130,9 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
                 Value factor = b.mulf(b.load(values[3], {}), values[2]);
                 RowLabel label(b, values[1], row, classes);
                 RowSoftmax softmax(b, values[0], row, classes);
-                storeRowGradient(b, softmax, label, factor, values[4]);
+                storeRowGradient(
+                    b, softmax, label, factor, values.back(),
+                    targetOf(b, values.drop_front(4).drop_back(), classes));
               });
         });
     return success();

@@ -8,8 +8,10 @@
 #ifndef PST_LIB_CODEGEN_GPU_LOSS_H
 #define PST_LIB_CODEGEN_GPU_LOSS_H
 
+#include "../Kernel/ClassTarget.h"
 #include "../Kernel/RowLabel.h"
 #include "KernelContext.h"
+#include <optional>
 
 namespace pst::cuda {
 
@@ -24,13 +26,17 @@ struct RowSoftmax {
   Value maximum, sum;
 };
 
-/// losses[at] = log(sum e^logits) - logits[label], 0 if the row is no example
+/// losses[at] = log(sum e^logits) - logits[label], or with a target
+/// sum_c target[c] (log(sum e^logits) - logits[c]); 0 if the row is no example
 void storeRowLoss(ThreadBuilder &b, const RowSoftmax &softmax,
-                  const RowLabel &label, Value losses, Value at);
-/// result[row, c] = factor * (softmax[c] - [c = label]), 0 if the row is no
-/// example; the result may be the logits.
+                  const RowLabel &label, Value losses, Value at,
+                  const std::optional<ClassTarget> &target = {});
+/// result[row, c] = factor * (softmax[c] - [c = label]), or with a target
+/// factor * (softmax[c] sum target - target[c]); 0 if the row is no example.
+/// The result may be the logits.
 void storeRowGradient(ThreadBuilder &b, const RowSoftmax &softmax,
-                      const RowLabel &label, Value factor, Value result);
+                      const RowLabel &label, Value factor, Value result,
+                      const std::optional<ClassTarget> &target = {});
 
 } // namespace pst::cuda
 

@@ -143,7 +143,7 @@ void CrossEntropyOp::buildBackward(OpBuilder &builder,
   if (needed[0])
     operandGradients[0] = CrossEntropyBackwardOp::create(
         builder, getLoc(), getLogits(), getLabels(), getScale(),
-        resultGradients[0]);
+        resultGradients[0], getWeights(), getSmoothing());
 }
 
 void LinearCrossEntropyOp::buildBackward(

@@ -288,9 +288,22 @@ LogicalResult SelectTokenBackwardOp::verify() {
                            getIndex());
 }
 
-LogicalResult CrossEntropyOp::verify() {
-  return verifyLoss(*this, getLogits(), getLabels(), /*classes=*/true);
+template <typename OpT> static LogicalResult verifyCrossEntropy(OpT op) {
+  if (failed(verifyLoss(op, op.getLogits(), op.getLabels(), /*classes=*/true)))
+    return failure();
+  if (!op.getWeights() != !op.getSmoothing()) // (C3)
+    return op.emitOpError("must have both weights and smoothing, or neither");
+  if (!op.getWeights())
+    return success();
+  int64_t classes = typeOf(op.getLogits()).getDimSize(1);
+  if (typeOf(op.getWeights()).getDimSize(0) != classes) // (C2)
+    return op.emitOpError("must have ")
+           << classes << " weights, one for each column of the logits, but got "
+           << typeOf(op.getWeights());
+  return success();
 }
+
+LogicalResult CrossEntropyOp::verify() { return verifyCrossEntropy(*this); }
 
 static LogicalResult verifyVocabulary(Operation *op, Value input, Value weight,
                                       Value labels) {
@@ -325,7 +338,7 @@ LogicalResult LinearCrossEntropyBackwardOp::verify() {
 }
 
 LogicalResult CrossEntropyBackwardOp::verify() {
-  return verifyLoss(*this, getLogits(), getLabels(), /*classes=*/true);
+  return verifyCrossEntropy(*this);
 }
 
 LogicalResult SquaredErrorOp::verify() {

@@ -379,6 +379,38 @@ func.func @cross_entropy_c1_type(%x: tensor<2x3xf32>, %l: tensor<2xf32>, %s: f32
 
 // -----
 
+func.func @cross_entropy_c2(%x: tensor<2x3xf32>, %l: tensor<2xi32>, %s: f32, %w: tensor<2xf32>) {
+  // expected-error@+1 {{'nn.cross_entropy' op must have 3 weights, one for each column of the logits, but got 'tensor<2xf32>'}}
+  %loss = nn.cross_entropy %x, %l, %s weights(%w : tensor<2xf32>) smoothing %s : tensor<2x3xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_c3(%x: tensor<2x3xf32>, %l: tensor<2xi32>, %s: f32, %w: tensor<3xf32>) {
+  // expected-error@+1 {{'nn.cross_entropy' op must have both weights and smoothing, or neither}}
+  %loss = "nn.cross_entropy"(%x, %l, %s, %w) {operandSegmentSizes = array<i32: 1, 1, 1, 1, 0>} : (tensor<2x3xf32>, tensor<2xi32>, f32, tensor<3xf32>) -> tensor<f32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_backward_c2(%x: tensor<2x3xf32>, %l: tensor<2xi32>, %s: f32, %d: tensor<f32>, %w: tensor<4xf32>) {
+  // expected-error@+1 {{'nn.cross_entropy_backward' op must have 3 weights, one for each column of the logits, but got 'tensor<4xf32>'}}
+  %g = nn.cross_entropy_backward %x, %l, %s, %d weights(%w : tensor<4xf32>) smoothing %s : tensor<2x3xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @cross_entropy_backward_c3(%x: tensor<2x3xf32>, %l: tensor<2xi32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.cross_entropy_backward' op must have both weights and smoothing, or neither}}
+  %g = "nn.cross_entropy_backward"(%x, %l, %s, %d, %s) {operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 1>} : (tensor<2x3xf32>, tensor<2xi32>, f32, tensor<f32>, f32) -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
 func.func @cross_entropy_backward_c1(%x: tensor<2x3xf32>, %l: tensor<1xi32>, %s: f32, %d: tensor<f32>) {
   // expected-error@+1 {{'nn.cross_entropy_backward' op must have labels of type 'tensor<2xi32>', but got 'tensor<1xi32>'}}
   %g = nn.cross_entropy_backward %x, %l, %s, %d : tensor<2x3xf32>, tensor<1xi32>

@@ -83,7 +83,7 @@ func.func @normalisation_and_attention(%q: tensor<10x6xf32>, %mask: tensor<2x5xi
 
 // CHECK-LABEL: func.func @heads_and_losses(
 func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale: f32,
-    %prediction: tensor<2x1xf32>, %targets: tensor<2xf32>, %dloss: tensor<f32>, %w: tensor<7x3xf32>) {
+    %prediction: tensor<2x1xf32>, %targets: tensor<2xf32>, %dloss: tensor<f32>, %w: tensor<7x3xf32>, %shares: tensor<3xf32>) {
   // CHECK: nn.select_token %{{.*}} index 4 : tensor<10x3xf32> -> tensor<2x3xf32>
   %t = nn.select_token %x index 4 : tensor<10x3xf32> -> tensor<2x3xf32>
   // CHECK: nn.select_token_backward %{{.*}} index 0 : tensor<2x3xf32> -> tensor<10x3xf32>
@@ -92,6 +92,10 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %loss = nn.cross_entropy %t, %labels, %scale : tensor<2x3xf32>, tensor<2xi32>
   // CHECK: nn.cross_entropy_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x3xf32>, tensor<2xi32>
   %d = nn.cross_entropy_backward %t, %labels, %scale, %dloss : tensor<2x3xf32>, tensor<2xi32>
+  // CHECK: nn.cross_entropy %{{.*}}, %{{.*}}, %{{.*}} weights(%{{.*}} : tensor<3xf32>) smoothing %{{.*}} : tensor<2x3xf32>, tensor<2xi32>
+  %weighted = nn.cross_entropy %t, %labels, %scale weights(%shares : tensor<3xf32>) smoothing %scale : tensor<2x3xf32>, tensor<2xi32>
+  // CHECK: nn.cross_entropy_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} weights(%{{.*}} : tensor<3xf32>) smoothing %{{.*}} : tensor<2x3xf32>, tensor<2xi32>
+  %dw0 = nn.cross_entropy_backward %t, %labels, %scale, %dloss weights(%shares : tensor<3xf32>) smoothing %scale : tensor<2x3xf32>, tensor<2xi32>
   // CHECK: nn.linear_cross_entropy %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
   %stream = nn.linear_cross_entropy %t, %w, %labels, %scale : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
   // CHECK: nn.linear_cross_entropy_backward %{{.*}} : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>

@@ -399,6 +399,12 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
           a["type"] = type;
     };
   };
+  auto weights = [](const char *type) {
+    return [=](Json &j) {
+      j["entry_points"]["forward"]["arguments"].push_back(
+          {{"name", "class_weights"}, {"kind", "input"}, {"type", type}});
+    };
+  };
   expectErrors(
       makeManifest(),
       {{"logits", argument("forward", "logits", "f32"),
@@ -409,6 +415,9 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
        {"labels", argument("forward_backward", "labels", "f32[4]"),
         "entry point \"forward_backward\": argument \"labels\" of the task "
         "\"classification\" must be i32[B], but is f32[4]"},
+       {"class weights", weights("f32[2]"),
+        "argument \"class_weights\" must be f32[3], one for each class, but "
+        "is f32[2]"},
        {"weight", argument("materialize", "tiny.dense.weight", "f32[70,6]"),
         "argument \"tiny.dense.weight\" must be f32[7,6], as the layer is, but "
         "is f32[70,6]"}});

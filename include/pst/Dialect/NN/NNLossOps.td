@@ -67,38 +67,55 @@ def NN_SelectTokenBackwardOp : NN_Op<"select_token_backward"> {
 }
 
 def NN_CrossEntropyOp : NN_DifferentiableOp<"cross_entropy",
-    [PST_Activations<[], []>]> {
+    [PST_Activations<[], []>, AttrSizedOperandSegments]> {
   let summary = "Scaled sum of the cross-entropies of the rows";
   let description = [{
     `scale * sum_b (log(sum_c exp(logits[b, c])) - logits[b, labels[b]])` over
     the rows whose label is in [0, C); another label (-100) is no example.
 
+    With weights w of the classes and labels smoothed by s it is, over the same
+    rows,
+
+        scale * sum_b sum_c t[b, c] (log(sum_k exp(logits[b, k])) - logits[b, c])
+        t[b, c] = (1 - s) w[labels[b]] (c == labels[b]) + s / C w[c]
+
+    which is PyTorch's sum of such losses. No scale is made of the weights.
+
     Constraints:
     - (C1) There are as many labels, of type i32, as logits have rows.
+    - (C2) There are as many weights as logits have columns.
+    - (C3) Weights and smoothing come together.
 
     Example:
     ```mlir
     // logits = [[0.0, 0.0]], labels = [1], scale = 1.0: 0.6931472
     %loss = nn.cross_entropy %logits, %labels, %scale : tensor<1x2xf32>, tensor<1xi32>
+    %other = nn.cross_entropy %logits, %labels, %scale weights(%w : tensor<2xf32>) smoothing %s : tensor<1x2xf32>, tensor<1xi32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$logits, NN_Labels:$labels, F32:$scale);
+  let arguments = (ins NN_Matrix:$logits, NN_Labels:$labels, F32:$scale,
+                       Optional<NN_Vector>:$weights, Optional<F32>:$smoothing);
   let results = (outs NN_Scalar:$loss);
   let assemblyFormat = [{
-    $logits `,` $labels `,` $scale attr-dict `:` type($logits) `,` type($labels)
+    $logits `,` $labels `,` $scale (`weights` `(` $weights^ `:` type($weights) `)` `smoothing` $smoothing)?
+    attr-dict `:` type($logits) `,` type($labels)
   }];
   let hasVerifier = 1;
 }
 
 def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
-    [AllTypesMatch<["logits", "result"]>]> {
+    [AllTypesMatch<["logits", "result"]>, AttrSizedOperandSegments]> {
   let summary = "Gradient of the logits of a cross-entropy";
   let description = [{
     `gradient * scale * (softmax(logits)[b, c] - (c == labels[b]))`, zero in
-    the rows that are no example.
+    the rows that are no example. With weights and smoothing, and t as in
+    `nn.cross_entropy`:
+    `gradient * scale * (softmax(logits)[b, c] sum_k t[b, k] - t[b, c])`.
 
     Constraints:
     - (C1) There are as many labels, of type i32, as logits have rows.
+    - (C2) There are as many weights as logits have columns.
+    - (C3) Weights and smoothing come together.
 
     Example:
     ```mlir
@@ -106,10 +123,13 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
     ```
   }];
   let arguments = (ins NN_Matrix:$logits, NN_Labels:$labels, F32:$scale,
-                       NN_Scalar:$gradient);
+                       NN_Scalar:$gradient, Optional<NN_Vector>:$weights,
+                       Optional<F32>:$smoothing);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $logits `,` $labels `,` $scale `,` $gradient attr-dict `:` type($logits) `,` type($labels)
+    $logits `,` $labels `,` $scale `,` $gradient
+    (`weights` `(` $weights^ `:` type($weights) `)` `smoothing` $smoothing)?
+    attr-dict `:` type($logits) `,` type($labels)
   }];
   let hasVerifier = 1;
 }

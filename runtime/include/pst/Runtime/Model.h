@@ -57,6 +57,16 @@ public:
   /// Whether it is a language model: `forward` gives a loss but no logits.
   bool predictsTokens() const { return task() == ModelTask::lm; }
 
+  /// Whether the loss takes weights of classes and a smoothing of labels; then
+  /// `weights` are one for each class (empty: all 1), and each label gives
+  /// `smoothing` of itself, in [0, 1), to all classes alike (nn.cross_entropy).
+  /// Until this is called, the loss is a plain one.
+  bool hasWeightedLoss() const { return !classWeights.empty(); }
+  void setLoss(std::vector<float> weights, double smoothing);
+  /// What a mean of losses is over: these examples, or their tokens, each with
+  /// the weight of its class.
+  double sumOfWeights(const Dataset &data, std::span<const int64_t> rows) const;
+
   /// Sets the thresholds at which `int(rows*columns*sparsity)` elements of each
   /// layer are pruned. Does nothing if they stand already, or if the method has
   /// no mask. Throws Error if a score is NaN, naming the layer.
@@ -117,6 +127,7 @@ private:
     int64_t begun = 0, finished = 0;
   };
   void requireNothingBegun() const;
+  void bindBatch(Invocation &call, const Batch &batch);
   void bindSparsities(double sparsity);
 
   ParameterStore store;
@@ -133,6 +144,8 @@ private:
   };
   std::vector<Scores> scores;
   std::map<std::string, double> sparsities; ///< by input of "select"
+  std::vector<float> classWeights;          ///< empty: the program takes none
+  float labelSmoothing = 0;
   double currentSparsity = 0;
   bool selectionStands = false;
 };

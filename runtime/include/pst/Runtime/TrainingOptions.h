@@ -15,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace pst::runtime {
 
@@ -54,6 +55,7 @@ struct TrainingPlan {
   /// One factor for all rates of a step.
   RateSchedule rate;
   SparsitySchedule sparsity;
+  std::vector<float> classWeights; ///< in the loss; empty: all 1
   std::string metric;
   bool greaterIsBetter = true;
 };
