@@ -233,11 +233,11 @@ def _read_run(path: str, checkpoint: str) -> dict:
 
 
 def _export(args) -> int:
-    from . import _pst
+    from . import _pst, modelcard
     from .data import Labels
     from .settings import column_config, label_config
     from .tokenizer import Tokenizer
-    from .trainer import RUN_FILE
+    from .trainer import RUN_FILE, read_config
 
     checkpoint = os.path.normpath(args.checkpoint)
     if not os.path.isdir(checkpoint):
@@ -266,6 +266,19 @@ def _export(args) -> int:
     labels = None if model.predicts_tokens else Labels(names or [], regression=names is None)
     config = {**label_config(labels, Tokenizer(model_dir)), **column_config(run.get("text_columns"))}
     result = _pst.export_model(model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(config))
+    card = modelcard.Card(
+        name=os.path.basename(os.path.abspath(run_dir)),
+        base=modelcard.base_name(model_dir, read_config(model_dir)),
+        options=run["options"],
+        zero_share=result["zero_share"],
+        layers=len(result["layers"]),
+        trainable=run.get("trainable"),
+        labels=names,
+        predicts_tokens=model.predicts_tokens,
+        evaluation=modelcard.held_evaluation({**state, "best": None, "stopped": False}, False),
+        data=run.get("data", {}),
+    )
+    modelcard.write(args.output_dir, card)
     print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
     return 0
 

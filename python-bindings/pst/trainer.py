@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from . import _pst
+from . import _pst, modelcard
 from .callbacks import Callbacks, StopOnSignal, own_metrics
 from .classifier import Classifier, dataset, encode
 from .columns import Wish
@@ -117,6 +117,8 @@ class Trainer:
             raise ValueError("--early_stopping_patience needs evaluation data: --validation_file, or eval=...")
         self.tokenizer = Tokenizer(self.model_dir)
         self.warnings += self.tokenizer.warnings
+        # Files only have a name.
+        self.data = {name: os.fspath(data) for name, data in (("train", train), ("eval", eval)) if isinstance(data, (str, os.PathLike))}
         # What to call it, and its limit; for a language model `labels` is None.
         sources = [(train, "the training data", self.options.max_train_samples)]
         if eval is not None:
@@ -324,6 +326,8 @@ class Trainer:
             "compiler_options": settings,
             "labels": None if self.labels is None or self.labels.regression else self.labels.names,
             "text_columns": self.text_columns,
+            "data": self.data,
+            "trainable": self.trainable_parameters,
             "options": asdict(self.options),
         }
         self._keep(RUN_FILE, json.dumps(content, indent=2))
@@ -388,13 +392,28 @@ class Trainer:
         return {**evaluation, "sparsity": sparsity}
 
     def save(self, directory=None) -> dict:
-        """Writes the sparse model as a directory that `transformers` loads.
+        """Writes the sparse model as a directory that `transformers` loads,
+        with a model card (README.md).
 
         Default: OUTPUT_DIR/model. Replaces what lies there. Returns layers
         (elements, pruned, zeros of each), zero_share, sparsity.
         """
         directory = os.fspath(directory) if directory is not None else os.path.join(self.options.output_dir, "model")
-        return self._export(directory, self.sparsity)
+        saved = self._export(directory, self.sparsity)
+        card = modelcard.Card(
+            name=os.path.basename(os.path.abspath(self.options.output_dir)),
+            base=modelcard.base_name(self.model_dir, self.config),
+            options=asdict(self.options),
+            zero_share=saved["zero_share"],
+            layers=len(saved["layers"]),
+            trainable=self.trainable_parameters,
+            labels=None if self.labels is None or self.labels.regression else self.labels.names,
+            predicts_tokens=self.labels is None,
+            evaluation=modelcard.held_evaluation(self.result, self._runtime_options.load_best_model_at_end),
+            data=self.data,
+        )
+        modelcard.write(directory, card)
+        return saved
 
     def _export(self, directory: str, sparsity: float) -> dict:
         config = {**label_config(self.labels, self.tokenizer), **column_config(self.text_columns)}

@@ -1,0 +1,116 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The model card of what is saved: README.md as Hugging Face's hub reads it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+from dataclasses import MISSING, dataclass, field, fields
+
+FILE = "README.md"
+
+# What the metrics are called on the hub.
+_NAMES = {"matthews": "matthews_correlation", "macro_f1": "f1_macro", "auc": "roc_auc", "pearson": "pearsonr", "spearman": "spearmanr"}
+
+
+@dataclass
+class Card:
+    """What is known of a saved model. `evaluation` is the record of the
+    parameters that it holds, or None; `data` are the files it is of."""
+
+    name: str
+    base: str
+    options: dict
+    zero_share: float
+    layers: int
+    trainable: int | None = None
+    labels: list[str] | None = None
+    predicts_tokens: bool = False
+    evaluation: dict | None = None
+    data: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        return f"---\n{self._metadata()}---\n\n{self._words()}"
+
+    @property
+    def _task(self) -> str:
+        return "text-generation" if self.predicts_tokens else "text-classification"
+
+    def _results(self) -> dict[str, float]:
+        """Numbers only: the hub has no word for one that is not defined."""
+        found = self.evaluation or {}
+        values = {**found.get("metrics", {}), "loss": found.get("loss", math.nan)}
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+    def _metadata(self) -> str:
+        # JSON is YAML: strings are quoted as it quotes them. The licence is for
+        # the user to name.
+        lines = [
+            f"base_model: {json.dumps(self.base)}",
+            "library_name: transformers",
+            f"pipeline_tag: {self._task}",
+            "tags:",
+            *(f"- {json.dumps(tag)}" for tag in dict.fromkeys(("sparse", "pst", self.options["method"]))),
+        ]
+        metrics = [{"type": _NAMES.get(name, name), "value": value} for name, value in self._results().items()]
+        if metrics and self.data.get("eval"):
+            dataset = os.path.basename(self.data["eval"])
+            result = {"task": {"type": self._task}, "dataset": {"name": dataset, "type": dataset}, "metrics": metrics}
+            index = [{"name": self.name, "results": [result]}]
+            lines.append(f"model-index: {json.dumps(index)}")
+        return "\n".join(lines) + "\n"
+
+    def _words(self) -> str:
+        options = self.options
+        text = (
+            f"# {self.name}\n\n"
+            f"`{self.base}`, fine-tuned with the method `{options['method']}`"
+            + (f" to {self.zero_share:.1%} zeros in {self.layers} linear layers" if self.layers else "")
+            + (f"; {self.trainable:,} parameters were trained" if self.trainable else "")
+            + ". `transformers` loads it unchanged; zeros are stored as such.\n"
+        )
+        if self.labels:
+            text += "\nClasses: " + ", ".join(f"`{name}`" for name in self.labels) + ".\n"
+        if self.evaluation:
+            text += f"\n| metric, after {self.evaluation['step']} steps | value |\n|---|---|\n"
+            text += "".join(f"| {name} | {value:.4f} |\n" for name, value in self._results().items())
+        return text + f"\nMade with\n\n    {command(self.base, self.data, options)}\n"
+
+
+def command(base: str, data: dict[str, str], options: dict) -> str:
+    """The command line of a run: its options where they are not the defaults."""
+    from .options import Options
+
+    parts = ["pst", "train", "--model_name_or_path", base]
+    for name, flag in (("train", "--train_file"), ("eval", "--validation_file")):
+        if data.get(name):
+            parts += [flag, data[name]]
+    for item in fields(Options):
+        value = options.get(item.name)
+        default = None if item.default is MISSING else item.default
+        if value not in (None, default) and item.name not in ("resume_from_checkpoint", "overwrite_output_dir"):
+            parts += [f"--{item.name}", str(value)]
+    return shlex.join(parts)
+
+
+def base_name(model_dir: str, config: dict) -> str:
+    """What a base model is called: as on the hub, if its files say so."""
+    known = config.get("_name_or_path")
+    return known if isinstance(known, str) and known and not os.path.isabs(known) else os.path.basename(os.path.abspath(model_dir))
+
+
+def held_evaluation(result: dict | None, loads_best: bool) -> dict | None:
+    """The evaluation of the parameters that a model holds after a run."""
+    if result is None:
+        return None
+    best = result["best"] if loads_best and not result["stopped"] else None
+    step = best["step"] if best else result["step"]
+    return next((record for record in reversed(result["history"]) if record["step"] == step), None)
+
+
+def write(directory, card: Card) -> None:
+    with open(os.path.join(directory, FILE), "w", encoding="utf-8") as file:
+        file.write(card.text())
