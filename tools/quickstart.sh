@@ -56,7 +56,7 @@ common=(
 
 say "before: dense fine-tuning, every weight trained"
 "$pst" train "${common[@]}" --output_dir "$output/dense" --method dense \
-  --learning_rate 1e-4 --max_steps 120 --warmup_steps 20 --eval_strategy no --save_strategy no
+  --learning_rate 2e-4 --max_steps 60 --warmup_steps 10 --eval_strategy no --save_strategy no
 
 say "after: PST, 90 % of the encoder's weights pruned while training"
 "$pst" train "${common[@]}" --output_dir "$output/sparse" --method pst --sparsity 0.9 \

@@ -47,6 +47,10 @@ static FailureOr<pst::Parameter> describe(ParameterOp op) {
   parameter.role = static_cast<Role>(op.getRole());
   parameter.offset = op.getOffset().value_or(0);
   parameter.decay = op.getDecay();
+  if (parameter.role == Role::frozen &&
+      op.getInitializer().getKind() != InitializerKind::File)
+    return op.emitOpError("is frozen, so its values must come from a file: "
+                          "write init<file \"TENSOR\">, or make it trainable");
   double value = op.getInitializer().getValue().convertToDouble();
   switch (op.getInitializer().getKind()) {
   case InitializerKind::File:

@@ -157,8 +157,9 @@ class Trainer:
             ]
         if program is None:
             program = self._compile(compiler_options(self.options, self.labels, self.length, True))
-        # Such as that the head is new.
+        # That the head is new, and what is left out for that.
         self.warnings += program.remarks
+        self._has_random_head = bool(program.remarks)
         self.program = program
         self.model = _pst.Model(program, self.model_dir, self.options.seed)
         if self.model.predicts_tokens != (self.labels is None):
@@ -291,6 +292,7 @@ class Trainer:
 
         compute = self._compute_metrics
         try:
+            self._has_random_head = False
             with StopOnSignal(progress.line) as stop:
                 self.result = _pst.train(
                     self.model,
@@ -396,8 +398,11 @@ class Trainer:
         with a model card (README.md).
 
         Default: OUTPUT_DIR/model. Replaces what lies there. Returns layers
-        (elements, pruned, zeros of each), zero_share, sparsity.
+        (elements, pruned, zeros of each), zero_share, sparsity. Raises
+        ValueError before train() if the head has random values.
         """
+        if self._has_random_head:
+            raise ValueError(f"{self.model_dir}: its head starts from random values: train() before save()")
         directory = os.fspath(directory) if directory is not None else os.path.join(self.options.output_dir, "model")
         saved = self._export(directory, self.sparsity)
         card = modelcard.Card(

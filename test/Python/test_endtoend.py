@@ -340,6 +340,15 @@ def test_the_trainer_in_python_on_rows_and_pairs(model, tmp_path):
     assert not (tmp_path / "run" / "tensorboard").exists()
 
 
+def test_a_head_of_random_values_is_not_saved(model, data, tmp_path):
+    trainer = pst.Trainer(model, data[0], output_dir=tmp_path / "run", max_steps=1, report_to="none")
+    with pytest.raises(ValueError, match="its head starts from random values: train\\(\\) before save\\(\\)"):
+        trainer.save()
+    assert not (tmp_path / "run").exists()
+    trainer.train()
+    assert trainer.save()["layers"]
+
+
 def test_regression(model, tmp_path, capsys):
     rows = ["sentence\tscore"] + [f"{'very ' * (i % 5)}good\t{i % 5 / 2}" for i in range(40)]
     path = tmp_path / "r.tsv"
