@@ -18,4 +18,4 @@ for file, parts in named:
 # A file that is named without a test shows nothing.
 files = re.findall(r"`(test/(?:Python|Unit)/[^`]+)`", text)
 assert len(files) == len(named), set(files) - {file for file, _ in named}
-sys.exit("\n".join(wrong))
+sys.exit("\n".join(wrong) or 0)
