@@ -133,6 +133,16 @@ static std::string cacheKey(ModuleOp module, const llvm::TargetMachine &machine,
                      /*LowerCase=*/true);
 }
 
+/// What no runtime would take is told where it is made.
+static LogicalResult verifyManifest(ModuleOp module, const Manifest &manifest) {
+  try {
+    manifest.verify();
+  } catch (const ManifestError &error) {
+    return module.emitError(error.what());
+  }
+  return success();
+}
+
 static FailureOr<CompiledProgram>
 compileForGPU(ModuleOp module, const CompilerOptions &options) {
   FailureOr<Manifest> manifest = planMemory(module, options);
@@ -151,11 +161,8 @@ compileForGPU(ModuleOp module, const CompilerOptions &options) {
   FailureOr<std::string> kernels = emitKernels(module, options);
   if (failed(kernels))
     return failure();
-  try {
-    manifest->verify();
-  } catch (const ManifestError &error) {
-    return module.emitError(error.what());
-  }
+  if (failed(verifyManifest(module, *manifest)))
+    return failure();
   return CompiledProgram{std::move(*manifest), {std::move(*kernels)}};
 }
 
@@ -170,6 +177,8 @@ static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
   manifest->triple = machine.getTargetTriple().str();
   manifest->cpu = machine.getTargetCPU().str();
   manifest->features = machine.getTargetFeatureString().str();
+  if (failed(verifyManifest(module, *manifest)))
+    return failure();
   if (failed(runStages(module, Stage::Memory, Stage::LLVM, options)))
     return failure();
   FailureOr<std::vector<std::string>> objects = emitObjects(module, machine);

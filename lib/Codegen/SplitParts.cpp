@@ -25,6 +25,16 @@ struct SplitParts : pst::impl::SplitPartsBase<SplitParts> {
   using SplitPartsBase::SplitPartsBase;
   void runOnOperation() override;
 
+  LogicalResult initialize(MLIRContext *context) override {
+    if (partSize >= 1 && maxParts >= 1)
+      return success();
+    return emitError(UnknownLoc::get(context))
+           << "part-size and max-parts of pst-split-parts must be positive, "
+              "but "
+              "are "
+           << partSize.getValue() << " and " << maxParts.getValue();
+  }
+
 private:
   /// A part in the making, and the ops that it holds.
   struct Part {

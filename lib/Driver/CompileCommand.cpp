@@ -24,10 +24,15 @@
 #include "pst/Runtime/TrainingOptions.h"
 #include "pst/Transforms/Passes.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/ToolOutputFile.h"
+
+#include <cstring>
+#include <new>
+#include <unistd.h>
 
 using namespace mlir;
 using namespace pst;
@@ -219,7 +224,26 @@ static std::string listOptions() {
          runtime::formatOptions(runtime::trainingOptions().infos());
 }
 
+/// Ends the process with a sentence: where memory ends, LLVM cannot go on.
+[[noreturn]] static void endWith(const char *reason) {
+  for (const char *text : {"pst-compile: error: ", reason, "\n"})
+    (void)!::write(STDERR_FILENO, text, std::strlen(text));
+  ::_exit(1);
+}
+
+static void handleWhatEndsLLVM() {
+  constexpr const char *memory =
+      "there is not enough memory to compile this: a smaller --batch_size or "
+      "--sequence_length needs less";
+  std::set_new_handler([] { endWith(memory); });
+  llvm::install_bad_alloc_error_handler(
+      [](void *, const char *, bool) { endWith(memory); });
+  llvm::install_fatal_error_handler(
+      [](void *, const char *reason, bool) { endWith(reason); });
+}
+
 int pst::runCompileCommand(int argc, char **argv) {
+  handleWhatEndsLLVM();
   Arguments arguments;
   // Passes are named by --mlir-print-ir-after and its like.
   registerPSTTransformsPasses();

@@ -39,6 +39,10 @@ void pst::check(const CompilerOptions &options) {
   if (!options.recipe.criterion.empty() && options.recipe.method != Method::PST)
     throw Error("--criterion takes the place of --method, but --method is " +
                 std::string(spell(options.recipe.method)));
+  int64_t width = options.vectorWidth;
+  if (width > 64 || (width & (width - 1)) != 0)
+    throw Error("--vector_width must be 0 or a power of two up to 64, but is " +
+                std::to_string(width));
   if (!options.blocks.empty() && options.blocks.size() != 3)
     throw Error("--blocks takes three sizes, as in --blocks=96,768,384");
   checkTarget(options);

@@ -150,6 +150,19 @@ static void exposeLibraries() {
     ::dlopen(library, RTLD_LAZY | RTLD_GLOBAL | RTLD_NOLOAD);
 }
 
+/// libomp ends a process in which it cannot make as many threads as it was
+/// told.
+static constexpr int kMostThreads = 1024;
+
+/// Whether the environment asks for more threads than can be.
+static void checkThreads() {
+  if (::omp_get_max_threads() > kMostThreads)
+    throw Error(
+        "OMP_NUM_THREADS asks for " + std::to_string(::omp_get_max_threads()) +
+        " threads, of which there are at most " + std::to_string(kMostThreads) +
+        ": make it smaller, or unset it");
+}
+
 std::shared_ptr<const Program> Program::load(const fs::path &directory) {
   fs::path file = directory / "manifest.json";
   if (!isNamed(file))
@@ -177,6 +190,7 @@ std::shared_ptr<const Program> Program::load(const fs::path &directory) {
     return program;
   }
   checkMachine(manifest, directory);
+  checkThreads();
   exposeLibraries();
   void *handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle)
@@ -202,6 +216,7 @@ Program::create(Manifest manifest,
   } catch (const ManifestError &error) {
     throw Error(error.what());
   }
+  checkThreads();
   auto program = std::shared_ptr<Program>(new Program);
   for (const auto &[name, entry] : manifest.entryPoints) {
     auto found = functions.find(name);
@@ -252,9 +267,11 @@ EntryFunction Program::function(std::string_view entry) const {
 }
 
 void pst::runtime::setNumThreads(int count) {
-  if (count < 0)
-    throw Error("the number of threads must not be negative, but is " +
-                std::to_string(count));
+  if (count < 0 || count > kMostThreads)
+    throw Error("the number of threads must lie between 0 and " +
+                std::to_string(kMostThreads) + ", but is " +
+                std::to_string(count) + "; this machine has " +
+                std::to_string(::omp_get_num_procs()) + " processors");
   if (count > 0)
     ::omp_set_num_threads(count);
 }

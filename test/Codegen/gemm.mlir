@@ -1,5 +1,7 @@
 // RUN: pst-opt %s --pst-emit-cpu-kernels --canonicalize | FileCheck %s
 // RUN: pst-opt %s --pst-emit-cpu-kernels="m-block=20 n-block=16 k-block=8" | FileCheck %s --check-prefix=GIVEN
+// RUN: not pst-opt %s --pst-emit-cpu-kernels="vector-width=3" 2>&1 | FileCheck %s --check-prefix=LANES
+// RUN: not pst-opt %s --pst-emit-cpu-kernels="l2-cache=0" 2>&1 | FileCheck %s --check-prefix=CACHE
 // RUN: not pst-opt %s --pst-emit-cpu-kernels="k-block=-8" 2>&1 | FileCheck %s --check-prefix=NEGATIVE
 
 // Products are packed into panels and multiplied by one micro-kernel; ops of
@@ -24,6 +26,8 @@ func.func @layers(%x: tensor<50x24xf32>, %w: tensor<40x24xf32>, %b: tensor<40xf3
 // Blocks follow from the shapes and the caches, and can be given; m is rounded
 // up to whole tiles.
 // GIVEN: func.func private @linear_50x24_40x24_40_50x40({{.*}} attributes {pst.blocks = {k = 8 : i64, m = 18 : i64, n = 16 : i64, tile_columns = 16 : i64, tile_rows = 6 : i64}}
+// LANES: error: vector-width must be a power of two from 1 to 64, but is 3
+// CACHE: error: l2-cache and l3-cache must lie between 1 and 2^30 KiB, but are 0 and 12288
 // NEGATIVE: error: block sizes must be positive, or 0 for those of the cost model, but got 0, 0, -8
 
 // CHECK-LABEL: func.func private @linear_50x24_40x24_40_50x40(

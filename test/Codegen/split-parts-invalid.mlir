@@ -1,4 +1,6 @@
 // RUN: pst-opt %s --pst-split-parts="part-size=1" --verify-diagnostics
+// RUN: not pst-opt %s --pst-split-parts="part-size=0" 2>&1 | FileCheck %s
+// CHECK: error: part-size and max-parts of pst-split-parts must be positive, but are 0 and 16
 
 // Kernels keep no state: a variable belongs to the entry points.
 

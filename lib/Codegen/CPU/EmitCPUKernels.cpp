@@ -50,6 +50,20 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
           << kBlock.getValue();
       return signalPassFailure();
     }
+    if (vectorWidth < 1 || vectorWidth > 64 ||
+        !llvm::isPowerOf2_64(vectorWidth)) {
+      getOperation().emitError("vector-width must be a power of two from 1 to "
+                               "64, but is ")
+          << vectorWidth.getValue();
+      return signalPassFailure();
+    }
+    if (l2Cache < 1 || l3Cache < 1 || l2Cache > (1 << 30) ||
+        l3Cache > (1 << 30)) {
+      getOperation().emitError("l2-cache and l3-cache must lie between 1 and "
+                               "2^30 KiB, but are ")
+          << l2Cache.getValue() << " and " << l3Cache.getValue();
+      return signalPassFailure();
+    }
     if (failed(checkPrecision(getOperation())))
       return signalPassFailure();
     cpu::Target target;

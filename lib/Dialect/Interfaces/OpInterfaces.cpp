@@ -7,13 +7,28 @@
 
 #include "pst/Dialect/Interfaces/OpInterfaces.h"
 #include "mlir/IR/BuiltinTypes.h"
+#include "pst/Bundle/Checked.h"
 #include "pst/Dialect/Interfaces/Work.h"
 #include "llvm/ADT/SmallPtrSet.h"
+
+#include <limits>
 
 using namespace mlir;
 using namespace pst;
 
 #include "pst/Dialect/Interfaces/OpInterfaces.cpp.inc"
+
+bool pst::hasSizes(ShapedType type) {
+  constexpr int64_t mostElements = int64_t(1) << 40;
+  Checked count = 1;
+  for (int64_t size : type.getShape()) {
+    count = count * size;
+    if (size < 1 || size > std::numeric_limits<int32_t>::max() ||
+        !count.isAtMost(mostElements))
+      return false;
+  }
+  return true;
+}
 
 int64_t pst::bytesOf(Type type) {
   auto shaped = dyn_cast<ShapedType>(type);

@@ -462,7 +462,7 @@ func.func @layer_norm_shift(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %t: tensor<2
 // -----
 
 func.func @rank(%x: tensor<2x3x4xf32>) {
-  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float or bfloat16 type values, but got 'tensor<2x3x4xf32>'}}
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<2x3x4xf32>'}}
   %y = nn.activation relu %x : tensor<2x3x4xf32>
   return
 }
@@ -470,7 +470,7 @@ func.func @rank(%x: tensor<2x3x4xf32>) {
 // -----
 
 func.func @dynamic_shape(%x: tensor<?x3xf32>) {
-  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float or bfloat16 type values, but got 'tensor<?x3xf32>'}}
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<?x3xf32>'}}
   %y = nn.activation relu %x : tensor<?x3xf32>
   return
 }
@@ -526,7 +526,7 @@ func.func @linear_cross_entropy_backward_c2_narrow(%x: tensor<4x3xf32>, %w: tens
 // -----
 
 func.func @embedding_backward_type(%i: tensor<2x3xi32>, %g: tensor<6x5xbf16>) {
-  // expected-error@+1 {{'nn.embedding_backward' op result #0 must be tensor of rank 2 and static shape of 32-bit float values, but got 'tensor<7x5xbf16>'}}
+  // expected-error@+1 {{'nn.embedding_backward' op result #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float values, but got 'tensor<7x5xbf16>'}}
   %d = nn.embedding_backward %i, %g : tensor<2x3xi32>, tensor<6x5xbf16> -> tensor<7x5xbf16>
   return
 }
@@ -534,7 +534,49 @@ func.func @embedding_backward_type(%i: tensor<2x3xi32>, %g: tensor<6x5xbf16>) {
 // -----
 
 func.func @activation_type(%x: tensor<6x5xf16>) {
-  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape of 32-bit float or bfloat16 type values, but got 'tensor<6x5xf16>'}}
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<6x5xf16>'}}
   %y = nn.activation relu %x : tensor<6x5xf16>
+  return
+}
+
+// -----
+
+// What every op asks of its tensors.
+
+func.func @sizes_none(%x: tensor<0x5xf32>, %w: tensor<5x3xf32>) {
+  // expected-error@+1 {{'nn.matmul' op operand #0 must be tensor of static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<0x5xf32>'}}
+  %y = nn.matmul %x, %w : tensor<0x5xf32>, tensor<5x3xf32> -> tensor<0x3xf32>
+  return
+}
+
+// -----
+
+func.func @sizes_inner_none(%x: tensor<4x0xf32>, %w: tensor<3x0xf32>) {
+  // expected-error@+1 {{'nn.linear' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<4x0xf32>'}}
+  %y = nn.linear %x, %w : tensor<4x0xf32>, tensor<3x0xf32> -> tensor<4x3xf32>
+  return
+}
+
+// -----
+
+func.func @sizes_wide(%x: tensor<5x2147483648xf32>) {
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<5x2147483648xf32>'}}
+  %y = nn.activation gelu %x : tensor<5x2147483648xf32>
+  return
+}
+
+// -----
+
+func.func @sizes_long(%x: tensor<4611686018427387904x3xf32>, %w: tensor<7x3xf32>) {
+  // expected-error@+1 {{'nn.linear' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<4611686018427387904x3xf32>'}}
+  %y = nn.linear %x, %w : tensor<4611686018427387904x3xf32>, tensor<7x3xf32> -> tensor<4611686018427387904x7xf32>
+  return
+}
+
+// -----
+
+func.func @sizes_together(%x: tensor<1048577x1048576xf32>) {
+  // expected-error@+1 {{'nn.activation' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<1048577x1048576xf32>'}}
+  %y = nn.activation gelu %x : tensor<1048577x1048576xf32>
   return
 }

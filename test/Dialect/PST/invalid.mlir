@@ -30,7 +30,7 @@ pst.parameter @w pinned init<zeros> : tensor<4x3xf32>
 
 // -----
 
-// expected-error@+1 {{'pst.parameter' op attribute 'type' failed to satisfy constraint: type attribute of statically shaped tensor of floating-point or signless integer values}}
+// expected-error@+1 {{'pst.parameter' op attribute 'type' failed to satisfy constraint: type attribute of tensor of static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of floating-point or signless integer values}}
 pst.parameter @w frozen init<zeros> : tensor<?x3xf32>
 
 // -----
@@ -245,3 +245,48 @@ func.func @launch_results(%x: tensor<3x2xf32>) {
   return
 }
 
+// -----
+
+// What every op asks of its tensors.
+
+// expected-error@+1 {{'pst.parameter' op attribute 'type' failed to satisfy constraint: type attribute of tensor of static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of floating-point or signless integer values}}
+pst.parameter @head trainable init<zeros> : tensor<0x3xf32>
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @sizes_of_a_selection(%w: tensor<0x100xf32>, %sparsity: f64, %previous: tensor<f32>) {
+  // expected-error@+1 {{'pst.topk_threshold' op operand #0 must be variadic of tensor of static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of floating-point or signless integer values, but got 'tensor<0x100xf32>'}}
+  %tau, %cut, %pruned = pst.topk_threshold @map(%w), %sparsity previous(%previous) : (tensor<0x100xf32>)
+  return
+}
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @sizes_of_a_product(%x: tensor<0x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
+  // expected-error@+1 {{'pst.masked_matmul' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<0x64xf32>'}}
+  %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) : tensor<0x64xf32>, (tensor<96x64xf32>) -> tensor<0x96xf32>
+  return
+}
+
+// -----
+
+pst.criterion @lora(%w: dense, %uv: lowrank) {
+  %v = arith.addf %w, %uv : f32
+  pst.yield weight %v
+}
+
+func.func @sizes_of_gradients(%dy: tensor<40x4294967296xf32>, %x: tensor<40x50xf32>, %w: tensor<4294967296x50xf32>, %u: tensor<4294967296x3xf32>, %v: tensor<3x50xf32>) {
+  // expected-error@+1 {{'pst.lowrank_accumulate' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<40x4294967296xf32>'}}
+  %dv = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [2] : tensor<40x4294967296xf32>, tensor<40x50xf32>, (tensor<4294967296x50xf32>, tensor<4294967296x3xf32>, tensor<3x50xf32>) -> tensor<3x50xf32>
+  return
+}

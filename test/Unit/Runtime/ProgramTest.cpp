@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <omp.h>
 #include <sys/wait.h>
 
 using namespace pst;
@@ -88,6 +89,19 @@ TEST(Program, RefusesWhatIsNoBundle) {
   json["version"] = 7;
   writeBytes(bundle / "manifest.json", json.dump());
   EXPECT_ERROR(Program::load(bundle), "the bundle is of version 7");
+}
+
+TEST(Program, HasSoManyThreadsAsThereCanBe) {
+  for (int count : {-1, 100'000})
+    EXPECT_ERROR(setNumThreads(count),
+                 "the number of threads must lie between 0 and 1024, but is " +
+                     std::to_string(count) + "; this machine has ");
+  int before = numThreads();
+  ::omp_set_num_threads(100'000); // as OMP_NUM_THREADS does
+  EXPECT_ERROR(makeProgram(),
+               "OMP_NUM_THREADS asks for 100000 threads, of which there are at "
+               "most 1024: make it smaller, or unset it");
+  setNumThreads(before);
 }
 
 TEST(Program, RefusesAProgramWithoutItsFunctions) {

@@ -24,6 +24,10 @@ enum class RecomputePrice {
   Dear,  // a product, or what is only ever computed of one
 };
 
+/// Whether every size lies between 1 and 2^31 - 1, and there are at most 2^40
+/// elements.
+bool hasSizes(mlir::ShapedType type);
+
 /// Bytes of all tensors that `op` reads and makes, each once.
 int64_t bytesOfTensors(mlir::Operation *op);
 

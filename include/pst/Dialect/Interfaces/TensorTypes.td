@@ -10,10 +10,23 @@
 
 include "mlir/IR/OpBase.td"
 
+/// Kernels divide by sizes, and count columns, classes and positions in 32 bits;
+/// a tensor beyond 2^40 elements is in no memory.
+def PST_HasSizesPred
+    : And<[HasStaticShapePred,
+           CPred<"::pst::hasSizes(::llvm::cast<::mlir::ShapedType>($_self))">]>;
+
 /// A tensor of a fixed shape with so many dimensions.
 class PST_TensorOfRank<list<Type> elements, int rank>
-    : RankedTensorOf<elements, [HasStaticShapePred, HasAnyRankOfPred<[rank]>],
-                     "tensor of rank " # rank # " and static shape">;
+    : RankedTensorOf<elements, [PST_HasSizesPred, HasAnyRankOfPred<[rank]>],
+                     "tensor of rank " # rank # " and static shape (sizes "
+                     "from 1 to 2^31 - 1, 2^40 elements at most)">;
+
+/// A tensor of a fixed shape.
+class PST_StaticTensor<list<Type> elements>
+    : RankedTensorOf<elements, [PST_HasSizesPred],
+                     "tensor of static shape (sizes from 1 to 2^31 - 1, 2^40 "
+                     "elements at most)">;
 
 /// A tensor of rank 0, which an op's assembly need not spell.
 class PST_ScalarTensor<Type element, string getter>

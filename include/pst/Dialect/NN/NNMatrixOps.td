@@ -99,9 +99,9 @@ def NN_AddOp : NN_DifferentiableOp<"add",
     %y = nn.add %a, %b : tensor<2x3xf32>
     ```
   }];
-  let arguments = (ins StaticShapeTensorOf<[F32, BF16]>:$lhs,
-                       StaticShapeTensorOf<[F32, BF16]>:$rhs);
-  let results = (outs StaticShapeTensorOf<[F32, BF16]>:$result);
+  let arguments = (ins PST_StaticTensor<[F32, BF16]>:$lhs,
+                       PST_StaticTensor<[F32, BF16]>:$rhs);
+  let results = (outs PST_StaticTensor<[F32, BF16]>:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($result)";
 }
 

@@ -16,7 +16,7 @@ include "mlir/IR/EnumAttr.td"
 def PST_Vector : PST_TensorOfRank<[F32], 1>;
 def PST_ScalarF32 : PST_ScalarTensor<F32, "getF32Type()">;
 def PST_ScalarI64 : PST_ScalarTensor<I64, "getI64Type()">;
-def PST_Tensor : StaticShapeTensorOf<[AnyFloat, AnySignlessInteger]>;
+def PST_Tensor : PST_StaticTensor<[AnyFloat, AnySignlessInteger]>;
 
 def PST_Role : I32EnumAttr<"ParameterRole", "where a parameter lives", [
     I32EnumAttrCase<"Frozen", 0, "frozen">,
