@@ -544,7 +544,7 @@ func.func @activation_type(%x: tensor<6x5xf16>) {
 // What every op asks of its tensors.
 
 func.func @sizes_none(%x: tensor<0x5xf32>, %w: tensor<5x3xf32>) {
-  // expected-error@+1 {{'nn.matmul' op operand #0 must be tensor of static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<0x5xf32>'}}
+  // expected-error@+1 {{'nn.matmul' op operand #0 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float or bfloat16 type values, but got 'tensor<0x5xf32>'}}
   %y = nn.matmul %x, %w : tensor<0x5xf32>, tensor<5x3xf32> -> tensor<0x3xf32>
   return
 }
