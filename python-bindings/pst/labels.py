@@ -33,6 +33,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # More values than this are a column of something else, unless the user named it.
 MOST_CLASSES = 1000
 
+# More classes than any model has; a list of so many names is made at once.
+_MOST_NAMES = 1_000_000
+
 
 def plain(value):
     """A value of NumPy, pandas or a tensor's as Python's own."""
@@ -268,6 +271,8 @@ def names_in(config: dict | None) -> list[str]:
     table = config.get("id2label")
     if not isinstance(table, dict) or not table:
         count = config.get("num_labels")
+        if isinstance(count, int) and count > _MOST_NAMES:
+            raise DataError(f'config.json: "num_labels" is {count}; a model has at most {_MOST_NAMES} classes')
         if isinstance(count, int) and not isinstance(count, bool) and count > 0:
             return [f"LABEL_{i}" for i in range(count)]
         return []

@@ -115,8 +115,9 @@ def predicts_tokens(task: str, config: dict) -> bool:
     if that is empty, as the class that config.json names."""
     if task:
         return task == "lm"
-    architectures = config.get("architectures") or [""]
-    return isinstance(architectures[0], str) and architectures[0].endswith(("LMHeadModel", "ForCausalLM"))
+    architectures = config.get("architectures")
+    name = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return isinstance(name, str) and name.endswith(("LMHeadModel", "ForCausalLM"))
 
 
 def block_length(wanted: int, config: dict) -> int:

@@ -54,7 +54,7 @@ class Tokenizer:
         except Exception as error:
             raise DataError(f"{examples.path}: cannot be tokenized: {error}") from None
         return Encoded(
-            [encoding.ids for encoding in encodings],
+            _fitting([encoding.ids for encoding in encodings], examples.path),
             [encoding.type_ids if self._has_types else [0] * len(encoding) for encoding in encodings],
             sum(bool(encoding.overflowing) for encoding in encodings),
             self.padding,
@@ -67,9 +67,10 @@ class Tokenizer:
         try:
             with self._encoding:
                 self._impl.no_truncation()
-                return [encoding.ids for encoding in self._impl.encode_batch(texts, add_special_tokens=False)]
+                encodings = self._impl.encode_batch(texts, add_special_tokens=False)
         except Exception as error:
             raise DataError(f"{path}: cannot be tokenized: {error}") from None
+        return _fitting([encoding.ids for encoding in encodings], path)
 
     @property
     def padding(self) -> int:
@@ -78,12 +79,23 @@ class Tokenizer:
         ids = [tokenizer_parts.named_id(self._impl, self.settings, name) for name in ("pad_token", "eos_token")]
         ids += map(self._impl.token_to_id, ("[PAD]", "<pad>", "<|endoftext|>"))
         size = self.settings.vocabulary
-        return next((id for id in ids if id is not None and (size is None or id < size)), 0)
+        return next((id for id in ids if id is not None and id < min(size or _END_OF_IDS, _END_OF_IDS)), 0)
 
     @property
     def end_of_text(self) -> int | None:
         """The id of the token that ends a text, or None."""
         return tokenizer_parts.named_id(self._impl, self.settings, "eos_token")
+
+
+_END_OF_IDS = 2**31
+
+
+def _fitting(rows: list[list[int]], path: str) -> list[list[int]]:
+    """`rows`, if a program can read them. Raises DataError."""
+    largest = max((max(row) for row in rows if row), default=0)
+    if largest >= _END_OF_IDS:
+        raise DataError(f"{path}: the tokenizer gives a token the id {largest}, which does not fit into 32 bits")
+    return rows
 
 
 @dataclass
