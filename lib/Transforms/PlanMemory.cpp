@@ -92,6 +92,8 @@ private:
   void resolveNames(func::FuncOp function, EntryArguments &arguments);
 
   llvm::StringMap<int64_t> spaces; // bytes
+  /// By name: a module of many layers has as many of them, and asks for each.
+  DenseMap<StringAttr, ParameterOp> parameters;
 };
 
 } // namespace
@@ -207,19 +209,32 @@ void PlanMemory::place(SmallVectorImpl<Buffer> &buffers) {
 }
 
 ArenaUse PlanMemory::measure(ArrayRef<Buffer> buffers) {
+  // Bytes that live at an op: what begins there or before, less what ended
+  // before it.
+  int64_t ops = 0;
+  for (const Buffer &buffer : buffers)
+    ops = std::max({ops, buffer.first + 1, buffer.last + 1});
+  SmallVector<int64_t> live(ops + 1), workspace(ops + 1);
+  for (const Buffer &buffer : buffers) {
+    if (buffer.first > buffer.last)
+      continue; // nothing touches it
+    int64_t scratch = buffer.workspace ? buffer.size : 0;
+    live[buffer.first] += buffer.size;
+    live[buffer.last + 1] -= buffer.size;
+    workspace[buffer.first] += scratch;
+    workspace[buffer.last + 1] -= scratch;
+  }
+  for (int64_t op = 0; op < ops; ++op) {
+    live[op + 1] += live[op];
+    workspace[op + 1] += workspace[op];
+  }
   ArenaUse use;
   int64_t worst = -1;
   for (const Buffer &at : buffers) {
     // Live bytes peak where a buffer begins to live.
-    int64_t live = 0, workspace = 0;
-    for (const Buffer &other : buffers)
-      if (other.first <= at.first && at.first <= other.last) {
-        live += other.size;
-        workspace += other.workspace ? other.size : 0;
-      }
-    if (live > worst) {
-      worst = live;
-      use.workspace = workspace;
+    if (live[at.first] > worst) {
+      worst = live[at.first];
+      use.workspace = workspace[at.first];
     }
     use.bytes = std::max(use.bytes, at.offset + at.size);
   }
@@ -239,9 +254,8 @@ void PlanMemory::resolveNames(func::FuncOp function,
     return memref::ViewOp::create(builder, loc, type, base, start,
                                   ValueRange{});
   };
-  auto module = getOperation();
   function.walk([&](BufferOp op) {
-    auto parameter = module.lookupSymbol<ParameterOp>(op.getParameterAttr());
+    ParameterOp parameter = parameters.lookup(op.getParameterAttr().getAttr());
     OpBuilder builder(op);
     MemRefType type = op.getType();
     Value buffer;
@@ -270,7 +284,9 @@ void PlanMemory::runOnOperation() {
 
   // The spaces end where the parameter furthest out ends.
   int64_t frozen = 0, trainable = 0, state = 0;
+  parameters.clear();
   for (auto parameter : module.getOps<ParameterOp>()) {
+    parameters[parameter.getSymNameAttr()] = parameter;
     auto type = cast<RankedTensorType>(parameter.getType());
     int64_t end = parameter.getOffset().value_or(0) + bytesOf(type);
     if (parameter.getRole() == ParameterRole::Frozen)
