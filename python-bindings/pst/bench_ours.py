@@ -125,14 +125,17 @@ class Layer:
         self.function = compile(layer_text(_shapes(factors)), products=settings["products"]).function("layer")
         self.inputs = [factors["x"], factors["dy"], *(factors[name] for name in _FACTORS)]
         self.outputs = [np.zeros(output.shape, np.float32) for output in self.function.outputs]
+        self.previous = np.zeros_like(self.outputs[-1])
 
     def check(self, sparsity):
         self.call(sparsity)
         return dict(zip(("y", "dx", "du", "dv", "da", "db", "dr", "dc"), self.outputs))
 
     def call(self, sparsity):
-        # The last output is the threshold: each call starts from the one before.
-        self.function(*self.inputs, self.outputs[-1], sparsity, out=self.outputs)
+        # The last output is the threshold: each call starts from the one before,
+        # in memory of its own.
+        self.previous[...] = self.outputs[-1]
+        self.function(*self.inputs, self.previous, sparsity, out=self.outputs)
 
 
 class Step:
