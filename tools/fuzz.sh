@@ -1,4 +1,7 @@
-#!/bin/bash
+#!/usr/bin/env bash
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
 # fuzz.sh [MINUTES]: goes on looking for files that do harm, so many minutes for
 # each format that the runtime reads (default: 10), under ASan and UBSan. What it
 # finds lies in build-fuzz/found; once it is mended, it goes into

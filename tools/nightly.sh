@@ -14,5 +14,5 @@ export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:alloc
 export UBSAN_OPTIONS=print_stacktrace=1
 
 cmake --preset asan
-cmake --build --preset asan --parallel "${JOBS:-$(nproc)}"
-ctest --preset asan --parallel "${JOBS:-$(nproc)}"
+cmake --build --preset asan --parallel "${PST_JOBS:-$(nproc)}"
+ctest --preset asan --parallel "${PST_JOBS:-$(nproc)}"

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 
-from .errors import DataError
-from .files import read_small
+from .files import object_in, read_small
 from .streams import tell
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -135,25 +133,27 @@ def add_hugging_face_flags(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def _yaml_in(data: bytes, path: str):
+    try:
+        import yaml
+    except ImportError:
+        raise ValueError("YAML is read with the package PyYAML, which is not installed: 'pip install pyyaml', or use JSON") from None
+    try:
+        return yaml.safe_load(data.decode())
+    except RecursionError:
+        raise ValueError(f"{path}: objects and lists lie too deep in one another") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+
+
 def read_config_file(path: str, parser: Parser) -> list[str]:
     """The flags of a --config file, YAML or JSON: an object of flags' names and
     values. Raises ValueError with the file."""
     try:
-        text = read_small(path).decode()
-        if path.endswith(".json"):
-            values = json.loads(text)
-        else:
-            try:
-                import yaml
-            except ImportError:
-                raise ValueError("YAML is read with the package PyYAML, which is not installed: 'pip install pyyaml', or use JSON") from None
-            values = yaml.safe_load(text)
-    except DataError:
-        raise
-    except RecursionError:
-        raise ValueError(f"{path}: objects and lists lie too deep in one another") from None
-    except Exception as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+        data = read_small(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    values = object_in(data, path) if path.endswith(".json") else _yaml_in(data, path)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: must be flags' names with their values, such as 'learning_rate: 1e-4'")
     flags: list[str] = []

@@ -85,30 +85,40 @@ def read_small(path: str) -> bytes:
     DataError for a longer one."""
     with open_readable(path) as file:
         data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise DataError(f"{path}: has more than the {MOST_BYTES} bytes that are read of such a file")
+    _require_size(path, len(data))
     return data
 
 
 def require_small(path: str) -> None:
     """Raises as read_small does, before a library reads the file."""
     with open_readable(path) as file:
-        if os.fstat(file.fileno()).st_size > MOST_BYTES:
-            raise DataError(f"{path}: has more than the {MOST_BYTES} bytes that are read of such a file")
+        _require_size(path, os.fstat(file.fileno()).st_size)
+
+
+def _require_size(path: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataError(f"{path}: has more than the {MOST_BYTES} bytes that are read of such a file")
 
 
 def read_object(path: str) -> dict:
-    """The JSON object in a file of UTF-8, with or without its mark; {} if there
-    is no such file. It is what the compiler takes for JSON too. Raises
+    """The JSON object in a file; {} if there is no such file. Raises DataError."""
+    try:
+        data = read_small(path)
+    except FileNotFoundError:
+        return {}
+    return object_in(data, path)
+
+
+def object_in(data: bytes, path: str) -> dict:
+    """The JSON object that `data` of the file `path` spell, in UTF-8 with or
+    without its mark. It is what the compiler takes for JSON too. Raises
     DataError."""
 
     def refuse(word: str):
         raise DataError(f"{path}: malformed JSON: {word} is no number of JSON's")
 
     try:
-        value = json.loads(read_small(path).decode("utf-8-sig"), parse_constant=refuse)
-    except FileNotFoundError:
-        return {}
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
     except DataError:
         raise
     except UnicodeDecodeError as error:
