@@ -211,9 +211,9 @@ static void buildGPUKernels(OpPassManager &passes,
   passes.addPass(createNarrowFrozen({options.frozenType}));
   passes.addPass(createFuseEpilogues());
   passes.addPass(createFuseAccumulations());
-  passes.addPass(
-      createEmitGPUKernels({runtime::spell(options.gpuArch),
-                            /*tf32=*/options.precision == Precision::TF32}));
+  passes.addPass(createEmitGPUKernels(
+      {runtime::spell(options.gpuArch),
+       /*tf32=*/options.precision == Precision::TF32, options.gemmPlan}));
 }
 
 void pst::buildStage(OpPassManager &passes, Stage stage,

@@ -56,8 +56,7 @@ def test_product(transposed, m, n, k, result):
 
 
 # More tiles than blocks, so that a block's buffers go round over several: with
-# tiles of 192 columns, and of 256 in clusters of two blocks; and one round of
-# 128.
+# tiles of 192 columns, and of 256; and one round of 128.
 @pytest.mark.parametrize(
     "transposed, m, n, k",
     [
@@ -95,8 +94,7 @@ def test_bias(tokens, n, m, result):
     bf16.close(y, x.astype(np.float64) @ w.T + bias, result == "bf16", arithmetic=1e-6, size=size)
 
 
-# Tiles that stay in shared memory: of 128 columns in clusters of two blocks, and
-# of 64, several to a block, where they lie in each other's place.
+# Tiles that stay in shared memory: of 128 columns, and of 64, several to a block, where they lie in each other's place.
 @pytest.mark.parametrize("n, m, tokens", [(1480, 1400, 136), (2056, 1024, 24)])
 def test_gradient_of_a_dense_factor(n, m, tokens):
     dy, x = bf16.rounded(reference.random(tokens, n)), bf16.rounded(reference.random(tokens, m, seed=1))

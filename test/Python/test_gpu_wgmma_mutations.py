@@ -7,11 +7,10 @@ import re
 import pytest
 from mutations import check, drop, print_product, replace
 
-# One tile of 64 columns, whose depth goes round the eight buffers and further;
-# and two tiles to each block of clusters of two, round four buffers. Neither's
-# rows can be stored by TMA; tiles of 128 columns, of which it stores 32 at a
-# time.
-ONE, CLUSTERS, STORED = (120, 61, 840), (4093, 2041, 136), (1032, 1544, 40)
+# One tile of 64 columns, whose depth goes round the eight buffers and further,
+# and whose rows cannot be stored by TMA; tiles of 128 columns, of which it
+# stores 32 at a time.
+ONE, STORED = (120, 61, 840), (1032, 1544, 40)
 
 
 def descriptor(change):
@@ -22,10 +21,6 @@ def descriptor(change):
         return text.replace(bits, str(change(int(bits))))
 
     return change_all
-
-
-def both(one, other):
-    return lambda text: other(one(text))
 
 
 WAIT = r"nvvm\.mbarrier\.try_wait\.parity"
@@ -66,16 +61,6 @@ MUTATIONS = {
     ),
 }
 
-MUTATIONS_OF_CLUSTERS = {
-    "nothing": (lambda text: text, None),
-    "a block that does not wait for the other's end": (
-        both(drop(r"nvvm\.cluster\.arrive", 1), drop(r"nvvm\.cluster\.wait", 1)),
-        "of a block that has ended",
-    ),
-    "a buffer given back to one block": (drop(r"nvvm\.mbarrier\.arrive %", 0), "all threads wait"),
-    "a load for one block": (replace(r" multicast_mask = %\S+", ""), "all threads wait"),
-}
-
 BARRIER, READ = r"nvvm\.barrier id", r"nvvm\.cp\.async\.bulk\.wait_group"
 MUTATIONS_OF_STORES = {
     "nothing": (lambda text: text, None),
@@ -96,11 +81,6 @@ def kernel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kernel_of_clusters(tmp_path_factory):
-    return print_product(tmp_path_factory.mktemp("kernel"), "sm_90a", *CLUSTERS)
-
-
-@pytest.fixture(scope="module")
 def kernel_of_stores(tmp_path_factory):
     return print_product(tmp_path_factory.mktemp("kernel"), "sm_90a", *STORED)
 
@@ -108,11 +88,6 @@ def kernel_of_stores(tmp_path_factory):
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_is_noticed(kernel, name):
     check(kernel, *MUTATIONS[name])
-
-
-@pytest.mark.parametrize("name", MUTATIONS_OF_CLUSTERS)
-def test_is_noticed_in_clusters(kernel_of_clusters, name):
-    check(kernel_of_clusters, *MUTATIONS_OF_CLUSTERS[name])
 
 
 @pytest.mark.parametrize("name", MUTATIONS_OF_STORES)

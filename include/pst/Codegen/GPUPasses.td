@@ -16,7 +16,8 @@ def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
     Each op on tensors becomes a `pst.launch` of a function on buffers, as with
     `-pst-emit-cpu-kernels`; but that function is a list of `gpu.launch_func`s,
     whose kernels are collected in the `gpu.module` `@kernels`. Grids, blocks and
-    shared memory are constants.
+    shared memory are constants. The plan of a product (its tiles, buffers, the
+    order of tiles) is in its launch's attribute `pst.gemm_plan`.
 
     Before:
     ```mlir
@@ -38,7 +39,10 @@ def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
     Option<"arch", "arch", "std::string", "\"sm_90a\"",
            "The GPUs that the kernels are for: sm_80 and newer, or sm_90a alone">,
     Option<"tf32", "tf32", "bool", "false",
-           "Products of f32 round their operands to tf32, 10 bits of mantissa">
+           "Products of f32 round their operands to tf32, 10 bits of mantissa">,
+    Option<"gemmPlan", "gemm-plan", "std::string", "\"\"",
+           "What of the plans of products by TMA and wgmma is given, such as "
+           "columns=128,stages=4,release=0,band=16">
   ];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",

@@ -32,7 +32,7 @@ Value pst::cuda::createTensorMap(CodeBuilder &host, Value matrix,
                              MemRefLayoutAttrInterface(), space);
   auto descriptor = nvgpu::TensorMapDescriptorType::get(
       host.getContext(), box, nvgpu::TensorMapSwizzleKind::SWIZZLE_128B,
-      nvgpu::TensorMapL2PromoKind::L2PROMO_128B,
+      nvgpu::TensorMapL2PromoKind::L2PROMO_256B,
       nvgpu::TensorMapOOBKind::OOB_ZERO,
       nvgpu::TensorMapInterleaveKind::INTERLEAVE_NONE);
   Value unranked = memref::CastOp::create(
@@ -101,14 +101,6 @@ void AsyncBuilder::arrive(Value barrier) {
   NVVM::MBarrierArriveOp::create(b, TypeRange{}, barrier, /*count=*/Value());
 }
 
-void AsyncBuilder::arriveAt(Value barrier, int64_t rank) {
-  Value there = NVVM::MapaOp::create(
-      b, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), barrier,
-      b.i32(rank));
-  NVVM::MBarrierArriveOp::create(b, TypeRange{}, there, /*count=*/Value(),
-                                 NVVM::MemScopeKind::CLUSTER);
-}
-
 void AsyncBuilder::arriveExpecting(Value barrier, int64_t bytes) {
   NVVM::MBarrierArriveExpectTxOp::create(
       b, TypeRange{}, barrier, b.i32(bytes), NVVM::MemScopeKind::CTA,
@@ -137,15 +129,12 @@ void AsyncBuilder::prefetch(Value tensorMap) {
 }
 
 void AsyncBuilder::load(Value target, Value tensorMap, Value barrier, Code x,
-                        Code y, int64_t blocks) {
-  Value mask;
-  if (blocks > 1)
-    mask = arith::ConstantIntOp::create(b, b.getI16Type(), (1 << blocks) - 1);
+                        Code y) {
   Value inCluster = LLVM::AddrSpaceCastOp::create(
       b, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), target);
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
       b, inCluster, tensorMap, ValueRange{toI32(b, x), toI32(b, y)}, barrier,
-      /*im2colOffsets=*/ValueRange{}, mask,
+      /*im2colOffsets=*/ValueRange{}, /*multicastMask=*/Value(),
       /*l2CacheHint=*/Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
       /*group=*/nullptr, /*predicate=*/Value());
 }
@@ -246,16 +235,6 @@ gpu::GPUFuncOp AsyncBuilder::kernel() {
   Operation *parent = b.getInsertionBlock()->getParentOp();
   auto kernel = dyn_cast<gpu::GPUFuncOp>(parent);
   return kernel ? kernel : parent->getParentOfType<gpu::GPUFuncOp>();
-}
-
-void AsyncBuilder::setCluster(int64_t blocks) {
-  kernel()->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(),
-                    b.getDenseI32ArrayAttr({int32_t(blocks), 1, 1}));
-}
-
-void AsyncBuilder::clusterBarrier() {
-  NVVM::ClusterArriveOp::create(b, /*aligned=*/UnitAttr());
-  NVVM::ClusterWaitOp::create(b, /*aligned=*/UnitAttr());
 }
 
 void AsyncBuilder::increaseRegisters(int64_t count) {

@@ -40,8 +40,6 @@ public:
   /// Makes initialisations visible to copies; the block's barrier must follow.
   void fenceBarrierInit();
   void arrive(Value barrier);
-  /// At the barrier that lies at the same place in another block.
-  void arriveAt(Value barrier, int64_t rank);
   /// Arrives, and tells of bytes that copies will bring.
   void arriveExpecting(Value barrier, int64_t bytes);
   /// Until the barrier's phase of this parity (0 or 1) has passed.
@@ -50,10 +48,9 @@ public:
   /// The kernel's side of a tensor map: where it is.
   Value tensorMapAddress(Value argument);
   void prefetch(Value tensorMap);
-  /// Loads the box at (x, y), x being the inner dimension; into `blocks` blocks
-  /// of the cluster, at the same place, each of whose barriers gets the bytes.
-  void load(Value target, Value tensorMap, Value barrier, Code x, Code y,
-            int64_t blocks = 1);
+  /// Loads the box at (x, y), x being the inner dimension; the barrier gets its
+  /// bytes.
+  void load(Value target, Value tensorMap, Value barrier, Code x, Code y);
 
   /// What this thread wrote to shared memory is there for copies.
   void fenceWrites();
@@ -82,11 +79,6 @@ public:
   void waitProducts(int64_t pending);
   /// Until all are; the accumulators' values.
   llvm::SmallVector<Value> finishProducts(Value accumulators, int64_t n);
-
-  /// The kernel's blocks come in clusters of so many, along the grid.
-  void setCluster(int64_t blocks);
-  /// All threads of the cluster wait here for each other.
-  void clusterBarrier();
 
   void increaseRegisters(int64_t count);
   void decreaseRegisters(int64_t count);

@@ -27,7 +27,14 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
   using EmitGPUKernelsBase::EmitGPUKernelsBase;
 
   void runOnOperation() override {
-    cuda::KernelContext context(getOperation(), arch, tf32);
+    llvm::Expected<cuda::GemmOverride> plan =
+        cuda::GemmOverride::parse(gemmPlan);
+    if (!plan) {
+      getOperation().emitError()
+          << "--gemm_plan: " << llvm::toString(plan.takeError());
+      return signalPassFailure();
+    }
+    cuda::KernelContext context(getOperation(), arch, tf32, *plan);
     RewritePatternSet patterns(&getContext());
     kernel::populateSharedKernels(patterns, context);
     cuda::populateAdamWKernels(patterns, context);

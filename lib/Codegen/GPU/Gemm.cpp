@@ -6,90 +6,18 @@
 //===----------------------------------------------------------------------===//
 
 #include "Gemm.h"
-#include "MMALayout.h"
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
-/// Multiprocessors that large tiles must be able to keep busy.
-static constexpr int64_t kBusy = 128;
 /// Sizes from which on a product is worth a converted copy of an operand.
 static constexpr int64_t kConverted = 64;
-/// Of k, the least that is worth a block.
-static constexpr int64_t kShortestPart = 512;
-/// Rows and columns of tiles, the largest first.
-using TileSize = std::pair<int64_t, int64_t>;
-static constexpr TileSize kFMATiles[] = {{128, 128}, {64, 64}};
-static constexpr TileSize kMMATiles[] = {{128, 128}, {128, 64}, {64, 64}};
-
-GemmShape GemmShape::of(ShapedType left, bool leftTransposed, ShapedType right,
-                        bool rightTransposed) {
-  return {left.getDimSize(leftTransposed ? 1 : 0),
-          right.getDimSize(rightTransposed ? 0 : 1),
-          left.getDimSize(leftTransposed ? 0 : 1),
-          leftTransposed,
-          rightTransposed,
-          left.getElementType(),
-          right.getElementType(),
-          left.getDimSize(1),
-          right.getDimSize(1)};
-}
-
-GemmShape GemmShape::of(GemmOperand left, GemmOperand right) {
-  GemmShape shape =
-      of(cast<ShapedType>(left.matrix.getType()), left.transposed,
-         cast<ShapedType>(right.matrix.getType()), right.transposed);
-  if (left.columns)
-    (left.transposed ? shape.m : shape.k) = left.columns;
-  if (right.columns)
-    (right.transposed ? shape.k : shape.n) = right.columns;
-  return shape;
-}
-
 static bool isRightConverted(const KernelContext &context,
                              const GemmShape &shape) {
   return convertsRight(context, shape.leftType, shape.rightType) &&
          std::min({shape.m, shape.n, shape.k}) >= kConverted;
-}
-
-/// Splits k where tiles are too few to keep the GPU busy.
-static void splitFewTiles(GemmPlan &plan) {
-  int64_t wanted = llvm::divideCeil(kBusy, plan.tiles());
-  int64_t most = std::max<int64_t>(1, plan.k / kShortestPart);
-  // A multiple of what any kernel takes at a time.
-  plan.split(std::min(wanted, most), /*depth=*/MmaTile::kDepthBytes / 2);
-}
-
-GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
-                               const GemmShape &shape, SplitK split,
-                               int64_t maxColumns) {
-  if (context.getArch() == "sm_90a" && wgmmaTakes(shape))
-    return planWgmma(shape, split, maxColumns);
-  GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
-  ArrayRef<TileSize> sizes = kFMATiles;
-  bool rounds = context.multipliesTF32() && shape.leftType.isF32() &&
-                shape.rightType.isF32();
-  if (rounds || (shape.leftType.isBF16() && shape.rightType.isBF16())) {
-    plan.method = GemmMethod::MMA;
-    plan.threads = WarpGrid::kThreads;
-    sizes = kMMATiles;
-  }
-  for (auto [m, n] : sizes) {
-    if (n > maxColumns)
-      continue;
-    plan.tileM = m;
-    plan.tileN = n;
-    if (split == SplitK::Free)
-      splitFewTiles(plan);
-    if (plan.blocks() >= kBusy)
-      break;
-  }
-  // Smaller tiles cost less than parts that must be written.
-  if (split == SplitK::Sums)
-    splitFewTiles(plan);
-  return plan;
 }
 
 Value pst::cuda::allOf(ThreadBuilder &b, Value lhs, Value rhs) {
@@ -172,7 +100,7 @@ void pst::cuda::launchTiles(KernelContext &context, CodeBuilder &host,
   }
   SmallVector<Value> all{left, right};
   llvm::append_range(all, arguments);
-  context.launch(
+  gpu::LaunchFuncOp launch = context.launch(
       host, part, blocks, plan.threads, all,
       [&](ThreadBuilder &b, ValueRange values) {
         auto onTile = [&](const GemmTile &tile) {
@@ -188,6 +116,7 @@ void pst::cuda::launchTiles(KernelContext &context, CodeBuilder &host,
         }
       },
       sharedBytes);
+  notePlan(launch, plan);
 }
 
 SmallVector<RankedTensorType>

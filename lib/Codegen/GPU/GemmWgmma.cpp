@@ -23,19 +23,15 @@
 //
 // What is done with a tile: WgmmaTile.cpp.
 //
-// Where there are many tiles, two blocks form a cluster: their tiles are one
-// below the other, so they need the same of op(B), of which each loads half for
-// both. A block may then fill its half only when the other's buffer is empty,
-// too.
-//
 // Two barriers belong to each buffer. The one that means "full" waits for the
 // loading thread and for the bytes it announced; the one that means "empty" for
-// one thread of each multiplying warpgroup of the cluster. In their n-th round
-// they are in phase n: who fills waits for the phase before, which at first has
-// passed.
+// one thread of each multiplying warpgroup. In their n-th round they are in
+// phase n: who fills waits for the phase before, which at first has passed.
+//
+// Blocks do not form clusters: two that loaded op(B) for each other took 1.6
+// times as long on an H200 (docs/GPU.md).
 
 #include "WgmmaTile.h"
-#include <limits>
 
 using namespace mlir;
 using namespace pst::cuda;
@@ -43,8 +39,6 @@ using namespace pst::cuda;
 /// Registers of a thread that loads, and of one that multiplies. A block has
 /// 65536 and begins with 168 for each of its 384 threads.
 static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
-/// Rows of tiles that are done together.
-static constexpr int64_t kBand = 8;
 
 namespace {
 
@@ -60,20 +54,17 @@ public:
   }
 
   void emit(TileFunction body) {
-    if (buffers.cluster > 1)
-      async.setCluster(buffers.cluster);
     b.onFirstThread([&] {
       for (int64_t stage = 0; stage < buffers.stages; ++stage) {
         Code at(b, b.index(stage));
         async.initBarrier(async.shared(buffers.full(at)), 1);
-        async.initBarrier(async.shared(buffers.empty(at)),
-                          kWgmmaConsumers * buffers.cluster);
+        async.initBarrier(async.shared(buffers.empty(at)), kWgmmaConsumers);
       }
       async.fenceBarrierInit();
       async.prefetch(left);
       async.prefetch(right);
     });
-    barrier();
+    b.barrier();
     Value loads = b.cmpi(arith::CmpIPredicate::eq, thread / kWarpgroup,
                          b.index(kWgmmaConsumers));
     b.ifElse(
@@ -86,19 +77,9 @@ public:
           async.increaseRegisters(kMultiplyRegisters);
           multiply(body);
         });
-    // No block ends while another may still write to its memory.
-    if (buffers.cluster > 1)
-      async.clusterBarrier();
   }
 
 private:
-  void barrier() {
-    if (buffers.cluster > 1)
-      async.clusterBarrier();
-    else
-      b.barrier();
-  }
-
   /// Of the warpgroup.
   Value isFirst() {
     return b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
@@ -108,24 +89,17 @@ private:
 
   /// body(place, part of k, step), which returns the next step, for each tile
   /// of the block, and each part of k that it sums over (null if there is one);
-  /// steps count what went through the buffers. The blocks of a cluster have
-  /// tiles one below the other.
+  /// steps count what went through the buffers.
   void forTiles(function_ref<Value(Place<Code>, Value, Code)> body) {
-    int64_t cluster = buffers.cluster;
-    Code block(b, b.block());
-    b.loop(block / cluster, b.index(plan.blocks() / cluster),
-           wgmmaBlocks(plan) / cluster, {b.index(0)},
+    b.loop(b.block(), b.index(plan.blocks()), wgmmaBlocks(plan), {b.index(0)},
            [&](Value number, ValueRange steps) -> SmallVector<Value> {
              Value part;
              if (plan.splits > 1) {
                part = b.remi(number, plan.splits);
                number = b.divi(number, plan.splits);
              }
-             Place<Code> place =
-                 tilePlace(Code(b, number), plan.tilesOfM() / cluster,
-                           plan.tilesOfN(), kBand / cluster);
-             if (cluster > 1)
-               place.row = place.row * cluster + block % cluster;
+             Place<Code> place = tilePlace(Code(b, number), plan.tilesOfM(),
+                                           plan.tilesOfN(), plan.band);
              return {body(place, part, {b, steps[0]})};
            });
   }
@@ -152,26 +126,19 @@ private:
     Value full = async.shared(buffers.full(stage));
     async.arriveExpecting(full, buffers.stageBytes());
     Code start = buffers.start(stage);
-    loadTile(buffers.left, left, full, start, row, depth, /*blocks=*/1);
-    Code rightStart = start + buffers.left.bytes();
-    if (buffers.cluster > 1) {
-      Code rank = Code(b, b.block()) % buffers.cluster;
-      rightStart = rightStart + rank * buffers.rightPart.bytes();
-      column = column + rank * buffers.rightPart.extent;
-    }
-    loadTile(buffers.rightPart, right, full, rightStart, column, depth,
-             buffers.cluster);
+    loadTile(buffers.left, left, full, start, row, depth);
+    loadTile(buffers.right, right, full, start + buffers.left.bytes(), column,
+             depth);
   }
 
   void loadTile(const OperandTile &tile, Value map, Value full, Code start,
-                Code first, Code depth, int64_t blocks) {
+                Code first, Code depth) {
     for (int64_t box = 0; box < tile.boxes(); ++box) {
       Value target = async.shared(start + box * tile.boxBytes());
       if (tile.depthIsInner)
-        async.load(target, map, full, depth, first, blocks);
+        async.load(target, map, full, depth, first);
       else
-        async.load(target, map, full, first + box * kSwizzleElements, depth,
-                   blocks);
+        async.load(target, map, full, first + box * kSwizzleElements, depth);
     }
   }
 
@@ -181,18 +148,23 @@ private:
       // would be moved between the products.
       Value sums =
           multiplyStep(steps, async.noAccumulators(plan.tileN), /*first=*/true);
+      if (plan.release == 0) {
+        async.waitProducts(/*pending=*/0);
+        release(steps, /*ago=*/0);
+      }
       SmallVector<Value> last =
           b.loop(b.index(1), b.index(depthSteps()), 1, {sums, steps + 1},
                  [&](Value, ValueRange carried) -> SmallVector<Value> {
                    Code step(b, carried[1]);
                    Value next = multiplyStep(step, carried[0], /*first=*/false);
-                   async.waitProducts(/*pending=*/1);
-                   release(step, /*ago=*/1);
+                   async.waitProducts(/*pending=*/plan.release);
+                   release(step, plan.release);
                    return {next, step + 1};
                  });
       SmallVector<Value> values = async.finishProducts(last[0], plan.tileN);
       Code next(b, last[1]);
-      release(next, /*ago=*/1);
+      if (plan.release)
+        release(next, plan.release);
       body(WgmmaTile(plan, buffers, async, place, part, thread, values,
                      scratch));
       return next;
@@ -227,13 +199,8 @@ private:
   /// The buffer of the step `ago` steps before this one is empty.
   void release(Code step, int64_t ago) {
     Code stage = pipelineStage(step + (-ago), buffers.stages);
-    b.ifThen(isFirst(), [&] {
-      Value empty = async.shared(buffers.empty(stage));
-      if (buffers.cluster == 1)
-        return async.arrive(empty);
-      for (int64_t rank = 0; rank < buffers.cluster; ++rank)
-        async.arriveAt(empty, rank);
-    });
+    b.ifThen(isFirst(),
+             [&] { async.arrive(async.shared(buffers.empty(stage))); });
   }
 
   ThreadBuilder &b;
@@ -246,63 +213,6 @@ private:
 };
 
 } // namespace
-
-bool pst::cuda::wgmmaTakes(const GemmShape &shape) {
-  // TMA wants rows that begin at multiples of 16 bytes.
-  auto aligned = [](int64_t columns) {
-    return columns * kElementBytes % 16 == 0;
-  };
-  return shape.leftType.isBF16() && shape.rightType.isBF16() &&
-         aligned(shape.leftLength) && aligned(shape.rightLength);
-}
-
-/// What a tile takes beside its products, in columns: to begin and end it; and
-/// in steps, where it is not only stored.
-static constexpr int64_t kTileColumns = 16, kScratchSteps = 16;
-/// Of k, the fewest steps that are worth a block.
-static constexpr int64_t kFewestSteps = 8;
-
-/// The time of a step of 128 x 1 x 64 on a multiprocessor is the unit, 2.7 ns.
-static int64_t timeOf(const GemmPlan &plan, SplitK split) {
-  int64_t rounds = llvm::divideCeil(plan.blocks(), wgmmaBlocks(plan));
-  int64_t steps = plan.stepsOfPart(OperandTile::kDepth) +
-                  (plan.scratch ? kScratchSteps : 0);
-  int64_t time = rounds * steps * (plan.tileN + kTileColumns);
-  // Parts are written and read at some 4 TB/s, by a launch of 2 us.
-  if (split == SplitK::Sums && plan.splits > 1)
-    time += 700 + (2 * plan.splits + 1) * plan.m * plan.n / 2700;
-  return time;
-}
-
-/// With as many columns to a tile and parts of k as should take the least time;
-/// with the most columns and the fewest parts if in doubt.
-GemmPlan pst::cuda::planWgmma(const GemmShape &shape, SplitK split,
-                              int64_t maxColumns) {
-  GemmPlan plan{shape, GemmMethod::Wgmma, kWgmmaTileRows, /*tileN=*/0,
-                (kWgmmaConsumers + 1) * kWarpgroup};
-  // Who wants few columns wants room for something else; there is some for 128.
-  plan.scratch = maxColumns < 256;
-  GemmPlan best;
-  int64_t least = std::numeric_limits<int64_t>::max();
-  for (int64_t columns : {256, 192, 128, 64}) {
-    if (plan.scratch && columns > 128)
-      continue;
-    plan.tileN = columns;
-    int64_t most = 1;
-    if (split != SplitK::No)
-      most = std::max<int64_t>(
-          1, std::min(kMultiprocessors / plan.tiles(),
-                      plan.k / (kFewestSteps * OperandTile::kDepth)));
-    for (int64_t parts = 1; parts <= most; ++parts) {
-      plan.split(parts, OperandTile::kDepth);
-      if (int64_t time = timeOf(plan, split); time < least) {
-        least = time;
-        best = plan;
-      }
-    }
-  }
-  return best;
-}
 
 int64_t pst::cuda::wgmmaBlocks(const GemmPlan &plan) {
   return std::min(plan.blocks(), kMultiprocessors);
@@ -317,7 +227,7 @@ std::pair<Value, Value> pst::cuda::wgmmaOperands(CodeBuilder &host,
                                                  Value left, Value right) {
   WgmmaBuffers buffers(plan);
   return {createTensorMap(host, left, buffers.left.boxRows()),
-          createTensorMap(host, right, buffers.rightPart.boxRows())};
+          createTensorMap(host, right, buffers.right.boxRows())};
 }
 
 Value pst::cuda::wgmmaResult(CodeBuilder &host, GemmPlan &plan, Value result) {

@@ -9,6 +9,7 @@
 #define PST_LIB_CODEGEN_GPU_KERNELCONTEXT_H
 
 #include "../Kernel/LaunchContext.h"
+#include "GemmOverride.h"
 #include "ThreadBuilder.h"
 
 namespace pst::cuda {
@@ -44,12 +45,16 @@ struct PartialSum {
 class KernelContext : public LaunchContext {
 public:
   /// Kernels work on scalars, and are for GPUs of `arch` (sm_80, sm_90a).
-  /// `tf32`: products of f32 may round their operands to tf32.
-  KernelContext(mlir::ModuleOp module, llvm::StringRef arch, bool tf32)
-      : LaunchContext(module), arch(arch), tf32(tf32) {}
+  /// `tf32`: products of f32 may round their operands to tf32. `gemmOverride`
+  /// goes before what chooseGemm would choose.
+  KernelContext(mlir::ModuleOp module, llvm::StringRef arch, bool tf32,
+                const GemmOverride &gemmOverride)
+      : LaunchContext(module), arch(arch), tf32(tf32),
+        gemmOverride(gemmOverride) {}
 
   llvm::StringRef getArch() const { return arch; }
   bool multipliesTF32() const { return tf32; }
+  const GemmOverride &getGemmOverride() const { return gemmOverride; }
 
   /// Launches `blocks` blocks of `threads` threads of the kernel `part`, built
   /// by `body` the first time that it is asked for. `arguments` are buffers of
@@ -121,6 +126,7 @@ private:
 
   std::string arch;
   bool tf32;
+  GemmOverride gemmOverride;
   KernelNames kernelNames;
 };
 

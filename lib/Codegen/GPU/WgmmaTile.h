@@ -36,24 +36,18 @@ struct WgmmaBuffers {
   explicit WgmmaBuffers(const GemmPlan &plan)
       : left{/*depthIsInner=*/!plan.leftTransposed, plan.tileM},
         right{/*depthIsInner=*/plan.rightTransposed, plan.tileN},
-        cluster(wantsCluster(plan) ? 2 : 1),
-        rightPart{right.depthIsInner, right.extent / cluster},
         resultBytes(plan.storedBytes
                         ? kWgmmaConsumers * kBoxes * ResultBox::kBytes
                         : 0),
         scratchBytes(plan.scratch ? plan.tileM * scratchColumns(plan) * 4 : 0),
-        stages(std::min(kBufferBytes, kMostBytes - scratchBytes) /
-               stageBytes()) {}
+        stages(plan.stages ? plan.stages : mostStages()) {}
 
   /// Of the scratch memory: those of a tile, and some against bank conflicts.
   static int64_t scratchColumns(const GemmPlan &plan) { return plan.tileN + 8; }
 
-  /// Where every multiprocessor has a tile, and they make pairs.
-  static bool wantsCluster(const GemmPlan &plan) {
-    return plan.tiles() >= kMultiprocessors && plan.tilesOfM() % 2 == 0 &&
-           plan.tileN % (2 * kSwizzleElements) == 0;
+  int64_t mostStages() const {
+    return std::min(kBufferBytes, kMostBytes - scratchBytes) / stageBytes();
   }
-
   int64_t stageBytes() const { return left.bytes() + right.bytes(); }
   int64_t barriersStart() const { return stages * stageBytes() + resultBytes; }
   int64_t scratchStart() const { return barriersStart() + stages * 16; }
@@ -70,8 +64,6 @@ struct WgmmaBuffers {
   }
 
   OperandTile left, right;
-  int64_t cluster;       ///< blocks
-  OperandTile rightPart; ///< what each block of it loads
   int64_t resultBytes, scratchBytes;
   int64_t stages;
 };

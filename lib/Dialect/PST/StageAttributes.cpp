@@ -103,6 +103,10 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kOpAttribute, {Place::Launch}, isText, "a string"},
       {kFlopsAttribute, {Place::Launch}, isInteger, "an i64"},
       {kBytesAttribute, {Place::Launch}, isInteger, "an i64"},
+      {kGemmPlanAttribute,
+       {Place::Launch},
+       isDictionaryOf<isInteger>,
+       integers},
   };
   return all;
 }

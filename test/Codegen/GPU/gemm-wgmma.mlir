@@ -39,14 +39,10 @@
 // PTX: cp.async.bulk.wait_group.read 0
 
 // PTX-LABEL: .entry matmul_2048x512xbf16_4096x512xbf16_2048x4096xbf16_right_transposed(
-// PTX: .reqnctapercluster 2, 1, 1
-// PTX: cp.async.bulk.tensor.2d{{.*}}.multicast::cluster
 // PTX: wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16
-// PTX: mbarrier.arrive.release.cluster.shared::cluster.b64
 
-// Tiles of 128 x 128 where they are few, of 128 x 256 where they are many: then
-// two blocks load the right operand for each other. Never more blocks than
-// multiprocessors.
+// Tiles of 128 x 128 where they are few, of 128 x 256 where they are many. Never
+// more blocks than multiprocessors.
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c32] : memref<*xf32>
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
@@ -61,8 +57,8 @@
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c64, %c64]
 // LAUNCHES: gpu.launch_func @kernels::@matmul_520x1032xbf16_520x1544xbf16_1032x1544_left_transposed
 // LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
-// LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c128, %c64]
-// LAUNCHES: gpu.launch_func @kernels::@matmul_2048x512xbf16_4096x512xbf16_2048x4096xbf16_right_transposed clusters in (%c2, %c1, %c1) blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229440_i32
+// LAUNCHES: nvgpu.tma.create.descriptor %{{.*}} box[%c256, %c64]
+// LAUNCHES: gpu.launch_func @kernels::@matmul_2048x512xbf16_4096x512xbf16_2048x4096xbf16_right_transposed blocks in (%c132, %c1, %c1) threads in (%c384, %c1, %c1) dynamic_shared_memory_size %c229440_i32
 // Rows of 1543 bf16 are stored by their threads.
 // LAUNCHES: gpu.launch_func @kernels::@matmul_1032x520xbf16_1543x520xbf16_1032x1543xbf16_right_transposed_bias {{.*}} dynamic_shared_memory_size %c196704_i32 args({{.*}} : memref<1032x1543xbf16>
 

@@ -55,6 +55,9 @@ inline constexpr llvm::StringLiteral kOpAttribute = "pst.op",
                                      kFlopsAttribute = "pst.flops",
                                      kBytesAttribute = "pst.bytes";
 
+// Of a launch of a kernel that multiplies matrices: its plan (GemmPlan.h).
+inline constexpr llvm::StringLiteral kGemmPlanAttribute = "pst.gemm_plan";
+
 } // namespace pst
 
 #endif // PST_DIALECT_PST_STAGEATTRIBUTES_H
