@@ -64,6 +64,12 @@ def distribution(name, rows, columns):
     scores = rng.standard_normal((rows, columns)).astype(np.float32)
     if name == "quantised":
         scores = np.round(scores * 4) / 4
+    elif name == "300 values":
+        scores = np.round(scores * 50) / 50
+    elif name == "two values":
+        scores = np.where(scores > 1, 2, -1).astype(np.float32)
+    elif name == "close to 300 values":  # ties that a factor has begun to part
+        scores = (np.round(scores * 50) / 50 * (1 + 1e-5 * rng.standard_normal(scores.shape))).astype(np.float32)
     elif name == "all equal":
         scores[:] = -1.25
     elif name == "zeros of both signs":
@@ -80,7 +86,7 @@ def distribution(name, rows, columns):
 @pytest.mark.parametrize("rows,columns", SHAPES)
 @pytest.mark.parametrize(
     "name",
-    ["normal", "quantised", "all equal", "zeros of both signs", "ascending", "unlike its sample", "two heaps"],
+    ["normal", "quantised", "300 values", "two values", "close to 300 values", "all equal", "zeros of both signs", "ascending", "unlike its sample", "two heaps"],
 )
 def test_the_threshold_is_that_of_a_stable_sort(rows, columns, name):
     scores = distribution(name, rows, columns)

@@ -7,7 +7,7 @@
 
 // largest:
 //   do
-//     shift = bits of the range - 11, at least 0
+//     shift = bits of the range - 11 (or another number), at least 0
 //     for elements of the range, by all threads:
 //       counts[(key - low) >> shift] += 1
 //     (bin, wanted) = where the count from above reaches `wanted`
@@ -47,16 +47,16 @@ Value pst::cuda::bitWidth(ThreadBuilder &b, Value value) {
   return add(b, bits, value); // which is 0 or 1
 }
 
-Value pst::cuda::shiftToBins(ThreadBuilder &b, Value bits) {
-  Value shift = subtract(b, bits, b.i32(RadixSelect::kBinBits));
+Value pst::cuda::shiftToBins(ThreadBuilder &b, Value bits, int64_t binBits) {
+  Value shift = subtract(b, bits, b.i32(binBits));
   return arith::MaxSIOp::create(b, shift, b.i32(0));
 }
 
-RadixSelect::RadixSelect(ThreadBuilder &b)
-    : counts(b.sharedBuffer({kBins}, b.getI32Type())),
+RadixSelect::RadixSelect(ThreadBuilder &b, int64_t binBits)
+    : binBits(binBits), counts(b.sharedBuffer({getNumBins()}, b.getI32Type())),
       totals(b.sharedBuffer({b.threads() / kWarp}, b.getI32Type())),
       found(b.sharedBuffer({2}, b.getI32Type())) {
-  assert(kBins % b.threads() == 0 && "threads have as many bins each");
+  assert(getNumBins() % b.threads() == 0 && "threads have as many bins each");
 }
 
 /// Thread t has the t-th group of bins from above. Its count of what lies above
@@ -64,13 +64,13 @@ RadixSelect::RadixSelect(ThreadBuilder &b)
 /// each group of lanes adds what the lower half has, then over the warps.
 RankedKey RadixSelect::binFromAbove(ThreadBuilder &b, Value wanted,
                                     function_ref<Value(Value)> countOf) {
-  int64_t each = kBins / b.threads(), warps = b.threads() / kWarp;
+  int64_t each = getNumBins() / b.threads(), warps = b.threads() / kWarp;
   Value zero = b.i32(0);
   SmallVector<Value> bins, own;
   Value sum = zero;
   for (int64_t i = 0; i < each; ++i) {
     Value place = b.addi(b.muli(b.thread(), each), i);
-    bins.push_back(b.subi(b.index(kBins - 1), place));
+    bins.push_back(b.subi(b.index(getNumBins() - 1), place));
     own.push_back(countOf(bins.back()));
     sum = add(b, sum, own.back());
   }
@@ -117,7 +117,7 @@ RankedKey RadixSelect::largest(ThreadBuilder &b, Value size, Value low,
                                Value bits, Value wanted, ElementOf elementOf) {
   Type i32 = b.getI32Type();
   auto count = [&](Value low, Value range, Value shift) {
-    b.strided(kBins, [&](Value bin) { b.store(b.i32(0), counts, bin); });
+    b.strided(getNumBins(), [&](Value bin) { b.store(b.i32(0), counts, bin); });
     b.barrier();
     b.strided(b.index(0), size, [&](Value i) {
       Element element = elementOf(i);
@@ -140,7 +140,7 @@ RankedKey RadixSelect::largest(ThreadBuilder &b, Value size, Value low,
   auto loop = scf::WhileOp::create(
       b, TypeRange{i32, i32, i32}, ValueRange{low, bits, wanted},
       [&](OpBuilder &, Location, ValueRange state) {
-        Value shift = shiftToBins(b, state[1]);
+        Value shift = shiftToBins(b, state[1], binBits);
         count(state[0], state[1], shift);
         RankedKey bin = binFromAbove(
             b, state[2], [&](Value bin) { return b.load(counts, bin); });

@@ -24,8 +24,8 @@ struct RankedKey {
 /// Bits that it takes to write an unsigned i32: 0 for 0, 32 for 2^31.
 Value bitWidth(ThreadBuilder &b, Value value);
 
-/// The shift that leaves kBinBits of a key of `bits` bits (i32), at least 0.
-Value shiftToBins(ThreadBuilder &b, Value bits);
+/// The shift that leaves `binBits` of a key of `bits` bits (i32), at least 0.
+Value shiftToBins(ThreadBuilder &b, Value bits, int64_t binBits = 11);
 
 /// Selects by counting keys in equal parts of their range, and going on in the
 /// part where the count from above reaches the rank. All threads of the block
@@ -35,8 +35,13 @@ public:
   static constexpr int64_t kBinBits = 11;
   static constexpr int64_t kBins = int64_t(1) << kBinBits;
 
-  /// Takes shared memory of the block, whose threads must divide kBins.
-  explicit RadixSelect(ThreadBuilder &b);
+  /// Counts in 2^binBits parts. Takes shared memory of the block, whose threads
+  /// must divide that number.
+  explicit RadixSelect(ThreadBuilder &b, int64_t binBits = kBinBits);
+
+  /// The counts (i32 for each bin, shared), which the caller may use as well.
+  Value getCounts() const { return counts; }
+  int64_t getNumBins() const { return int64_t(1) << binBits; }
 
   /// A key, and whether the element counts (i1; null: yes).
   struct Element {
@@ -55,6 +60,7 @@ public:
                          llvm::function_ref<Value(Value)> countOf);
 
 private:
+  int64_t binBits;
   Value counts; ///< i32 for each bin, shared
   Value totals; ///< i32 for each warp, shared
   Value found;  ///< i32: bin, wanted of it; shared

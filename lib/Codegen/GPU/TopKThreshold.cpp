@@ -7,22 +7,31 @@
 
 // Selection in about one pass over the criterion, exact for any scores, which
 // are never stored. A key is a score's bits as an unsigned number in the order
-// of the scores (ScoreKey.h). Four launches:
+// of the scores (ScoreKey.h). The launches:
 //
 //   sample, parallel: the keys of elements spread over the weight; one block
 //       clears the tallies
 //   bracket, one block: two keys of the sample between which the threshold
 //       most likely lies
 //   gather, parallel: count the keys above the bracket, and those inside in
-//       2048 equal parts of it; keep those inside, with their index, each block
-//       its own. The block that ends last finds the part in which the count
-//       from above reaches the rank
-//   finish, parallel: gather the elements of that part in one list. The block
-//       that ends last selects among them, or, if the threshold was not in the
-//       bracket or there were too many for a buffer, among all elements, by
-//       evaluating the criterion again: slow, for one block, but exact
+//       512 equal parts of it; keep those inside, with their index, of each
+//       tile its own. If the bracket is one key, it is enough to count them.
+//       The block that ends last finds the part in which the count from above
+//       reaches the rank
+//   search, parallel, four times: if all of that part was kept and it is small,
+//       collect it in one list; the block that ends last selects there, and the
+//       next searches return at once. If it is large, or if not all was kept,
+//       count what was kept, or else all elements evaluated again, in 8192
+//       parts: of keys, and, as soon as one key is left, of indices
 //
-// The cut is found as the rank among those of the threshold's key, by index.
+// So ties cost no more than other scores: those that are kept are counted
+// where they were kept, and of a bracket that is one key, the search evaluates
+// only the row of tiles in which the last one that stays lies. At worst, when
+// the sample misled, all is evaluated three times more by all multiprocessors:
+// a rank among elements of 32 bits of key and 32 of index is found 13 bits at
+// a time, and once the index's turn has come, elements outside of its range are
+// not evaluated any more.
+//
 // Small weights have no bracket: one block selects among all elements. All
 // counts are integers, so the result depends on no order, and not on the way.
 
@@ -35,16 +44,15 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
+/// Two blocks for each multiprocessor of an H200.
+static constexpr int64_t kTiles = 264;
+
 SelectionSizes::SelectionSizes(int64_t rows, int64_t columns)
-    : rows(rows), columns(columns) {
-  constexpr int64_t kSmall = 1 << 16;
-  constexpr int64_t kBlocks = 264; // two for each multiprocessor of an H200
+    : tiles(rows, columns, kTiles) {
+  constexpr int64_t kSmall = 1 << 15;
   isSampled = elements() > kSmall;
-  unit = rows < 4 ? 1 : 4;
-  tiles = llvm::divideCeil(items(), kThreads);
-  blocks = std::min(kBlocks, tiles);
-  capacity = llvm::divideCeil(tiles, blocks) * kThreads * unit / 8 + kThreads;
-  listCapacity = std::max<int64_t>(elements() / 64, 4096);
+  int64_t tile = tiles.height * tiles.width * tiles.lanes;
+  capacity = llvm::alignTo(tile / 8 + WeightTiles::kThreads, 4);
 }
 
 SelectionBuffers::SelectionBuffers(ValueRange arguments, size_t numFactors)
@@ -52,8 +60,9 @@ SelectionBuffers::SelectionBuffers(ValueRange arguments, size_t numFactors)
       sparsity(arguments[numFactors]), threshold(arguments[numFactors + 1]),
       cut(arguments[numFactors + 2]), pruned(arguments[numFactors + 3]) {
   ValueRange rest = arguments.drop_front(numFactors + 4);
-  Value *workspaces[] = {&tallies,  &sample,      &parts,    &keptSizes,
-                         &keptKeys, &keptIndices, &listKeys, &listIndices};
+  Value *workspaces[] = {&tallies,     &sample,    &parts,
+                         &bins,        &keptSizes, &keptKeys,
+                         &keptIndices, &listKeys,  &listIndices};
   for (auto [place, value] : llvm::zip(workspaces, rest))
     *place = value;
 }
@@ -67,12 +76,13 @@ SelectionBuffers::workspaces(const SelectionSizes &s, Builder &builder) {
   };
   return {tensor({kTallies}),
           tensor({SelectionSizes::kSample}),
-          tensor({RadixSelect::kBins}),
-          tensor({s.blocks}),
-          tensor({s.blocks, s.capacity}),
-          tensor({s.blocks, s.capacity}),
-          tensor({s.listCapacity}),
-          tensor({s.listCapacity})};
+          tensor({SelectionSizes::kParts}),
+          tensor({SelectionSizes::kBins}),
+          tensor({s.tiles.count()}),
+          tensor({s.tiles.count(), s.capacity}),
+          tensor({s.tiles.count(), s.capacity}),
+          tensor({SelectionSizes::kListed}),
+          tensor({SelectionSizes::kListed})};
 }
 
 void ScoreSelection::launchKernel(
@@ -93,7 +103,7 @@ Value ScoreSelection::keyAt(ThreadBuilder &b, const Buffers &w, Value row,
 
 Value ScoreSelection::keyOfElement(ThreadBuilder &b, const Buffers &w,
                                    Value i) {
-  return keyAt(b, w, b.divi(i, s.columns), b.remi(i, s.columns));
+  return keyAt(b, w, b.divi(i, s.tiles.columns), b.remi(i, s.tiles.columns));
 }
 
 Value ScoreSelection::numPruned(ThreadBuilder &b, const Buffers &w) {
@@ -106,132 +116,70 @@ Value ScoreSelection::numKept(ThreadBuilder &b, const Buffers &w) {
                                  b.subi(b.i64(s.elements()), numPruned(b, w)));
 }
 
-/// The key of rank `wanted` becomes the threshold; `nan`: it is NaN instead.
+/// By one thread: `key` is the threshold (`nan`: it is NaN instead), and
+/// `index` that of the last element that stays.
+void ScoreSelection::writeResults(ThreadBuilder &b, const Buffers &w, Value key,
+                                  Value index, Value nan) {
+  // Nothing kept: no score is above infinity, and none before index 0.
+  Value none = isEqual(b, numKept(b, w), b.i32(0));
+  Value tau = b.select(none, b.f32(INFINITY), scoreOfKey(b, key));
+  b.store(b.select(nan, b.f32(NAN), tau), w.threshold, {});
+  Value at = arith::ExtUIOp::create(b, b.getI64Type(), index);
+  b.store(b.select(either(b, none, nan), b.i64(0), b.addi(at, b.i64(1))), w.cut,
+          {});
+  b.store(b.select(nan, b.i64(s.elements()), numPruned(b, w)), w.pruned, {});
+}
+
+/// Among `size` elements (index), of which some may lie outside of the range.
 void ScoreSelection::selectAmong(ThreadBuilder &b, const Buffers &w,
-                                 RadixSelect &radix, Value size, Value low,
-                                 Value bits, Value wanted, Element keyOf,
+                                 RadixSelect &radix, Value size,
+                                 const Range &range, Element keyOf,
                                  Element indexOf, Value nan) {
-  RankedKey found = radix.largest(
-      b, size, low, bits, wanted,
-      [&](Value i) -> RadixSelect::Element { return {keyOf(i)}; });
   // The largest complement is that of the smallest index.
-  int64_t indexBits = llvm::Log2_64_Ceil(s.elements());
-  int64_t lowest = -(int64_t(1) << indexBits);
+  Value largest = minus(b, range.size, b.i32(1));
+  auto placeOf = [&](Value i) {
+    return minus(b, largest, minus(b, indexOf(i), range.first));
+  };
+  auto isInside = [&](Value i) {
+    return b.cmpi(arith::CmpIPredicate::ule, placeOf(i), largest);
+  };
+  RankedKey found = radix.largest(
+      b, size, range.low, range.bits, range.wanted,
+      [&](Value i) -> RadixSelect::Element { return {keyOf(i), isInside(i)}; });
   RankedKey last = radix.largest(
-      b, size, b.i32(int32_t(lowest)), b.i32(indexBits), found.wanted,
+      b, size, b.i32(0), bitWidth(b, largest), found.wanted,
       [&](Value i) -> RadixSelect::Element {
-        return {complement(b, indexOf(i)), isEqual(b, keyOf(i), found.key)};
+        return {placeOf(i),
+                both(b, isInside(i), isEqual(b, keyOf(i), found.key))};
       });
   b.onFirstThread([&] {
-    // Nothing kept: no score is above infinity, and none before index 0.
-    Value none = isEqual(b, numKept(b, w), b.i32(0));
-    Value tau = b.select(none, b.f32(INFINITY), scoreOfKey(b, found.key));
-    b.store(b.select(nan, b.f32(NAN), tau), w.threshold, {});
-    Value at =
-        arith::ExtUIOp::create(b, b.getI64Type(), complement(b, last.key));
-    b.store(b.select(either(b, none, nan), b.i64(0), b.addi(at, b.i64(1))),
-            w.cut, {});
-    b.store(b.select(nan, b.i64(s.elements()), numPruned(b, w)), w.pruned, {});
+    Value index = plus(b, range.first, minus(b, largest, last.key));
+    writeResults(b, w, found.key, index, nan);
   });
 }
 
 void ScoreSelection::launchAmongAll() {
-  launchKernel(
-      "all", 1, SelectionSizes::kThreads,
-      [&](ThreadBuilder &b, const Buffers &w) {
-        b.setBlocksPerMultiprocessor(1);
-        RadixSelect radix(b);
-        Value nan = b.sharedBuffer({1}, b.getI32Type()), first = b.index(0);
-        auto keyOf = [&](Value i) { return keyOfElement(b, w, i); };
-        b.onFirstThread([&] { b.store(b.i32(0), nan, first); });
-        b.barrier();
-        b.strided(s.elements(), [&](Value i) {
-          b.ifThen(isNaNKey(b, keyOf(i)),
-                   [&] { b.store(b.i32(1), nan, first); });
-        });
-        b.barrier();
-        Value isNaN = isEqual(b, b.load(nan, first), b.i32(1));
-        selectAmong(
-            b, w, radix, b.index(s.elements()), b.i32(0), b.i32(32),
-            numKept(b, w), keyOf, [&](Value i) { return toI32(b, i); }, isNaN);
-      });
-}
-
-void ScoreSelection::collectPart(ThreadBuilder &b, const Buffers &w) {
-  Value low = loadTally(b, w.tallies, PartLow);
-  Value shift = loadTally(b, w.tallies, PartBits);
-  Value size = b.sharedBuffer({1}, b.getI32Type());
-  Value next = b.sharedBuffer({1}, b.getI32Type());
-  Value zero = b.index(0);
-  b.loop(b.block(), b.index(s.blocks), SelectionSizes::kFinishBlocks,
-         [&](Value segment) {
-           Value kept = toIndex(b, b.load(w.keptSizes, segment));
-           kept = b.mini(kept, b.index(s.capacity));
-           auto forPart = [&](function_ref<void(Value, Value)> body) {
-             b.strided(zero, kept, [&](Value i) {
-               Value key = b.load(w.keptKeys, {segment, i});
-               Value place = shiftRight(b, minus(b, key, low), shift);
-               b.ifThen(isEqual(b, place, b.i32(0)), [&] { body(i, key); });
-             });
-           };
-           b.onFirstThread([&] { b.store(b.i32(0), size, zero); });
-           b.barrier();
-           forPart([&](Value, Value) { b.atomicAdd(b.i32(1), size, zero); });
-           b.barrier();
-           b.onFirstThread([&] {
-             b.store(
-                 b.atomicAdd(b.load(size, zero), w.tallies, b.index(ListSize)),
-                 next, zero);
-           });
-           b.barrier();
-           forPart([&](Value i, Value key) {
-             Value at = b.atomicAdd(b.i32(1), next, zero);
-             b.ifThen(isBelow(b, at, b.i32(s.listCapacity)), [&] {
-               b.store(key, w.listKeys, toIndex(b, at));
-               b.store(b.load(w.keptIndices, {segment, i}), w.listIndices,
-                       toIndex(b, at));
-             });
-           });
-           b.barrier();
-         });
-}
-
-void ScoreSelection::finish(ThreadBuilder &b, const Buffers &w, Value known,
-                            Value wanted) {
-  RadixSelect radix(b);
-  Value size = loadTally(b, w.tallies, ListSize);
-  Value fits = b.cmpi(arith::CmpIPredicate::ule, size, b.i32(s.listCapacity));
-  Value nan =
-      b.cmpi(arith::CmpIPredicate::ne, loadTally(b, w.tallies, Nan), b.i32(0));
-  b.ifElse(
-      both(b, known, fits),
-      [&] {
-        selectAmong(
-            b, w, radix, toIndex(b, size), loadTally(b, w.tallies, PartLow),
-            loadTally(b, w.tallies, PartBits), wanted,
-            [&](Value i) { return b.load(w.listKeys, i); },
-            [&](Value i) { return b.load(w.listIndices, i); }, nan);
-      },
-      [&] {
-        selectAmong(
-            b, w, radix, b.index(s.elements()), b.i32(0), b.i32(32),
-            numKept(b, w), [&](Value i) { return keyOfElement(b, w, i); },
-            [&](Value i) { return toI32(b, i); }, nan);
-      });
-}
-
-void ScoreSelection::launchFinish() {
-  launchKernel(
-      "finish", SelectionSizes::kFinishBlocks, SelectionSizes::kThreads,
-      [&](ThreadBuilder &b, const Buffers &w) {
-        b.setBlocksPerMultiprocessor(1);
-        Value wanted = loadTally(b, w.tallies, PartWanted);
-        Value known = b.cmpi(arith::CmpIPredicate::ne, wanted, b.i32(0));
-        b.ifThen(known, [&] { collectPart(b, w); });
-        Value last = b.isLastBlock(SelectionSizes::kFinishBlocks, w.tallies,
-                                   b.index(FinishTicket));
-        b.ifThen(last, [&] { finish(b, w, known, wanted); });
-      });
+  launchKernel("all", 1, SelectionSizes::kThreads,
+               [&](ThreadBuilder &b, const Buffers &w) {
+                 b.setBlocksPerMultiprocessor(1);
+                 RadixSelect radix(b);
+                 Value nan = b.sharedBuffer({1}, b.getI32Type()),
+                       first = b.index(0);
+                 auto keyOf = [&](Value i) { return keyOfElement(b, w, i); };
+                 b.onFirstThread([&] { b.store(b.i32(0), nan, first); });
+                 b.barrier();
+                 b.strided(s.elements(), [&](Value i) {
+                   b.ifThen(isNaNKey(b, keyOf(i)),
+                            [&] { b.store(b.i32(1), nan, first); });
+                 });
+                 b.barrier();
+                 Value isNaN = isEqual(b, b.load(nan, first), b.i32(1));
+                 Range range(b.i32(0), b.i32(32), b.i32(0),
+                             b.i32(int32_t(s.elements())), numKept(b, w));
+                 selectAmong(
+                     b, w, radix, b.index(s.elements()), range, keyOf,
+                     [&](Value i) { return toI32(b, i); }, isNaN);
+               });
 }
 
 void ScoreSelection::launch() {
@@ -240,7 +188,8 @@ void ScoreSelection::launch() {
   launchSample();
   launchBracket();
   launchGather();
-  launchFinish();
+  for (int64_t i = 0; i < SelectionSizes::kSearches; ++i)
+    launchSearch();
 }
 
 namespace {

@@ -14,61 +14,74 @@
 
 #include "MaskedWeight.h"
 #include "RadixSelect.h"
+#include "WeightTiles.h"
 
 namespace pst::cuda {
 
 /// How a selection among rows x columns scores is divided.
 struct SelectionSizes {
-  static constexpr int64_t kThreads = 512;
-  static constexpr int64_t kSample = 1 << 14;
+  static constexpr int64_t kSample = 1 << 13;
   static constexpr int64_t kSampleThreads = 256;
-  static constexpr int64_t kFinishBlocks = 64;
+  static constexpr int64_t kBracketThreads = 512;
+  /// Of the one block that selects in a small weight.
+  static constexpr int64_t kThreads = 512;
+  /// Parts of the bracket, in which keys are counted.
+  static constexpr int64_t kPartBits = 9;
+  static constexpr int64_t kParts = int64_t(1) << kPartBits;
+  /// What a search narrows the place of the threshold by, and how often.
+  static constexpr int64_t kSearchBits = 13;
+  static constexpr int64_t kBins = int64_t(1) << kSearchBits;
+  static constexpr int64_t kSearches = 4;
+  static constexpr int64_t kSearchBlocks = 264;
+  /// So many scores one block selects among, and so many it evaluates for that.
+  static constexpr int64_t kListed = kBins / 2;
+  static constexpr int64_t kEvaluated = 4096;
 
   SelectionSizes(int64_t rows, int64_t columns);
 
-  int64_t elements() const { return rows * columns; }
-  /// Places of `unit` rows and a column, each evaluated by a thread at once.
-  int64_t items() const { return llvm::divideCeil(rows, unit) * columns; }
+  int64_t elements() const { return tiles.rows * tiles.columns; }
 
-  int64_t rows, columns;
+  WeightTiles tiles;
   bool isSampled;
-  int64_t unit;
-  int64_t tiles;    ///< of items, for a block's threads
-  int64_t blocks;   ///< that gather, tile by tile in turns
-  int64_t capacity; ///< of what a block can keep: an eighth of its elements
-  int64_t listCapacity;
+  int64_t capacity; ///< of what is kept of a tile: an eighth of its elements
 };
 
 /// i32 that blocks add to, and what they tell each other.
 enum Tally {
   Above,    ///< keys above the bracket
-  Nan,      ///< scores that are NaN
-  Overflow, ///< blocks that could not keep all
+  Nan,      ///< not 0: there are scores that are NaN
+  Overflow, ///< tiles of which not all was kept
   ListSize,
-  GatherTicket,
-  FinishTicket,
+  Ticket,
   BracketLow, ///< the bracket's lowest key, and its highest
   BracketHigh,
-  PartLow, ///< the part of it that has the threshold: 2^bits keys from low
-  PartBits,
-  PartWanted, ///< the rank in that part; 0: it has none
+  Done, ///< not 0: the results are written
+  /// Where the element is that stays last: the `Wanted`-th largest, the first
+  /// of equal ones being the largest, of `Count` whose keys lie in 2^RangeBits
+  /// from RangeLow, and whose indices in RangeSize from RangeFirst.
+  RangeLow,
+  RangeBits,
+  RangeFirst,
+  RangeSize,
+  Wanted,
+  Count,
   kTallies
 };
 
 /// The buffers of a selection, which all of its kernels have as arguments.
 struct SelectionBuffers {
   /// Factors, sparsity (an f64), threshold (f32), cut and the number pruned
-  /// (i64); then, if the
-  /// selection is sampled, its workspaces.
+  /// (i64); then, if the selection is sampled, its workspaces.
   SelectionBuffers(ValueRange arguments, size_t numFactors);
   static llvm::SmallVector<mlir::RankedTensorType>
   workspaces(const SelectionSizes &sizes, mlir::Builder &builder);
 
   ValueRange factors;
   Value sparsity, threshold, cut, pruned;
-  Value tallies, sample, parts;           ///< of kTallies, kSample, kBins
-  Value keptSizes, keptKeys, keptIndices; ///< of each block that gathers
-  Value listKeys, listIndices;
+  Value tallies, sample;                  ///< of kTallies, kSample
+  Value parts, bins;                      ///< of kParts, kBins
+  Value keptSizes, keptKeys, keptIndices; ///< of each tile
+  Value listKeys, listIndices;            ///< of kListed
 };
 
 class ScoreSelection {
@@ -86,6 +99,7 @@ public:
 private:
   using Buffers = SelectionBuffers;
   using Element = llvm::function_ref<Value(Value)>;
+  struct Range;
 
   void
   launchKernel(const char *part, int64_t blocks, int64_t threads,
@@ -94,26 +108,49 @@ private:
   void launchSample();
   void launchBracket();
   void launchGather();
-  void launchFinish();
+  void launchSearch();
 
   Value keyAt(ThreadBuilder &b, const Buffers &w, Value row, Value column);
   Value keyOfElement(ThreadBuilder &b, const Buffers &w, Value i);
   Value numPruned(ThreadBuilder &b, const Buffers &w); ///< i64
   Value numKept(ThreadBuilder &b, const Buffers &w);
-  void gatherTiles(ThreadBuilder &b, const Buffers &w, Value counts,
-                   Value parts);
-  void findPart(ThreadBuilder &b, const Buffers &w, RadixSelect &radix);
-  void collectPart(ThreadBuilder &b, const Buffers &w);
-  void finish(ThreadBuilder &b, const Buffers &w, Value known, Value wanted);
+  void writeResults(ThreadBuilder &b, const Buffers &w, Value key, Value index,
+                    Value nan);
+  // Of the kernel that gathers:
+  void countTies(ThreadBuilder &b, const Buffers &w, Value counts);
+  void keepInside(ThreadBuilder &b, const Buffers &w, Value counts,
+                  Value parts);
+  void findPart(ThreadBuilder &b, const Buffers &w);
+  // Of the one that searches:
+  void collect(ThreadBuilder &b, const Buffers &w, const Range &range);
+  void selectCollected(ThreadBuilder &b, const Buffers &w, const Range &range,
+                       RadixSelect &radix, Value list);
+  void countInRange(ThreadBuilder &b, const Buffers &w, const Range &range,
+                    Value isKept, Value bins);
+  void narrow(ThreadBuilder &b, const Buffers &w, const Range &range,
+              RadixSelect &bins, RadixSelect &radix);
+  void
+  forKept(ThreadBuilder &b, const Buffers &w,
+          llvm::function_ref<void(Value, llvm::function_ref<Value()>)> body);
   void selectAmong(ThreadBuilder &b, const Buffers &w, RadixSelect &radix,
-                   Value size, Value low, Value bits, Value wanted,
-                   Element keyOf, Element indexOf, Value nan);
+                   Value size, const Range &range, Element keyOf,
+                   Element indexOf, Value nan);
 
   KernelContext &context;
   CodeBuilder &host;
   CriterionOp criterion;
   const SelectionSizes &s;
   ValueRange arguments;
+};
+
+/// Where the element is that stays last, as the tallies tell it.
+struct ScoreSelection::Range {
+  Range(ThreadBuilder &b, Value tallies);
+  Range(Value low, Value bits, Value first, Value size, Value wanted)
+      : low(low), bits(bits), first(first), size(size), wanted(wanted) {}
+  void store(ThreadBuilder &b, Value tallies) const;
+
+  Value low, bits, first, size, wanted;
 };
 
 // Short forms of arithmetic on keys and counts.
@@ -138,6 +175,9 @@ inline Value minus(ThreadBuilder &b, Value lhs, Value rhs) {
 }
 inline Value shiftRight(ThreadBuilder &b, Value value, Value bits) {
   return mlir::arith::ShRUIOp::create(b, value, bits);
+}
+inline Value shiftLeft(ThreadBuilder &b, Value value, Value bits) {
+  return mlir::arith::ShLIOp::create(b, value, bits);
 }
 inline Value complement(ThreadBuilder &b, Value value) {
   return mlir::arith::XOrIOp::create(b, value, b.i32(-1));

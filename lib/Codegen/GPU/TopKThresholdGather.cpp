@@ -8,6 +8,7 @@
 // The first three kernels of a selection (TopKThreshold.cpp): a sample tells a
 // bracket, and one pass over the criterion keeps what lies in it.
 
+#include "../Kernel/ScoreKey.h"
 #include "TopKThreshold.h"
 
 using namespace mlir;
@@ -15,7 +16,7 @@ using namespace pst;
 using namespace pst::cuda;
 
 /// i32 counts of one block that gathers.
-enum BlockCount { kInside, kAbove, kNaN, kBlockCounts };
+enum BlockCount { kInside, kAbove, kBlockCounts };
 
 void ScoreSelection::launchSample() {
   constexpr int64_t kBlocks =
@@ -26,8 +27,12 @@ void ScoreSelection::launchSample() {
         b.ifThen(isEqual(b, b.block(), b.index(0)), [&] {
           b.strided(kTallies,
                     [&](Value i) { b.store(b.i32(0), w.tallies, i); });
-          b.strided(RadixSelect::kBins,
-                    [&](Value i) { b.store(b.i32(0), w.parts, i); });
+          for (auto [buffer, size] :
+               {std::pair(w.parts, SelectionSizes::kParts),
+                std::pair(w.bins, SelectionSizes::kBins)})
+            b.strided(size, [&, buffer = buffer](Value i) {
+              b.store(b.i32(0), buffer, i);
+            });
         });
         Value i = b.addi(b.muli(b.block(), SelectionSizes::kSampleThreads),
                          b.thread());
@@ -43,8 +48,9 @@ void ScoreSelection::launchSample() {
 
 void ScoreSelection::launchBracket() {
   launchKernel(
-      "bracket", 1, SelectionSizes::kThreads,
+      "bracket", 1, SelectionSizes::kBracketThreads,
       [&](ThreadBuilder &b, const Buffers &w) {
+        b.setBlocksPerMultiprocessor(1);
         RadixSelect radix(b);
         constexpr int64_t kSize = SelectionSizes::kSample;
         Value size = b.index(kSize);
@@ -53,7 +59,7 @@ void ScoreSelection::launchBracket() {
         Value share = b.mulf(keep, b.f64(1.0 / double(s.elements())));
         Value rank = b.mulf(share, b.f64(kSize));
         Value variance = b.mulf(rank, b.subf(b.f64(1.0), share));
-        Value margin = b.addf(b.mulf(b.sqrt(variance), b.f64(6.0)), b.f64(4.0));
+        Value margin = b.addf(b.mulf(b.sqrt(variance), b.f64(4.0)), b.f64(4.0));
         auto toRank = [&](Value value) {
           return arith::FPToSIOp::create(b, b.getI32Type(), value);
         };
@@ -61,15 +67,18 @@ void ScoreSelection::launchBracket() {
         Value lower = toRank(b.addf(rank, margin));
         Value noUpper = b.cmpi(arith::CmpIPredicate::slt, upper, b.i32(1));
         Value noLower = b.cmpi(arith::CmpIPredicate::sgt, lower, b.i32(kSize));
+        Value sample = b.sharedBuffer({kSize}, b.getI32Type());
         // Most keys of a sample share their highest bits: begin below those.
         Value zero = b.i32(0);
-        SmallVector<Value> ends = b.loop(
-            b.thread(), size, SelectionSizes::kThreads, {b.i32(-1), zero},
-            [&](Value i, ValueRange ends) -> SmallVector<Value> {
-              Value key = b.load(w.sample, i);
-              return {arith::MinUIOp::create(b, ends[0], key),
-                      arith::MaxUIOp::create(b, ends[1], key)};
-            });
+        SmallVector<Value> ends =
+            b.loop(b.thread(), size, SelectionSizes::kBracketThreads,
+                   {b.i32(-1), zero},
+                   [&](Value i, ValueRange ends) -> SmallVector<Value> {
+                     Value key = b.load(w.sample, i);
+                     b.store(key, sample, i);
+                     return {arith::MinUIOp::create(b, ends[0], key),
+                             arith::MaxUIOp::create(b, ends[1], key)};
+                   });
         Value least = complement(b, b.blockMax(complement(b, ends[0])));
         Value largest = b.blockMax(ends[1]);
         Value bits = bitWidth(b, minus(b, largest, least));
@@ -77,7 +86,7 @@ void ScoreSelection::launchBracket() {
           return radix
               .largest(b, size, least, bits, rank,
                        [&](Value i) -> RadixSelect::Element {
-                         return {b.load(w.sample, i)};
+                         return {b.load(sample, i)};
                        })
               .key;
         };
@@ -90,103 +99,208 @@ void ScoreSelection::launchBracket() {
       });
 }
 
-void ScoreSelection::gatherTiles(ThreadBuilder &b, const Buffers &w,
-                                 Value counts, Value parts) {
-  Value low = loadTally(b, w.tallies, BracketLow);
-  Value high = loadTally(b, w.tallies, BracketHigh);
-  Value width = minus(b, high, low);
-  Value shift = shiftToBins(b, bitWidth(b, width));
-  Value zero = b.i32(0);
-  auto keep = [&](Value key, Value index) {
+/// Of a bracket [low, high], by scores. Comparing them is the same as comparing
+/// keys, but takes fewer instructions.
+namespace {
+struct Bracket {
+  Bracket(ThreadBuilder &b, Value tallies)
+      : lowKey(loadTally(b, tallies, BracketLow)),
+        highKey(loadTally(b, tallies, BracketHigh)),
+        // NaNs have the largest key, and 0, which no score has, is the lowest.
+        low(b.select(isNaNKey(b, lowKey), b.f32(INFINITY),
+                     b.select(isEqual(b, lowKey, b.i32(0)), b.f32(-INFINITY),
+                              scoreOfKey(b, lowKey)))),
+        high(b.select(isNaNKey(b, highKey), b.f32(INFINITY),
+                      scoreOfKey(b, highKey))) {}
+  Value lowKey, highKey, low, high;
+};
+} // namespace
+
+static Value countIf(ThreadBuilder &b, Value count, Value condition) {
+  return plus(b, count, arith::ExtUIOp::create(b, b.getI32Type(), condition));
+}
+
+/// body(score, row, column, whether it is the chunk's own or null)
+static void forScores(ThreadBuilder &b, const WeightTiles &tiles,
+                      const WeightChunk &chunk,
+                      function_ref<void(Value, Value, Value, Value)> body) {
+  for (auto [r, element] : llvm::enumerate(chunk.elements))
+    for (int64_t lane = 0; lane < tiles.lanes; ++lane) {
+      Value score = element.getScore();
+      if (tiles.lanes > 1)
+        score = vector::ExtractOp::create(b, score, lane);
+      body(score, b.addi(chunk.row, r), b.addi(chunk.column, lane),
+           chunk.isOwn[r]);
+    }
+}
+
+/// Counts what is above the one key of the bracket, and what equals it.
+void ScoreSelection::countTies(ThreadBuilder &b, const Buffers &w,
+                               Value counts) {
+  Bracket bracket(b, w.tallies);
+  VirtualWeight weight(criterion, w.factors);
+  Value zero = b.i32(0), no = arith::ConstantIntOp::create(b, 0, 1);
+  SmallVector<Value> sums = forTile(
+      b, weight, s.tiles, b.block(), {zero, zero, no},
+      [&](const WeightChunk &chunk, ValueRange carried) -> SmallVector<Value> {
+        Value above = carried[0], equal = carried[1], nan = carried[2];
+        forScores(
+            b, s.tiles, chunk, [&](Value score, Value, Value, Value isOwn) {
+              auto count = [&](Value sum, Value condition) {
+                if (isOwn)
+                  condition = both(b, condition, isOwn);
+                return countIf(b, sum, condition);
+              };
+              above = count(
+                  above, b.cmpf(arith::CmpFPredicate::OGT, score, bracket.low));
+              equal = count(
+                  equal, b.cmpf(arith::CmpFPredicate::OEQ, score, bracket.low));
+              nan = either(b, nan,
+                           b.cmpf(arith::CmpFPredicate::UNO, score, score));
+            });
+        return {above, equal, nan};
+      });
+  b.atomicAdd(sums[0], counts, b.index(kAbove));
+  b.atomicAdd(sums[1], counts, b.index(kInside));
+  b.ifThen(sums[2], [&] { storeTally(b, b.i32(1), w.tallies, Nan); });
+}
+
+/// Counts what is above the bracket; keeps what is inside, and counts it in
+/// `parts` of it.
+void ScoreSelection::keepInside(ThreadBuilder &b, const Buffers &w,
+                                Value counts, Value parts) {
+  Bracket bracket(b, w.tallies);
+  VirtualWeight weight(criterion, w.factors);
+  Value low = bracket.lowKey;
+  Value shift = shiftToBins(b, bitWidth(b, minus(b, bracket.highKey, low)),
+                            SelectionSizes::kPartBits);
+  auto keep = [&](Value score, Value row, Value column) {
+    Value key = keyOfScore(b, score);
+    b.ifThen(isNaNKey(b, key),
+             [&] { storeTally(b, b.i32(1), w.tallies, Nan); });
     Value part = shiftRight(b, minus(b, key, low), shift);
+    // Of a NaN, which ends the search anyway.
+    part = arith::MinUIOp::create(b, part, b.i32(SelectionSizes::kParts - 1));
     b.atomicAdd(b.i32(1), parts, toIndex(b, part));
     Value at = b.atomicAdd(b.i32(1), counts, b.index(kInside));
     b.ifThen(isBelow(b, at, b.i32(s.capacity)), [&] {
       Value place[] = {b.block(), toIndex(b, at)};
       b.store(key, w.keptKeys, place);
-      b.store(index, w.keptIndices, place);
+      Value index = b.addi(b.muli(row, s.tiles.columns), column);
+      b.store(toI32(b, index), w.keptIndices, place);
     });
   };
-  auto countIf = [&](Value count, Value condition) -> Value {
-    return arith::AddIOp::create(
-        b, count, arith::ExtUIOp::create(b, b.getI32Type(), condition));
-  };
-  SmallVector<Value> sums = b.loop(
-      b.block(), b.index(s.tiles), s.blocks, {zero, zero},
-      [&](Value tile, ValueRange carried) -> SmallVector<Value> {
-        Value item = b.addi(b.muli(tile, SelectionSizes::kThreads), b.thread());
-        Value exists = isBelow(b, item, b.index(s.items()));
-        item = b.mini(item, b.index(s.items() - 1));
-        Value first = b.muli(b.divi(item, s.columns), s.unit);
-        Value column = b.remi(item, s.columns);
-        SmallVector<Value> keys, rows, valid;
-        for (int64_t r = 0; r < s.unit; ++r) {
-          Value row = b.addi(first, r);
-          valid.push_back(exists);
-          if (s.rows % s.unit) {
-            valid[r] = both(b, exists, isBelow(b, row, b.index(s.rows)));
-            row = b.mini(row, b.index(s.rows - 1));
-          }
-          rows.push_back(row);
-          keys.push_back(keyAt(b, w, row, column));
-        }
-        Value above = carried[0], nan = carried[1];
-        for (int64_t r = 0; r < s.unit; ++r) {
-          // A key below the bracket wraps.
-          Value isInside = both(
-              b, valid[r],
-              b.cmpi(arith::CmpIPredicate::ule, minus(b, keys[r], low), width));
-          above = countIf(above, both(b, valid[r], isBelow(b, high, keys[r])));
-          nan = countIf(nan, both(b, valid[r], isNaNKey(b, keys[r])));
-          Value index = toI32(b, b.addi(b.muli(rows[r], s.columns), column));
-          b.ifThen(isInside, [&] { keep(keys[r], index); });
-        }
-        return {above, nan};
-      });
-  b.atomicAdd(sums[0], counts, b.index(kAbove));
-  b.atomicAdd(sums[1], counts, b.index(kNaN));
+  Value sum = forTile(
+      b, weight, s.tiles, b.block(), b.i32(0),
+      [&](const WeightChunk &chunk, ValueRange carried) -> SmallVector<Value> {
+        Value above = carried[0];
+        forScores(
+            b, s.tiles, chunk,
+            [&](Value score, Value row, Value column, Value isOwn) {
+              Value isAbove =
+                  b.cmpf(arith::CmpFPredicate::OGT, score, bracket.high);
+              // NaNs too, which are not above.
+              Value isInside =
+                  both(b, b.cmpf(arith::CmpFPredicate::UGE, score, bracket.low),
+                       b.cmpf(arith::CmpFPredicate::ULE, score, bracket.high));
+              if (isOwn) {
+                isAbove = both(b, isAbove, isOwn);
+                isInside = both(b, isInside, isOwn);
+              }
+              above = countIf(b, above, isAbove);
+              b.ifThen(isInside, [&] { keep(score, row, column); });
+            });
+        return {above};
+      })[0];
+  b.atomicAdd(sum, counts, b.index(kAbove));
 }
 
-void ScoreSelection::findPart(ThreadBuilder &b, const Buffers &w,
-                              RadixSelect &radix) {
+/// By the block that ends last: what the counts tell of the place of the
+/// element that stays last.
+void ScoreSelection::findPart(ThreadBuilder &b, const Buffers &w) {
   Value low = loadTally(b, w.tallies, BracketLow);
   Value high = loadTally(b, w.tallies, BracketHigh);
-  Value shift = shiftToBins(b, bitWidth(b, minus(b, high, low)));
+  Value shift = shiftToBins(b, bitWidth(b, minus(b, high, low)),
+                            SelectionSizes::kPartBits);
   Value above = loadTally(b, w.tallies, Above);
-  Value keep = numKept(b, w);
-  // Nothing is left to find, or the buffers do not hold it.
-  Value missed =
-      arith::OrIOp::create(b, b.cmpi(arith::CmpIPredicate::ule, keep, above),
-                           b.cmpi(arith::CmpIPredicate::ne,
-                                  loadTally(b, w.tallies, Overflow), b.i32(0)));
+  Value keep = numKept(b, w), zero = b.i32(0),
+        all = b.i32(int32_t(s.elements()));
+  RadixSelect parts(b, SelectionSizes::kPartBits);
   RankedKey part =
-      radix.binFromAbove(b, minus(b, keep, above),
+      parts.binFromAbove(b, minus(b, keep, above),
                          [&](Value part) { return b.load(w.parts, part); });
+  // Of the rows of tiles from the first on, that in which it lies. Of ties in
+  // many rows of tiles the search finds it.
+  const WeightTiles &t = s.tiles;
+  bool counted = t.rowTiles <= SelectionSizes::kParts;
+  RankedKey rowTile;
+  if (counted)
+    rowTile = parts.binFromAbove(b, part.wanted, [&](Value bin) {
+      Value place = b.subi(b.index(SelectionSizes::kParts - 1), bin);
+      Value exists = isBelow(b, place, b.index(t.rowTiles));
+      Value first = b.muli(b.mini(place, b.index(t.rowTiles - 1)), t.stripes);
+      Value sum = zero;
+      for (int64_t stripe = 0; stripe < t.stripes; ++stripe)
+        sum = plus(b, sum, b.load(w.keptSizes, b.addi(first, stripe)));
+      return b.select(exists, sum, zero);
+    });
   b.onFirstThread([&] {
-    Value offset = arith::ShLIOp::create(b, part.key, shift);
-    storeTally(b, arith::AddIOp::create(b, low, offset), w.tallies, PartLow);
-    storeTally(b, shift, w.tallies, PartBits);
-    storeTally(b, b.select(missed, b.i32(0), part.wanted), w.tallies,
-               PartWanted);
+    Value missed = either(b, b.cmpi(arith::CmpIPredicate::ule, keep, above),
+                          isEqual(b, part.wanted, zero));
+    auto unlessMissed = [&](Value value, Value otherwise) {
+      return b.select(missed, otherwise, value);
+    };
+    Value first = zero, size = all, wanted = part.wanted;
+    if (counted) {
+      Value isTie = isEqual(b, low, high);
+      Value place =
+          b.subi(b.index(SelectionSizes::kParts - 1), toIndex(b, rowTile.key));
+      Value top = b.muli(place, t.height);
+      Value end = b.mini(b.addi(top, t.height), b.index(t.rows));
+      auto ofTie = [&](Value value, Value otherwise) {
+        return b.select(isTie, value, otherwise);
+      };
+      first = ofTie(toI32(b, b.muli(top, t.columns)), first);
+      size = ofTie(toI32(b, b.muli(b.subi(end, top), t.columns)), size);
+      wanted = ofTie(rowTile.wanted, wanted);
+    }
+    Range range(unlessMissed(plus(b, low, shiftLeft(b, part.key, shift)), zero),
+                unlessMissed(shift, b.i32(32)), unlessMissed(first, zero),
+                unlessMissed(size, all), unlessMissed(wanted, keep));
+    range.store(b, w.tallies);
+    storeTally(b, unlessMissed(b.load(w.parts, toIndex(b, part.key)), all),
+               w.tallies, Count);
+    // What was kept is of no use then.
+    b.ifThen(missed, [&] { storeTally(b, b.i32(1), w.tallies, Overflow); });
+    Value nan =
+        b.cmpi(arith::CmpIPredicate::ne, loadTally(b, w.tallies, Nan), zero);
+    b.ifThen(either(b, nan, isEqual(b, keep, zero)), [&] {
+      writeResults(b, w, zero, zero, nan);
+      storeTally(b, b.i32(1), w.tallies, Done);
+    });
+    storeTally(b, zero, w.tallies, Ticket);
   });
 }
 
 void ScoreSelection::launchGather() {
   launchKernel(
-      "gather", s.blocks, SelectionSizes::kThreads,
+      "gather", s.tiles.count(), WeightTiles::kThreads,
       [&](ThreadBuilder &b, const Buffers &w) {
-        RadixSelect radix(b);
         b.setBlocksPerMultiprocessor(2);
         Type i32 = b.getI32Type();
         Value counts = b.sharedBuffer({kBlockCounts}, i32);
-        Value parts = b.sharedBuffer({RadixSelect::kBins}, i32);
+        Value parts = b.sharedBuffer({SelectionSizes::kParts}, i32);
         b.strided(kBlockCounts, [&](Value i) { b.store(b.i32(0), counts, i); });
-        b.strided(RadixSelect::kBins,
+        b.strided(SelectionSizes::kParts,
                   [&](Value i) { b.store(b.i32(0), parts, i); });
         b.barrier();
-        gatherTiles(b, w, counts, parts);
+        Value isTie = isEqual(b, loadTally(b, w.tallies, BracketLow),
+                              loadTally(b, w.tallies, BracketHigh));
+        b.ifElse(
+            isTie, [&] { countTies(b, w, counts); },
+            [&] { keepInside(b, w, counts, parts); });
         b.barrier();
-        b.strided(RadixSelect::kBins, [&](Value part) {
+        b.strided(SelectionSizes::kParts, [&](Value part) {
           Value here = b.load(parts, part);
           b.ifThen(b.cmpi(arith::CmpIPredicate::ne, here, b.i32(0)),
                    [&] { b.atomicAdd(here, w.parts, part); });
@@ -195,14 +309,15 @@ void ScoreSelection::launchGather() {
           auto addTally = [&](Value value, Tally tally) {
             b.atomicAdd(value, w.tallies, b.index(tally));
           };
-          Value kept = b.load(counts, b.index(kInside));
-          b.store(kept, w.keptSizes, b.block());
+          Value inside = b.load(counts, b.index(kInside));
+          b.store(inside, w.keptSizes, b.block());
           addTally(b.load(counts, b.index(kAbove)), Above);
-          addTally(b.load(counts, b.index(kNaN)), Nan);
-          b.ifThen(isBelow(b, b.i32(s.capacity), kept),
+          // Of ties nothing was kept.
+          b.ifThen(isTie, [&] { b.atomicAdd(inside, w.parts, b.index(0)); });
+          b.ifThen(either(b, isTie, isBelow(b, b.i32(s.capacity), inside)),
                    [&] { addTally(b.i32(1), Overflow); });
         });
-        Value last = b.isLastBlock(s.blocks, w.tallies, b.index(GatherTicket));
-        b.ifThen(last, [&] { findPart(b, w, radix); });
+        Value last = b.isLastBlock(s.tiles.count(), w.tallies, b.index(Ticket));
+        b.ifThen(last, [&] { findPart(b, w); });
       });
 }

@@ -7,6 +7,7 @@
 
 #include "CodeBuilder.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace pst::kernel;
@@ -127,20 +128,24 @@ Type CodeBuilder::lanesType(int64_t lanes, Type element) {
   return lanes == 1 ? element : Type(VectorType::get({lanes}, element));
 }
 
-Value CodeBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
-  Type element = cast<MemRefType>(memref.getType()).getElementType();
-  Value value;
+Value CodeBuilder::loadAsStored(Value memref, ValueRange indices,
+                                int64_t lanes) {
   if (lanes == 1)
-    value = memref::LoadOp::create(*this, memref, indices);
-  else
-    value = vector::LoadOp::create(
-        *this, cast<VectorType>(lanesType(lanes, element)), memref, indices,
-        /*nontemporal=*/false, alignmentOf(lanes, element));
-  return element.isBF16() ? widen(value) : value;
+    return memref::LoadOp::create(*this, memref, indices);
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  return vector::LoadOp::create(
+      *this, cast<VectorType>(lanesType(lanes, element)), memref, indices,
+      /*nontemporal=*/false, alignmentOf(lanes, element));
+}
+
+Value CodeBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
+  return widen(loadAsStored(memref, indices, lanes));
 }
 
 /// bf16 is the upper half of an f32.
 Value CodeBuilder::widen(Value value) {
+  if (!getElementTypeOrSelf(value).isBF16())
+    return value;
   int64_t lanes = lanesOf(value);
   Type words = lanesType(lanes, getI32Type());
   value =

@@ -80,6 +80,9 @@ public:
   mlir::Type lanesType(int64_t lanes, mlir::Type element = {});
   /// Elements of a bf16 buffer become f32, exactly.
   Value load(Value memref, ValueRange indices, int64_t lanes = 1);
+  /// The same as they lie there, and what `load` makes of them.
+  Value loadAsStored(Value memref, ValueRange indices, int64_t lanes = 1);
+  Value widen(Value value);
   /// f32 is rounded to nearest even where the buffer is bf16.
   void store(Value value, Value memref, ValueRange indices);
   /// A scalar in every lane.
@@ -125,7 +128,6 @@ protected:
                                        mlir::Type element) const {
     return std::nullopt;
   }
-  Value widen(Value value);
 };
 
 } // namespace pst::kernel

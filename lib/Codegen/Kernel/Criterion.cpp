@@ -17,10 +17,6 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::kernel;
 
-/// Up to this rank the sum is written out, so that the loads of neighbouring
-/// rows are shared; beyond, code would grow without gain.
-static constexpr int64_t kUnrolledRank = 16;
-
 static Value constantLike(CodeBuilder &b, Type type, const APFloat &value) {
   if (auto vector = dyn_cast<VectorType>(type))
     return arith::ConstantOp::create(b, DenseElementsAttr::get(vector, value));

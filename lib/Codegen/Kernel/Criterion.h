@@ -22,11 +22,15 @@
 
 namespace pst::kernel {
 
+/// Up to this rank the sum is written out, so that the loads of neighbouring
+/// rows are shared; beyond, code would grow without gain.
+inline constexpr int64_t kUnrolledRank = 16;
+
 /// `count` sums that share the right-hand side, as rows of a product do:
 /// sum_k left(i, k) * right(k) for k in [0, rank), i in [0, count). Fused
 /// multiply-adds in ascending k from zero; right(k) is asked for once. `type`
 /// is f32 or a vector of f32, as are what `left` and `right` return; they are
-/// given k as an `index`.
+/// given k as an `index`, a constant up to kUnrolledRank.
 llvm::SmallVector<Value>
 emitRankSums(CodeBuilder &builder, int64_t rank, mlir::Type type, int64_t count,
              llvm::function_ref<Value(int64_t i, Value k)> left,

@@ -27,52 +27,109 @@ VirtualWeight::VirtualWeight(CriterionOp criterion, ValueRange factors)
   columns = type.getDimSize(1);
 }
 
-SmallVector<EmittedCriterion>
-VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
-                            Value column, int64_t lanes) const {
+/// By one address and constants, so that rows need no registers of their own.
+Value VirtualWeight::rowsFrom(CodeBuilder &b, unsigned tensor, Value row,
+                              int64_t count, int64_t rowSize) const {
+  Value factor = factors[tensor];
+  return memref::ReinterpretCastOp::create(
+      b,
+      MemRefType::get(
+          {count * rowSize},
+          cast<MemRefType>(factor.getType()).getElementType(),
+          StridedLayoutAttr::get(b.getContext(), ShapedType::kDynamic, 1)),
+      factor, /*offset=*/OpFoldResult(b.muli(row, rowSize)),
+      ArrayRef<OpFoldResult>{b.getIndexAttr(count * rowSize)},
+      ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
+}
+
+int64_t VirtualWeight::rankOf(unsigned factor) const {
   CriterionOp criterion = this->criterion;
-  SmallVector<SmallVector<Value>> values(count);
+  Value left = factors[criterion.getFirstTensor(factor)];
+  return cast<MemRefType>(left.getType()).getDimSize(1);
+}
+
+std::optional<int64_t> VirtualWeight::numColumnValues() const {
+  CriterionOp criterion = this->criterion;
+  int64_t number = 0;
+  for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
+    FactorKind kind = criterion.getKind(f);
+    if (kind == FactorKind::LowRank && rankOf(f) > kUnrolledRank)
+      return std::nullopt;
+    number += kind == FactorKind::LowRank ? rankOf(f) : kind == FactorKind::Col;
+  }
+  return number;
+}
+
+SmallVector<SmallVector<Value>>
+VirtualWeight::loadColumns(CodeBuilder &b, Value column, int64_t lanes) const {
+  CriterionOp criterion = this->criterion;
+  SmallVector<SmallVector<Value>> values(criterion.getNumFactors());
   for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
     unsigned first = criterion.getFirstTensor(f);
-    Value factor = factors[first];
-    // Rows by one address and constants, so that they need no registers of
-    // their own.
-    auto fromRow = [&](int64_t rowSize) {
-      return memref::ReinterpretCastOp::create(
-          b,
-          MemRefType::get(
-              {count * rowSize},
-              cast<MemRefType>(factor.getType()).getElementType(),
-              StridedLayoutAttr::get(b.getContext(), ShapedType::kDynamic, 1)),
-          factor, /*offset=*/OpFoldResult(b.muli(row, rowSize)),
-          ArrayRef<OpFoldResult>{b.getIndexAttr(count * rowSize)},
-          ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
-    };
+    if (criterion.getKind(f) == FactorKind::Col)
+      values[f].push_back(b.load(factors[first], column, lanes));
+    if (criterion.getKind(f) == FactorKind::LowRank)
+      for (int64_t k = 0; k < rankOf(f); ++k)
+        values[f].push_back(
+            b.load(factors[first + 1], {b.index(k), column}, lanes));
+  }
+  return values;
+}
+
+SmallVector<Value> VirtualWeight::loadDense(CodeBuilder &b, Value row,
+                                            int64_t count, Value column,
+                                            int64_t lanes) const {
+  CriterionOp criterion = this->criterion;
+  SmallVector<Value> values;
+  for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
+    if (criterion.getKind(f) != FactorKind::Dense)
+      continue;
+    Value rows = rowsFrom(b, criterion.getFirstTensor(f), row, count, columns);
+    for (int64_t i = 0; i < count; ++i)
+      values.push_back(
+          b.loadAsStored(rows, b.addi(column, i * columns), lanes));
+  }
+  return values;
+}
+
+SmallVector<EmittedCriterion>
+VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
+                            Value column, int64_t lanes,
+                            const Loaded &loaded) const {
+  CriterionOp criterion = this->criterion;
+  SmallVector<SmallVector<Value>> values(count);
+  SmallVector<Value> dense = loaded.dense;
+  if (dense.empty())
+    dense = loadDense(b, row, count, column, lanes);
+  ArrayRef<Value> rest(dense);
+  for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
+    unsigned first = criterion.getFirstTensor(f);
+    ArrayRef<Value> shared;
+    if (!loaded.columns.empty())
+      shared = loaded.columns[f];
     auto push = [&](function_ref<Value(int64_t)> ofRow) {
       for (int64_t i = 0; i < count; ++i)
         values[i].push_back(ofRow(i));
     };
     switch (criterion.getKind(f)) {
-    case FactorKind::Dense: {
-      Value rows = fromRow(columns);
-      push([&](int64_t i) {
-        return b.load(rows, b.addi(column, i * columns), lanes);
-      });
+    case FactorKind::Dense:
+      push([&](int64_t i) { return b.widen(rest[i]); });
+      rest = rest.drop_front(count);
       break;
-    }
     case FactorKind::Row: {
-      Value rows = fromRow(1);
+      Value rows = rowsFrom(b, first, row, count, 1);
       push([&](int64_t i) { return b.loadSplat(rows, b.index(i), lanes); });
       break;
     }
     case FactorKind::Col: {
-      Value shared = b.load(factor, column, lanes);
-      push([&](int64_t) { return shared; });
+      Value value = shared.empty() ? b.load(factors[first], column, lanes)
+                                   : shared.front();
+      push([&](int64_t) { return value; });
       break;
     }
     case FactorKind::LowRank: {
-      int64_t rank = cast<MemRefType>(factor.getType()).getDimSize(1);
-      Value rows = fromRow(rank);
+      int64_t rank = rankOf(f);
+      Value rows = rowsFrom(b, first, row, count, rank);
       // Of each row, several k by one load where they are aligned to it. All
       // rows' for the same k, for they are needed one after the other.
       int64_t most = b.splatsPerLoad();
@@ -88,6 +145,8 @@ VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
       };
       SmallVector<Value> sums =
           emitRankSums(b, rank, b.lanesType(lanes), count, left, [&](Value k) {
+            if (!shared.empty())
+              return shared[*getConstantIntValue(k)];
             return b.load(factors[first + 1], {k, column}, lanes);
           });
       push([&](int64_t i) { return sums[i]; });

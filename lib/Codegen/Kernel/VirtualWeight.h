@@ -33,11 +33,28 @@ public:
   /// `column` is a multiple of the lanes if the mask is asked for.
   EmittedCriterion evaluate(CodeBuilder &b, Value row, Value column,
                             int64_t lanes) const;
+  /// What was read of the factors before they are asked for.
+  struct Loaded {
+    /// By factor, empty or what all rows share of it: one value of a vector of
+    /// columns, one for each rank of low-rank factors.
+    llvm::SmallVector<llvm::SmallVector<Value>> columns;
+    /// As stored, empty or the elements of dense factors: all rows of the
+    /// first, all of the next.
+    llvm::SmallVector<Value> dense;
+  };
+  /// Values of `Loaded::columns`, and of `Loaded::dense` for `count` rows.
+  llvm::SmallVector<llvm::SmallVector<Value>>
+  loadColumns(CodeBuilder &b, Value column, int64_t lanes) const;
+  llvm::SmallVector<Value> loadDense(CodeBuilder &b, Value row, int64_t count,
+                                     Value column, int64_t lanes) const;
+  /// How many values loadColumns reads; null if ranks are too large for it.
+  std::optional<int64_t> numColumnValues() const;
+
   /// The same for `count` rows from `row` on, one result each, which share what
   /// they read of the columns.
-  llvm::SmallVector<EmittedCriterion> evaluateRows(CodeBuilder &b, Value row,
-                                                   int64_t count, Value column,
-                                                   int64_t lanes) const;
+  llvm::SmallVector<EmittedCriterion>
+  evaluateRows(CodeBuilder &b, Value row, int64_t count, Value column,
+               int64_t lanes, const Loaded &loaded = {}) const;
   /// Whether those elements stay; null if there is no selection, so all do.
   Value mask(CodeBuilder &b, const EmittedCriterion &element, Value row,
              Value column) const;
@@ -53,6 +70,11 @@ public:
                                          int64_t lanes, int64_t most) const;
 
 private:
+  /// Rows from `row` on of a factor whose rows have `rowSize` elements, as one
+  /// buffer.
+  Value rowsFrom(CodeBuilder &b, unsigned tensor, Value row, int64_t count,
+                 int64_t rowSize) const;
+  int64_t rankOf(unsigned factor) const;
   Value maskOfGroups(CodeBuilder &b, Value score, Value row,
                      Value column) const;
   Value maskOfBlocks(CodeBuilder &b, int64_t lanes, Value row,

@@ -1,0 +1,269 @@
+//===- TopKThresholdSearch.cpp - The threshold among what is left ---------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+// The last kernel of a selection (TopKThreshold.cpp), which is launched several
+// times:
+//
+//   if the results are written, return
+//   if all elements of the range were kept, and they are few:
+//     copy them to the list
+//     the last block: select among the list, write the results
+//   else:
+//     for what was kept, or for all elements of the range's indices:
+//       if it is in the range: bins[its place, 13 bits of it] += 1
+//     the last block: range = the bin where the count from above reaches the
+//       rank; if it has one key and few indices, evaluate them, select among
+//       them, write the results
+//
+// An element's place in the range is its key's, then, from the end, that of its
+// index: so places are in the order in which elements stay.
+
+#include "../Kernel/ScoreKey.h"
+#include "TopKThreshold.h"
+
+using namespace mlir;
+using namespace pst;
+using namespace pst::cuda;
+
+ScoreSelection::Range::Range(ThreadBuilder &b, Value tallies)
+    : low(loadTally(b, tallies, RangeLow)),
+      bits(loadTally(b, tallies, RangeBits)),
+      first(loadTally(b, tallies, RangeFirst)),
+      size(loadTally(b, tallies, RangeSize)),
+      wanted(loadTally(b, tallies, Wanted)) {}
+
+void ScoreSelection::Range::store(ThreadBuilder &b, Value tallies) const {
+  storeTally(b, low, tallies, RangeLow);
+  storeTally(b, bits, tallies, RangeBits);
+  storeTally(b, first, tallies, RangeFirst);
+  storeTally(b, size, tallies, RangeSize);
+  storeTally(b, wanted, tallies, Wanted);
+}
+
+namespace {
+/// How places are divided in bins: by the highest bits of keys while there are
+/// more than enough of them, else by all of them and the highest of indices.
+struct Division {
+  template <typename RangeT>
+  Division(ThreadBuilder &b, const RangeT &range)
+      : keyShift(shiftToBins(b, range.bits, SelectionSizes::kSearchBits)),
+        last(minus(b, range.size, b.i32(1))) {
+    Value sizeBits = bitWidth(b, last);
+    Value left = minus(b, b.i32(SelectionSizes::kSearchBits), range.bits);
+    left = arith::MaxSIOp::create(b, left, b.i32(0));
+    indexBits = arith::MinUIOp::create(b, left, sizeBits);
+    indexShift = minus(b, sizeBits, indexBits);
+    byIndex = b.cmpi(arith::CmpIPredicate::ne, indexBits, b.i32(0));
+  }
+
+  Value keyShift;   ///< of a key's place
+  Value last;       ///< place of the first index
+  Value indexBits;  ///< of a bin's number
+  Value indexShift; ///< of an index's place
+  Value byIndex;    ///< whether indices count
+};
+} // namespace
+
+/// body(key, index()) for what was kept, of each tile by a block, in turns.
+void ScoreSelection::forKept(
+    ThreadBuilder &b, const Buffers &w,
+    function_ref<void(Value, function_ref<Value()>)> body) {
+  constexpr int64_t kInFlight = 4;
+  b.loop(
+      b.block(), b.index(s.tiles.count()), SelectionSizes::kSearchBlocks,
+      [&](Value tile) {
+        Value kept = toIndex(b, b.load(w.keptSizes, tile));
+        Value last = b.subi(kept, b.index(1));
+        b.loop(b.thread(), kept, kInFlight * b.threads(), [&](Value first) {
+          SmallVector<Value> places, keys;
+          for (int64_t i = 0; i < kInFlight; ++i) {
+            places.push_back(b.addi(first, i * b.threads()));
+            keys.push_back(b.load(w.keptKeys, {tile, b.mini(places[i], last)}));
+          }
+          for (int64_t i = 0; i < kInFlight; ++i)
+            b.ifThen(b.cmpi(arith::CmpIPredicate::sle, places[i], last), [&] {
+              body(keys[i],
+                   [&] { return b.load(w.keptIndices, {tile, places[i]}); });
+            });
+        });
+      });
+}
+
+void ScoreSelection::collect(ThreadBuilder &b, const Buffers &w,
+                             const Range &range) {
+  Value zero = b.i32(0), half = shiftRight(b, range.bits, b.i32(1));
+  Value rest = minus(b, range.bits, half);
+  forKept(b, w, [&](Value key, function_ref<Value()> index) {
+    // In two steps: a shift by 32 is not defined.
+    Value beyond =
+        shiftRight(b, shiftRight(b, minus(b, key, range.low), half), rest);
+    b.ifThen(isEqual(b, beyond, zero), [&] {
+      Value own = index();
+      b.ifThen(isBelow(b, minus(b, own, range.first), range.size), [&] {
+        Value at =
+            toIndex(b, b.atomicAdd(b.i32(1), w.tallies, b.index(ListSize)));
+        b.store(key, w.listKeys, at);
+        b.store(own, w.listIndices, at);
+      });
+    });
+  });
+}
+
+/// In shared memory, where `list` has room for two numbers of each.
+void ScoreSelection::selectCollected(ThreadBuilder &b, const Buffers &w,
+                                     const Range &range, RadixSelect &radix,
+                                     Value list) {
+  constexpr int64_t kListed = SelectionSizes::kListed;
+  Value size = toIndex(b, loadTally(b, w.tallies, ListSize));
+  auto placeOf = [&](Value i) { return b.addi(i, kListed); };
+  b.strided(b.index(0), size, [&](Value i) {
+    b.store(b.load(w.listKeys, i), list, i);
+    b.store(b.load(w.listIndices, i), list, placeOf(i));
+  });
+  b.barrier();
+  selectAmong(
+      b, w, radix, size, range, [&](Value i) { return b.load(list, i); },
+      [&](Value i) { return b.load(list, placeOf(i)); },
+      /*nan=*/arith::ConstantIntOp::create(b, 0, 1));
+}
+
+/// Adds to `bins`, of this block.
+void ScoreSelection::countInRange(ThreadBuilder &b, const Buffers &w,
+                                  const Range &range, Value isKept,
+                                  Value bins) {
+  Division division(b, range);
+  auto count = [&](Value key, function_ref<Value()> index) {
+    Value part = shiftRight(b, minus(b, key, range.low), division.keyShift);
+    // In two steps: a shift by 32 is not defined.
+    Value beyond = shiftRight(b, part, minus(b, range.bits, division.keyShift));
+    b.ifThen(isEqual(b, beyond, b.i32(0)), [&] {
+      Value offset = minus(b, index(), range.first);
+      b.ifThen(isBelow(b, offset, range.size), [&] {
+        Value place =
+            shiftRight(b, minus(b, division.last, offset), division.indexShift);
+        place = b.select(division.byIndex, place, b.i32(0));
+        Value bin = either(b, shiftLeft(b, part, division.indexBits), place);
+        b.atomicAdd(b.i32(1), bins, toIndex(b, bin));
+      });
+    });
+  };
+  b.ifElse(
+      isKept, [&] { forKept(b, w, count); },
+      [&] {
+        VirtualWeight weight(criterion, w.factors);
+        int64_t lanes = s.tiles.lanes, columns = s.tiles.columns;
+        int64_t threads = SelectionSizes::kSearchBlocks * b.threads();
+        Value from = toIndex(b, range.first);
+        Value end = b.addi(from, toIndex(b, range.size));
+        Value begin =
+            b.addi(b.divi(from, lanes),
+                   b.addi(b.muli(b.block(), b.threads()), b.thread()));
+        end = b.divi(b.addi(end, lanes - 1), lanes);
+        b.loop(begin, end, threads, [&](Value group) {
+          Value i = b.muli(group, lanes);
+          Value keys = keyOfScore(
+              b,
+              weight.evaluate(b, b.divi(i, columns), b.remi(i, columns), lanes)
+                  .getScore());
+          for (int64_t lane = 0; lane < lanes; ++lane) {
+            Value key =
+                lanes == 1 ? keys : vector::ExtractOp::create(b, keys, lane);
+            count(key, [&] { return toI32(b, b.addi(i, lane)); });
+          }
+        });
+      });
+}
+
+/// By the block that ends last.
+void ScoreSelection::narrow(ThreadBuilder &b, const Buffers &w,
+                            const Range &range, RadixSelect &bins,
+                            RadixSelect &radix) {
+  Division division(b, range);
+  RankedKey found = bins.binFromAbove(
+      b, range.wanted, [&](Value bin) { return b.load(w.bins, bin); });
+  Value count = b.load(w.bins, toIndex(b, found.key));
+  b.barrier();
+  b.strided(SelectionSizes::kBins,
+            [&](Value bin) { b.store(b.i32(0), w.bins, bin); });
+  Value part = shiftRight(b, found.key, division.indexBits);
+  Value low = plus(b, range.low, shiftLeft(b, part, division.keyShift));
+  // Places [begin, begin + size) of indices: the first has the last place.
+  Value place = minus(b, found.key, shiftLeft(b, part, division.indexBits));
+  Value begin = shiftLeft(b, place, division.indexShift);
+  Value size =
+      arith::MinUIOp::create(b, shiftLeft(b, b.i32(1), division.indexShift),
+                             minus(b, range.size, begin));
+  Value first = minus(b, minus(b, range.size, begin), size);
+  first = b.select(division.byIndex, first, b.i32(0));
+  size = b.select(division.byIndex, size, range.size);
+  Range rest(low, division.keyShift, plus(b, range.first, first), size,
+             found.wanted);
+  b.onFirstThread([&] {
+    rest.store(b, w.tallies);
+    storeTally(b, count, w.tallies, Count);
+  });
+  Value isFew = both(b, isEqual(b, rest.bits, b.i32(0)),
+                     b.cmpi(arith::CmpIPredicate::ule, size,
+                            b.i32(SelectionSizes::kEvaluated)));
+  b.ifThen(isFew, [&] {
+    Value begin = toIndex(b, rest.first);
+    auto at = [&](Value i) { return b.addi(begin, i); };
+    selectAmong(
+        b, w, radix, toIndex(b, size), rest,
+        [&](Value i) { return keyOfElement(b, w, at(i)); },
+        [&](Value i) { return toI32(b, at(i)); },
+        /*nan=*/arith::ConstantIntOp::create(b, 0, 1));
+    b.onFirstThread([&] { storeTally(b, b.i32(1), w.tallies, Done); });
+  });
+}
+
+void ScoreSelection::launchSearch() {
+  launchKernel(
+      "search", SelectionSizes::kSearchBlocks, WeightTiles::kThreads,
+      [&](ThreadBuilder &b, const Buffers &w) {
+        b.setBlocksPerMultiprocessor(2);
+        Value zero = b.i32(0);
+        Value isOpen = isEqual(b, loadTally(b, w.tallies, Done), zero);
+        b.ifThen(isOpen, [&] {
+          RadixSelect bins(b, SelectionSizes::kSearchBits), radix(b);
+          Value counts = bins.getCounts();
+          Range range(b, w.tallies);
+          Value isKept = isEqual(b, loadTally(b, w.tallies, Overflow), zero);
+          Value count = loadTally(b, w.tallies, Count);
+          Value isListed = both(b, isKept,
+                                b.cmpi(arith::CmpIPredicate::ule, count,
+                                       b.i32(SelectionSizes::kListed)));
+          b.ifElse(
+              isListed, [&] { collect(b, w, range); },
+              [&] {
+                b.strided(SelectionSizes::kBins,
+                          [&](Value bin) { b.store(zero, counts, bin); });
+                b.barrier();
+                countInRange(b, w, range, isKept, counts);
+                b.barrier();
+                b.strided(SelectionSizes::kBins, [&](Value bin) {
+                  Value here = b.load(counts, bin);
+                  b.ifThen(b.cmpi(arith::CmpIPredicate::ne, here, zero),
+                           [&] { b.atomicAdd(here, w.bins, bin); });
+                });
+              });
+          Value last = b.isLastBlock(SelectionSizes::kSearchBlocks, w.tallies,
+                                     b.index(Ticket));
+          b.ifThen(last, [&] {
+            b.ifElse(
+                isListed,
+                [&] {
+                  selectCollected(b, w, range, radix, counts);
+                  b.onFirstThread(
+                      [&] { storeTally(b, b.i32(1), w.tallies, Done); });
+                },
+                [&] { narrow(b, w, range, bins, radix); });
+            b.onFirstThread([&] { storeTally(b, zero, w.tallies, Ticket); });
+          });
+        });
+      });
+}
