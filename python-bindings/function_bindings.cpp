@@ -119,6 +119,15 @@ public:
     });
   }
 
+  /// A copy of a space as calls left it: what a function keeps between them.
+  nb::bytes readSpace(const std::string &space) {
+    std::string bytes = inTurn(turns, [&] {
+      return std::string(static_cast<const char *>(store.readSpace(space)),
+                         static_cast<size_t>(store.spaceBytes(space)));
+    });
+    return nb::bytes(bytes.data(), bytes.size());
+  }
+
   void useStream(std::optional<uintptr_t> stream) {
     inTurn(turns, [&] { python::useStream(store, stream); });
   }
@@ -162,5 +171,8 @@ void pst::python::bindFunction(nb::module_ &module) {
            "Arrays in the order of the entry point's inputs and outputs, used "
            "in place; an output shares memory with none of the others. Threads "
            "that call at once take turns.")
+      .def("read_space", &Function::readSpace, "space"_a,
+           "The bytes of a space of the manifest, such as \"gradient\", as the "
+           "last call left it.")
       .def("use_stream", &Function::useStream, "stream"_a.none(), kUseStream);
 }

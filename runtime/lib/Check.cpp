@@ -57,11 +57,14 @@ static const TensorView &recorded(const SafeTensorsFile &file,
   return *found;
 }
 
-static void compare(const SafeTensorsFile &file, const Argument &argument,
-                    const std::byte *results, CheckResult &check) {
-  int64_t count = argument.type.numElements();
+/// Compares `results`, a tensor of `type`, with what is recorded under `name`;
+/// a difference is told as one of `what`.
+static void compare(const SafeTensorsFile &file, const std::string &name,
+                    const TensorType &type, const std::byte *results,
+                    const std::string &what, CheckResult &check) {
+  int64_t count = type.numElements();
   // Of a large result some elements, by their indices.
-  const TensorView *elements = file.find("elements." + argument.name);
+  const TensorView *elements = file.find("elements." + name);
   auto indexOf = [&](int64_t i) {
     return elements ? static_cast<int64_t>(
                           element(ElementType::i64, elements->data, i))
@@ -72,15 +75,15 @@ static void compare(const SafeTensorsFile &file, const Argument &argument,
     count = elements->numBytes / 8;
     for (int64_t i = 0; i < count; ++i)
       if (indexOf(i) < 0 || indexOf(i) >= whole)
-        throw Error(file.path().string() + ": \"elements." + argument.name +
+        throw Error(file.path().string() + ": \"elements." + name +
                     "\" names element " + std::to_string(indexOf(i)) + " of " +
                     std::to_string(whole));
   }
-  const auto &wanted = recorded(file, "wanted." + argument.name, count * 8);
-  const auto &allowed = recorded(file, "allowed." + argument.name, count * 8);
+  const auto &wanted = recorded(file, "wanted." + name, count * 8);
+  const auto &allowed = recorded(file, "allowed." + name, count * 8);
   check.numElements += count;
   for (int64_t i = 0; i < count; ++i) {
-    double value = element(argument.type.element, results, indexOf(i));
+    double value = element(type.element, results, indexOf(i));
     double target = element(ElementType::f64, wanted.data, i);
     double bound = element(ElementType::f64, allowed.data, i);
     bool missing = std::isnan(value) && std::isnan(target);
@@ -88,9 +91,48 @@ static void compare(const SafeTensorsFile &file, const Argument &argument,
     if (share <= check.worst)
       continue;
     check.worst = share;
-    check.where = "output \"" + argument.name + "\"[" +
-                  std::to_string(indexOf(i)) + "]: " + std::to_string(value) +
-                  " instead of " + std::to_string(target);
+    check.where = what + "[" + std::to_string(indexOf(i)) +
+                  "]: " + std::to_string(value) + " instead of " +
+                  std::to_string(target);
+  }
+}
+
+/// Whether a parameter has values in a space.
+static bool liesIn(const Parameter &parameter, std::string_view space) {
+  if (parameter.role == Role::state)
+    return space == "state";
+  return parameter.role == Role::trainable && space != "state" &&
+         space != "arena";
+}
+
+/// What the call starts from, in those spaces that are recorded.
+static void restoreSpaces(const SafeTensorsFile &file, const EntryPoint &entry,
+                          const ParameterStore &store) {
+  for (const Argument &argument : entry.arguments) {
+    std::string name = "before." + argument.name;
+    if (argument.kind != Argument::Kind::space || !file.find(name))
+      continue;
+    int64_t bytes = store.spaceBytes(argument.name);
+    std::memcpy(store.space(argument.name), recorded(file, name, bytes).data,
+                static_cast<size_t>(bytes));
+  }
+}
+
+/// What the call leaves in the spaces, of those parameters that are recorded.
+static void compareSpaces(const SafeTensorsFile &file, const EntryPoint &entry,
+                          const ParameterStore &store, CheckResult &check) {
+  for (const Argument &argument : entry.arguments) {
+    if (argument.kind != Argument::Kind::space)
+      continue;
+    for (const Parameter &parameter : store.manifest().parameters) {
+      std::string name = argument.name + "/" + parameter.name;
+      if (!liesIn(parameter, argument.name) || !file.find("wanted." + name))
+        continue;
+      const auto *space =
+          static_cast<const std::byte *>(store.readSpace(argument.name));
+      compare(file, name, parameter.type, space + parameter.offset,
+              argument.name + " of \"" + parameter.name + "\"", check);
+    }
   }
 }
 
@@ -113,12 +155,15 @@ CheckResult pst::runtime::checkBundle(const std::filesystem::path &directory,
       call.bind(argument.name,
                 results.emplace_back(static_cast<size_t>(bytes)).data());
   }
+  restoreSpaces(file, call.entryPoint(), store);
   call();
   CheckResult check;
   size_t next = 0;
   for (const Argument &argument : call.entryPoint().arguments)
     if (argument.kind == Argument::Kind::output)
-      compare(file, argument, results[next++].data(), check);
+      compare(file, argument.name, argument.type, results[next++].data(),
+              "output \"" + argument.name + "\"", check);
+  compareSpaces(file, call.entryPoint(), store, check);
   if (RemoteCall *remote = call.remoteCall(); remote && repetitions > 0) {
     check.seconds = Samples(store.accelerator()->time(repetitions, [&](int) {
                       remote->enqueue();

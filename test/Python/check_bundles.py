@@ -4,13 +4,15 @@
 
 With $PST_CHECK_BUNDLES naming a folder (and $PST_CHECK_ARCH an architecture,
 default sm_90a), each program that a test compiles for the emulator becomes a
-bundle for a GPU there, with the inputs of its last call, what should come out,
-and how far from it a result may be: from the test's own comparison with
-float64, where it makes one of that result, else what the emulator found.
+bundle for a GPU there, with the inputs of its last call and the state that this
+starts from, what should come out and be left as state, and how far from it a
+result may be: from the test's own comparison with float64, where it makes one
+of that result, else what the emulator found.
 `pst-run check FOLDER/*` checks them. With $PST_CHECK_EMULATION the emulated
 kernels lie beside each bundle. A test that names an architecture has its own.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -37,7 +39,7 @@ class Recorder:
         self.prefix = pathlib.Path(folder) / safe.strip("-")
         self.compile_text = compile_text
         self.bundles = {}  # by program
-        self.calls = {}  # by (program, entry)
+        self.calls = {}  # the last one, by (program, entry)
         self.wanted = {}  # by id of the result
         self.kept = []  # so that ids stay
 
@@ -55,8 +57,9 @@ class Recorder:
         self.kept.append(program)
         return program
 
-    def called(self, function, program, inputs, outputs):
-        self.calls[id(program), function.name] = function, inputs, outputs
+    def called(self, function, program, inputs, outputs, before, after):
+        """`before` and `after`: what was and is in the spaces of the entry point, by name."""
+        self.calls[id(program), function.name] = function, inputs, outputs, before, after
         self.kept.append((function, inputs, outputs))
 
     def compared(self, actual, expected, allowed):
@@ -69,35 +72,61 @@ class Recorder:
             entries.setdefault(program, []).append(call)
         for program, bundle in self.bundles.items():
             calls = entries.get(program, [])
-            for i, (function, inputs, outputs) in enumerate(calls):
+            for i, (function, *call) in enumerate(calls):
                 target = bundle if i == 0 else pathlib.Path(f"{bundle}-{function.name}")
                 if target != bundle:
                     shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("check.safetensors"))
-                self._write(target, function, inputs, outputs)
+                self._write(target, function, *call)
             if not calls:
                 shutil.rmtree(bundle)
 
-    def _write(self, target, function, inputs, outputs):
-        tensors = {}
+    def _write(self, target, function, inputs, outputs, before, after):
+        tensors = {f"before.{space}": np.frombuffer(values, np.uint8) for space, values in before.items()}
         for tensor, value in zip(function.inputs, inputs):
             tensors[f"input.{tensor.name}"] = _bytes(value)
         for tensor, value in zip(function.outputs, outputs):
-            wanted, allowed = self.wanted.get(id(value), (None, None))
-            if wanted is None:
-                wanted = _double(value)
-                finite = np.where(np.isfinite(wanted), np.abs(wanted), 0)
-                exact = tensor.element in ("i32", "i64")
-                allowed = np.full(wanted.shape, 0 if exact else ROUNDING * max(finite.max(initial=0), 1e-30))
-                if not exact and _is_bf16(wanted):  # where a sum that differs a little is rounded the other way
-                    allowed = allowed + 2.0**-7 * finite
-            wanted, allowed = (np.array(values, np.float64).reshape(tensor.shape) for values in (wanted, allowed))
-            if wanted.size > ELEMENTS:
-                chosen = np.random.default_rng(0).choice(wanted.size, ELEMENTS, replace=False)
-                chosen = np.unique(np.concatenate([chosen, [0, wanted.size - 1]])).astype(np.int64)
-                tensors[f"elements.{tensor.name}"] = chosen
-                wanted, allowed = wanted.reshape(-1)[chosen], allowed.reshape(-1)[chosen]
-            tensors[f"wanted.{tensor.name}"], tensors[f"allowed.{tensor.name}"] = wanted, allowed
+            pair = self.wanted.get(id(value)) or _found(_double(value), tensor.element)
+            _record(tensors, tensor.name, *(np.array(values, np.float64).reshape(tensor.shape) for values in pair))
+        for space, values in after.items():
+            for name, element, value in _parameters(function.recorded, space, values):
+                _record(tensors, f"{space}/{name}", *_found(value, element))
         write_tensors(target / "check.safetensors", tensors, {"entry": function.name})
+
+
+def _found(wanted, element):
+    """What the emulator found, and what a GPU may find instead."""
+    finite = np.where(np.isfinite(wanted), np.abs(wanted), 0)
+    exact = element in ("i32", "i64")
+    allowed = np.full(wanted.shape, 0 if exact else ROUNDING * max(finite.max(initial=0), 1e-30))
+    if not exact and _is_bf16(wanted):  # where a sum that differs a little is rounded the other way
+        allowed = allowed + 2.0**-7 * finite
+    return wanted, allowed
+
+
+def _record(tensors, name, wanted, allowed):
+    if wanted.size > ELEMENTS:
+        chosen = np.random.default_rng(0).choice(wanted.size, ELEMENTS, replace=False)
+        chosen = np.unique(np.concatenate([chosen, [0, wanted.size - 1]])).astype(np.int64)
+        tensors[f"elements.{name}"] = chosen
+        wanted, allowed = wanted.reshape(-1)[chosen], allowed.reshape(-1)[chosen]
+    tensors[f"wanted.{name}"], tensors[f"allowed.{name}"] = wanted, allowed
+
+
+def _spaces(function):
+    """What the entry point keeps between calls; the arena it does not."""
+    arguments = json.loads(function.recorded.manifest)["entry_points"][function.name]["arguments"]
+    names = [argument["name"] for argument in arguments if argument["kind"] == "space" and argument["name"] != "arena"]
+    return {name: function._call.read_space(name) for name in names}
+
+
+def _parameters(program, space, values):
+    """Of each parameter in a space: name, type of its elements, and these as float64."""
+    for parameter in json.loads(program.manifest)["parameters"]:
+        if parameter["role"] != ("state" if space == "state" else "trainable"):
+            continue
+        element, shape = compiled.parse_type(parameter["type"])
+        found = np.frombuffer(values, compiled._NUMPY[element], int(np.prod(shape, dtype=np.int64)), parameter["offset"])
+        yield parameter["name"], element, found.astype(np.float64)
 
 
 def _bytes(value):
@@ -130,9 +159,10 @@ def record(monkeypatch, test, compile_text, modules):
 
     def run(self, *args, out=None, **kwargs):
         inputs = [np.array(v, copy=True) if isinstance(v, np.ndarray) else v for v in self._bind(args, kwargs)]
+        before = _spaces(self)
         result = call(self, *args, out=out, **kwargs)
         outputs = list(out) if out is not None else list(result) if isinstance(result, tuple) else [result]
-        recorder.called(self, self.recorded, inputs, outputs)
+        recorder.called(self, self.recorded, inputs, outputs, before, _spaces(self))
         return result
 
     monkeypatch.setattr(compiled.Function, "__init__", init)

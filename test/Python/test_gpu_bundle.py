@@ -252,6 +252,47 @@ def test_recorded_cases_are_checked(tmp_path, recorded):
         _run("check", bundle, **environment)
 
 
+def test_a_recorded_call_starts_from_its_state(tmp_path, recorded):
+    """The third call on a parameter: value, moments and gradients are those that two calls left, and so is what it leaves."""
+    size, scalars = 37, ["rate", "beta1", "beta2", "epsilon", "decay", "correction1", "correction2", "most"]
+    vector = f"tensor<{size}xf32>"
+
+    def run():
+        program = pst.compile(
+            f"""pst.parameter @p trainable init<normal 1.0> {{decay, offset = 0 : i64}} : {vector}
+            func.func @main(%x: {vector}, {", ".join(f"%{name}: f32" for name in scalars)}) -> tensor<f32> {{
+              pst.accumulate %x, @p : {vector}
+              %norm = pst.adamw size {size} decayed 11 ({", ".join(f"%{name}" for name in scalars)})
+              pst.accumulate %x, @p : {vector}
+              return %norm : tensor<f32>
+            }}"""
+        )
+        for step in (1, 2, 3):
+            program(reference.random(size, seed=step), 0.1, 0.9, 0.99, 1e-8, 0.1, 1 - 0.9**step, 1 - 0.99**step, 0.0)
+
+    bundle = recorded("sm_80", run)
+    check = bundle / "check.safetensors"
+    as_recorded = _tensors(check)
+    spaces = ("trainable", "gradient", "moment1", "moment2")
+    assert {f"before.{space}" for space in spaces} | {f"wanted.{space}/p" for space in spaces} < as_recorded.keys()
+    assert "all 1 checks passed" in _run("check", bundle, kernels=f"{bundle}.so")
+
+    # Another state before, and another wanted after, both show.
+    for space in spaces:
+        tensors = {name: value.copy() for name, value in as_recorded.items()}
+        tensors[f"before.{space}"].view(np.float32)[size - 1] += 0.5
+        write_tensors(check, tensors, {"entry": "main"})
+        with pytest.raises(AssertionError, match=r"FAILED .* instead of"):
+            _run("check", bundle, kernels=f"{bundle}.so")
+        tensors = as_recorded | {f"wanted.{space}/p": as_recorded[f"wanted.{space}/p"] + 1e-3}
+        write_tensors(check, tensors, {"entry": "main"})
+        with pytest.raises(AssertionError, match=rf'FAILED .*: {space} of "p"\[\d+\]: .* instead of'):
+            _run("check", bundle, kernels=f"{bundle}.so")
+    write_tensors(check, as_recorded | {"before.gradient": np.zeros(3, np.uint8)}, {"entry": "main"})
+    with pytest.raises(AssertionError, match=r'must hold "before.gradient", of \d+ bytes'):
+        _run("check", bundle, kernels=f"{bundle}.so")
+
+
 def test_a_step_is_checked_against_the_cpus(tmp_path, examples):
     """Selection, gradient and update are those of the CPU's bundle; a launch that is led astray shows, and where."""
     config = CONFIG | {"num_hidden_layers": 1}

@@ -23,15 +23,17 @@ struct CheckResult {
   /// Largest |result - wanted| / allowed; infinite where a result is no number,
   /// or differs and must not. At most 1 if all is well.
   double worst = 0;
-  std::string where;                ///< "output \"y\"[17]: 0.5 instead of 0.25"
+  /// "output \"y\"[17]: 0.5 instead of 0.25", "gradient of \"p\"[2]: ..."
+  std::string where;
   double seconds = 0;               ///< of a call; 0 unless it was measured
   std::vector<LaunchTime> launches; ///< the same
 
   bool passed() const { return worst <= 1; }
 };
 
-/// Runs the bundle in `directory` on the inputs of its check.safetensors
-/// (docs/BundleFormat.md, "Checks"), and compares. On a GPU measures the call,
+/// Runs the bundle in `directory` on the inputs and from the state of its
+/// check.safetensors (docs/BundleFormat.md, "Checks"), and compares what comes
+/// out and the state that is left. On a GPU measures the call,
 /// the median of `repetitions`, if that is not 0. Throws Error if the directory
 /// holds no check, or the bundle cannot run here.
 CheckResult checkBundle(const std::filesystem::path &directory,
