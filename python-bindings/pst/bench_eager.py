@@ -209,37 +209,47 @@ class Step:
 
 
 class Operation:
-    """One operation on a GPU, on several sets of random inputs in turns, so that they do not stay in its cache."""
+    """One operation on a GPU, on several sets of random inputs in turns, so that they do not stay in its cache: as
+    many as `pst-run bench` takes."""
 
-    SETS = 4
+    SPREAD, MOST_SETS = 256 << 20, 6  # bytes
 
     def __init__(self, settings, factors):
         n, m, tokens = (settings[name] for name in ("rows", "columns", "tokens"))
         self.device = torch.device(settings["device"])
-        generator = torch.Generator(self.device).manual_seed(2)
+        self.generator = torch.Generator(self.device).manual_seed(2)
+        operation, self.next = settings["operation"], 0
+        if operation == "copy":
+            large = torch.randn(settings["copy_elements"], device=self.device, generator=self.generator)
+            copied = torch.empty_like(large)
+            self.actions = [lambda: copied.copy_(large)]
+        elif operation in ("argsort", "kthvalue"):
+            pruned = max(1, int(n * m * settings["sparsity"]))
+            sets = [self._random(n, m).float().abs().flatten() for _ in range(self._sets(4 * n * m))]
+            choose = torch.argsort if operation == "argsort" else lambda scores: scores.kthvalue(pruned)
+            self.actions = [lambda scores=scores: choose(scores) for scores in sets]
+        else:
+            self.actions = [self._product(operation, n, m, tokens) for _ in range(self._sets(2 * (n * m + tokens * (n + m))))]
 
-        def random(*shape):
-            return [
-                torch.randn(*shape, device=self.device, generator=generator).to(torch.bfloat16) for _ in range(self.SETS)
-            ]
+    def _random(self, *shape):
+        return torch.randn(*shape, device=self.device, generator=self.generator).to(torch.bfloat16)
 
-        x, dy, w = random(tokens, m), random(tokens, n), random(n, m)
-        large = torch.randn(settings["copy_elements"], device=self.device)
-        copied = torch.empty_like(large)
-        scores = [one.float().abs().flatten() for one in w]
-        pruned = max(1, int(n * m * settings["sparsity"]))
-        self.actions = {
-            "nt": lambda i: torch.matmul(x[i], w[i].T),
-            "nn": lambda i: torch.matmul(dy[i], w[i]),
-            "tn": lambda i: torch.matmul(dy[i].T, x[i]),
-            "copy": lambda i: copied.copy_(large),
-            "argsort": lambda i: torch.argsort(scores[i]),
-            "kthvalue": lambda i: scores[i].kthvalue(pruned),
-        }
-        self.action, self.next = self.actions[settings["operation"]], 0
+    def _sets(self, size):
+        return min(self.MOST_SETS, -(-self.SPREAD // size))
+
+    def _product(self, operation, n, m, tokens):
+        """Y = X W^T, dX = dY W or G = dY^T X, of bf16, to a place of its own."""
+        if operation == "nt":
+            left, right = self._random(tokens, m), self._random(n, m).T
+        elif operation == "nn":
+            left, right = self._random(tokens, n), self._random(n, m)
+        else:
+            left, right = self._random(tokens, n).T, self._random(tokens, m)
+        out = left.new_empty(left.shape[0], right.shape[1])
+        return lambda: torch.matmul(left, right, out=out)
 
     def call(self, sparsity):
-        self.action(self.next)
-        self.next = (self.next + 1) % self.SETS
+        self.actions[self.next]()
+        self.next = (self.next + 1) % len(self.actions)
 
     wait, memory = Step.wait, Step.memory

@@ -38,9 +38,10 @@ public:
     RandomInputs inputs(store.manifest(), call.entryPoint(), options.sparsity,
                         options.seed);
     for (const Argument &argument : call.entryPoint().arguments) {
-      if (argument.kind == Argument::Kind::input)
+      bool isInput = argument.kind == Argument::Kind::input;
+      if (isInput && !isZero(argument, options))
         memory.push_back(inputs.fill(argument));
-      else if (argument.kind == Argument::Kind::output)
+      else if (isInput || argument.kind == Argument::Kind::output)
         memory.emplace_back(static_cast<size_t>(argument.type.numBytes()));
     }
     bind();
@@ -65,6 +66,10 @@ public:
   const float *loss = nullptr;
 
 private:
+  static bool isZero(const Argument &argument, const BenchOptions &options) {
+    return std::find(options.zero.begin(), options.zero.end(), argument.name) !=
+           options.zero.end();
+  }
   void bind() {
     size_t next = 0;
     for (const Argument &argument : call.entryPoint().arguments) {
@@ -193,6 +198,14 @@ static void measureStep(const ParameterStore &store,
   }
 }
 
+static bool hasInput(const EntryPoint &entry, const std::string &name) {
+  return std::any_of(entry.arguments.begin(), entry.arguments.end(),
+                     [&](const Argument &argument) {
+                       return argument.kind == Argument::Kind::input &&
+                              argument.name == name;
+                     });
+}
+
 BenchResult pst::runtime::bench(std::shared_ptr<const Program> program,
                                 std::shared_ptr<const ModelFiles> files,
                                 const BenchOptions &options) {
@@ -211,6 +224,13 @@ BenchResult pst::runtime::bench(std::shared_ptr<const Program> program,
   else if (entries.empty())
     for (const auto &[name, ignored] : program->manifest().entryPoints)
       entries.push_back(name);
+
+  for (const std::string &name : options.zero)
+    if (std::none_of(entries.begin(), entries.end(), [&](const auto &entry) {
+          return hasInput(program->entryPoint(entry), name);
+        }))
+      throw Error("no entry point that is measured has an input \"" + name +
+                  "\", which was to be zero");
 
   for (const Parameter &parameter : program->manifest().parameters)
     if (!files && parameter.initializer.kind == Initializer::Kind::file)

@@ -71,6 +71,9 @@ double unit(uint32_t bits) { return (bits + 0.5) * 0x1p-32; }
 void pst::runtime::fillNormal(std::span<float> values, double stddev,
                               uint64_t seed, std::string_view name) {
   Stream stream(seed, hashName(name));
+  // Each four values come from a number of theirs, so threads change no bit.
+  constexpr size_t kForThreads = 1 << 16;
+#pragma omp parallel for if (values.size() > kForThreads)
   for (size_t i = 0; i < values.size(); i += 4) {
     std::array<uint32_t, 4> bits = stream.block(i / 4);
     double normal[4];

@@ -3,8 +3,8 @@
 """make_benchmarks.py FOLDER ARCHITECTURE: for pack.sh, the bundles that run.py measures.
 
 FOLDER/NAME is a bundle of one entry point for each row of the table, of a layer
-of 4096 x 4096 and 4096 tokens in bf16, and FOLDER/bert-large a training step of
-32 x 128 tokens; FOLDER/settings.json says the sizes. Inputs and the model's
+of 4096 x 4096 and 4096 tokens in bf16, or of a product of BERT-large, and
+FOLDER/bert-large a training step of 32 x 128 tokens; FOLDER/settings.json says the sizes. Inputs and the model's
 weights are made where they run. With $PACK_EMULATION all is tiny, and beside
 each bundle are its kernels for the stand-in.
 """
@@ -25,18 +25,31 @@ TINY_STEP = {"batch": 3, "length": 8}
 TINY_BERT = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 99}
 
 
-def product_texts(layer):
-    """Y = X W^T, dX = dY W, G = dY^T X, with results of bf16."""
-    n, m, tokens = layer["rows"], layer["columns"], layer["tokens"]
+# Tokens, rows of W and its columns: of BERT-large's attention, and of its two layers between.
+BERT_PRODUCTS = ((4096, 1024, 1024), (4096, 4096, 1024), (4096, 1024, 4096))
+
+
+def products(layer, tiny):
+    """By name: which product it is, and of what sizes. The first three are those of the layer."""
+    found = {name: {"operation": name} | {key: layer[key] for key in ("tokens", "rows", "columns")} for name in ("nt", "nn", "tn")}
+    for tokens, rows, columns in BERT_PRODUCTS:
+        if tiny:
+            tokens, rows, columns = (size // 32 for size in (tokens, rows, columns))
+        sizes = {"tokens": tokens, "rows": rows, "columns": columns}
+        found[f"nt-{tokens}x{rows}x{columns}"] = {"operation": "nt"} | sizes
+    return found
+
+
+def product_text(product):
+    """Y = X W^T ("nt"), dX = dY W ("nn") or G = dY^T X ("tn"), with results of bf16."""
+    n, m, tokens = product["rows"], product["columns"], product["tokens"]
     x, dy, w = (f"tensor<{rows}x{columns}xbf16>" for rows, columns in ((tokens, m), (tokens, n), (n, m)))
-    products = {"nt": (x, w, "transpose_rhs", dy), "nn": (dy, w, "", x), "tn": (dy, x, "transpose_lhs", w)}
-    return {
-        name: f"""func.func @product(%a: {a}, %b: {b}) -> {c} {{
+    operands = {"nt": (x, w, "transpose_rhs", dy), "nn": (dy, w, "", x), "tn": (dy, x, "transpose_lhs", w)}
+    a, b, flags, c = operands[product["operation"]]
+    return f"""func.func @product(%a: {a}, %b: {b}) -> {c} {{
   %c = nn.matmul %a, %b {{{flags}}} : {a}, {b} -> {c}
   return %c : {c}
 }}"""
-        for name, (a, b, flags, c) in products.items()
-    }
 
 
 def main():
@@ -44,14 +57,15 @@ def main():
     tiny = bool(os.environ.get("PACK_EMULATION"))
     layer, step = (TINY, TINY_STEP) if tiny else (LAYER, STEP)
     model = BERT_LARGE | (TINY_BERT if tiny else {})
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
 
     def target(name):
         options = {"target": "cuda", "gpu_arch": arch, "bundle": str(folder / name)}
         return options | ({"emulation": str(folder / f"{name}.so")} if tiny else {})
 
     shapes = {name: shape for name, (shape, _) in layer_shapes(layer).items()}
-    texts = product_texts(layer) | {
+    measured = products(layer, tiny)
+    texts = {name: product_text(product) for name, product in measured.items()} | {
         "weight": bench_ours.weight_text(shapes, "bf16"),
         "threshold": bench_ours.selection_text(shapes, "bf16"),
         "gradient": bench_ours.gradient_text(shapes, "bf16"),
@@ -64,7 +78,7 @@ def main():
         options = {"batch_size": step["batch"], "sequence_length": step["length"], "num_labels": 2}
         options |= {"precision": "bf16", "frozen_type": "bf16", **target("bert-large")}
         _pst.compile_model(directory, options)
-    settings = {"layer": layer, "step": step, "model": model, "kernels": list(texts), "tiny": tiny}
+    settings = {"layer": layer, "products": measured, "step": step, "model": model, "kernels": list(texts), "tiny": tiny}
     (folder / "settings.json").write_text(json.dumps(settings, indent=1))
 
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-_TYPES = {"F32": np.float32, "I32": np.int32}
+_TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "U16": np.uint16}
 
 
 class TensorFile:

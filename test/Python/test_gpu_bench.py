@@ -186,6 +186,18 @@ def test_one_entry_point_takes_random_inputs(tmp_path):
     assert op["flops"] == 2 * 64 * 32 * 96 and op["floor_seconds"] == 0 and "wall_seconds" not in found
 
 
+def test_inputs_can_be_zero(step):
+    """Of a layer without a bias nothing is left but the loss of seven classes that are equal."""
+    losses = []
+    for more in ([], ["--zero", "x"]):
+        done = _bench(step / "cpu", "--model", step / "model", "--repetitions", 1, "--json", step / "j", *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        losses.append(json.loads((step / "j").read_text())[0]["loss"])
+    assert losses[1] == pytest.approx(np.log(ROWS), rel=1e-6) and abs(losses[0] - losses[1]) > 1e-3
+    unknown = _bench(step / "cpu", "--model", step / "model", "--zero", "z")
+    assert 'no entry point that is measured has an input "z", which was to be zero' in unknown.stdout
+
+
 def test_large_outputs_stay_where_they_are(tmp_path):
     """Of more than 64 MiB, which have memory during a call only; the stand-in ends the process where they are missed."""
     text = """func.func @main(%x: tensor<4097x4096xf32>) -> tensor<4097x4096xf32> {

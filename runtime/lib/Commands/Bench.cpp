@@ -41,6 +41,8 @@ struct BenchCommand final : Command {
         ->check(CLI::PositiveNumber);
     flag("--sparsity", options.sparsity, "Share of zeros");
     flag("--seed", options.seed, "Of the inputs");
+    command->add_option("--zero", options.zero,
+                        "Inputs that are zero instead of random");
     flag("--copy-bytes", options.copyBytes,
          "Size of the copy that measures the GPU's memory")
         ->check(CLI::PositiveNumber);

@@ -23,6 +23,9 @@ struct BenchOptions {
   int repetitions = 20;
   double sparsity = 0.9;
   uint64_t seed = 1; ///< of the random inputs
+  /// Inputs that are zero instead, as some factors are before they learn: then
+  /// many scores are equal.
+  std::vector<std::string> zero;
   /// Bytes of the copy within the GPU's memory that tells its rate.
   int64_t copyBytes = 512 << 20;
   /// Operations per second of the fastest matrix product known of this GPU; 0:
@@ -71,8 +74,8 @@ struct BenchResult {
 /// may be null if no parameter comes from a file. On a GPU calls follow each
 /// other without a pause; those of small programs take turns among several
 /// copies of the inputs and outputs, so that these do not stay in the cache.
-/// Throws Error: as ParameterStore does, of an entry point that is not there,
-/// or if the loss is not finite.
+/// Throws Error: as ParameterStore does, of an entry point or an input that is
+/// not there, or if the loss is not finite.
 BenchResult bench(std::shared_ptr<const Program> program,
                   std::shared_ptr<const ModelFiles> files,
                   const BenchOptions &options);
