@@ -98,7 +98,8 @@ class Stages:
         if failed or not bundles:
             self.found["failures"].append(f"checks: {len(failed)} of {len(bundles)} failed, such as {failed[:5]}")
         worst = max((one.get("worst") or 0 for one in found.values()), default=0)
-        return {"cases": len(bundles), "failed": failed, "worst": worst}
+        absent = sorted(path.stem for path in (self.here / "checks").glob("*.absent"))
+        return {"cases": len(bundles), "failed": failed, "worst": worst, "absent": absent}
 
     def small_models(self):
         """Name, precision and folder of those that pack.sh leaves."""

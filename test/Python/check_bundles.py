@@ -10,6 +10,8 @@ result may be: from the test's own comparison with float64, where it makes one
 of that result, else what the emulator found.
 `pst-run check FOLDER/*` checks them. With $PST_CHECK_EMULATION the emulated
 kernels lie beside each bundle. A test that names an architecture has its own.
+Of a program that the emulator runs, but that does more than launch kernels,
+NAME.absent says why it has no bundle.
 """
 
 import json
@@ -19,7 +21,7 @@ import shutil
 
 import numpy as np
 
-from pst import compiled, write_tensors
+from pst import compiled, errors, write_tensors
 
 # Of a result that the test compares with float64 by means of its own: the
 # order of a tensor core's additions may differ.
@@ -27,6 +29,8 @@ ROUNDING = 1e-5
 # A GPU's tensor cores may add less precisely than the emulator's, which the
 # tests' bounds are for.
 HARDWARE = 4
+# What the compiler says of a program that has more than kernels.
+NO_KERNEL = "may only launch kernels"
 # Of a larger result so many elements are recorded.
 ELEMENTS = 1024
 
@@ -38,7 +42,7 @@ class Recorder:
         safe = "".join(c if c.isalnum() else "-" for c in test)
         self.prefix = pathlib.Path(folder) / safe.strip("-")
         self.compile_text = compile_text
-        self.bundles = {}  # by program
+        self.bundles, self.absent = {}, 0  # by program, and how many have none
         self.calls = {}  # the last one, by (program, entry)
         self.wanted = {}  # by id of the result
         self.kept = []  # so that ids stay
@@ -47,14 +51,21 @@ class Recorder:
         program = self.compile_text(text, options)
         if options.get("target") != "emulated":
             return program
-        bundle = pathlib.Path(f"{self.prefix}-{len(self.bundles)}")
+        bundle = pathlib.Path(f"{self.prefix}-{len(self.bundles) + self.absent}")
+        bundle.parent.mkdir(parents=True, exist_ok=True)
         arch = options.get("gpu_arch") or os.environ.get("PST_CHECK_ARCH", "sm_90a")
         more = {"target": "cuda", "gpu_arch": arch, "bundle": str(bundle)}
         if os.environ.get("PST_CHECK_EMULATION"):  # to be checked with the stand-in
             more["emulation"] = str(bundle) + ".so"
-        self.compile_text(text, {**options, **more})
-        self.bundles[id(program)] = bundle
         self.kept.append(program)
+        try:
+            self.compile_text(text, {**options, **more})
+            self.bundles[id(program)] = bundle
+        except errors.CompileError as error:
+            if NO_KERNEL not in error.message:
+                raise
+            bundle.with_name(f"{bundle.name}.absent").write_text(f"{error}\n")
+            self.absent += 1
         return program
 
     def called(self, function, program, inputs, outputs, before, after):

@@ -293,6 +293,21 @@ def test_a_recorded_call_starts_from_its_state(tmp_path, recorded):
         _run("check", bundle, kernels=f"{bundle}.so")
 
 
+def test_a_case_that_is_no_kernel_is_told(recorded):
+    """The emulator runs it, a GPU does not: nothing is recorded but why."""
+
+    def run():
+        x = reference.random(3, 5, seed=1)
+        text = """func.func @main(%x: tensor<3x5xf32>) -> tensor<3x5xf32> {
+          %y = arith.addf %x, %x : tensor<3x5xf32>
+          return %y : tensor<3x5xf32>
+        }"""
+        np.testing.assert_array_equal(reference.run(text, x)[0], x + x)
+
+    bundle = recorded("sm_80", run)
+    assert not bundle.exists() and "which may only launch kernels" in bundle.with_name("case-0.absent").read_text()
+
+
 def test_a_step_is_checked_against_the_cpus(tmp_path, examples):
     """Selection, gradient and update are those of the CPU's bundle; a launch that is led astray shows, and where."""
     config = CONFIG | {"num_hidden_layers": 1}
