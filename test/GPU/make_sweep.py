@@ -33,9 +33,18 @@ def groups(tiny):
     }
 
 
+# Groups and plans of their products (gemm_plan).
+LARGE, OF_BERT = ("nt", "nn", "tn"), tuple(f"nt-{size}" for size in ("{0}x{1}x{1}", "{0}x{0}x{1}", "{0}x{1}x{0}"))
+PLANS = [
+    (LARGE, ("band=4", "band=16", "release=0")),
+    (("nt",), ("columns=192", "columns=128", "columns=128,band=16", "stages=3", "band=32")),
+    (OF_BERT, ("columns=256", "columns=192", "columns=128", "columns=64", "band=4", "band=16")),
+    (("fold",), ("columns=64", "stages=3", "release=0", "band=4", "band=16")),
+]
 # Group ("*": each), name, options of the compiler.
 VARIANTS = [
     ("*", "as planned", {}),
+    *((group, plan, {"gemm_plan": plan}) for groups, plans in PLANS for plan in plans for group in groups),
 ]
 
 
@@ -44,14 +53,17 @@ def main():
     tiny = bool(os.environ.get("PACK_EMULATION"))
     folder.mkdir(parents=True)
     known = groups(tiny)
-    lines = [(group, *rest) for where, *rest in VARIANTS for group in (known if where == "*" else [where])]
+    large, small = (128, 32) if tiny else (4096, 1024)
+    lines = [
+        (group.format(large, small), *rest) for where, *rest in VARIANTS for group in (known if where == "*" else [where])
+    ]
     variants = []
     for number, (group, name, options) in enumerate(lines):
         target = {"target": "cuda", "gpu_arch": arch, "bundle": str(folder / str(number))}
         target |= {"emulation": str(folder / f"{number}.so")} if tiny else {}
         try:
             _pst.compile_text(known[group]["text"], options | target)
-        except (Error, ValueError) as error:
+        except (Error, TypeError, ValueError) as error:
             print(f"make_sweep.py: {group}, {name}: {error}", file=sys.stderr)
             continue
         told = " ".join(f"{option}={value}" for option, value in options.items())

@@ -221,6 +221,25 @@ def test_a_product_of_the_sweep_is_checked(harness, tmp_path, monkeypatch):
         assert (file.read("allowed.result0") < 0.1).all()
 
 
+def test_a_variant_that_does_not_compile_is_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    make = importlib.import_module("make_sweep")
+    monkeypatch.setattr(sys, "argv", ["make_sweep.py", str(tmp_path / "sweep"), "sm_90a"])
+    monkeypatch.setattr(make, "groups", lambda tiny, groups=make.groups: {name: groups(True)[name] for name in ("nt", "weight")})
+    variants = [("*", "as planned", {}), ("nt", "rounded", {"precision": "tf32"}), ("nt", "wrong", {"precision": "f8"})]
+    monkeypatch.setattr(make, "VARIANTS", variants)
+    make.main()
+    settings = json.loads((tmp_path / "sweep" / "settings.json").read_text())
+    assert [(one["group"], one["name"], one["options"]) for one in settings["variants"]] == [
+        ("nt", "as planned", ""),
+        ("weight", "as planned", ""),
+        ("nt", "rounded", "precision=tf32"),
+    ]
+    assert settings["groups"] == {"nt": {"product": make.groups(True)["nt"]["product"]}, "weight": {}}
+    assert all((tmp_path / "sweep" / one["bundle"] / "manifest.json").exists() for one in settings["variants"])
+    assert "make_sweep.py: nt, wrong: " in capsys.readouterr().err
+
+
 def test_variants_are_ranked(report):
     variants = [
         {"name": "slow", "options": "", "seconds": [2e-3, 3e-3], "flops": 1e9, "bytes": 1e6, "error": ""},
