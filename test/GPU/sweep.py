@@ -95,19 +95,20 @@ def measure(run):
     errors = first_runs(run, folder, settings, environment)
     ready, reasons = times.take(started, "operation", left(60))
     theirs, found, devices = {}, {}, set()
-    by_zeros = {}
-    for variant in settings["variants"]:
-        if not errors[variant["bundle"]]:
-            zeros = tuple(settings["groups"][variant["group"]].get("zero", ()))
-            by_zeros.setdefault(zeros, []).append(folder / variant["bundle"])
-    for i in range(TURNS):
-        times.turn(ready, theirs, 0.01 if settings["tiny"] else 0.1)
-        for number, (zeros, bundles) in enumerate(by_zeros.items()):
-            flags = [*times.flags_of(settings, 20), *(("--zero", *zeros) if zeros else ())]
-            limit = max(1, end - time.monotonic())
-            for name, one in run.bench(f"sweep-{i}-{number}", bundles, *flags, limit=limit, environment=environment).items():
-                found.setdefault(name, []).append(one)
-                devices.add(one["device"])
+    for turn in range(TURNS):
+        for name, group in settings["groups"].items():
+            good = [folder / one["bundle"] for one in settings["variants"] if one["group"] == name and not errors[one["bundle"]]]
+            if time.monotonic() > end:
+                break
+            times.turn({name: ready[name]} if name in ready else {}, theirs, 0.01 if settings["tiny"] else 0.1)
+            flags = [*times.flags_of(settings, 20), *(("--zero", *group["zero"]) if "zero" in group else ())]
+            # The stand-in tells kernels by their names, which variants share.
+            parts = [[one] for one in good] if settings["tiny"] else [good] * bool(good)
+            for part, bundles in enumerate(parts):
+                log, limit = f"sweep-{turn}-{name}-{part}", max(1, end - time.monotonic())
+                for bundle, one in run.bench(log, bundles, *flags, limit=limit, environment=environment).items():
+                    found.setdefault(bundle, []).append(one)
+                    devices.add(one["device"])
     times.close(started)
     shutil.rmtree(jit, ignore_errors=True)
     groups = {name: {"rivals": {}, "variants": []} for name in settings["groups"]}
