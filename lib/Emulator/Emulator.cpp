@@ -23,6 +23,7 @@ void pst_emulate_barrier() { Machine::get().barrier(); }
 void pst_emulate_barrier_part(int32_t number, int32_t count) {
   Machine::get().barrier(number, count);
 }
+void pst_emulate_barrier_warp() { Machine::get().warpBarrier(); }
 void pst_emulate_barrier_cluster() { Machine::get().clusterBarrier(); }
 char *pst_emulate_map_shared(char *pointer, int32_t rank) {
   return units().inBlock(pointer, rank);
@@ -98,6 +99,7 @@ std::vector<std::pair<std::string_view, void *>> pst::emulatorSymbols() {
   PST_ADD(pst_emulate_launch);
   PST_ADD(pst_emulate_barrier);
   PST_ADD(pst_emulate_barrier_part);
+  PST_ADD(pst_emulate_barrier_warp);
   PST_ADD(pst_emulate_barrier_cluster);
   PST_ADD(pst_emulate_map_shared);
   PST_ADD(pst_emulate_shuffle_xor);

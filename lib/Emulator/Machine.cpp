@@ -91,6 +91,10 @@ void Machine::exchange(const LaneWords &words, const char *what,
   use(shown);
 }
 
+void Machine::warpBarrier() {
+  meet(warps[running / kWarp].meeting, kWarp, "a barrier of the warp");
+}
+
 uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
   int64_t other = (running % kWarp) ^ (mask % kWarp);
   uint64_t result = 0;

@@ -59,6 +59,8 @@ public:
   void barrier(int64_t number, int64_t count);
   /// Waits until all threads of the cluster are here.
   void clusterBarrier();
+  /// Waits until all lanes of the warp are here.
+  void warpBarrier();
   uint64_t shuffleXor(uint64_t value, uint32_t mask);
   /// All lanes of the warp come with their words; `use` sees those of all.
   void exchange(const LaneWords &words, const char *what,

@@ -82,6 +82,8 @@ bool pst::cuda::emulateWarpOp(Operation *op) {
     callEmulator(b, "pst_emulate_load_matrices", {},
                  {load.getPtr(), constant(trans), words});
     replaceByWords(b, op, words);
+  } else if (isa<NVVM::SyncWarpOp>(op)) {
+    callEmulator(b, "pst_emulate_barrier_warp", {}, {});
   } else if (auto copy = dyn_cast<NVVM::CpAsyncOp>(op)) {
     Value size = constant(copy.getSize());
     Value bytes = copy.getCpSize() ? copy.getCpSize() : size;

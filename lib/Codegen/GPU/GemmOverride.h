@@ -27,7 +27,7 @@ struct GemmOverride {
   static llvm::Expected<GemmOverride> parse(llvm::StringRef text);
 
   /// Changes the plan as far as its shape and its memory allow.
-  void applyTo(GemmPlan &plan) const;
+  void applyTo(GemmPlan &plan, int64_t mostColumns) const;
 };
 
 } // namespace pst::cuda

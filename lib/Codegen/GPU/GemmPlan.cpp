@@ -61,17 +61,16 @@ bool pst::cuda::wgmmaTakes(const GemmShape &shape) {
 // By TMA and wgmma
 //===----------------------------------------------------------------------===//
 
-/// What a tile takes beside its products, in columns: to begin and end it; and
-/// in steps, where it is not only stored.
-static constexpr int64_t kTileColumns = 16, kScratchSteps = 16;
+/// What a tile takes to begin and end it, in columns.
+static constexpr int64_t kTileColumns = 16;
 /// Of k, the fewest steps that are worth a block.
 static constexpr int64_t kFewestSteps = 8;
 
 /// The time of a step of 128 x 1 x 64 on a multiprocessor is the unit, 2.7 ns.
-static int64_t timeOf(const GemmPlan &plan, SplitK split) {
+static int64_t timeOf(const GemmPlan &plan, SplitK split,
+                      const TileWork &work) {
   int64_t rounds = llvm::divideCeil(plan.blocks(), wgmmaBlocks(plan));
-  int64_t steps = plan.stepsOfPart(OperandTile::kDepth) +
-                  (plan.scratch ? kScratchSteps : 0);
+  int64_t steps = plan.stepsOfPart(OperandTile::kDepth) + work.steps;
   int64_t time = rounds * steps * (plan.tileN + kTileColumns);
   // Parts are written and read at some 4 TB/s, by a launch of 2 us.
   if (split == SplitK::Sums && plan.splits > 1)
@@ -82,31 +81,32 @@ static int64_t timeOf(const GemmPlan &plan, SplitK split) {
 /// With as many columns to a tile and parts of k as should take the least time;
 /// with the most columns and the fewest parts if in doubt.
 static GemmPlan planWgmma(const KernelContext &context, const GemmShape &shape,
-                          SplitK split, int64_t maxColumns) {
+                          SplitK split, const TileWork &work) {
   GemmPlan plan{shape, GemmMethod::Wgmma, kWgmmaTileRows, /*tileN=*/0,
                 (kWgmmaConsumers + 1) * kWarpgroup};
-  // Who wants few columns wants room for something else; there is some for 128.
-  plan.scratch = maxColumns < 256;
+  plan.scratch = work.scratch;
+  // There is room for scratch memory of 128 columns.
+  int64_t most = work.scratch ? 128 : work.maxColumns;
   GemmPlan best;
   int64_t least = std::numeric_limits<int64_t>::max();
   for (int64_t columns : {256, 192, 128, 64}) {
-    if (plan.scratch && columns > 128)
+    if (columns > most)
       continue;
     plan.tileN = columns;
-    int64_t most = 1;
+    int64_t mostParts = 1;
     if (split != SplitK::No)
-      most = std::max<int64_t>(
+      mostParts = std::max<int64_t>(
           1, std::min(kMultiprocessors / plan.tiles(),
                       plan.k / (kFewestSteps * OperandTile::kDepth)));
-    for (int64_t parts = 1; parts <= most; ++parts) {
+    for (int64_t parts = 1; parts <= mostParts; ++parts) {
       plan.split(parts, OperandTile::kDepth);
-      if (int64_t time = timeOf(plan, split); time < least) {
+      if (int64_t time = timeOf(plan, split, work); time < least) {
         least = time;
         best = plan;
       }
     }
   }
-  context.getGemmOverride().applyTo(best);
+  context.getGemmOverride().applyTo(best, most);
   best.stages = WgmmaBuffers(best).stages;
   return best;
 }
@@ -144,8 +144,8 @@ llvm::Expected<GemmOverride> GemmOverride::parse(StringRef text) {
   return parsed;
 }
 
-void GemmOverride::applyTo(GemmPlan &plan) const {
-  if (columns && (!plan.scratch || *columns <= 128) && plan.splits == 1)
+void GemmOverride::applyTo(GemmPlan &plan, int64_t mostColumns) const {
+  if (columns && *columns <= mostColumns && plan.splits == 1)
     plan.tileN = *columns;
   if (stages)
     plan.stages = std::min(*stages, WgmmaBuffers(plan).mostStages());
@@ -167,9 +167,9 @@ static void splitFewTiles(GemmPlan &plan) {
 
 GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
                                const GemmShape &shape, SplitK split,
-                               int64_t maxColumns) {
+                               const TileWork &work) {
   if (context.getArch() == "sm_90a" && wgmmaTakes(shape))
-    return planWgmma(context, shape, split, maxColumns);
+    return planWgmma(context, shape, split, work);
   GemmPlan plan{shape, GemmMethod::FMA, 0, 0, /*threads=*/256};
   ArrayRef<TileSize> sizes = kFMATiles;
   bool rounds = context.multipliesTF32() && shape.leftType.isF32() &&
@@ -180,7 +180,7 @@ GemmPlan pst::cuda::chooseGemm(const KernelContext &context,
     sizes = kMMATiles;
   }
   for (auto [m, n] : sizes) {
-    if (n > maxColumns)
+    if (n > work.maxColumns)
       continue;
     plan.tileM = m;
     plan.tileN = n;

@@ -87,11 +87,19 @@ enum class SplitK {
   Free, ///< What the kernel makes of a tile is added up in any case.
 };
 
-/// The plan for a product on the context's architecture, with tiles of at most
-/// `maxColumns`, for kernels that need room beside them. What the context's
-/// GemmOverride says goes before.
+/// What a kernel does with a tile beside storing it.
+struct TileWork {
+  int64_t maxColumns = 256; ///< Of a tile that leaves room for it.
+  bool scratch = false;     ///< Whether it asks for scratch memory.
+  /// What it takes for each column of a tile: as many steps of the products, of
+  /// 64 of k.
+  int64_t steps = 0;
+};
+
+/// The plan for a product on the context's architecture, with tiles for `work`.
+/// What the context's GemmOverride says goes before.
 GemmPlan chooseGemm(const KernelContext &context, const GemmShape &shape,
-                    SplitK split, int64_t maxColumns = 256);
+                    SplitK split, const TileWork &work = {});
 
 /// Whether rows of the operands begin where TMA can load them.
 bool wgmmaTakes(const GemmShape &shape);

@@ -38,7 +38,7 @@ using namespace pst::cuda;
 
 /// Registers of a thread that loads, and of one that multiplies. A block has
 /// 65536 and begins with 168 for each of its 384 threads.
-static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
+static constexpr int64_t kLoadRegisters = 32, kMultiplyRegisters = 240;
 
 namespace {
 

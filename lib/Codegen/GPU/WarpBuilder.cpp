@@ -88,3 +88,7 @@ Value pst::cuda::roundToTF32(ThreadBuilder &b, Value bits) {
   return NVVM::ConvertFloatToTF32Op::create(b, b.getI32Type(), value,
                                             NVVM::FPRoundingMode::RNA);
 }
+
+void pst::cuda::warpBarrier(ThreadBuilder &b) {
+  NVVM::SyncWarpOp::create(b, b.i32(-1));
+}

@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-// ldmatrix, mma.sync and cp.async, in the words of PTX (ISA 8.7), on sm_80 and
-// newer. MMALayout.h says which element is where; lib/Emulator what each does.
+// ldmatrix, mma.sync, bar.warp and cp.async, in the words of PTX (ISA 8.7), on
+// sm_80 and newer. MMALayout.h says which element is where; lib/Emulator what
+// each does.
 
 #ifndef PST_LIB_CODEGEN_GPU_WARPBUILDER_H
 #define PST_LIB_CODEGEN_GPU_WARPBUILDER_H
@@ -44,6 +45,9 @@ void multiply(ThreadBuilder &b, llvm::MutableArrayRef<Value> sums,
               ValueRange left, ValueRange right, int64_t depth = kMmaDepth);
 /// Two f32 as the bf16 halves of a register, the first one below.
 Value packBF16(ThreadBuilder &b, Value low, Value high);
+/// The lanes of a warp wait here for each other, and see what the others wrote
+/// to memory before.
+void warpBarrier(ThreadBuilder &b);
 /// The bits of an f32, rounded to 10 of mantissa: to nearest, ties away from
 /// zero.
 Value roundToTF32(ThreadBuilder &b, Value bits);

@@ -51,6 +51,13 @@ void SharedMatrix::copy(ThreadBuilder &b, Value source, Value row, Value column,
   });
 }
 
+void SharedMatrix::store(ThreadBuilder &b, Value row, Value column,
+                         Value value) const {
+  Value at = b.addi(b.muli(row, columns + kChunk), column);
+  Value bits = LLVM::BitcastOp::create(b, b.getI16Type(), value);
+  LLVM::StoreOp::create(b, bits, advance(b, buffer, b.getBF16Type(), at));
+}
+
 SmallVector<Value> SharedMatrix::fragments(ThreadBuilder &b, bool depthIsInner,
                                            bool isLeft, Value first,
                                            int64_t step) const {

@@ -35,6 +35,8 @@ public:
   /// `column`, are multiples of 8 elements.
   void copy(ThreadBuilder &b, Value source, Value row, Value column,
             Value end) const;
+  /// Its element there = a bf16.
+  void store(ThreadBuilder &b, Value row, Value column, Value value) const;
   /// The left operand's fragments of 16 rows from `row` at the `step`-th 16 of
   /// the columns: four registers.
   llvm::SmallVector<Value> left(ThreadBuilder &b, Value row,

@@ -30,6 +30,8 @@ struct WgmmaBuffers {
   static constexpr int64_t kBufferBytes = 192 * 1024;
   /// The same, and scratch memory.
   static constexpr int64_t kMostBytes = 212 * 1024;
+  /// Beside buffers alone, what a tile's body may have of static memory.
+  static constexpr int64_t kStaticBytes = 34 * 1024;
   /// Boxes of the result that a warpgroup has.
   static constexpr int64_t kBoxes = 2;
 

@@ -85,6 +85,8 @@ public:
   Value widen(Value value);
   /// f32 is rounded to nearest even where the buffer is bf16.
   void store(Value value, Value memref, ValueRange indices);
+  /// bf16 as f32, exactly.
+  Value widen(Value value);
   /// A scalar in every lane.
   Value splat(Value scalar, int64_t lanes);
   /// Loads one element and puts it in every lane.

@@ -26,7 +26,8 @@ public:
 
   int64_t getRows() const { return rows; }
   int64_t getColumns() const { return columns; }
-  /// The buffer of factor tensor `i`.
+  /// The buffers of the factors' tensors, and of tensor `i`.
+  ValueRange getFactors() const { return factors; }
   Value getFactor(unsigned i) const { return factors[i]; }
 
   /// Evaluates the criterion at (row, column .. column + lanes - 1), where
