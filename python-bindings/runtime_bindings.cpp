@@ -240,14 +240,18 @@ void bindModel(nb::module_ &module) {
           "apply",
           [](SharedModel &self, double learningRate, int64_t step, double beta1,
              double beta2, double epsilon, double weightDecay,
-             double maxGradNorm) {
+             double maxGradNorm, std::optional<double> maskLearningRate,
+             std::optional<double> headLearningRate) {
             return inTurn(self.turns, [&] {
-              return self.apply({learningRate, beta1, beta2, epsilon,
+              return self.apply({learningRate, maskLearningRate,
+                                 headLearningRate, beta1, beta2, epsilon,
                                  weightDecay, maxGradNorm, step});
             });
           },
           "learning_rate"_a, "step"_a, "beta1"_a = 0.9, "beta2"_a = 0.999,
-          "epsilon"_a = 1e-8, "weight_decay"_a = 0.0, "max_grad_norm"_a = 0.0)
+          "epsilon"_a = 1e-8, "weight_decay"_a = 0.0, "max_grad_norm"_a = 0.0,
+          "mask_learning_rate"_a = nb::none(),
+          "head_learning_rate"_a = nb::none())
       .def(
           "take_profile",
           [](SharedModel &self) {

@@ -148,7 +148,11 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
         b, ownName,
         layer == Layer::trained ? ParameterRole::Trainable
                                 : ParameterRole::Frozen,
-        first, f32(shape), /*offset=*/IntegerAttr(), /*decay=*/isMatrix);
+        first, f32(shape), /*offset=*/IntegerAttr(), /*decay=*/isMatrix,
+        // Of the model itself nothing is trained as it stands.
+        layer == Layer::trained
+            ? RateGroupAttr::get(b.getContext(), RateGroup::Head)
+            : RateGroupAttr());
   }
   if (layer == Layer::sparse && isMatrix)
     parameter->setDiscardableAttr(kSparsifyAttribute, b.getUnitAttr());

@@ -46,7 +46,8 @@ static ParameterOp declare(OpBuilder &builder, Location loc, const Twine &name,
   return ParameterOp::create(
       builder, loc, name.str(), ParameterRole::State,
       InitializerAttr::get(context, kind, "", APFloat(value)),
-      cast<RankedTensorType>(type), /*offset=*/nullptr, /*decay=*/false);
+      cast<RankedTensorType>(type), /*offset=*/nullptr, /*decay=*/false,
+      /*group=*/nullptr);
 }
 
 /// How many of each group stay, of all layers alike.

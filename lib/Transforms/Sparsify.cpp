@@ -145,24 +145,30 @@ Layer Sparsify::declareLayer(ParameterOp weight, CriterionOp recipe) {
   auto type = cast<RankedTensorType>(weight.getType());
   int64_t n = type.getDimSize(0), m = type.getDimSize(1);
   auto declare = [&](StringRef suffix, ParameterRole role,
-                     RankedTensorType type, InitializerAttr first, bool decay) {
+                     RankedTensorType type, InitializerAttr first, bool decay,
+                     RateGroupAttr group) {
     return ParameterOp::create(builder, weight.getLoc(),
                                (weight.getSymName() + ".pst_" + suffix).str(),
                                role, first, type,
-                               /*offset=*/nullptr, decay);
+                               /*offset=*/nullptr, decay, group);
   };
   Layer layer;
   layer.tensors.push_back(weight);
   for (unsigned f = 1; f < recipe.getNumFactors(); ++f) {
     FactorAttr factor = recipe.getDeclaration(f);
-    for (auto [i, tensor] : llvm::enumerate(factor.getTensors()))
+    RateGroupAttr group;
+    if (!recipe.isInWeight(f))
+      group = RateGroupAttr::get(builder.getContext(), RateGroup::Mask);
+    for (auto [i, tensor] : llvm::enumerate(factor.getTensors())) {
+      bool trained = tensor.getRole() == ParameterRole::Trainable;
       layer.tensors.push_back(
           declare(tensor.getName(), tensor.getRole(),
                   RankedTensorType::get(
                       tensorShape(recipe.getKind(f), factor.getRank(), i, n, m),
                       builder.getF32Type()),
                   firstValue(tensor.getInitializer(), weight),
-                  /*decay=*/tensor.getRole() == ParameterRole::Trainable));
+                  /*decay=*/trained, trained ? group : RateGroupAttr()));
+    }
   }
   if (rule)
     declareState(layer, rule);

@@ -225,6 +225,15 @@ void Model::beginApply(const ApplyOptions &options) {
   float correction1 = static_cast<float>(1 - std::pow(double{beta1}, t));
   float correction2 = static_cast<float>(1 - std::pow(double{beta2}, t));
   bindScalar(call, "learning_rate", kF32, &learningRate);
+  // A program has these if it has such parameters.
+  float maskRate =
+      static_cast<float>(options.maskLearningRate.value_or(learningRate));
+  float headRate =
+      static_cast<float>(options.headLearningRate.value_or(learningRate));
+  if (trainsMask())
+    bindScalar(call, "mask_learning_rate", kF32, &maskRate);
+  if (trainsHead())
+    bindScalar(call, "head_learning_rate", kF32, &headRate);
   bindScalar(call, "beta1", kF32, &beta1);
   bindScalar(call, "beta2", kF32, &beta2);
   bindScalar(call, "epsilon", kF32, &epsilon);

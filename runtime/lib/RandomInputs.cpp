@@ -87,6 +87,8 @@ bool RandomInputs::knownScalar(const std::string &name, double &value) const {
       {"seed", static_cast<double>(seed)},
       {"loss_scale", 1.0 / static_cast<double>(examples)},
       {"learning_rate", 1e-5},
+      {"mask_learning_rate", 3e-5},
+      {"head_learning_rate", 1e-4},
       {"beta1", 0.9},
       {"beta2", 0.999},
       {"epsilon", 1e-8},

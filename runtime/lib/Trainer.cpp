@@ -39,6 +39,15 @@ Trainer::Trainer(Model &model, TrainingOptions opts, Dataset train,
     evalData->check(model.manifest(), "forward", /*needLabels=*/true);
   trainingPlan = makePlan(options, model, trainData.size(), this->peers.count(),
                           this->callbacks.computeMetrics != nullptr);
+  for (auto [flag, isGiven, what] :
+       {std::tuple("mask_learning_rate",
+                   options.maskLearningRate && !model.trainsMask(),
+                   "tensors of which scores alone are made"),
+        {"head_learning_rate", options.headLearningRate && !model.trainsHead(),
+         "a head"}})
+    if (isGiven)
+      throw Error("--" + std::string(flag) + " is the rate of " + what +
+                  ", but the program trains none: leave it out");
   bool evaluates =
       evalData && (options.evalStrategy != Interval::no || options.evalSteps);
   for (auto [flag, isGiven] :
@@ -102,6 +111,32 @@ void Trainer::openOutput() {
   for (const auto &[step, path] : checkpoints)
     removeCheckpoint(path);
   fs::remove(logFile, code);
+}
+
+/// A regression's new head begins at the labels' mean, which its bias would
+/// take thousands of steps to reach.
+void Trainer::centreHead() {
+  if (!model.isRegression())
+    return;
+  const DataArray *labels = trainData.find("labels");
+  double sum = 0;
+  int64_t count = 0;
+  for (int64_t row = 0; row < trainData.size(); ++row)
+    if (float label = static_cast<const float *>(labels->data)[row];
+        !std::isnan(label)) {
+      sum += label;
+      ++count;
+    }
+  if (count == 0)
+    return;
+  for (const Parameter &parameter : model.manifest().parameters)
+    if (parameter.role == Role::trainable &&
+        parameter.initializer.kind == Initializer::Kind::zeros &&
+        parameter.type.numElements() == 1) {
+      void *bias = model.parameters().data(parameter, "trainable");
+      *static_cast<float *>(bias) =
+          static_cast<float>(sum / static_cast<double>(count));
+    }
 }
 
 void Trainer::resume() {
@@ -368,6 +403,8 @@ TrainingResult Trainer::train() {
     openOutput();
   peers.wait();
   resume();
+  if (state.step == 0)
+    centreHead();
   requireSameStart();
   requireSameParameters("at the start");
   if (peers.leads()) {

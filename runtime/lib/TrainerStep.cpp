@@ -74,7 +74,8 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   StepRecord &record = flight.record;
   record.step = step + 1;
   record.sparsity = plan.sparsity.at(step);
-  record.learningRate = options.learningRate * plan.rate.at(step);
+  double curve = plan.rate.at(step);
+  record.learningRate = options.learningRate * curve;
   flight.selects = selecting(record.step, options.outputDir, [&] {
     return model.beginSelect(record.sparsity);
   });
@@ -110,8 +111,12 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   if (!peers.alone() && !(store.accelerator() && peers.sumGradientThere()))
     peers.sumGradient({static_cast<float *>(store.space("gradient")),
                        store.spaceBytes("gradient") / sizeof(float)});
-  model.beginApply({record.learningRate, options.adamBeta1, options.adamBeta2,
-                    options.adamEpsilon, options.weightDecay,
+  auto ownRate = [&](const std::optional<double> &rate) {
+    return rate ? std::optional(*rate * curve) : std::nullopt;
+  };
+  model.beginApply({record.learningRate, ownRate(options.maskLearningRate),
+                    ownRate(options.headLearningRate), options.adamBeta1,
+                    options.adamBeta2, options.adamEpsilon, options.weightDecay,
                     options.maxGradNorm, step + 1});
 }
 

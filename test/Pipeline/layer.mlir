@@ -12,7 +12,7 @@
 // RUN: pst-run info --bundle %t.bundle | FileCheck %s --check-prefix=INFO
 
 // SPARSIFY: pst.criterion @pst(%{{.*}}: dense, %{{.*}}: lowrank, %{{.*}}: lowrank, %{{.*}}: row, %{{.*}}: col)
-// SPARSIFY: pst.parameter @w.pst_A trainable init<normal 1.000000e+00> {decay} : tensor<7x3xf32>
+// SPARSIFY: pst.parameter @w.pst_A trainable init<normal 1.000000e+00> {decay, group = #pst<rate_group mask>} : tensor<7x3xf32>
 // SPARSIFY: func.func @forward
 // SPARSIFY: pst.masked_matmul %{{.*}}, @pst({{.*}}) threshold({{.*}}) bias(
 // SPARSIFY: func.func @select(%{{.*}}: f64 {pst.name = "sparsity"})

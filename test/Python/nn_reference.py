@@ -201,7 +201,7 @@ def squared_error(predictions, labels, scale):
 
 
 class AdamW:
-    """pst.adamw, one step at a time, in float64."""
+    """pst.adamw, one step at a time, in float64; a rate is a number, or one for each element."""
 
     def __init__(self, parameter, decayed):
         self.parameter = parameter.astype(np.float64)
@@ -215,7 +215,8 @@ class AdamW:
         norm = np.sqrt((gradient**2).sum())
         if most != 0:
             gradient = gradient * min(1.0, most / (norm + 1e-6))
-        self.parameter[: self.decayed] *= 1 - rate * decay
+        rate = np.broadcast_to(rate, self.parameter.shape)
+        self.parameter[: self.decayed] *= 1 - rate[: self.decayed] * decay
         self.moment1 = beta1 * self.moment1 + (1 - beta1) * gradient
         self.moment2 = beta2 * self.moment2 + (1 - beta2) * gradient**2
         root = np.sqrt(self.moment2 / correction2)

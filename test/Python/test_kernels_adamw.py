@@ -9,14 +9,18 @@ import pytest
 SCALARS = ["rate", "beta1", "beta2", "epsilon", "decay", "correction1", "correction2", "most"]
 
 
-def program(size, decayed):
+def program(size, decayed, ranges=()):
+    """`ranges`: (begin, end, rate) of elements with a rate of their own."""
+    rates = "".join(f"%r{i} = arith.constant {rate:e} : f32\n" for i, (_, _, rate) in enumerate(ranges))
+    bounds = ", ".join(f"{begin}, {end}" for begin, end, _ in ranges)
+    others = f"except [{bounds}] ({', '.join(f'%r{i}' for i in range(len(ranges)))})" if ranges else ""
     arguments = ", ".join(f"%{name}: f32" for name in SCALARS)
     names = ", ".join(f"%{name}" for name in SCALARS)
     t = f"tensor<{size}xf32>"
     return f"""pst.parameter @p trainable init<normal 1.0> {{decay, offset = 0 : i64}} : {t}
     func.func @main(%x: {t}, {arguments}) -> (tensor<f32>, {t}, {t}) {{
-      pst.accumulate %x, @p : {t}
-      %norm = pst.adamw size {size} decayed {decayed} ({names})
+      {rates}pst.accumulate %x, @p : {t}
+      %norm = pst.adamw size {size} decayed {decayed} ({names}) {others}
       %value = pst.load @p : {t}
       %gradient = pst.load @p gradient : {t}
       return %norm, %value, %gradient : tensor<f32>, {t}, {t}
@@ -64,6 +68,30 @@ def test_steps(size, decayed, most):
         runs.append((norm, value))
     for one, two in zip(*runs):
         assert one.tobytes() == two.tobytes()
+
+
+# Ranges within what decays, within what does not, and across; next to each other and at the ends.
+@pytest.mark.parametrize(
+    "size, decayed, ranges",
+    [
+        (1, 0, [(0, 1, 2e-2)]),
+        (1009, 500, [(0, 13, 1e-3), (13, 14, 4e-2), (490, 510, 1e-2), (1001, 1009, 0.0)]),
+        (20011, 9001, [(8190, 8195, 5e-2), (9001, 20011, 2e-3)]),
+    ],
+)
+def test_other_rates(size, decayed, ranges):
+    function = reference.pst.compile(program(size, decayed, ranges))
+    g = reference.random(size)
+    _, start, _ = function(np.zeros(size, np.float32), *{**settings(1, decay=0.0), "rate": 0.0}.values())
+    exact = reference.AdamW(start, decayed)
+    for step in (1, 2):
+        values = settings(step, most=0.5)
+        rate = np.full(size, np.float32(values["rate"]), np.float64)
+        for begin, end, own in ranges:
+            rate[begin:end] = np.float32(own)
+        _, value, _ = function(g, *values.values())
+        exact.step(g, rate, *(np.float64(np.float32(v)) for v in list(values.values())[1:]))
+        reference.close(value, exact.parameter, 1e-6)
 
 
 def test_norm_is_summed_in_double():

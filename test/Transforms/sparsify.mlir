@@ -37,7 +37,7 @@
 
 // Movement pruning trains a score as large as the weight, and the model.
 // MVP: pst.parameter @a trainable init<file "a">
-// MVP-NEXT: pst.parameter @a.pst_S trainable init<zeros> {decay} : tensor<4x3xf32>
+// MVP-NEXT: pst.parameter @a.pst_S trainable init<zeros> {decay, group = #pst<rate_group mask>} : tensor<4x3xf32>
 // MVP: pst.parameter @b trainable init<file "b">
 
 // The magnitude selects, but gets no gradient of its own.

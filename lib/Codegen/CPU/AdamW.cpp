@@ -52,12 +52,14 @@ static Value gradientNorm(KernelBuilder &b, const AdamWArguments &a,
 namespace {
 /// for chunks in parallel: partials[chunk] = sum of squares
 /// norm, clip
-/// for chunks in parallel: update (elements that decay, then the others)
+/// for each segment, for chunks in parallel: update
 struct AdamWPattern : KernelPattern<AdamWOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(AdamWOp op,
                                 PatternRewriter &rewriter) const override {
-    int64_t size = op.getSize(), decayed = op.getDecayed();
+    int64_t size = op.getSize();
+    SmallVector<AdamWSegment> segments = adamWSegments(op);
+    size_t others = op.getOtherRates().size();
     SmallVector<Value> spaces;
     for (StringRef space : {"trainable", "gradient", "moment1", "moment2"})
       spaces.push_back(SpaceOp::create(
@@ -68,20 +70,17 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
         rewriter, op, op->getOperands(), spaces,
         RankedTensorType::get({chunks}, rewriter.getF64Type()),
         [&](KernelBuilder &b, ValueRange values) {
-          AdamWArguments a(values);
+          AdamWArguments a(values, others);
           Value norm = gradientNorm(b, a, size, context.lanes());
           b.store(norm, a.norm, {});
-          Value one = b.f32(1.0), clip = a.clip(b, norm);
-          Value decay = b.mulf(a.learningRate, a.decay);
-          int64_t lanes = context.lanes();
-          b.parallelVectorLoop(
-              decayed, kChunk, lanes, [&](Value i, int64_t width) {
-                a.update(b, clip, b.subf(one, decay), i, width);
-              });
-          b.parallelVectorLoop(
-              size - decayed, kChunk, lanes, [&](Value i, int64_t width) {
-                a.update(b, clip, one, b.addi(i, decayed), width);
-              });
+          Value clip = a.clip(b, norm);
+          for (const AdamWSegment &segment : segments)
+            b.parallelVectorLoop(segment.end - segment.begin, kChunk,
+                                 context.lanes(), [&](Value i, int64_t width) {
+                                   a.update(b, clip, segment.rate(a),
+                                            segment.decays,
+                                            b.addi(i, segment.begin), width);
+                                 });
         });
     return success();
   }

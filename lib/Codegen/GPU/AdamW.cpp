@@ -31,6 +31,17 @@ static Value sumInF64(ThreadBuilder &b, Value begin, Value end,
   return b.blockSum(sum);
 }
 
+/// The update of an element, which lies in one of the segments.
+static void updateIn(ThreadBuilder &b, const AdamWArguments &a, Value clip,
+                     ArrayRef<AdamWSegment> segments, Value i) {
+  const AdamWSegment &first = segments.front();
+  auto update = [&] { a.update(b, clip, first.rate(a), first.decays, i, 1); };
+  if (segments.size() == 1)
+    return update();
+  b.ifElse(b.cmpi(arith::CmpIPredicate::slt, i, b.index(first.end)), update,
+           [&] { updateIn(b, a, clip, segments.drop_front(), i); });
+}
+
 namespace {
 /// for chunks: partials[chunk] = sum of squares
 /// one block: norm = sqrt(sum of partials)
@@ -39,7 +50,9 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(AdamWOp op,
                                 PatternRewriter &rewriter) const override {
-    int64_t size = op.getSize(), decayed = op.getDecayed();
+    int64_t size = op.getSize();
+    SmallVector<AdamWSegment> segments = adamWSegments(op);
+    size_t others = op.getOtherRates().size();
     SmallVector<Value> spaces;
     for (StringRef space : {"trainable", "gradient", "moment1", "moment2"})
       spaces.push_back(SpaceOp::create(
@@ -50,19 +63,15 @@ struct AdamWPattern : KernelPattern<AdamWOp> {
         rewriter, op, op->getOperands(), spaces,
         RankedTensorType::get({chunks}, rewriter.getF64Type()),
         [&](CodeBuilder &host, ValueRange arguments) {
-          AdamWArguments of(arguments);
+          AdamWArguments of(arguments, others);
           launchNorm(host, of, size, chunks);
           if (size)
             context.launchElements(
                 host, "", size, arguments,
                 [&](ThreadBuilder &b, ValueRange values, Value i) {
-                  AdamWArguments a(values);
-                  Value one = b.f32(1.0);
-                  Value kept = b.subf(one, b.mulf(a.learningRate, a.decay));
-                  Value decays =
-                      b.cmpi(arith::CmpIPredicate::slt, i, b.index(decayed));
-                  a.update(b, a.clip(b, b.load(a.norm, {})),
-                           b.select(decays, kept, one), i, 1);
+                  AdamWArguments a(values, others);
+                  Value clip = a.clip(b, b.load(a.norm, {}));
+                  updateIn(b, a, clip, segments, i);
                 });
         });
     return success();

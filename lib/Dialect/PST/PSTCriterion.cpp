@@ -42,6 +42,19 @@ bool CriterionOp::hasScore() {
   return static_cast<bool>(getYield().getScore());
 }
 
+static bool dependsOn(Value value, Value factor) {
+  if (value == factor)
+    return true;
+  Operation *op = value.getDefiningOp();
+  return op && llvm::any_of(op->getOperands(), [&](Value operand) {
+           return dependsOn(operand, factor);
+         });
+}
+
+bool CriterionOp::isInWeight(unsigned i) {
+  return dependsOn(getYield().getWeight(), getBody().getArgument(i));
+}
+
 /// pst.criterion @name(%w: dense, %uv: lowrank<8>(U init<...>, V init<...>))
 ///     trains_model { ... }
 ParseResult CriterionOp::parse(OpAsmParser &parser, OperationState &result) {

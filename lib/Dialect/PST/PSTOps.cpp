@@ -275,6 +275,20 @@ LogicalResult AdamWOp::verify() {
   if (decayed < 0 || decayed > size) // (C1)
     return emitOpError("must decay between 0 and ")
            << size << " elements, but got " << decayed;
+  ArrayRef<int64_t> ranges = getRanges().value_or(ArrayRef<int64_t>());
+  if (ranges.size() != 2 * getOtherRates().size()) // (C2)
+    return emitOpError("must have a begin and an end for each of its ")
+           << getOtherRates().size() << " other rates, but got "
+           << ranges.size() << " numbers";
+  int64_t last = 0;
+  for (size_t i = 0; i < ranges.size(); i += 2) {
+    if (ranges[i] < last || ranges[i + 1] <= ranges[i] ||
+        ranges[i + 1] > size) // (C2)
+      return emitOpError("must have ascending ranges of its ")
+             << size << " elements, but got [" << ranges[i] << ", "
+             << ranges[i + 1] << ")";
+    last = ranges[i + 1];
+  }
   return success();
 }
 

@@ -133,6 +133,38 @@ func.func @adamw_c1_negative(%f: f32) {
 
 // -----
 
+func.func @adamw_c2_count(%f: f32) {
+  // expected-error@+1 {{'pst.adamw' op must have a begin and an end for each of its 2 other rates, but got 2 numbers}}
+  %norm = pst.adamw size 16 decayed 16 (%f, %f, %f, %f, %f, %f, %f, %f) except [0, 4] (%f, %f)
+  return
+}
+
+// -----
+
+func.func @adamw_c2_overlap(%f: f32) {
+  // expected-error@+1 {{'pst.adamw' op must have ascending ranges of its 16 elements, but got [3, 8)}}
+  %norm = pst.adamw size 16 decayed 16 (%f, %f, %f, %f, %f, %f, %f, %f) except [0, 4, 3, 8] (%f, %f)
+  return
+}
+
+// -----
+
+func.func @adamw_c2_empty(%f: f32) {
+  // expected-error@+1 {{'pst.adamw' op must have ascending ranges of its 16 elements, but got [4, 4)}}
+  %norm = pst.adamw size 16 decayed 16 (%f, %f, %f, %f, %f, %f, %f, %f) except [4, 4] (%f)
+  return
+}
+
+// -----
+
+func.func @adamw_c2_outside(%f: f32) {
+  // expected-error@+1 {{'pst.adamw' op must have ascending ranges of its 16 elements, but got [4, 17)}}
+  %norm = pst.adamw size 16 decayed 16 (%f, %f, %f, %f, %f, %f, %f, %f) except [4, 17] (%f)
+  return
+}
+
+// -----
+
 func.func @space_c1(%f: f32) {
   // expected-error@+1 {{'pst.space' op must name the space "trainable", "gradient", "moment1" or "moment2", but got "moment3"}}
   %p = pst.space "moment3" : tensor<1024xf32>

@@ -109,6 +109,8 @@ func.func @optimizer(%lr: f32, %beta1: f32, %beta2: f32, %eps: f32,
     %decay: f32, %c1: f32, %c2: f32, %max: f32) -> tensor<f32> {
   // CHECK: pst.adamw size 1024 decayed 512(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}})
   %norm = pst.adamw size 1024 decayed 512 (%lr, %beta1, %beta2, %eps, %decay, %c1, %c2, %max)
+  // CHECK: pst.adamw size 1024 decayed 512(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) except [128, 256, 1000, 1024](%{{.*}}, %{{.*}})
+  %other = pst.adamw size 1024 decayed 512 (%lr, %beta1, %beta2, %eps, %decay, %c1, %c2, %max) except [128, 256, 1000, 1024] (%beta1, %beta2)
   return %norm : tensor<f32>
 }
 

@@ -25,6 +25,14 @@ def PST_Role : I32EnumAttr<"ParameterRole", "where a parameter lives", [
   let cppNamespace = "::pst";
 }
 
+def PST_RateGroup : I32EnumAttr<"RateGroup", "whose learning rate a parameter has", [
+    I32EnumAttrCase<"Mask", 0, "mask">,
+    I32EnumAttrCase<"Head", 1, "head">]> {
+  let cppNamespace = "::pst";
+  let genSpecializedAttr = 0;
+}
+def PST_RateGroupAttr : EnumAttr<PST_Dialect, PST_RateGroup, "rate_group">;
+
 def PST_Part : I32EnumAttr<"Part", "which of a parameter's values", [
     I32EnumAttrCase<"Value", 0, "value">,
     I32EnumAttrCase<"Gradient", 1, "gradient">]> {

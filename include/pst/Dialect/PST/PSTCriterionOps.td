@@ -96,6 +96,8 @@ def PST_CriterionOp : PST_Op<"criterion",
     /// Whether it says how a layer's factors come to be.
     bool isRecipe();
     bool hasScore();
+    /// Whether factor `i` has a part in the weight; else only in the score.
+    bool isInWeight(unsigned i);
     YieldOp getYield();
   }];
 }

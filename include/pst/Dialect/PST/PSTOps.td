@@ -35,7 +35,10 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
     parameters stay in the mapped model file; `trainable` ones have a value, a
     gradient and two moments; `state` holds what a step leaves for the next
     (thresholds). `offset` is the parameter's place, in bytes, in the buffer of
-    its role; `-pst-add-optimizer` sets it.
+    its role; `-pst-add-optimizer` sets it. `decay` says that weight decay takes
+    its part, and `group` that the parameter has not the learning rate of
+    weights: that of the `mask` belongs to what scores alone are made of, that
+    of the `head` to what a task adds to a model.
 
     Constraints:
     - (C1) A `trainable` parameter has elements of type f32.
@@ -52,7 +55,8 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
   let arguments = (ins SymbolNameAttr:$sym_name, PST_Role:$role,
                        PST_InitializerAttr:$initializer,
                        TypeAttrOf<PST_Tensor>:$type,
-                       OptionalAttr<I64Attr>:$offset, UnitAttr:$decay);
+                       OptionalAttr<I64Attr>:$offset, UnitAttr:$decay,
+                       OptionalAttr<PST_RateGroupAttr>:$group);
   let assemblyFormat = [{
     $sym_name $role `init` `` $initializer attr-dict `:` $type
   }];
@@ -366,10 +370,13 @@ def PST_AdamWOp : PST_Op<"adamw", [WorkOpInterface]> {
         g    = 0
 
     and returns the norm before clipping. `size` counts elements, padding
-    included (its gradient is zero, so it stays zero).
+    included (its gradient is zero, so it stays zero). `except [b, e, ...] (%r,
+    ...)` gives elements b, ..., e - 1 the rate r in the place of lr, and so on.
 
     Constraints:
     - (C1) `0 <= decayed <= size`.
+    - (C2) Every other rate has a range, which begins and ends within the
+      elements; ranges ascend, do not overlap and are not empty.
 
     Example:
     ```mlir
@@ -379,10 +386,14 @@ def PST_AdamWOp : PST_Op<"adamw", [WorkOpInterface]> {
   let arguments = (ins I64Attr:$size, I64Attr:$decayed, F32:$learning_rate,
                        F32:$beta1, F32:$beta2, F32:$epsilon, F32:$weight_decay,
                        F32:$bias_correction1, F32:$bias_correction2,
-                       F32:$max_grad_norm);
+                       F32:$max_grad_norm, Variadic<F32>:$other_rates,
+                       OptionalAttr<DenseI64ArrayAttr>:$ranges);
   let results = (outs PST_ScalarF32:$grad_norm);
   let assemblyFormat = [{
-    `size` $size `decayed` $decayed `(` operands `)` attr-dict
+    `size` $size `decayed` $decayed
+    `(` $learning_rate `,` $beta1 `,` $beta2 `,` $epsilon `,` $weight_decay `,`
+    $bias_correction1 `,` $bias_correction2 `,` $max_grad_norm `)`
+    (`except` $ranges `(` $other_rates^ `)`)? attr-dict
   }];
   let extraClassDeclaration = "int64_t countBytes();";
   let hasVerifier = 1;

@@ -21,6 +21,9 @@ namespace pst::runtime {
 /// for the bias corrections.
 struct ApplyOptions {
   double learningRate = 0;
+  /// Of the tensors of which scores alone are made, and of the head; none: the
+  /// same.
+  std::optional<double> maskLearningRate, headLearningRate;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double weightDecay = 0;
   double maxGradNorm = 0;
@@ -48,6 +51,9 @@ public:
 
   /// Whether the method has a score, hence a sparsity.
   bool hasMask() const { return program().has("select"); }
+  /// Whether tensors of which scores alone are made are trained, and a head.
+  bool trainsMask() const { return applies("mask_learning_rate"); }
+  bool trainsHead() const { return applies("head_learning_rate"); }
   /// Rows of one batch, and width of the logits (1: regression, or one class).
   int64_t batchSize() const;
   int64_t numLabels() const;
@@ -112,6 +118,10 @@ public:
   void invalidateSelection() { selectionStands = false; }
 
 private:
+  /// Whether `apply` takes this number.
+  bool applies(std::string_view number) const {
+    return applyCall && applyCall->hasArgument(number);
+  }
   /// Results of calls that were begun, first in, first out.
   template <typename T> class Results {
   public:

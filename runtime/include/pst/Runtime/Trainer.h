@@ -94,6 +94,7 @@ private:
   struct Flight;
   struct Abandon;
   void openOutput();
+  void centreHead();
   void resume();
   void requireSameStart() const;
   void requireSameParameters(const std::string &when) const;
