@@ -80,9 +80,8 @@ public:
   mlir::Type lanesType(int64_t lanes, mlir::Type element = {});
   /// Elements of a bf16 buffer become f32, exactly.
   Value load(Value memref, ValueRange indices, int64_t lanes = 1);
-  /// The same as they lie there, and what `load` makes of them.
+  /// The same as they lie there.
   Value loadAsStored(Value memref, ValueRange indices, int64_t lanes = 1);
-  Value widen(Value value);
   /// f32 is rounded to nearest even where the buffer is bf16.
   void store(Value value, Value memref, ValueRange indices);
   /// bf16 as f32, exactly.
