@@ -30,6 +30,7 @@
 #include "LowRankFold.h"
 #include "SplitMatrix.h"
 #include "WgmmaTile.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace pst;
@@ -122,6 +123,8 @@ public:
 private:
   /// A dF of a step, by block of columns and half: pairs of neighbours.
   using Pairs = SmallVector<Value>;
+  /// Adjoints of the factors, by block of columns, half and factor.
+  using StepAdjoints = SmallVector<std::array<SmallVector<Value>, kHalves>>;
 
   bool isWanted(unsigned factor, bool second) const;
   SplitFragments ones();
@@ -132,10 +135,13 @@ private:
   void shareFactors(ArrayRef<Value> values);
   /// The lane's elements of dense factors in a step.
   SmallVector<Value> loadDense(Value first);
+  void loadRows();
 
   /// The columns from `first + step` on; `first` is the band's.
-  void foldStep(Value first, int64_t step, ArrayRef<Value> tileSums,
-                ArrayRef<Value> dense, MutableArrayRef<Value> laneSums);
+  StepAdjoints evaluate(Value first, int64_t step, ArrayRef<Value> tileSums,
+                        ArrayRef<Value> dense);
+  void foldStep(int64_t step, const StepAdjoints &adjoints,
+                MutableArrayRef<Value> laneSums);
   /// Adjoints of each factor, of two columns of each half.
   std::array<SmallVector<Value>, kHalves> adjointsOf(Value first, int64_t step,
                                                      int64_t block,
@@ -333,7 +339,8 @@ SmallVector<Value> RegisterFold::loadDense(Value first) {
   return values;
 }
 
-void RegisterFold::fold() {
+void RegisterFold::loadRows() {
+  ofRows.clear();
   CriterionOp criterion = folded.criterion;
   for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
     std::array<SmallVector<Value>, kHalves> &values = ofRows.emplace_back();
@@ -351,6 +358,10 @@ void RegisterFold::fold() {
                            b.loadGroup(factor, {row, b.index(k)}, step));
     }
   }
+}
+
+void RegisterFold::fold() {
+  loadRows();
   SmallVector<Value> carried;
   tile.forGroups(b, [&](Value, Value, ValueRange values) {
     llvm::append_range(carried, values);
@@ -362,6 +373,7 @@ void RegisterFold::fold() {
   shareFactors(loadFactors(b.index(0)));
   tile.barrier(b);
   int64_t bands = std::min(kWrittenOut, plan.tileN / kBand);
+  Value none = LLVM::PoisonOp::create(b, b.getF32Type());
   SmallVector<Value> sums = b.loop(
       b.index(0), b.index(plan.tileN), bands * kBand, carried,
       [&](Value first, ValueRange carried) {
@@ -373,16 +385,19 @@ void RegisterFold::fold() {
           // After the last band it is loaded again, and not used.
           Value next = b.addi(first, kBand);
           Value loaded = b.mini(next, b.index(plan.tileN - kBand));
-          SmallVector<Value> nextFactors = loadFactors(loaded);
+          SmallVector<Value> nextFactors;
           for (int64_t step = 0; step < kBand; step += kStep) {
             bool isLast = step + kStep == kBand;
-            SmallVector<Value> nextDense =
-                loadDense(isLast ? loaded : b.addi(first, step + kStep));
-            foldStep(first, step, ArrayRef(accumulators).take_front(kStepSums),
-                     dense, laneSums);
-            std::rotate(accumulators.begin(), accumulators.begin() + kStepSums,
-                        accumulators.end());
-            dense = nextDense;
+            StepAdjoints adjoints =
+                evaluate(first, step,
+                         ArrayRef(accumulators).take_front(kStepSums), dense);
+            accumulators.erase(accumulators.begin(),
+                               accumulators.begin() + kStepSums);
+            // When registers are free: while sums are taken, it comes.
+            dense = loadDense(isLast ? loaded : b.addi(first, step + kStep));
+            if (isLast)
+              nextFactors = loadFactors(loaded);
+            foldStep(step, adjoints, laneSums);
           }
           tile.barrier(b); // all have read the factors and left their sums
           shareFactors(nextFactors);
@@ -390,6 +405,8 @@ void RegisterFold::fold() {
           tile.barrier(b);
           first = next;
         }
+        // What was folded is there no more.
+        accumulators.resize(tileSums, none);
         SmallVector<Value> result(accumulators);
         llvm::append_range(result, dense);
         llvm::append_range(result, laneSums);
@@ -398,12 +415,17 @@ void RegisterFold::fold() {
   storeLaneSums(ArrayRef(sums).take_back(laneSumCount));
 }
 
-void RegisterFold::foldStep(Value first, int64_t step, ArrayRef<Value> tileSums,
-                            ArrayRef<Value> dense,
-                            MutableArrayRef<Value> laneSums) {
-  SmallVector<std::array<SmallVector<Value>, kHalves>> adjoints;
+RegisterFold::StepAdjoints RegisterFold::evaluate(Value first, int64_t step,
+                                                  ArrayRef<Value> tileSums,
+                                                  ArrayRef<Value> dense) {
+  StepAdjoints adjoints;
   for (int64_t block = 0; block < kBlocks; ++block)
     adjoints.push_back(adjointsOf(first, step, block, tileSums, dense));
+  return adjoints;
+}
+
+void RegisterFold::foldStep(int64_t step, const StepAdjoints &adjoints,
+                            MutableArrayRef<Value> laneSums) {
   // Factors that share an adjoint share its fragments.
   SmallVector<bool> done(contractions.size());
   for (size_t i = 0; i < contractions.size(); ++i) {
