@@ -52,8 +52,9 @@ void AsyncUnits::start(std::vector<char *> shared, int64_t sharedBytes,
   Issuer issuer;
   issuer.registers = std::min<int64_t>(kRegisters / threads, 255) / 8 * 8;
   issuers.assign(total, issuer);
-  freeRegisters.assign(this->shared.size(),
-                       kRegisters - threads * issuer.registers);
+  // What the threads of a block take they must have given: the rest of the
+  // multiprocessor is not theirs, and a block that waits for it never ends.
+  freeRegisters.assign(this->shared.size(), 0);
 }
 
 bool AsyncUnits::deliver() {

@@ -52,7 +52,7 @@ MUTATIONS = {
         replace(r"arith.constant 24576 : i32", "arith.constant 16384 : i32"),
         "",
     ),
-    "too many registers": (replace(r"increase 240", "increase 248"), "more registers"),
+    "too many registers": (replace(r"increase 232", "increase 240"), "more registers"),
     "another stride": (descriptor(lambda bits: bits - (32 << 32)), "wrong by"),
     "no swizzle": (descriptor(lambda bits: bits & ~(1 << 62)), "128-byte swizzle"),
     "a layout named the other way round": (

@@ -36,9 +36,10 @@
 using namespace mlir;
 using namespace pst::cuda;
 
-/// Registers of a thread that loads, and of one that multiplies. A block has
-/// 65536 and begins with 168 for each of its 384 threads.
-static constexpr int64_t kLoadRegisters = 32, kMultiplyRegisters = 240;
+/// Registers of a thread that loads, and of one that multiplies. A block begins
+/// with 168 for each of its 384 threads, and gets no others: what one gives up
+/// is what two can take.
+static constexpr int64_t kLoadRegisters = 40, kMultiplyRegisters = 232;
 
 namespace {
 

@@ -23,9 +23,9 @@
 // PTX: .param .align 64 .b8 matmul_1032x520xbf16_1544x520xbf16_1032x1544_right_transposed_param_0[128]
 // PTX: .maxntid 384
 // PTX: .minnctapersm 1
-// PTX: setmaxnreg.dec.sync.aligned.u32 32
+// PTX: setmaxnreg.dec.sync.aligned.u32 40
 // PTX: cp.async.bulk.tensor.2d.shared::cluster.global{{.*}}mbarrier::complete_tx::bytes
-// PTX: setmaxnreg.inc.sync.aligned.u32 240
+// PTX: setmaxnreg.inc.sync.aligned.u32 232
 // PTX: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX: wgmma.wait_group.sync.aligned 1
 // PTX: wgmma.wait_group.sync.aligned 0
