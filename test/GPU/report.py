@@ -180,7 +180,7 @@ def write(found, settings, results):
     if checks:
         lines += ["", f"Kernels: {checks['cases'] - len(checks['failed'])} of {checks['cases']} cases are right."]
         if checks["absent"]:
-            lines.append(f"{len(checks['absent'])} cases have no bundle: what they compile is not kernels only.")
+            lines.append(f"{len(checks['absent'])} cases have no bundle: checks/NAME.absent says why.")
     for name, one in found.get("training", {}).items():
         numbers = ", ".join(f"{key} {value:.2g}" for key, value in one.items() if key not in ("steps", "agree"))
         lines.append(f"{name}: {one['steps']} steps, losses {'agree' if one['agree'] else 'DIFFER'} ({numbers}).")

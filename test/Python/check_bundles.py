@@ -11,7 +11,7 @@ of that result, else what the emulator found.
 `pst-run check FOLDER/*` checks them. With $PST_CHECK_EMULATION the emulated
 kernels lie beside each bundle. A test that names an architecture has its own.
 Of a program that the emulator runs, but that does more than launch kernels,
-NAME.absent says why it has no bundle.
+and of a call with very large inputs, NAME.absent says why there is no bundle.
 """
 
 import json
@@ -31,8 +31,10 @@ ROUNDING = 1e-5
 HARDWARE = 4
 # What the compiler says of a program that has more than kernels.
 NO_KERNEL = "may only launch kernels"
-# Of a larger result so many elements are recorded.
+# Of a larger result so many elements are recorded; a case with more bytes of
+# inputs is not, for all of them are to be carried.
 ELEMENTS = 1024
+INPUT_BYTES = 2_500_000
 
 
 class Recorder:
@@ -83,15 +85,20 @@ class Recorder:
             entries.setdefault(program, []).append(call)
         for program, bundle in self.bundles.items():
             calls = entries.get(program, [])
-            for i, (function, *call) in enumerate(calls):
-                target = bundle if i == 0 else pathlib.Path(f"{bundle}-{function.name}")
+            targets = [bundle] + [pathlib.Path(f"{bundle}-{function.name}") for function, *_ in calls[1:]]
+            for target, (function, *call) in zip(targets, calls):
                 if target != bundle:
                     shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("check.safetensors"))
                 self._write(target, function, *call)
-            if not calls:
-                shutil.rmtree(bundle)
+            for target in targets:
+                if not (target / "check.safetensors").exists():
+                    shutil.rmtree(target)
 
     def _write(self, target, function, inputs, outputs, before, after):
+        size = sum(_bytes(value).size for value in inputs)
+        if size > INPUT_BYTES:
+            target.with_name(f"{target.name}.absent").write_text(f"its inputs take {size} bytes\n")
+            return
         tensors = {f"before.{space}": np.frombuffer(values, np.uint8) for space, values in before.items()}
         for tensor, value in zip(function.inputs, inputs):
             tensors[f"input.{tensor.name}"] = _bytes(value)
@@ -120,7 +127,14 @@ def _record(tensors, name, wanted, allowed):
         chosen = np.unique(np.concatenate([chosen, [0, wanted.size - 1]])).astype(np.int64)
         tensors[f"elements.{name}"] = chosen
         wanted, allowed = wanted.reshape(-1)[chosen], allowed.reshape(-1)[chosen]
-    tensors[f"wanted.{name}"], tensors[f"allowed.{name}"] = wanted, allowed
+    tensors[f"wanted.{name}"] = _shortened(wanted, 20)
+    tensors[f"allowed.{name}"] = _shortened(allowed, 44) * (1 + 2.0**-7)
+
+
+def _shortened(values, bits):
+    """Without the last bits of their mantissas, of 52, which say nothing here and do not compress."""
+    whole = np.ascontiguousarray(values, np.float64)
+    return (whole.view(np.int64) >> bits << bits).view(np.float64).reshape(whole.shape)
 
 
 def _spaces(function):

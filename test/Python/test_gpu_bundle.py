@@ -308,6 +308,24 @@ def test_a_case_that_is_no_kernel_is_told(recorded):
     assert not bundle.exists() and "which may only launch kernels" in bundle.with_name("case-0.absent").read_text()
 
 
+def test_a_case_with_large_inputs_is_told(monkeypatch, recorded):
+    monkeypatch.setattr(check_bundles, "INPUT_BYTES", 64)
+
+    def run():
+        x = reference.random(3, 5, seed=1)
+        activation = """func.func @{0}(%x: tensor<{1}x5xf32>) -> tensor<{1}x5xf32> {{
+          %y = nn.activation tanh %x : tensor<{1}x5xf32>
+          return %y : tensor<{1}x5xf32>
+        }}"""
+        program = pst.compile(activation.format("small", 3) + activation.format("large", 4))
+        reference.call(program.function("large"), reference.random(4, 5, seed=1))
+        reference.call(program.function("small"), x)
+
+    bundle = recorded("sm_80", run)
+    assert not bundle.exists() and bundle.with_name("case-0.absent").read_text() == "its inputs take 80 bytes\n"
+    assert "all 1 checks passed" in _run("check", f"{bundle}-small", kernels=f"{bundle}.so")
+
+
 def test_a_step_is_checked_against_the_cpus(tmp_path, examples):
     """Selection, gradient and update are those of the CPU's bundle; a launch that is led astray shows, and where."""
     config = CONFIG | {"num_hidden_layers": 1}
