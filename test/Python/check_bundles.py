@@ -34,7 +34,7 @@ NO_KERNEL = "may only launch kernels"
 # Of a larger result so many elements are recorded; a case with more bytes of
 # inputs is not, for all of them are to be carried.
 ELEMENTS = 1024
-INPUT_BYTES = 2_500_000
+INPUT_BYTES = 8_000_000
 
 
 class Recorder:
