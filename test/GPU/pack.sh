@@ -39,8 +39,8 @@ cp "$root/test/GPU/tensors.py" "$folder/rivals/_pst.py"
 
 # The cases of the kernels' tests, by several processes.
 record_checks() {
-  local tests=("$root"/test/Python/test_{gpu_emulated,gpu_products,gpu_wgmma,gpu_tf32,kernels_bf16}.py)
-  local workers=()
+  local tests workers=()
+  mapfile -t tests < <(grep -l recorded_checks "$root"/test/Python/test_*.py)
   if "$python" -c 'import xdist' 2> /dev/null; then
     workers=(-n "${PACK_WORKERS:-2}")
   fi
