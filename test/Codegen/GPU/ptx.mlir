@@ -17,7 +17,7 @@
 
 // PTX: .target sm_90a
 
-// KERNELS-DAG: adamw_f32_decayed{{[0-9]+}}_size{{[0-9]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: adamw_f32_decayed{{[0-9]+}}_ranges{{[0-9_]+}}_size{{[0-9]+}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: attention_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}: {{[1-9]?[0-9]}} registers, 17024 bytes shared
 // KERNELS-DAG: attention_backward_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}_keys: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
 // KERNELS-DAG: attention_backward_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
