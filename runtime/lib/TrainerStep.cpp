@@ -75,7 +75,7 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   record.step = step + 1;
   record.sparsity = plan.sparsity.at(step);
   double curve = plan.rate.at(step);
-  record.learningRate = options.learningRate * curve;
+  record.learningRate = plan.learningRate * curve;
   flight.selects = selecting(record.step, options.outputDir, [&] {
     return model.beginSelect(record.sparsity);
   });
@@ -111,11 +111,8 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   if (!peers.alone() && !(store.accelerator() && peers.sumGradientThere()))
     peers.sumGradient({static_cast<float *>(store.space("gradient")),
                        store.spaceBytes("gradient") / sizeof(float)});
-  auto ownRate = [&](const std::optional<double> &rate) {
-    return rate ? std::optional(*rate * curve) : std::nullopt;
-  };
-  model.beginApply({record.learningRate, ownRate(options.maskLearningRate),
-                    ownRate(options.headLearningRate), options.adamBeta1,
+  model.beginApply({record.learningRate, plan.maskLearningRate * curve,
+                    plan.headLearningRate * curve, options.adamBeta1,
                     options.adamBeta2, options.adamEpsilon, options.weightDecay,
                     options.maxGradNorm, step + 1});
 }

@@ -9,6 +9,7 @@
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Model.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
@@ -104,6 +105,23 @@ static std::vector<float> readClassWeights(const TrainingOptions &options,
   return weights;
 }
 
+namespace {
+/// What a run has where it names no rates; those of the mask and of the head as
+/// multiples. Where they come from: docs/Benchmarks.md, "Learning rates".
+struct MethodRates {
+  std::string_view method;
+  double weights, mask, head;
+};
+} // namespace
+
+static const MethodRates &ratesOf(std::string_view method) {
+  static constexpr MethodRates known[] = {{"pst", 1e-4, 10, 20},
+                                          {"map", 3e-4, 1, 3}};
+  static constexpr MethodRates others = {"", 5e-5, 1, 1};
+  const auto *found = std::ranges::find(known, method, &MethodRates::method);
+  return found == std::end(known) ? others : *found;
+}
+
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                                     const Model &model, int64_t numExamples,
                                     int numRanks, bool ownMetrics) {
@@ -136,6 +154,12 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 " steps of it are asked for: leave them out, or choose "
                 "constant_with_warmup");
   plan.rate = {options.lrSchedulerType, warmupSteps, plan.totalSteps};
+  const MethodRates &rates = ratesOf(model.manifest().method);
+  plan.learningRate = options.learningRate.value_or(rates.weights);
+  plan.maskLearningRate =
+      options.maskLearningRate.value_or(rates.mask * plan.learningRate);
+  plan.headLearningRate =
+      options.headLearningRate.value_or(rates.head * plan.learningRate);
 
   bool mask = model.hasMask();
   std::optional<double> fixed = model.manifest().fixedSparsity();
@@ -182,6 +206,9 @@ pst::runtime::trajectory(const TrainingOptions &options,
     values.erase(name);
   values["max_steps (or num_train_epochs)"] = std::to_string(plan.totalSteps);
   values["warmup_steps"] = std::to_string(plan.rate.warmupSteps);
+  values["learning_rate"] = spell(plan.learningRate);
+  values["mask_learning_rate"] = spell(plan.maskLearningRate);
+  values["head_learning_rate"] = spell(plan.headLearningRate);
   values["per_device_train_batch_size"] = batch;
   values["training data (digest)"] = data.digest();
   if (model.hasMask()) {

@@ -125,7 +125,7 @@ struct Reference {
       }
       losses.push_back(loss);
       double factor = t < warmup ? double(t) / warmup : (T - t) / (T - warmup);
-      AdamW adam{options.learningRate * factor,
+      AdamW adam{*options.learningRate * factor,
                  options.adamBeta1,
                  options.adamBeta2,
                  options.adamEpsilon,

@@ -52,6 +52,8 @@ struct TrainingPlan {
   int64_t microBatchesPerEpoch = 0; ///< ceil(examples / (batch * ranks))
   int64_t stepsPerEpoch = 0;        ///< ceil(micro-batches / accumulation)
   int64_t totalSteps = 0;
+  /// Of weights and what is added to them, of the mask, of the head.
+  double learningRate = 0, maskLearningRate = 0, headLearningRate = 0;
   /// One factor for all rates of a step.
   RateSchedule rate;
   SparsitySchedule sparsity;
