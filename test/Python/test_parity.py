@@ -382,7 +382,7 @@ def test_the_loop_follows_the_eager_model(tmp_path):
     reference = eager.Bert(model)
     examples = random_batch(np.random.default_rng(9), 14, 8, 2)
     records = []
-    options = training_options(tmp_path / "run", gradient_accumulation_steps=4)
+    options = training_options(tmp_path / "run", gradient_accumulation_steps=4, mask_learning_rate=PEAK, head_learning_rate=PEAK)
     _pst.train(model, options, _pst.Dataset.of(examples), on_step=records.append)
     assert len(records) == 10
     for step, record in enumerate(records):
