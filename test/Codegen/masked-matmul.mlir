@@ -32,10 +32,8 @@ func.func @forward(%x: tensor<6x8xf32>, %w: tensor<16x8xf32>, %u: tensor<16x2xf3
 // CHECK: %[[WEIGHT:.*]] = arith.addf %[[DENSE]], %[[SUM]] : vector<8xf32>
 // CHECK: %[[SCORE:.*]] = math.absf %[[WEIGHT]] : vector<8xf32>
 // CHECK: %[[EARLY:.*]] = arith.cmpi sgt, %{{.*}}, %[[LANE]] : vector<8xi32>
-// CHECK: %[[ABOVE:.*]] = arith.cmpf ogt, %[[SCORE]], %{{.*}} : vector<8xf32>
-// CHECK: %[[EQUAL:.*]] = arith.cmpf oeq, %[[SCORE]], %{{.*}} : vector<8xf32>
-// CHECK: %[[TIE:.*]] = arith.andi %[[EQUAL]], %[[EARLY]]
-// CHECK: %[[KEEP:.*]] = arith.ori %[[ABOVE]], %[[TIE]]
+// CHECK: %[[LEAST:.*]] = arith.select %[[EARLY]], %{{.*}}, %{{.*}} : vector<8xi1>, vector<8xf32>
+// CHECK: %[[KEEP:.*]] = arith.cmpf oge, %[[SCORE]], %[[LEAST]] : vector<8xf32>
 // CHECK: arith.select %[[KEEP]], %[[WEIGHT]], %[[ZERO]]
 // CHECK: vector.shuffle
 // CHECK-NOT: fastmath

@@ -14,8 +14,10 @@ pst.criterion @movement(%w: dense, %s: dense) {
 // CHECK: arith.select %{{.*}}, %{{.*}}, %{{.*}} : vector<8xi1>, vector<8xf32>
 // CHECK: scf.for
 // CHECK: arith.addf %{{.*}}, %{{.*}} : f32
-// CHECK: arith.cmpi slt, %{{.*}}, %{{.*}} : i64
-// CHECK: arith.select %{{.*}}, %{{.*}}, %{{.*}} : f32
+// CHECK: %[[EARLY:.*]] = arith.cmpi slt, %{{.*}}, %{{.*}} : i32
+// CHECK: %[[LEAST:.*]] = arith.select %[[EARLY]], %{{.*}}, %{{.*}} : f32
+// CHECK: %[[KEEP:.*]] = arith.cmpf oge, %{{.*}}, %[[LEAST]] : f32
+// CHECK: arith.select %[[KEEP]], %{{.*}}, %{{.*}} : f32
 // CHECK: return
 func.func @export(%w: tensor<3x11xf32>, %s: tensor<3x11xf32>, %tau: tensor<f32>, %cut: tensor<i64>) -> tensor<3x11xf32> {
   %0 = pst.masked_weight @movement(%w, %s) threshold(%tau, %cut) : (tensor<3x11xf32>, tensor<3x11xf32>) -> tensor<3x11xf32>

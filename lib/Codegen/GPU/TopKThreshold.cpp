@@ -47,8 +47,7 @@ using namespace pst::cuda;
 /// Two blocks for each multiprocessor of an H200.
 static constexpr int64_t kTiles = 264;
 
-SelectionSizes::SelectionSizes(int64_t rows, int64_t columns)
-    : tiles(rows, columns, kTiles) {
+SelectionSizes::SelectionSizes(ShapedType weight) : tiles(weight, kTiles) {
   constexpr int64_t kSmall = 1 << 15;
   isSampled = elements() > kSmall;
   int64_t tile = tiles.height * tiles.width * tiles.lanes;
@@ -60,9 +59,8 @@ SelectionBuffers::SelectionBuffers(ValueRange arguments, size_t numFactors)
       sparsity(arguments[numFactors]), threshold(arguments[numFactors + 1]),
       cut(arguments[numFactors + 2]), pruned(arguments[numFactors + 3]) {
   ValueRange rest = arguments.drop_front(numFactors + 4);
-  Value *workspaces[] = {&tallies,     &sample,    &parts,
-                         &bins,        &keptSizes, &keptKeys,
-                         &keptIndices, &listKeys,  &listIndices};
+  Value *workspaces[] = {&tallies,   &sample, &parts,    &bins,
+                         &keptSizes, &kept,   &listKeys, &listIndices};
   for (auto [place, value] : llvm::zip(workspaces, rest))
     *place = value;
 }
@@ -79,8 +77,7 @@ SelectionBuffers::workspaces(const SelectionSizes &s, Builder &builder) {
           tensor({SelectionSizes::kParts}),
           tensor({SelectionSizes::kBins}),
           tensor({s.tiles.count()}),
-          tensor({s.tiles.count(), s.capacity}),
-          tensor({s.tiles.count(), s.capacity}),
+          tensor({s.tiles.count(), s.capacity, 2}),
           tensor({SelectionSizes::kListed}),
           tensor({SelectionSizes::kListed})};
 }
@@ -199,7 +196,7 @@ struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
     RankedTensorType type = getWeightType(criterion, op.getFactors());
-    SelectionSizes sizes(type.getDimSize(0), type.getDimSize(1));
+    SelectionSizes sizes(type);
     if (sizes.elements() > UINT32_MAX)
       return op.emitOpError("selects among ")
              << sizes.elements() << " scores: kernels for GPUs count up to "

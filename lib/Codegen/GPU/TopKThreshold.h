@@ -18,7 +18,7 @@
 
 namespace pst::cuda {
 
-/// How a selection among rows x columns scores is divided.
+/// How a selection among the scores of a weight is divided.
 struct SelectionSizes {
   static constexpr int64_t kSample = 1 << 13;
   static constexpr int64_t kSampleThreads = 256;
@@ -37,7 +37,7 @@ struct SelectionSizes {
   static constexpr int64_t kListed = kBins / 2;
   static constexpr int64_t kEvaluated = 4096;
 
-  SelectionSizes(int64_t rows, int64_t columns);
+  explicit SelectionSizes(mlir::ShapedType weight);
 
   int64_t elements() const { return tiles.rows * tiles.columns; }
 
@@ -78,10 +78,10 @@ struct SelectionBuffers {
 
   ValueRange factors;
   Value sparsity, threshold, cut, pruned;
-  Value tallies, sample;                  ///< of kTallies, kSample
-  Value parts, bins;                      ///< of kParts, kBins
-  Value keptSizes, keptKeys, keptIndices; ///< of each tile
-  Value listKeys, listIndices;            ///< of kListed
+  Value tallies, sample;       ///< of kTallies, kSample
+  Value parts, bins;           ///< of kParts, kBins
+  Value keptSizes, kept;       ///< of each tile: keys, indices
+  Value listKeys, listIndices; ///< of kListed
 };
 
 class ScoreSelection {
@@ -129,9 +129,8 @@ private:
                     Value isKept, Value bins);
   void narrow(ThreadBuilder &b, const Buffers &w, const Range &range,
               RadixSelect &bins, RadixSelect &radix);
-  void
-  forKept(ThreadBuilder &b, const Buffers &w,
-          llvm::function_ref<void(Value, llvm::function_ref<Value()>)> body);
+  void forKept(ThreadBuilder &b, const Buffers &w,
+               llvm::function_ref<void(Value, Value)> body);
   void selectAmong(ThreadBuilder &b, const Buffers &w, RadixSelect &radix,
                    Value size, const Range &range, Element keyOf,
                    Element indexOf, Value nan);

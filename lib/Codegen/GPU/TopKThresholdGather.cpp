@@ -10,6 +10,7 @@
 
 #include "../Kernel/ScoreKey.h"
 #include "TopKThreshold.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace pst;
@@ -116,22 +117,31 @@ struct Bracket {
 };
 } // namespace
 
-static Value countIf(ThreadBuilder &b, Value count, Value condition) {
-  return plus(b, count, arith::ExtUIOp::create(b, b.getI32Type(), condition));
-}
-
-/// body(score, row, column, whether it is the chunk's own or null)
-static void forScores(ThreadBuilder &b, const WeightTiles &tiles,
-                      const WeightChunk &chunk,
-                      function_ref<void(Value, Value, Value, Value)> body) {
-  for (auto [r, element] : llvm::enumerate(chunk.elements))
-    for (int64_t lane = 0; lane < tiles.lanes; ++lane) {
+/// A bit for each of the chunk's own elements, by rows, whose score compares
+/// so.
+static Value marksOf(ThreadBuilder &b, const WeightTiles &tiles,
+                     const WeightChunk &chunk, arith::CmpFPredicate predicate,
+                     Value bound) {
+  Value zero = b.i32(0), marks = zero;
+  int64_t bit = 1;
+  for (auto [r, element] : llvm::enumerate(chunk.elements)) {
+    Value ofRow = zero;
+    for (int64_t lane = 0; lane < tiles.lanes; ++lane, bit *= 2) {
       Value score = element.getScore();
       if (tiles.lanes > 1)
         score = vector::ExtractOp::create(b, score, lane);
-      body(score, b.addi(chunk.row, r), b.addi(chunk.column, lane),
-           chunk.isOwn[r]);
+      Value holds = b.cmpf(predicate, score, bound);
+      ofRow = either(b, ofRow, b.select(holds, b.i32(bit), zero));
     }
+    if (Value isOwn = chunk.isOwn[r])
+      ofRow = b.select(isOwn, ofRow, zero);
+    marks = either(b, marks, ofRow);
+  }
+  return marks;
+}
+
+static Value countBits(ThreadBuilder &b, Value bits) {
+  return LLVM::CtPopOp::create(b, bits);
 }
 
 /// Counts what is above the one key of the bracket, and what equals it.
@@ -139,42 +149,57 @@ void ScoreSelection::countTies(ThreadBuilder &b, const Buffers &w,
                                Value counts) {
   Bracket bracket(b, w.tallies);
   VirtualWeight weight(criterion, w.factors);
-  Value zero = b.i32(0), no = arith::ConstantIntOp::create(b, 0, 1);
+  Value zero = b.i32(0);
   SmallVector<Value> sums = forTile(
-      b, weight, s.tiles, b.block(), {zero, zero, no},
-      [&](const WeightChunk &chunk, ValueRange carried) -> SmallVector<Value> {
-        Value above = carried[0], equal = carried[1], nan = carried[2];
-        forScores(
-            b, s.tiles, chunk, [&](Value score, Value, Value, Value isOwn) {
-              auto count = [&](Value sum, Value condition) {
-                if (isOwn)
-                  condition = both(b, condition, isOwn);
-                return countIf(b, sum, condition);
-              };
-              above = count(
-                  above, b.cmpf(arith::CmpFPredicate::OGT, score, bracket.low));
-              equal = count(
-                  equal, b.cmpf(arith::CmpFPredicate::OEQ, score, bracket.low));
-              nan = either(b, nan,
-                           b.cmpf(arith::CmpFPredicate::UNO, score, score));
-            });
-        return {above, equal, nan};
+      b, weight, s.tiles, b.block(), {zero, zero, zero},
+      [&](const WeightChunk &chunk, ValueRange sums) -> SmallVector<Value> {
+        auto marks = [&](arith::CmpFPredicate predicate) {
+          return marksOf(b, s.tiles, chunk, predicate, bracket.low);
+        };
+        Value above = countBits(b, marks(arith::CmpFPredicate::OGT));
+        Value equal = countBits(b, marks(arith::CmpFPredicate::OEQ));
+        return {plus(b, sums[0], above), plus(b, sums[1], equal),
+                either(b, sums[2], marks(arith::CmpFPredicate::UNO))};
       });
   b.atomicAdd(sums[0], counts, b.index(kAbove));
   b.atomicAdd(sums[1], counts, b.index(kInside));
-  b.ifThen(sums[2], [&] { storeTally(b, b.i32(1), w.tallies, Nan); });
+  b.ifThen(b.cmpi(arith::CmpIPredicate::ne, sums[2], zero),
+           [&] { storeTally(b, b.i32(1), w.tallies, Nan); });
+}
+
+/// body(place, number) for each bit of `bits`, numbered from `first` on.
+static void forBits(ThreadBuilder &b, Value bits, Value first,
+                    function_ref<void(Value, Value)> body) {
+  Type i32 = b.getI32Type();
+  scf::WhileOp::create(
+      b, TypeRange{i32, i32}, ValueRange{bits, first},
+      [&](OpBuilder &, Location, ValueRange state) {
+        Value some = b.cmpi(arith::CmpIPredicate::ne, state[0], b.i32(0));
+        scf::ConditionOp::create(b, some, state);
+      },
+      [&](OpBuilder &, Location, ValueRange state) {
+        body(LLVM::CountTrailingZerosOp::create(b, i32, state[0],
+                                                /*is_zero_poison=*/true),
+             state[1]);
+        Value rest = both(b, state[0], minus(b, state[0], b.i32(1)));
+        scf::YieldOp::create(b, ValueRange{rest, plus(b, state[1], b.i32(1))});
+      });
 }
 
 /// Counts what is above the bracket; keeps what is inside, and counts it in
-/// `parts` of it.
+/// `parts` of it. That is little: a thread marks which of a chunk's elements
+/// are inside, and comes back to those.
 void ScoreSelection::keepInside(ThreadBuilder &b, const Buffers &w,
                                 Value counts, Value parts) {
+  const WeightTiles &t = s.tiles;
   Bracket bracket(b, w.tallies);
   VirtualWeight weight(criterion, w.factors);
   Value low = bracket.lowKey;
   Value shift = shiftToBins(b, bitWidth(b, minus(b, bracket.highKey, low)),
                             SelectionSizes::kPartBits);
-  auto keep = [&](Value score, Value row, Value column) {
+  Value scores = b.sharedBuffer({t.chunk, WeightTiles::kThreads * t.lanes});
+  Value own = b.muli(b.thread(), t.lanes);
+  auto keep = [&](Value score, Value index, Value at) {
     Value key = keyOfScore(b, score);
     b.ifThen(isNaNKey(b, key),
              [&] { storeTally(b, b.i32(1), w.tallies, Nan); });
@@ -182,35 +207,43 @@ void ScoreSelection::keepInside(ThreadBuilder &b, const Buffers &w,
     // Of a NaN, which ends the search anyway.
     part = arith::MinUIOp::create(b, part, b.i32(SelectionSizes::kParts - 1));
     b.atomicAdd(b.i32(1), parts, toIndex(b, part));
-    Value at = b.atomicAdd(b.i32(1), counts, b.index(kInside));
     b.ifThen(isBelow(b, at, b.i32(s.capacity)), [&] {
-      Value place[] = {b.block(), toIndex(b, at)};
-      b.store(key, w.keptKeys, place);
-      Value index = b.addi(b.muli(row, s.tiles.columns), column);
-      b.store(toI32(b, index), w.keptIndices, place);
+      Value entry = vector::FromElementsOp::create(
+          b, VectorType::get(2, b.getI32Type()), ValueRange{key, index});
+      b.store(entry, w.kept, {b.block(), toIndex(b, at), b.index(0)});
     });
   };
+  Value inside;
   Value sum = forTile(
-      b, weight, s.tiles, b.block(), b.i32(0),
-      [&](const WeightChunk &chunk, ValueRange carried) -> SmallVector<Value> {
-        Value above = carried[0];
-        forScores(
-            b, s.tiles, chunk,
-            [&](Value score, Value row, Value column, Value isOwn) {
-              Value isAbove =
-                  b.cmpf(arith::CmpFPredicate::OGT, score, bracket.high);
-              // NaNs too, which are not above.
-              Value isInside =
-                  both(b, b.cmpf(arith::CmpFPredicate::UGE, score, bracket.low),
-                       b.cmpf(arith::CmpFPredicate::ULE, score, bracket.high));
-              if (isOwn) {
-                isAbove = both(b, isAbove, isOwn);
-                isInside = both(b, isInside, isOwn);
-              }
-              above = countIf(b, above, isAbove);
-              b.ifThen(isInside, [&] { keep(score, row, column); });
-            });
-        return {above};
+      b, weight, t, b.block(), b.i32(0),
+      [&](const WeightChunk &chunk, ValueRange sum) -> SmallVector<Value> {
+        for (auto [r, element] : llvm::enumerate(chunk.elements))
+          b.store(element.getScore(), scores, {b.index(chunk.offset + r), own});
+        Value above =
+            marksOf(b, t, chunk, arith::CmpFPredicate::OGT, bracket.high);
+        // NaNs too, which are neither above nor below.
+        Value marks =
+            marksOf(b, t, chunk, arith::CmpFPredicate::UGE, bracket.low);
+        marks = both(b, marks, complement(b, above));
+        marks = shiftLeft(b, marks, b.i32(chunk.offset * t.lanes));
+        inside = chunk.offset ? either(b, inside, marks) : marks;
+        Value total = plus(b, sum[0], countBits(b, above));
+        if (!chunk.isLast)
+          return {total};
+        Value row = b.addi(chunk.row, -chunk.offset);
+        Value first = toI32(b, b.addi(b.muli(row, t.columns), chunk.column));
+        b.ifThen(b.cmpi(arith::CmpIPredicate::ne, inside, b.i32(0)), [&] {
+          Value at =
+              b.atomicAdd(countBits(b, inside), counts, b.index(kInside));
+          forBits(b, inside, at, [&](Value place, Value at) {
+            Value row = b.divi(toIndex(b, place), t.lanes);
+            Value lane = b.remi(toIndex(b, place), t.lanes);
+            Value offset = b.addi(b.muli(row, t.columns), lane);
+            keep(b.load(scores, {row, b.addi(own, lane)}),
+                 plus(b, first, toI32(b, offset)), at);
+          });
+        });
+        return {total};
       })[0];
   b.atomicAdd(sum, counts, b.index(kAbove));
 }

@@ -68,47 +68,47 @@ struct Division {
 };
 } // namespace
 
-/// body(key, index()) for what was kept, of each tile by a block, in turns.
-void ScoreSelection::forKept(
-    ThreadBuilder &b, const Buffers &w,
-    function_ref<void(Value, function_ref<Value()>)> body) {
+/// body(key, index) for what was kept, of each tile by a block, in turns.
+void ScoreSelection::forKept(ThreadBuilder &b, const Buffers &w,
+                             function_ref<void(Value, Value)> body) {
   constexpr int64_t kInFlight = 4;
-  b.loop(
-      b.block(), b.index(s.tiles.count()), SelectionSizes::kSearchBlocks,
-      [&](Value tile) {
-        Value kept = toIndex(b, b.load(w.keptSizes, tile));
-        Value last = b.subi(kept, b.index(1));
-        b.loop(b.thread(), kept, kInFlight * b.threads(), [&](Value first) {
-          SmallVector<Value> places, keys;
-          for (int64_t i = 0; i < kInFlight; ++i) {
-            places.push_back(b.addi(first, i * b.threads()));
-            keys.push_back(b.load(w.keptKeys, {tile, b.mini(places[i], last)}));
-          }
-          for (int64_t i = 0; i < kInFlight; ++i)
-            b.ifThen(b.cmpi(arith::CmpIPredicate::sle, places[i], last), [&] {
-              body(keys[i],
-                   [&] { return b.load(w.keptIndices, {tile, places[i]}); });
-            });
-        });
-      });
+  b.loop(b.block(), b.index(s.tiles.count()), SelectionSizes::kSearchBlocks,
+         [&](Value tile) {
+           Value kept = toIndex(b, b.load(w.keptSizes, tile));
+           Value last = b.subi(kept, b.index(1));
+           b.loop(b.thread(), kept, kInFlight * b.threads(), [&](Value first) {
+             SmallVector<Value> places, entries;
+             for (int64_t i = 0; i < kInFlight; ++i) {
+               places.push_back(b.addi(first, i * b.threads()));
+               Value place = b.mini(places[i], last);
+               entries.push_back(
+                   b.load(w.kept, {tile, place, b.index(0)}, /*lanes=*/2));
+             }
+             for (int64_t i = 0; i < kInFlight; ++i)
+               b.ifThen(b.cmpi(arith::CmpIPredicate::sle, places[i], last),
+                        [&] {
+                          body(vector::ExtractOp::create(b, entries[i], 0),
+                               vector::ExtractOp::create(b, entries[i], 1));
+                        });
+           });
+         });
 }
 
 void ScoreSelection::collect(ThreadBuilder &b, const Buffers &w,
                              const Range &range) {
-  Value zero = b.i32(0), half = shiftRight(b, range.bits, b.i32(1));
+  Value half = shiftRight(b, range.bits, b.i32(1));
   Value rest = minus(b, range.bits, half);
-  forKept(b, w, [&](Value key, function_ref<Value()> index) {
+  forKept(b, w, [&](Value key, Value index) {
     // In two steps: a shift by 32 is not defined.
     Value beyond =
         shiftRight(b, shiftRight(b, minus(b, key, range.low), half), rest);
-    b.ifThen(isEqual(b, beyond, zero), [&] {
-      Value own = index();
-      b.ifThen(isBelow(b, minus(b, own, range.first), range.size), [&] {
-        Value at =
-            toIndex(b, b.atomicAdd(b.i32(1), w.tallies, b.index(ListSize)));
-        b.store(key, w.listKeys, at);
-        b.store(own, w.listIndices, at);
-      });
+    Value isInside = both(b, isEqual(b, beyond, b.i32(0)),
+                          isBelow(b, minus(b, index, range.first), range.size));
+    b.ifThen(isInside, [&] {
+      Value at =
+          toIndex(b, b.atomicAdd(b.i32(1), w.tallies, b.index(ListSize)));
+      b.store(key, w.listKeys, at);
+      b.store(index, w.listIndices, at);
     });
   });
 }
@@ -136,19 +136,19 @@ void ScoreSelection::countInRange(ThreadBuilder &b, const Buffers &w,
                                   const Range &range, Value isKept,
                                   Value bins) {
   Division division(b, range);
-  auto count = [&](Value key, function_ref<Value()> index) {
+  auto count = [&](Value key, Value index) {
     Value part = shiftRight(b, minus(b, key, range.low), division.keyShift);
     // In two steps: a shift by 32 is not defined.
     Value beyond = shiftRight(b, part, minus(b, range.bits, division.keyShift));
-    b.ifThen(isEqual(b, beyond, b.i32(0)), [&] {
-      Value offset = minus(b, index(), range.first);
-      b.ifThen(isBelow(b, offset, range.size), [&] {
-        Value place =
-            shiftRight(b, minus(b, division.last, offset), division.indexShift);
-        place = b.select(division.byIndex, place, b.i32(0));
-        Value bin = either(b, shiftLeft(b, part, division.indexBits), place);
-        b.atomicAdd(b.i32(1), bins, toIndex(b, bin));
-      });
+    Value offset = minus(b, index, range.first);
+    Value isInside =
+        both(b, isEqual(b, beyond, b.i32(0)), isBelow(b, offset, range.size));
+    b.ifThen(isInside, [&] {
+      Value place =
+          shiftRight(b, minus(b, division.last, offset), division.indexShift);
+      place = b.select(division.byIndex, place, b.i32(0));
+      Value bin = either(b, shiftLeft(b, part, division.indexBits), place);
+      b.atomicAdd(b.i32(1), bins, toIndex(b, bin));
     });
   };
   b.ifElse(
@@ -172,7 +172,7 @@ void ScoreSelection::countInRange(ThreadBuilder &b, const Buffers &w,
           for (int64_t lane = 0; lane < lanes; ++lane) {
             Value key =
                 lanes == 1 ? keys : vector::ExtractOp::create(b, keys, lane);
-            count(key, [&] { return toI32(b, b.addi(i, lane)); });
+            count(key, toI32(b, b.addi(i, lane)));
           }
         });
       });

@@ -13,15 +13,22 @@ using namespace pst;
 using namespace pst::cuda;
 
 /// f32 of the columns' factors that a thread keeps in registers.
-static constexpr int64_t kColumnRegisters = 64;
+static constexpr int64_t kColumnRegisters = 72;
 
-WeightTiles::WeightTiles(int64_t rows, int64_t columns, int64_t wanted)
-    : rows(rows), columns(columns) {
-  constexpr int64_t kLanes = 4, kChunk = 2;
+/// Rows whose scores a thread computes at once: more take more registers than
+/// leave room for two blocks.
+static constexpr int64_t kTogether = 2;
+
+WeightTiles::WeightTiles(ShapedType weight, int64_t wanted)
+    : rows(weight.getDimSize(0)), columns(weight.getDimSize(1)) {
+  constexpr int64_t kLanes = 4;
+  // Were all of a block's threads in one row, ptxas would keep rows' addresses
+  // in uniform registers, and each load would begin with copying one.
+  constexpr int64_t kWidth = kThreads / 2;
   lanes = columns % kLanes == 0 ? kLanes : 1;
-  chunk = std::min(rows, kChunk);
+  chunk = std::min<int64_t>(rows, 64 / weight.getElementTypeBitWidth());
   groups = columns / lanes;
-  stripes = llvm::divideCeil(groups, kThreads);
+  stripes = llvm::divideCeil(groups, kWidth);
   width = llvm::divideCeil(groups, stripes);
   depth = kThreads / width;
   int64_t steps = llvm::divideCeil(rows, chunk * depth);
@@ -56,12 +63,15 @@ SmallVector<Value> pst::cuda::forTile(
   if (values && *values * t.lanes <= kColumnRegisters)
     loaded.columns = weight.loadColumns(b, column, t.lanes);
   Value lastRow = b.index(t.rows - t.chunk);
+  // A chunk of whole rows, also if it is nobody's or not a whole one.
+  auto inside = [&](Value row) { return b.mini(row, lastRow); };
+  bool isWhole = t.rows % t.chunk == 0;
   auto loadDense = [&](Value row) {
-    return weight.loadDense(b, b.mini(row, lastRow), t.chunk, column, t.lanes);
+    return weight.loadDense(b, row, t.chunk, column, t.lanes);
   };
   size_t numCarried = carried.size();
   SmallVector<Value> state(carried);
-  llvm::append_range(state, loadDense(begin));
+  llvm::append_range(state, loadDense(inside(begin)));
   int64_t step = t.chunk * t.depth;
   SmallVector<Value> results = b.loop(
       begin, end, step, state,
@@ -69,19 +79,29 @@ SmallVector<Value> pst::cuda::forTile(
         // After the last chunk, that one again.
         Value next = b.addi(row, step);
         Value more = b.cmpi(arith::CmpIPredicate::slt, next, end);
-        SmallVector<Value> dense = loadDense(b.select(more, next, row));
-        loaded.dense = state.drop_front(numCarried);
-        WeightChunk chunk;
-        chunk.row = t.rows % t.chunk ? b.mini(row, lastRow) : row;
-        chunk.column = column;
-        chunk.elements =
-            weight.evaluateRows(b, chunk.row, t.chunk, column, t.lanes, loaded);
-        for (int64_t i = 0; i < t.chunk; ++i)
-          chunk.isOwn.push_back(
-              t.rows % t.chunk
-                  ? b.cmpi(arith::CmpIPredicate::sge, b.addi(chunk.row, i), row)
-                  : Value());
-        SmallVector<Value> after = body(chunk, state.take_front(numCarried));
+        next = b.select(more, next, row);
+        SmallVector<Value> dense = loadDense(isWhole ? next : inside(next));
+        ValueRange now = state.drop_front(numCarried);
+        Value first = isWhole ? row : inside(row);
+        SmallVector<Value> after(state.take_front(numCarried));
+        for (int64_t i = 0; i < t.chunk; i += kTogether) {
+          int64_t count = std::min(kTogether, t.chunk - i);
+          WeightChunk chunk;
+          chunk.row = b.addi(first, i);
+          chunk.column = column;
+          chunk.offset = i;
+          chunk.isLast = i + count == t.chunk;
+          loaded.dense.clear();
+          for (size_t f = 0; f < now.size(); f += t.chunk)
+            llvm::append_range(loaded.dense, now.slice(f + i, count));
+          chunk.elements =
+              weight.evaluateRows(b, chunk.row, count, column, t.lanes, loaded);
+          for (int64_t r = 0; r < count; ++r)
+            chunk.isOwn.push_back(isWhole ? Value()
+                                          : b.cmpi(arith::CmpIPredicate::sge,
+                                                   b.addi(chunk.row, r), row));
+          after = body(chunk, after);
+        }
         llvm::append_range(after, dense);
         return after;
       });

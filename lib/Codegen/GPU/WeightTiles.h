@@ -14,13 +14,13 @@
 namespace pst::cuda {
 
 /// How a weight is divided in tiles, each for a block of kThreads. A thread has
-/// `lanes` adjacent columns of its tile, and takes `chunk` adjacent rows of
+/// `lanes` adjacent columns of its tile, and loads `chunk` adjacent rows of
 /// them at a time. Tiles are numbered along the columns first.
 struct WeightTiles {
   static constexpr int64_t kThreads = 256;
 
   /// About as many tiles as `wanted`, or fewer if the weight is small.
-  WeightTiles(int64_t rows, int64_t columns, int64_t wanted);
+  WeightTiles(mlir::ShapedType weight, int64_t wanted);
 
   int64_t count() const { return rowTiles * stripes; }
 
@@ -34,13 +34,15 @@ struct WeightTiles {
   int64_t rowTiles; ///< one below the other
 };
 
-/// What a thread has of a tile at a time.
+/// What a thread has of a tile at a time: a chunk, or rows of it.
 struct WeightChunk {
   Value row, column; ///< of the first element (index)
-  /// The criterion for each of the chunk's rows, vectors of `lanes` columns.
+  int64_t offset;    ///< of its row in the chunk
+  bool isLast;       ///< nothing of the chunk comes after
+  /// The criterion for each of the rows, vectors of `lanes` columns.
   llvm::SmallVector<EmittedCriterion> elements;
-  /// Whether row i is this chunk's (i1; null: yes). The last chunk of a weight
-  /// begins early, so that it is whole.
+  /// Whether row i is this thread's (i1; null: yes). The last chunk of a weight
+  /// begins early, so that it is whole, and has rows of the one before.
   llvm::SmallVector<Value> isOwn;
 };
 

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Criterion.h"
+#include "ScoreKey.h"
 #include "VectorMath.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -53,42 +54,35 @@ pst::kernel::emitRankSums(CodeBuilder &b, int64_t rank, Type type,
   return SmallVector<Value>(loop.getResults());
 }
 
+/// Of a threshold that must be passed, the score above it that must be reached:
+/// one comparison serves for both. Above infinity and NaN that is a NaN.
+static Value scoreAbove(CodeBuilder &b, Value threshold) {
+  Value key = keyOfScore(b, threshold);
+  return scoreOfKey(b, arith::AddIOp::create(b, key, b.i32(1)));
+}
+
 Value pst::kernel::emitMask(CodeBuilder &b, Value score, Value threshold,
                             Value cut, Value position) {
-  Type i64 = b.getI64Type();
-  Value tau = threshold;
-  Value early; // the element lies before the cut
-  if (auto vector = dyn_cast<VectorType>(score.getType())) {
-    // As 32-bit numbers: 64-bit ones would take several registers. The limit
-    // is the same for all of a row.
-    int64_t lanes = vector.getNumElements();
-    auto lanesType = VectorType::get({lanes}, b.getI32Type());
-    auto splat = [&](Value value) -> Value {
-      return vector::BroadcastOp::create(b, lanesType, value);
-    };
-    auto constant = [&](int64_t value) {
-      return arith::ConstantIntOp::create(b, i64, value);
-    };
-    Value limit = arith::MaxSIOp::create(b, cut, constant(0));
-    limit = arith::MinSIOp::create(b, limit, constant(INT32_MAX));
-    limit = arith::TruncIOp::create(b, b.getI32Type(), limit);
-    auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, lanes));
-    Value lane = arith::ConstantOp::create(
-        b, DenseElementsAttr::get(lanesType, ArrayRef<int32_t>(numbers)));
-    Value first = arith::IndexCastOp::create(b, b.getI32Type(), position);
-    Value here = arith::AddIOp::create(b, splat(first), lane);
-    early =
-        arith::CmpIOp::create(b, arith::CmpIPredicate::slt, here, splat(limit));
-    tau = vector::BroadcastOp::create(b, vector, threshold);
-  } else {
-    early = arith::CmpIOp::create(b, arith::CmpIPredicate::slt,
-                                  arith::IndexCastOp::create(b, i64, position),
-                                  cut);
+  // Both as 32-bit numbers: 64-bit ones would take several registers.
+  Type i32 = b.getI32Type();
+  Value limit = arith::MaxSIOp::create(b, cut, b.i64(0));
+  limit = arith::MinSIOp::create(b, limit, b.i64(INT32_MAX));
+  limit = arith::TruncIOp::create(b, i32, limit);
+  Value first = arith::IndexCastOp::create(b, i32, position);
+  int64_t lanes = CodeBuilder::lanesOf(score);
+  Value lane = first, end = limit;
+  if (lanes > 1) {
+    // So many elements from here on lie before the cut: the same of each row.
+    lane = arith::ConstantOp::create(
+        b, b.getI32VectorAttr(llvm::to_vector(llvm::seq<int32_t>(0, lanes))));
+    end = b.splat(arith::SubIOp::create(b, limit, first,
+                                        arith::IntegerOverflowFlags::nsw),
+                  lanes);
   }
-  Value above = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, score, tau);
-  Value equal = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, score, tau);
-  equal = arith::AndIOp::create(b, equal, early);
-  return arith::OrIOp::create(b, above, equal);
+  Value isBefore = b.cmpi(arith::CmpIPredicate::slt, lane, end);
+  Value least = b.select(isBefore, b.splat(threshold, lanes),
+                         b.splat(scoreAbove(b, threshold), lanes));
+  return b.cmpf(arith::CmpFPredicate::OGE, score, least);
 }
 
 EmittedCriterion::EmittedCriterion(CodeBuilder &b, CriterionOp criterion,

@@ -40,8 +40,8 @@ emitRankSums(CodeBuilder &builder, int64_t rank, mlir::Type type, int64_t count,
 /// above the threshold, or equal to it at a position below `cut`. `threshold`
 /// is an f32, `cut` an i64, `position` that of the (first) element, an `index`:
 /// both counted from the same element, and `position` below 2^31. Counted from
-/// the row's first element, what the mask computes of the cut is the same for
-/// all of a row.
+/// the weight's first element, all that is computed of the cut alone is the
+/// same for all elements.
 Value emitMask(CodeBuilder &builder, Value score, Value threshold, Value cut,
                Value position);
 

@@ -36,8 +36,11 @@ Value VirtualWeight::mask(CodeBuilder &b, const EmittedCriterion &element,
   switch (selection.getKind()) {
   case SelectionKind::Layer:
   case SelectionKind::Global: {
-    Value before =
-        arith::IndexCastOp::create(b, b.getI64Type(), b.muli(row, columns));
+    Value place = b.muli(row, columns);
+    // Single elements would take a register more.
+    if (rows * columns <= INT32_MAX && CodeBuilder::lanesOf(score) > 1)
+      return emitMask(b, score, state[0], state[1], b.addi(place, column));
+    Value before = arith::IndexCastOp::create(b, b.getI64Type(), place);
     return emitMask(b, score, state[0], b.subi(state[1], before), column);
   }
   case SelectionKind::Row:

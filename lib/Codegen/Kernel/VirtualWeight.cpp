@@ -76,19 +76,25 @@ VirtualWeight::loadColumns(CodeBuilder &b, Value column, int64_t lanes) const {
   return values;
 }
 
+SmallVector<Value> VirtualWeight::loadDense(CodeBuilder &b, unsigned tensor,
+                                            Value row, int64_t count,
+                                            Value column, int64_t lanes) const {
+  Value rows = rowsFrom(b, tensor, row, count, columns);
+  SmallVector<Value> values;
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(b.loadAsStored(rows, b.addi(column, i * columns), lanes));
+  return values;
+}
+
 SmallVector<Value> VirtualWeight::loadDense(CodeBuilder &b, Value row,
                                             int64_t count, Value column,
                                             int64_t lanes) const {
   CriterionOp criterion = this->criterion;
   SmallVector<Value> values;
-  for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
-    if (criterion.getKind(f) != FactorKind::Dense)
-      continue;
-    Value rows = rowsFrom(b, criterion.getFirstTensor(f), row, count, columns);
-    for (int64_t i = 0; i < count; ++i)
-      values.push_back(
-          b.loadAsStored(rows, b.addi(column, i * columns), lanes));
-  }
+  for (unsigned f = 0; f < criterion.getNumFactors(); ++f)
+    if (criterion.getKind(f) == FactorKind::Dense)
+      llvm::append_range(values, loadDense(b, criterion.getFirstTensor(f), row,
+                                           count, column, lanes));
   return values;
 }
 
@@ -98,10 +104,7 @@ VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
                             const Loaded &loaded) const {
   CriterionOp criterion = this->criterion;
   SmallVector<SmallVector<Value>> values(count);
-  SmallVector<Value> dense = loaded.dense;
-  if (dense.empty())
-    dense = loadDense(b, row, count, column, lanes);
-  ArrayRef<Value> rest(dense);
+  ArrayRef<Value> dense(loaded.dense);
   for (unsigned f = 0; f < criterion.getNumFactors(); ++f) {
     unsigned first = criterion.getFirstTensor(f);
     ArrayRef<Value> shared;
@@ -112,10 +115,15 @@ VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
         values[i].push_back(ofRow(i));
     };
     switch (criterion.getKind(f)) {
-    case FactorKind::Dense:
-      push([&](int64_t i) { return b.widen(rest[i]); });
-      rest = rest.drop_front(count);
+    case FactorKind::Dense: {
+      SmallVector<Value> own(
+          dense.take_front(loaded.dense.empty() ? 0 : count));
+      dense = dense.drop_front(own.size());
+      if (own.empty())
+        own = loadDense(b, first, row, count, column, lanes);
+      push([&](int64_t i) { return b.widen(own[i]); });
       break;
+    }
     case FactorKind::Row: {
       Value rows = rowsFrom(b, first, row, count, 1);
       push([&](int64_t i) { return b.loadSplat(rows, b.index(i), lanes); });

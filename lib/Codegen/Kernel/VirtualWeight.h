@@ -76,6 +76,9 @@ private:
   Value rowsFrom(CodeBuilder &b, unsigned tensor, Value row, int64_t count,
                  int64_t rowSize) const;
   int64_t rankOf(unsigned factor) const;
+  llvm::SmallVector<Value> loadDense(CodeBuilder &b, unsigned tensor, Value row,
+                                     int64_t count, Value column,
+                                     int64_t lanes) const;
   Value maskOfGroups(CodeBuilder &b, Value score, Value row,
                      Value column) const;
   Value maskOfBlocks(CodeBuilder &b, int64_t lanes, Value row,
