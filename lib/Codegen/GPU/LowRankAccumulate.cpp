@@ -115,8 +115,11 @@ private:
     if (plan.method != GemmMethod::Wgmma ||
         !foldsInRegisters(criterion, op.getSelectionAttr(), op.getFactors()))
       return {plan, false};
+    // Registers are what limits a tile: the gradient of a dense factor needs
+    // addresses of its own.
+    int64_t columns = split == SplitK::No ? 128 : 192;
     return {chooseGemm(context, shape, split,
-                       {/*maxColumns=*/192, /*scratch=*/false, kRegisterSteps}),
+                       {columns, /*scratch=*/false, kRegisterSteps}),
             true};
   }
 

@@ -15,6 +15,8 @@ module attributes {gpu.container_module} {
       %other, %valid = gpu.shuffle xor %v, %c1, %c32 : f32
       %scaled = arith.mulf %other, %scale : f32
       memref.store %scaled, %shared[%thread] : memref<64xf32, #gpu.address_space<workgroup>>
+      %all = arith.constant -1 : i32
+      nvvm.bar.warp.sync %all : i32
       gpu.barrier
       memref.store %scaled, %y[] : memref<f32>
       gpu.return
@@ -41,5 +43,6 @@ module attributes {gpu.container_module} {
 // CHECK: arith.index_cast %[[THREAD]] : i64 to index
 // CHECK: llvm.call @pst_emulate_shuffle_xor(
 // CHECK: memref.store %{{.*}} : memref<64xf32>
+// CHECK: llvm.call @pst_emulate_barrier_warp()
 // CHECK: llvm.call @pst_emulate_barrier()
 // CHECK: llvm.return
