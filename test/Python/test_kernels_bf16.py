@@ -261,19 +261,28 @@ def test_losses():
     logits, predictions = narrow(rows, classes, scale=2.0), narrow(rows, 1, seed=1)
     labels = np.array([0, 4, -100, 2, 1, 3, 3], np.int32)
     targets = reference.random(rows, seed=2)
-    loss, error, dlogits, dpredictions = emulate(
+    answers = np.random.default_rng(4).integers(0, 2, (rows, classes)).astype(np.float32)
+    loss, error, many, dlogits, dpredictions, dmany = emulate(
         "%one = arith.constant 1.0 : f32\n%d = arith.constant dense<1.0> : tensor<f32>\n"
         f"%loss = nn.cross_entropy %x, %l, %one : {matrix(rows, classes)}, tensor<{rows}xi32>\n"
         f"%dx = nn.cross_entropy_backward %x, %l, %one, %d : {matrix(rows, classes)}, tensor<{rows}xi32>\n"
         f"%error = nn.squared_error %p, %t, %one : {matrix(rows, 1)}, tensor<{rows}xf32>\n"
-        f"%dp = nn.squared_error_backward %p, %t, %one, %d : {matrix(rows, 1)}, tensor<{rows}xf32>",
-        [("x", logits, True), ("p", predictions, True), ("l", labels, False), ("t", targets, False)],
-        [("loss", (), False), ("error", (), False), ("dx", logits.shape, True), ("dp", predictions.shape, True)],
+        f"%dp = nn.squared_error_backward %p, %t, %one, %d : {matrix(rows, 1)}, tensor<{rows}xf32>\n"
+        f"%many = nn.binary_cross_entropy %x, %a, %one : {matrix(rows, classes)}, tensor<{rows}x{classes}xf32>\n"
+        f"%dm = nn.binary_cross_entropy_backward %x, %a, %one, %d : {matrix(rows, classes)}, tensor<{rows}x{classes}xf32>",
+        [("x", logits, True), ("p", predictions, True), ("l", labels, False), ("t", targets, False), ("a", answers, False)],
+        [
+            ("loss", (), False), ("error", (), False), ("many", (), False),
+            ("dx", logits.shape, True), ("dp", predictions.shape, True), ("dm", logits.shape, True),
+        ],
     )
     wide, wide_predictions = reference.double(logits, predictions)
     expected = reference.cross_entropy(wide, labels, 1.0)
     bf16.close(loss, expected, narrow=False)
     bf16.close(dlogits, torch.autograd.grad(expected, wide)[0])
+    expected = reference.binary_cross_entropy(wide, answers, 1.0)
+    bf16.close(many, expected, narrow=False)
+    bf16.close(dmany, torch.autograd.grad(expected, wide)[0])
     expected = reference.squared_error(wide_predictions, targets, 1.0)
     bf16.close(error, expected, narrow=False)
     bf16.close(dpredictions, torch.autograd.grad(expected, wide_predictions)[0])

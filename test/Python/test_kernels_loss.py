@@ -1,6 +1,6 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Kernels of nn.cross_entropy, nn.squared_error and their backwards."""
+"""Kernels of nn.cross_entropy, nn.squared_error, nn.binary_cross_entropy and their backwards."""
 
 import numpy as np
 import nn_reference as reference
@@ -10,6 +10,8 @@ import torch
 
 def program(op, rows, columns, label):
     x, t, s = f"tensor<{rows}x{columns}xf32>", f"tensor<{rows}x{label}>", "tensor<f32>"
+    if op == "binary_cross_entropy":
+        t = x
     return f"""func.func @main(%x: {x}, %labels: {t}, %scale: f32, %g: {s}) -> ({s}, {x}) {{
       %loss = nn.{op} %x, %labels, %scale : {x}, {t}
       %d = nn.{op}_backward %x, %labels, %scale, %g : {x}, {t}
@@ -116,12 +118,50 @@ def test_squared_error(rows):
     np.testing.assert_array_equal(dx[:, 0] == 0, np.isnan(labels))
 
 
-@pytest.mark.parametrize("op", ["cross_entropy", "squared_error"])
+# One, fewer and more than a vector, many; a row and an element without a label.
+@pytest.mark.parametrize("rows, columns", [(1, 1), (1, 2), (32, 3), (7, 16), (5, 37), (3, 1031)])
+def test_binary_cross_entropy(rows, columns):
+    x = reference.random(rows, columns, scale=4.0)
+    labels = np.random.default_rng(5).integers(0, 2, (rows, columns)).astype(np.float32)
+    if rows > 1:
+        labels[1], labels[-1, 0], x[1, 0] = np.nan, np.nan, np.inf
+    scale, g = np.float32(0.37), np.array(-1.7, np.float32)
+    loss, dx = reference.run(program("binary_cross_entropy", rows, columns, "f32"), x, labels, float(scale), g)
+    (logits,) = inputs = reference.double(np.nan_to_num(x, posinf=0))
+    exact = reference.binary_cross_entropy(logits, labels, float(scale))
+    reference.close(loss, exact, 1e-6)
+    reference.close(dx, reference.gradients(exact, inputs, g)[0], 1e-6, size=np.full(x.shape, 1 / columns))
+    np.testing.assert_array_equal(dx == 0, np.isnan(labels))
+
+
+def test_binary_cross_entropy_of_logits_near_and_far():
+    """Neither overflows nor loses what is small: a loss of e^-30 is one."""
+    x = np.array([[30.0, -30.0], [1e-20, -17.0], [3000.0, -3000.0], [-1e30, 80.0], [0.0, -0.0]], np.float32)
+    for row in x:
+        for labels in ([1, 0], [0, 1]):
+            labels = np.array([labels], np.float32)
+            loss, dx = reference.run(program("binary_cross_entropy", 1, 2, "f32"), row[None], labels, 1.0, np.array(1.0, np.float32))
+            # PyTorch's own loses digits of e^-30, in float64 too.
+            wide = row[None].astype(np.float64)
+            exact = (np.maximum(wide, 0) - wide * labels + np.log1p(np.exp(-np.abs(wide)))).mean()
+            reference.close(loss, exact, 1e-6, size=max(exact, 1e-37))
+            reference.close(dx, (torch.sigmoid(torch.tensor(wide)).numpy() - labels) / 2, 1e-6, size=np.ones((1, 2)))
+
+
+def test_a_binary_cross_entropy_of_what_is_no_number_is_none():
+    x = np.array([[0.5, np.nan]], np.float32)
+    loss, dx = reference.run(program("binary_cross_entropy", 1, 2, "f32"), x, np.ones((1, 2), np.float32), 1.0, np.array(1.0, np.float32))
+    assert np.isnan(loss) and np.isnan(dx[0, 1]) and np.isfinite(dx[0, 0])
+
+
+@pytest.mark.parametrize("op", ["cross_entropy", "squared_error", "binary_cross_entropy"])
 def test_backward_against_finite_differences(op):
-    columns = 3 if op == "cross_entropy" else 1
+    columns = 1 if op == "squared_error" else 3
     x, direction = reference.random(4, columns), reference.random(4, columns, seed=1)
-    labels = np.array([2, 0, 1, 1], np.int32) if columns == 3 else reference.random(4, seed=2)
-    function = reference.pst.compile(program(op, 4, columns, "i32" if columns == 3 else "f32"))
+    labels = np.array([2, 0, 1, 1], np.int32) if op == "cross_entropy" else reference.random(4, seed=2)
+    if op == "binary_cross_entropy":
+        labels = np.random.default_rng(3).integers(0, 2, (4, 3)).astype(np.float32)
+    function = reference.pst.compile(program(op, 4, columns, "i32" if op == "cross_entropy" else "f32"))
     one = np.array(1.0, np.float32)
     _, dx = function(x, labels, 0.7, one)
     expected = reference.finite_difference(lambda moved: function(moved, labels, 0.7, one)[0], [x], 0, direction, 1.0)

@@ -111,6 +111,8 @@ protected:
 
 // One function for each family of ops that all targets lower the same way, each
 // in the file of its name.
+void populateBinaryCrossEntropyKernels(mlir::RewritePatternSet &,
+                                       LaunchContext &);
 void populateElementwiseKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateEmbeddingKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateLayerNormKernels(mlir::RewritePatternSet &, LaunchContext &);
@@ -119,6 +121,7 @@ void populateRotaryKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateSquaredErrorKernels(mlir::RewritePatternSet &, LaunchContext &);
 inline void populateSharedKernels(mlir::RewritePatternSet &patterns,
                                   LaunchContext &context) {
+  populateBinaryCrossEntropyKernels(patterns, context);
   populateElementwiseKernels(patterns, context);
   populateEmbeddingKernels(patterns, context);
   populateLayerNormKernels(patterns, context);

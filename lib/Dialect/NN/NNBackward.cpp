@@ -159,6 +159,15 @@ void LinearCrossEntropyOp::buildBackward(
   operandGradients[1] = backward.getWeightGradient();
 }
 
+void BinaryCrossEntropyOp::buildBackward(
+    OpBuilder &builder, ValueRange resultGradients,
+    const llvm::BitVector &needed, SmallVectorImpl<Value> &operandGradients) {
+  if (needed[0])
+    operandGradients[0] = BinaryCrossEntropyBackwardOp::create(
+        builder, getLoc(), getLogits(), getLabels(), getScale(),
+        resultGradients[0]);
+}
+
 void SquaredErrorOp::buildBackward(OpBuilder &builder,
                                    ValueRange resultGradients,
                                    const llvm::BitVector &needed,

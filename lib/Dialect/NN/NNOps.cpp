@@ -348,3 +348,19 @@ LogicalResult SquaredErrorOp::verify() {
 LogicalResult SquaredErrorBackwardOp::verify() {
   return verifyLoss(*this, getPredictions(), getLabels(), /*classes=*/false);
 }
+
+static LogicalResult verifyBinaryLabels(Operation *op, Value logits,
+                                        Value labels) {
+  if (typeOf(labels).getShape() == typeOf(logits).getShape()) // (C1)
+    return success();
+  return op->emitOpError("must have labels of the logits' shape, as in ")
+         << typeOf(logits) << ", but got " << typeOf(labels);
+}
+
+LogicalResult BinaryCrossEntropyOp::verify() {
+  return verifyBinaryLabels(*this, getLogits(), getLabels());
+}
+
+LogicalResult BinaryCrossEntropyBackwardOp::verify() {
+  return verifyBinaryLabels(*this, getLogits(), getLabels());
+}

@@ -451,6 +451,30 @@ func.func @squared_error_backward_c2(%x: tensor<2x3xf32>, %l: tensor<2xf32>, %s:
 
 // -----
 
+func.func @binary_cross_entropy_c1(%x: tensor<2x3xf32>, %l: tensor<2x4xf32>, %s: f32) {
+  // expected-error@+1 {{'nn.binary_cross_entropy' op must have labels of the logits' shape, as in 'tensor<2x3xf32>', but got 'tensor<2x4xf32>'}}
+  %loss = nn.binary_cross_entropy %x, %l, %s : tensor<2x3xf32>, tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @binary_cross_entropy_backward_c1(%x: tensor<2x3xf32>, %l: tensor<3x2xf32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.binary_cross_entropy_backward' op must have labels of the logits' shape, as in 'tensor<2x3xf32>', but got 'tensor<3x2xf32>'}}
+  %g = nn.binary_cross_entropy_backward %x, %l, %s, %d : tensor<2x3xf32>, tensor<3x2xf32>
+  return
+}
+
+// -----
+
+func.func @binary_cross_entropy_of_classes(%x: tensor<2x3xf32>, %l: tensor<2x3xi32>, %s: f32) {
+  // expected-error@+1 {{'nn.binary_cross_entropy' op operand #1 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float values, but got 'tensor<2x3xi32>'}}
+  %loss = nn.binary_cross_entropy %x, %l, %s : tensor<2x3xf32>, tensor<2x3xi32>
+  return
+}
+
+// -----
+
 // What the types of the operands say needs no verifier of its own.
 
 func.func @layer_norm_shift(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %t: tensor<2xf32>) {

@@ -253,4 +253,60 @@ def NN_SquaredErrorBackwardOp : NN_Op<"squared_error_backward",
   let hasVerifier = 1;
 }
 
+def NN_BinaryLabels : PST_TensorOfRank<[F32], 2>;
+
+def NN_BinaryCrossEntropyOp : NN_DifferentiableOp<"binary_cross_entropy",
+    [PST_Activations<[], []>]> {
+  let summary = "Scaled sum of the rows' mean binary cross-entropies";
+  let description = [{
+    Each column of the C is a yes or a no of its own:
+
+        scale * sum_b 1 / C sum_c (max(x, 0) - x labels[b, c] + log(1 + exp(-|x|)))
+        x = logits[b, c]
+
+    which is PyTorch's `binary_cross_entropy_with_logits`, its mean over the
+    columns and its sum over the rows. A NaN label adds nothing.
+
+    Constraints:
+    - (C1) Labels, of type f32, have the logits' shape.
+
+    Example:
+    ```mlir
+    // logits = [[0.0, 0.0]], labels = [[1.0, 0.0]], scale = 1.0: 0.6931472
+    %loss = nn.binary_cross_entropy %logits, %labels, %scale : tensor<1x2xf32>, tensor<1x2xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$logits, NN_BinaryLabels:$labels, F32:$scale);
+  let results = (outs NN_Scalar:$loss);
+  let assemblyFormat = [{
+    $logits `,` $labels `,` $scale attr-dict `:` type($logits) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_BinaryCrossEntropyBackwardOp : NN_Op<"binary_cross_entropy_backward",
+    [AllTypesMatch<["logits", "result"]>]> {
+  let summary = "Gradient of the logits of a binary cross-entropy";
+  let description = [{
+    `gradient * scale / C * (sigmoid(logits[b, c]) - labels[b, c])`, zero where
+    the label is NaN.
+
+    Constraints:
+    - (C1) Labels, of type f32, have the logits' shape.
+
+    Example:
+    ```mlir
+    // logits = [[0.0, 0.0]], labels = [[1.0, 0.0]], scale = dloss = 1.0: [[-0.25, 0.25]]
+    %d = nn.binary_cross_entropy_backward %logits, %labels, %scale, %dloss : tensor<1x2xf32>, tensor<1x2xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$logits, NN_BinaryLabels:$labels, F32:$scale,
+                       NN_Scalar:$gradient);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $logits `,` $labels `,` $scale `,` $gradient attr-dict `:` type($logits) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
 #endif // PST_DIALECT_NN_NNLOSSOPS_TD
