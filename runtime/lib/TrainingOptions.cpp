@@ -114,12 +114,14 @@ struct MethodRates {
 };
 } // namespace
 
-static const MethodRates &ratesOf(std::string_view method) {
+static const MethodRates &ratesOf(const Model &model) {
   static constexpr MethodRates known[] = {{"pst", 1e-4, 10, 20},
                                           {"map", 3e-4, 1, 3}};
   static constexpr MethodRates others = {"", 5e-5, 1, 1};
-  const auto *found = std::ranges::find(known, method, &MethodRates::method);
-  return found == std::end(known) ? others : *found;
+  const auto *found =
+      std::ranges::find(known, model.manifest().method, &MethodRates::method);
+  // Language models were not tried.
+  return found == std::end(known) || model.predictsTokens() ? others : *found;
 }
 
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
@@ -154,7 +156,7 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 " steps of it are asked for: leave them out, or choose "
                 "constant_with_warmup");
   plan.rate = {options.lrSchedulerType, warmupSteps, plan.totalSteps};
-  const MethodRates &rates = ratesOf(model.manifest().method);
+  const MethodRates &rates = ratesOf(model);
   plan.learningRate = options.learningRate.value_or(rates.weights);
   plan.maskLearningRate =
       options.maskLearningRate.value_or(rates.mask * plan.learningRate);

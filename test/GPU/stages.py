@@ -106,11 +106,11 @@ class Stages:
         return [(model, precision, self.here / model) for model in ("bert", "gpt2") for precision in ("f32", "bf16")]
 
     def training(self):
-        settings = json.loads((self.here / "train.json").read_text())
-        flags = [text for key, value in settings.items() for text in (f"--{key}", value)]
         found = {}
         for model, precision, folder in self.small_models():
             name = f"{model}-{precision}"
+            settings = json.loads((folder / "train.json").read_text())
+            flags = [text for key, value in settings.items() for text in (f"--{key}", value)]
             status = self.pst_run(
                 name,
                 *("train", "--bundle", folder / precision, "--model", folder / "model", "--overwrite_output_dir"),
