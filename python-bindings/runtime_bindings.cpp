@@ -189,7 +189,10 @@ void bindModel(nb::module_ &module) {
       .def_prop_ro("has_mask", &SharedModel::hasMask)
       .def_prop_ro("batch_size", &SharedModel::batchSize)
       .def_prop_ro("num_labels", &SharedModel::numLabels)
-      .def_prop_ro("is_regression", &SharedModel::isRegression)
+      .def_prop_ro("task",
+                   [](const SharedModel &self) {
+                     return std::string(name(self.task()));
+                   })
       .def_prop_ro("predicts_tokens", &SharedModel::predictsTokens)
       .def_prop_ro("sparsity",
                    [](const SharedModel &self) {

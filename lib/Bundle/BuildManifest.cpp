@@ -155,8 +155,7 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
   };
   manifest.architecture = text(kArchitectureAttribute);
   manifest.config = text(kConfigAttribute);
-  for (ModelTask task :
-       {ModelTask::classification, ModelTask::regression, ModelTask::lm})
+  for (ModelTask task : kModelTasks)
     if (name(task) == text(kTaskAttribute))
       manifest.task = task;
   manifest.method = text(kMethodAttribute);

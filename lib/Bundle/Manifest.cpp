@@ -31,9 +31,10 @@ constexpr std::array<Spelling<InitKind>, 4> kInitKinds{
      {InitKind::normal, "normal"},
      {InitKind::constant, "constant"}}};
 
-constexpr std::array<Spelling<ModelTask>, 4> kTasks{
+constexpr std::array<Spelling<ModelTask>, 5> kTasks{
     {{ModelTask::none, "none"},
      {ModelTask::classification, "classification"},
+     {ModelTask::multiLabel, "multi_label_classification"},
      {ModelTask::regression, "regression"},
      {ModelTask::lm, "lm"}}};
 

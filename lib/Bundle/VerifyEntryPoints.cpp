@@ -75,6 +75,8 @@ std::pair<ElementType, size_t> labelsOf(ModelTask task) {
     break;
   case ModelTask::classification:
     return {ElementType::i32, 1};
+  case ModelTask::multiLabel:
+    return {ElementType::f32, 2};
   case ModelTask::regression:
     return {ElementType::f32, 1};
   case ModelTask::lm:
@@ -92,8 +94,14 @@ void verifyLabels(ModelTask task, const EntryPoint &entry,
   if (labels->type.element != element || labels->type.shape.size() != rank)
     fail(where, "argument \"labels\" of the task " + quote(name(task)) +
                     " must be " + std::string(name(element)) +
-                    (rank == 2 ? "[B,L]" : "[B]") + ", but is " +
-                    spell(labels->type));
+                    (task == ModelTask::multiLabel ? "[B,C]"
+                     : rank == 2                   ? "[B,L]"
+                                                   : "[B]") +
+                    ", but is " + spell(labels->type));
+  const Argument *logits = find(entry, Argument::Kind::output, "logits");
+  if (task == ModelTask::multiLabel && logits && logits->type != labels->type)
+    fail(where, "argument \"labels\" must be " + spell(logits->type) +
+                    ", as the logits are, but is " + spell(labels->type));
 }
 
 /// What is written where an export has room for a weight.

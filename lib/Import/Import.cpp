@@ -52,6 +52,9 @@ static LogicalResult checkOptions(MLIRContext &context,
                     *options.numLabels);
   if (options.regression && options.numLabels.value_or(1) != 1)
     return complain("number of labels", "1 for regression", *options.numLabels);
+  if (options.regression && options.task == TaskKind::classifyMany)
+    return complain("task", "another one for regression",
+                    "multi_label_classification");
   if (options.dropout && !(*options.dropout >= 0.0 && *options.dropout < 1.0))
     return complain("dropout", "in [0, 1)", *options.dropout);
   return success();
@@ -75,6 +78,7 @@ static bool isMeant(const ModelFamily &family, const ImportOptions &options,
                     StringRef checkpoint) {
   switch (options.task) {
   case TaskKind::classify:
+  case TaskKind::classifyMany:
     return !family.predictsTokens;
   case TaskKind::predictTokens:
     return family.predictsTokens;
@@ -144,31 +148,38 @@ static const ModelFamily *findFamily(ConfigFile &config,
 /// before the files' head, which has `rows` rows.
 static Task readTask(ConfigFile &config, const ImportOptions &options,
                      std::optional<int64_t> rows) {
-  if (options.regression || options.numLabels == 1)
-    return {1, true};
+  bool several = options.task == TaskKind::classifyMany;
+  if (options.regression || (options.numLabels == 1 && !several))
+    return {ModelTask::regression, 1};
   if (options.numLabels)
-    return {*options.numLabels, false};
+    return {several ? ModelTask::multiLabel : ModelTask::classification,
+            *options.numLabels};
   int64_t numLabels =
       config.integer("num_labels", 1, kMaxSize, rows.value_or(2));
   if (config.has("id2label"))
     numLabels = config.size("id2label");
   if (numLabels == 0 && !config.failed())
     config.error("id2label") << "\"id2label\" is empty";
+  if (several)
+    return {ModelTask::multiLabel, numLabels};
   std::string problem = config.string(
       "problem_type",
       numLabels == 1 ? "regression" : "single_label_classification");
+  if (problem == "multi_label_classification")
+    return {ModelTask::multiLabel, numLabels};
   if (problem != "regression" && problem != "single_label_classification")
     config.error("problem_type")
         << "\"problem_type\" is \"" << problem
         << "\", which is not known; known are: regression, "
-           "single_label_classification";
+           "single_label_classification, multi_label_classification";
   bool regression = problem == "regression";
   if (regression && numLabels > 1)
     config.error("problem_type")
         << "\"problem_type\" is \"regression\", which has one label, but "
            "config.json has "
         << numLabels;
-  return {numLabels, regression};
+  return {regression ? ModelTask::regression : ModelTask::classification,
+          numLabels};
 }
 
 FailureOr<OwningOpRef<ModuleOp>>
@@ -202,16 +213,18 @@ pst::importModel(MLIRContext &context, StringRef directory,
   bool isClassifier = checkpoint.empty() || checkpoint == family->architecture;
   Task task;
   if (family->predictsTokens)
-    task.predictsTokens = true;
+    task.kind = ModelTask::lm;
   else
     task = readTask(*config, options,
                     weights && isClassifier
                         ? weights->rows((family->head + ".weight").str())
                         : std::nullopt);
-  if (options.weightedLoss && (task.regression || task.predictsTokens))
+  if (options.weightedLoss && task.kind != ModelTask::classification)
     config->error("architectures")
         << "a weighted loss is of models that tell classes apart, but this one "
-        << (task.regression ? "predicts a number" : "predicts tokens");
+        << (task.kind == ModelTask::regression   ? "predicts a number"
+            : task.kind == ModelTask::multiLabel ? "gives several labels"
+                                                 : "predicts tokens");
   if (!weights)
     return failure();
 
@@ -222,10 +235,7 @@ pst::importModel(MLIRContext &context, StringRef directory,
   (*module)->setAttr(kConfigAttribute,
                      StringAttr::get(&context, config->text()));
   (*module)->setAttr(kTaskAttribute,
-                     StringAttr::get(&context, task.predictsTokens ? "lm"
-                                               : task.regression
-                                                   ? "regression"
-                                                   : "classification"));
+                     StringAttr::get(&context, name(task.kind)));
   ModelBuilder builder(*module, *config, *weights, options, task);
   family->build(builder, isClassifier);
   weights->finish();

@@ -34,6 +34,22 @@ RankedTensorType ModelBuilder::f32(ArrayRef<int64_t> shape) {
 // The function
 //===----------------------------------------------------------------------===//
 
+RankedTensorType ModelBuilder::labelsType() {
+  int64_t batch = options.batch;
+  switch (task.kind) {
+  case ModelTask::multiLabel:
+    return f32({batch, task.numLabels});
+  case ModelTask::regression:
+    return f32({batch});
+  case ModelTask::lm:
+    return RankedTensorType::get({batch, options.length}, b.getI32Type());
+  case ModelTask::classification:
+  case ModelTask::none:
+    break;
+  }
+  return RankedTensorType::get({batch}, b.getI32Type());
+}
+
 ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   int64_t batch = options.batch;
   Type i32 = b.getI32Type();
@@ -42,10 +58,7 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
       {"input_ids", tokens}, {"attention_mask", tokens}};
   if (hasTokenTypes)
     arguments.emplace_back("token_type_ids", tokens);
-  Type label = task.regression ? b.getF32Type() : i32;
-  arguments.emplace_back("labels", task.predictsTokens
-                                       ? tokens
-                                       : RankedTensorType::get({batch}, label));
+  arguments.emplace_back("labels", labelsType());
   if (options.weightedLoss) {
     arguments.emplace_back("class_weights", f32({task.numLabels}));
     arguments.emplace_back("label_smoothing", b.getF32Type());
@@ -55,7 +68,7 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
 
   b.setLoc(NameLoc::get(b.getStringAttr("forward")));
   SmallVector<std::pair<StringRef, Type>> results = {{"loss", f32({})}};
-  if (!task.predictsTokens)
+  if (!task.predictsTokens())
     results.emplace_back("logits", f32({batch, task.numLabels}));
   auto type =
       b.getFunctionType(llvm::to_vector(llvm::make_second_range(arguments)),
@@ -85,13 +98,15 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
 
 void ModelBuilder::finish(Value logits) {
   enter("loss");
-  Value loss =
-      task.regression
-          ? nn::SquaredErrorOp::create(b, f32({}), logits, labels, lossScale)
-                .getLoss()
-          : nn::CrossEntropyOp::create(b, f32({}), logits, labels, lossScale,
-                                       classWeights, labelSmoothing)
-                .getLoss();
+  Value loss;
+  if (task.kind == ModelTask::regression)
+    loss = nn::SquaredErrorOp::create(b, f32({}), logits, labels, lossScale);
+  else if (task.kind == ModelTask::multiLabel)
+    loss =
+        nn::BinaryCrossEntropyOp::create(b, f32({}), logits, labels, lossScale);
+  else
+    loss = nn::CrossEntropyOp::create(b, f32({}), logits, labels, lossScale,
+                                      classWeights, labelSmoothing);
   func::ReturnOp::create(b, ValueRange{loss, logits});
 }
 
@@ -104,7 +119,7 @@ void ModelBuilder::finishTokens(Value hidden, Value table) {
 
 void ModelBuilder::finishDecoder(Value hidden, Value words, bool tied,
                                  bool isClassifier) {
-  if (!task.predictsTokens) {
+  if (!task.predictsTokens()) {
     enter("score");
     return finish(classifier(selectLastToken(hidden), "score", isClassifier,
                              /*bias=*/false));

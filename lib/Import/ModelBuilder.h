@@ -15,6 +15,7 @@
 #include "WeightFiles.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "pst/Bundle/Manifest.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Import/Import.h"
@@ -23,9 +24,10 @@ namespace pst {
 
 /// What the model predicts.
 struct Task {
-  int64_t numLabels = 2;
-  bool regression = false;
-  bool predictsTokens = false; ///< A language model: no classifier.
+  ModelTask kind = ModelTask::classification;
+  int64_t numLabels = 2; ///< Of a classifier, which a language model has not.
+
+  bool predictsTokens() const { return kind == ModelTask::lm; }
 };
 
 /// A number that config.json may give; more than any model has, and small
@@ -160,6 +162,8 @@ private:
     return mlir::cast<mlir::RankedTensorType>(x.getType()).getDimSize(1);
   }
   mlir::RankedTensorType f32(llvm::ArrayRef<int64_t> shape);
+  /// Of the labels of a batch, as importModel has them.
+  mlir::RankedTensorType labelsType();
 
   WeightFiles &weights;
   mlir::ImplicitLocOpBuilder b;

@@ -46,7 +46,7 @@ class Classifier:
             raise DataError(
                 f"{self.directory}: a language model has no classes to predict; --task classification takes it for a classifier"
             )
-        self.labels = Labels.of_config(self.config)
+        self.labels = Labels.of_config(self.config, self.options.task)
         self.tokenizer = Tokenizer(self.directory)
         self.warnings: list[str] = list(self.tokenizer.warnings)
         if self.options.num_threads:
@@ -75,7 +75,8 @@ class Classifier:
 
     def predict(self, texts) -> list[dict]:
         """The `class` of each text and its `probability`; of a model that
-        predicts a number its `value`.
+        predicts a number its `value`; of one that gives several labels the
+        `classes` whose probability is above 0.5, and the `probabilities` of all.
 
         `texts` is a text or a list of them, of (text, text) pairs, or what
         pst.Trainer takes as data (labels are not read)."""
@@ -95,7 +96,7 @@ class Classifier:
                 program = _pst.compile_model(
                     self.directory,
                     self.options.of_evaluation(
-                        longest, 32, task="classification", num_labels=self.labels.count,
+                        longest, 32, task=self.labels.task, num_labels=self.labels.count,
                         regression=self.labels.regression, new_head=False,
                     ),  # fmt: skip
                 )
@@ -109,10 +110,18 @@ def load(directory, **options) -> Classifier:
 
 
 def predictions(logits: np.ndarray, labels: Labels) -> list[dict]:
-    """Each row's class and its probability, or the number it predicts."""
+    """Each row's class and its probability, or the number it predicts; of
+    several labels, those above 0.5 and the probabilities of all."""
     if labels.regression:
         return [{"value": float(row[0])} for row in logits]
     scores = logits.astype(np.float64)
+    if labels.multiple:
+        # tanh does not overflow.
+        shares = (np.tanh(scores / 2) + 1) / 2
+        return [
+            {"classes": [n for n, x in zip(labels.names, row) if x > 0], "probabilities": dict(zip(labels.names, share.tolist()))}
+            for row, share in zip(scores, shares)
+        ]
     scores = np.exp(scores - scores.max(axis=1, keepdims=True))
     best = scores.argmax(axis=1)
     shares = scores.max(axis=1) / scores.sum(axis=1)

@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--output_file", metavar="FILE", help="a .csv, .tsv or .jsonl file (default: CSV on standard output)")
     add_arguments(
         predict,
-        only=tuple(name for name in _READING if name != "label_column")
+        only=tuple(name for name in _READING if name not in ("label_column", "label_columns"))
         + machine + ("task", "per_device_eval_batch_size", "num_threads"),
     )  # fmt: skip
 
@@ -128,7 +128,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-_READING = ("task_name", "text_column", "text_pair_column", "label_column", "max_seq_length", "skip_bad_rows")
+_READING = ("task_name", "text_column", "text_pair_column", "label_column", "label_columns", "max_seq_length", "skip_bad_rows")
 
 
 def _model_argument(parser) -> None:
@@ -235,6 +235,7 @@ def _read_run(path: str, checkpoint: str) -> dict:
 def _export(args) -> int:
     from . import _pst, modelcard
     from .data import Labels
+    from .many_labels import PROBLEM
     from .settings import column_config, label_config
     from .tokenizer import Tokenizer
     from .trainer import RUN_FILE, read_config
@@ -263,7 +264,7 @@ def _export(args) -> int:
     program = _pst.Program.load(bundle) if bundle else _pst.compile_model(model_dir, settings)
     model = _pst.Model(program, model_dir, seed)
     state = model.load_checkpoint(checkpoint)
-    labels = None if model.predicts_tokens else Labels(names or [], regression=names is None)
+    labels = None if model.predicts_tokens else Labels(names or [], names is None, settings.get("task") == PROBLEM)
     config = {**label_config(labels, Tokenizer(model_dir)), **column_config(run.get("text_columns"))}
     result = _pst.export_model(model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(config))
     card = modelcard.Card(
@@ -308,6 +309,7 @@ def _compile(args) -> int:
     from . import _pst
     from .data import Labels
     from .language import block_length, predicts_tokens
+    from .many_labels import PROBLEM
     from .settings import compiler_options
     from .tokenizer_settings import read_settings
     from .trainer import read_config
@@ -320,8 +322,9 @@ def _compile(args) -> int:
         settings = compiler_options(options, None, block_length(options.block_size, config), True)
     else:
         chosen = args.regression or args.num_labels is not None
-        regression = args.regression or args.num_labels == 1
-        labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression)
+        many = options.task == PROBLEM
+        regression = args.regression or args.num_labels == 1 and not many
+        labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression, many)
         length = read_settings(args.model_name_or_path).at_most(options.max_seq_length)
         # A head of random values is one that was asked for.
         settings = {**compiler_options(options, labels, length, True), "new_head": chosen}

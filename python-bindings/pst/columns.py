@@ -95,7 +95,7 @@ class Columns:
 
     text: object
     pair: object = None
-    label: object = None
+    label: object = None  # a tuple of names: a column for each label
     warnings: list[str] = field(default_factory=list)
 
 
@@ -107,6 +107,9 @@ class Wish:
     text: str = ""
     pair: str = ""
     label: str = ""
+    labels: tuple[str, ...] = ()  # a column for each label
+    many: bool = False  # an example has several labels
+    classes: tuple[str, ...] = ()  # the labels of a model that gives several
     # The columns that a model was trained with, taken where the file has them.
     remembered: tuple[str, ...] = ()
 
@@ -151,9 +154,11 @@ def choose_columns(path: str, header: list[str] | None, width: int, wish: Wish, 
     if label is None and need_labels:
         raise DataError(
             f"{path}:1: no label column found: the columns are {listed(names.all)}; name yours with --label_column"
+            + (", or --label_columns, one for each label" if wish.many else "")
         )
     if not wish.text and header is not None and len(texts) == 1:
-        more = [n for n in names.all if n not in (texts[0], label) and (is_text_name(n) or n.strip().lower() in _MORE_TEXTS)]
+        known = (texts[0], label, *wish.labels, *wish.classes)
+        more = [n for n in names.all if n not in known and (is_text_name(n) or n.strip().lower() in _MORE_TEXTS)]
         if more:
             warnings.append(
                 f"{path}: texts are read from column '{texts[0]}' alone, not from {listed(more)}; "
@@ -194,6 +199,9 @@ def _choose_texts(names: _Names, wish: Wish, guess) -> tuple[list, list[str]]:
 
 
 def _choose_label(names: _Names, wish: Wish, texts: list, needed: bool):
+    if wish.labels:
+        found = tuple(names.require(name, "label") if needed else names.find(name) for name in wish.labels)
+        return None if None in found else found
     if wish.label:
         return names.require(wish.label, "label") if needed else names.find(wish.label)
     task = find_task(wish.task) if wish.task else None
@@ -201,7 +209,12 @@ def _choose_label(names: _Names, wish: Wish, texts: list, needed: bool):
         return 1
     tries = [task.label] if task and task.header else []
     found = (names.find(name) for name in (*tries, *_LABELS))
-    return next((name for name in found if name is not None and name not in texts), None)
+    label = next((name for name in found if name is not None and name not in texts), None)
+    if wish.classes and names.has_header:
+        columns = tuple(names.find(name) for name in wish.classes)
+        if None not in columns and (label is None or label in columns):
+            return columns
+    return label
 
 
 def listed(names) -> str:

@@ -39,6 +39,7 @@ def read_labelled(path, options, limit=None, **more):
         text_column=options.text_column or None,
         text_pair_column=options.text_pair_column or None,
         label_column=options.label_column or None,
+        label_columns=options.label_column_names,
         skip_bad_rows=options.skip_bad_rows,
         limit=(options.max_eval_samples if limit is None else limit) or None,
         **more,

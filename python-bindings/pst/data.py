@@ -19,7 +19,9 @@ from dataclasses import dataclass, field, replace
 from .columns import TASKS, Columns, Task, Wish, choose_columns, find_task, is_text_name, looks_like_cola
 from .errors import DataError
 from .files import Row, Table, read_table, read_text
-from .labels import Labels, missing_in, names_in, plain, told_missing
+from .label_values import missing_in, plain, told_missing
+from .labels import Labels, names_in
+from .many_labels import as_label, check_answers, check_list, missing_column
 
 __all__ = ["TASKS", "DataError", "Examples", "Labels", "Task", "find_task", "names_in", "read_examples", "read_text"]
 
@@ -30,8 +32,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Examples:
     """The rows of one file, in its order.
 
-    `labels` holds what the file holds (str, int, float or bool; None where one
-    is missing), or is None if the file has no label column. Row i begins at
+    `labels` holds what the file holds (str, int, float or bool; lists of them
+    where an example has several; None where one is missing), or is None if the
+    file has no label column. Row i begins at
     line `lines[i]`, and is number `numbers[i]`, from 0, of the file's rows;
     `skipped` has number and line of those that were left out.
     """
@@ -42,6 +45,7 @@ class Examples:
     labels: list | None
     lines: list[int]
     label_column: str = ""
+    label_columns: tuple[str, ...] = ()  # a column of 0 and 1 for each label
     warnings: list[str] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     skipped: list[tuple[int, int]] = field(default_factory=list)
@@ -53,6 +57,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether the examples have several labels."""
+        return bool(self.label_columns) or any(isinstance(label, list) for label in self.labels or ())
 
     def without_labels(self) -> "Examples":
         return replace(self, labels=None)
@@ -113,6 +122,8 @@ def read_examples(
     skip_bad_rows: bool = False,
     limit: int | None = None,
     classes: Collection[str] = (),
+    label_columns: Collection[str] = (),
+    many: bool = False,
     remembered: tuple[str, ...] = (),
     guess: bool = False,
 ) -> Examples:
@@ -123,12 +134,17 @@ def read_examples(
     label, with a warning, where the default is a DataError; `classes` are
     labels that are never taken for missing ones. If labels are not needed,
     there may be no label column, and missing labels are None; if they are not
-    to be read either, `labels` is None. `limit` keeps the first rows only.
+    to be read either, `labels` is None. `label_columns` are columns of 0 and 1,
+    one for each label; with `many` a label is a list, of text too, or there is
+    a column for each of the classes. `limit` keeps the first rows only.
     `remembered` are a model's own text columns, taken if
     the file has them; with `guess` text is else found by what columns hold.
     """
     path = os.fspath(path)
-    wish = Wish(task or "", text_column or "", text_pair_column or "", label_column or "", remembered)
+    wish = Wish(
+        task or "", text_column or "", text_pair_column or "", label_column or "",
+        tuple(label_columns), many, tuple(classes) if many else (), remembered,
+    )  # fmt: skip
     if task:
         find_task(task)
 
@@ -162,15 +178,21 @@ def _collect(path, table: Table, columns: Columns, need_labels, skip, limit, cla
     """The examples of a table. Raises DataError for the first bad row, or skips those."""
     reads = read_labels and columns.label is not None
     names = [columns.text] if columns.pair is None else [columns.text, columns.pair]
+    several = columns.label if isinstance(columns.label, tuple) else ()
     examples = Examples(
         path, [], None if columns.pair is None else [], [] if reads else None, [],
-        "" if columns.label is None else str(columns.label), list(columns.warnings), text_columns=tuple(map(str, names)),
+        "" if columns.label is None or several else str(columns.label), tuple(map(str, several)), list(columns.warnings),
+        text_columns=tuple(map(str, names)),
     )  # fmt: skip
     places = {name: i for i, name in reversed(list(enumerate(table.header or [])))}
-    labels, missing = [None] * len(table.rows), [False] * len(table.rows)
-    if examples.labels is not None:
-        labels = [None if row.fault else plain(_cell(row, columns.label, places)) for row in table.rows]
-        missing = missing_in(labels, classes, bool(wish.task) and find_task(wish.task).regression)
+    labels, missing = [None] * len(table.rows), [""] * len(table.rows)
+    if examples.labels is not None and several:
+        labels = [[None if row.fault else plain(_cell(row, name, places)) for name in several] for row in table.rows]
+        missing = [missing_column(several, cells) for cells in labels]
+    elif examples.labels is not None:
+        labels = [None if row.fault else as_label(_cell(row, columns.label, places)) for row in table.rows]
+        gone = missing_in(labels, classes, bool(wish.task) and find_task(wish.task).regression)
+        missing = [f"column '{columns.label}' has {told_missing(label)}" if none else "" for label, none in zip(labels, gone)]
     unlabelled = 0
     for number, row in enumerate(table.rows):
         if limit is not None and len(examples) >= limit:
@@ -181,10 +203,10 @@ def _collect(path, table: Table, columns: Columns, need_labels, skip, limit, cla
                 raise DataError(row.fault)
             texts = [_text(path, row, name, places) for name in names]
             if examples.labels is not None and not missing[number]:
-                _check_label(path, row, columns.label, label)
+                label = _checked_label(path, row, columns.label, label, wish.many)
             if need_labels and missing[number]:
                 unlabelled += skip
-                raise DataError(f"{path}:{row.line}: column '{columns.label}' has {told_missing(labels[number])}")
+                raise DataError(f"{path}:{row.line}: {missing[number]}")
         except DataError:
             if not skip:
                 raise
@@ -228,9 +250,14 @@ def _text(path, row: Row, name, places) -> str:
     return str(text)
 
 
-def _check_label(path, row: Row, name, label) -> None:
+def _checked_label(path, row: Row, name, label, many: bool):
+    if isinstance(name, tuple):
+        return check_answers(path, row.line, name, label)
+    if many or isinstance(label, list):
+        return check_list(f"{path}:{row.line}: column '{name}'", label)
     if not isinstance(label, (str, int, float)):
         raise DataError(f"{path}:{row.line}: column '{name}' must be a string or a number, found {type(label).__name__}")
+    return label
 
 
 def _columns_of_words(table: Table) -> list[str]:
@@ -260,9 +287,11 @@ def _python_rows(source, description: str) -> tuple[list, dict]:
         return [dict(zip(source, row)) for row in zip(*columns)], {}
     features = getattr(source, "features", None)
     classes = {
-        name: [str(value) for value in feature.names]
+        name: [str(value) for value in names]
         for name, feature in (features.items() if isinstance(features, Mapping) else ())
-        if isinstance(getattr(feature, "names", None), (list, tuple))
+        # Of a column of lists, those of their elements.
+        for names in [getattr(getattr(feature, "feature", feature), "names", None)]
+        if isinstance(names, (list, tuple))
     }
     return [_python_row(row) for row in source], classes
 

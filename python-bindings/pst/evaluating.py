@@ -26,7 +26,9 @@ def evaluate(args) -> int:
     model = Classifier(args.model_name_or_path, **given_options(args))
     # -1 is a number like any other.
     known = ("-1",) if model.labels.regression and not options.task_name else model.labels.names
-    examples = read_labelled(args.validation_file, options, classes=known, remembered=model.text_columns)
+    examples = read_labelled(
+        args.validation_file, options, classes=known, many=model.labels.multiple, remembered=model.text_columns
+    )
     evaluation = model.evaluate(examples)
     summary = {
         "examples": evaluation["examples"],

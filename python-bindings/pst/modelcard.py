@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 FILE = "README.md"
 
 # What the metrics are called on the hub.
-_NAMES = {"matthews": "matthews_correlation", "macro_f1": "f1_macro", "auc": "roc_auc", "pearson": "pearsonr", "spearman": "spearmanr"}
+_NAMES = {"matthews": "matthews_correlation", "macro_f1": "f1_macro", "micro_f1": "f1_micro", "auc": "roc_auc", "pearson": "pearsonr", "spearman": "spearmanr"}
 
 
 @dataclass

@@ -22,6 +22,7 @@ from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 
 from . import _pst
 from .arguments import Switch, truth
+from .many_labels import PROBLEM
 from .reporters import kinds
 
 DECLARED = {option["name"]: option for option in _pst.option_table()}
@@ -57,6 +58,7 @@ class _PythonOptions:
     text_column: str = _option("data", "", "column of the text (default: found by its name)")
     text_pair_column: str = _option("data", "", "column of the second text of a pair")
     label_column: str = _option("data", "", "column of the label")
+    label_columns: str = _option("data", "", "columns of 0 and 1, one for each of an example's labels, with commas between them")
     classes: str = _option(
         "data", "", "the classes, in the order of their ids, with commas between them (default: found in the training data)"
     )
@@ -83,18 +85,20 @@ class _PythonOptions:
             if hasattr(value, "__iter__") and not isinstance(value, str):
                 setattr(self, name, ",".join(map(str, value)))
         for item in fields(self):
-            if item.name != "classes":
+            if item.name not in ("classes", "label_columns"):
                 setattr(self, item.name, _converted(item, getattr(self, item.name)))
         if self.bf16:
             self.precision = "bf16"
-        if not isinstance(self.classes, str):
-            # Quoted where a name holds a comma.
-            line = io.StringIO()
-            csv.writer(line, lineterminator="").writerow(map(str, self.classes))
-            self.classes = line.getvalue()
+        for name in ("classes", "label_columns"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                # Quoted where a name holds a comma.
+                line = io.StringIO()
+                csv.writer(line, lineterminator="").writerow(map(str, value or ()))
+                setattr(self, name, line.getvalue())
         if not self.task and self.labelled_by:
             # Whoever names labels does not want a language model.
-            self.task = "classification"
+            self.task = PROBLEM if self.label_columns else "classification"
 
     @property
     def class_names(self) -> list[str]:
@@ -102,9 +106,14 @@ class _PythonOptions:
         return [name.strip() for name in next(csv.reader([self.classes]), [])]
 
     @property
+    def label_column_names(self) -> list[str]:
+        """`label_columns` as a list."""
+        return [name.strip() for name in next(csv.reader([self.label_columns]), [])]
+
+    @property
     def labelled_by(self) -> str:
         """The first option given that only classification has, or ""."""
-        names = ("task_name", "label_column", "text_pair_column", "classes")
+        names = ("task_name", "label_column", "label_columns", "text_pair_column", "classes")
         return next((name for name in names if getattr(self, name)), "")
 
     @property
@@ -169,6 +178,12 @@ class _PythonOptions:
             raise ValueError(f"--max_seq_length must be at least 3 (two special tokens and a word), but is {self.max_seq_length}")
         if self.task == "lm" and self.labelled_by:
             raise ValueError(f"--{self.labelled_by} is of a task with labels, and --task lm has none: leave one of them out")
+        if self.label_columns and self.task != PROBLEM:
+            raise ValueError(f"--label_columns is of --task {PROBLEM}, but the task is {self.task}")
+        if self.label_columns and self.label_column:
+            raise ValueError("--label_column and --label_columns are both given: leave one of them out")
+        if len(set(self.label_column_names)) < len(self.label_column_names) or "" in self.label_column_names:
+            raise ValueError(f"--label_columns must be different names, with commas between them, but is '{self.label_columns}'")
         if self.classes and len(set(self.class_names)) < max(2, len(self.class_names)):
             raise ValueError(f"--classes must be at least two different names, with commas between them, but is '{self.classes}'")
         for name in ("block_size", "max_train_samples", "max_eval_samples", "per_device_eval_batch_size"):

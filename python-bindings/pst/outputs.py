@@ -68,13 +68,19 @@ def write_json(path, content) -> None:
         file.write("\n")
 
 
+def _cell(value):
+    """A value in a table: a list or a dictionary is JSON."""
+    if isinstance(value, (list, dict)):
+        return json.dumps(json_value(value), ensure_ascii=False, allow_nan=False)
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
 def write_predictions(path, predictions: list[dict], examples) -> None:
     """TSV of `index` and `prediction`: line i is row i of the file, blank for
     a row that was skipped."""
     values = [""] * (len(predictions) + len(examples.skipped))
     for number, prediction in zip(examples.numbers, predictions):
-        value = prediction.get("class", prediction.get("value"))
-        values[number] = f"{value:.6g}" if isinstance(value, float) else value
+        values[number] = _cell(next(iter(prediction.values())))
     with open(path, "w", encoding="utf-8") as file:
         file.write("index\tprediction\n")
         file.writelines(f"{i}\t{value}\n" for i, value in enumerate(values))
@@ -99,4 +105,4 @@ def write_rows(path, rows: list[dict]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), delimiter=separator, lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+            writer.writerow({name: _cell(value) for name, value in row.items()})

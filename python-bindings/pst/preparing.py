@@ -9,7 +9,7 @@ import os
 from . import _pst
 from .classifier import encode
 from .command import options_of, print_pairs, read_labelled, tokenizer_of, warn
-from .labels import Labels, names_in
+from .labels import Labels, has_many_labels, names_in
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .outputs import check_output_directory
 from .trainer import read_config, sequence_length
@@ -24,12 +24,13 @@ def prepare(args) -> int:
     if predicts_tokens(options.task, config):
         return _prepare_language(args, options, config)
     tokenizer = tokenizer_of(args)
-    read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config)))]
+    many = has_many_labels(options.task, config)
+    read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config), many=many))]
     labels = Labels.of(
         read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
     )
     if args.validation_file:
-        read.append(("validation", read_labelled(args.validation_file, options, classes=labels.names)))
+        read.append(("validation", read_labelled(args.validation_file, options, classes=labels.names, many=labels.multiple)))
     encoded = []
     for _, examples in read:
         tokens, warnings = encode(tokenizer, examples, options.max_seq_length)

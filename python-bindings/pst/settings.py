@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from . import _pst
 from .data import Labels, find_task
+from .many_labels import PROBLEM
 from .options import Options
 from .tokenizer import Tokenizer
 
@@ -13,6 +14,7 @@ from .tokenizer import Tokenizer
 _METRICS = {
     "matthews_correlation": "matthews",
     "f1_macro": "macro_f1",
+    "f1_micro": "micro_f1",
     "roc_auc": "auc",
     "pearsonr": "pearson",
     "spearmanr": "spearman",
@@ -22,7 +24,7 @@ _METRICS = {
 def compiler_options(options: Options, labels: Labels | None, length: int, training: bool) -> dict:
     """What `_pst.compile_model` is told; without labels, a language model."""
     predicted = {"task": "lm"} if labels is None else {
-        "task": "classification",
+        "task": labels.task,
         "num_labels": labels.count,
         "regression": labels.regression,
     }  # fmt: skip
@@ -71,7 +73,7 @@ def label_config(labels: Labels | None, tokenizer: Tokenizer | None = None) -> d
     return {
         "id2label": {str(i): name for i, name in enumerate(labels.names)},
         "label2id": {name: i for i, name in enumerate(labels.names)},
-        "problem_type": "single_label_classification",
+        "problem_type": PROBLEM if labels.multiple else "single_label_classification",
     }
 
 

@@ -21,7 +21,7 @@ from .criterion import Criterion
 from .data import DataError, Examples, Labels, names_in, read_examples
 from .distributed import Peers
 from .files import read_object, read_text
-from .labels import class_weights, head_rows
+from .labels import class_weights, has_many_labels, head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
 from .report import Progress
@@ -78,7 +78,7 @@ class Trainer:
     `reporters` get its numbers, beside those of `report_to` (`pst.Reporter`).
     `compute_metrics(predictions, labels)` returns a dictionary of metrics, of
     float32[examples, labels], the logits, and int32[examples] (float32 of a
-    regression); they go before those of the same names, and
+    regression, float32[examples, labels] of several labels an example); they go before those of the same names, and
     metric_for_best_model may be one of them.
 
     The program is compiled in the constructor, which raises DataError,
@@ -145,6 +145,11 @@ class Trainer:
             self.labels = self._labels(examples[0])
             if self.options.weighs_loss and self.labels.regression:
                 raise ValueError(f"--{self.options.weighs_loss} is of classes, but the labels are numbers")
+            if self.options.weighs_loss and self.labels.multiple:
+                raise ValueError(
+                    f"--{self.options.weighs_loss} is of models that give one label, but the examples have several; "
+                    "weights of several labels (pos_weight) are not supported"
+                )
             self.text_columns = examples[0].text_columns
             examples += [self._examples(*source) for source in sources[1:]]
             labels = [self.labels.encode(e) for e in examples]
@@ -162,8 +167,11 @@ class Trainer:
         self._has_random_head = bool(program.remarks)
         self.program = program
         self.model = _pst.Model(program, self.model_dir, self.options.seed)
-        if self.model.predicts_tokens != (self.labels is None):
-            raise DataError(f"{self.options.bundle}: the bundle was compiled for another --task")
+        learns = "lm" if self.labels is None else "regression" if self.labels.regression else self.labels.task
+        if self.model.task != learns:
+            raise DataError(
+                f"{self.options.bundle}: the bundle was compiled for the task {self.model.task}, but that of the data is {learns}"
+            )
         if self.labels is not None and self.model.num_labels != self.labels.count:
             raise DataError(
                 f"{examples[0].path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"
@@ -213,7 +221,7 @@ class Trainer:
             # Rows of Python's say which of their values is the label.
             named=bool(options.label_column) or examples.path == "the training data",
         )
-        found = 0 if labels.regression else len(set(labels.encode(examples).tolist()))
+        found = 0 if labels.regression else labels.occurring(labels.encode(examples))
         if found < labels.count and not options.classes and not labels.regression:
             self.warnings.append(
                 f"{examples.path}: has {found} of the model's {labels.count} classes; --classes names those of another set"
@@ -224,6 +232,7 @@ class Trainer:
         options = self.options
         known = options.class_names or names_in(self.config) if self.labels is None else self.labels.names
         regression = self.labels.regression if self.labels else self.config.get("problem_type") == "regression"
+        many = self.labels.multiple if self.labels else has_many_labels(options.task, self.config)
         settings = {
             "skip_bad_rows": options.skip_bad_rows,
             "limit": limit or None,
@@ -237,10 +246,15 @@ class Trainer:
                 text_column=options.text_column or None,
                 text_pair_column=options.text_pair_column or None,
                 label_column=options.label_column or None,
+                label_columns=options.label_column_names,
+                many=many,
                 **settings,
             )
         else:
-            wish = Wish(options.task_name, options.text_column, options.text_pair_column, options.label_column)
+            wish = Wish(
+                options.task_name, options.text_column, options.text_pair_column, options.label_column,
+                tuple(options.label_column_names), many, tuple(known) if many else (),
+            )  # fmt: skip
             examples = Examples.of(source, what, wish=wish, **settings)
         self.warnings += examples.warnings
         return examples
@@ -326,7 +340,7 @@ class Trainer:
             "model": os.path.abspath(self.model_dir),
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",
             "compiler_options": settings,
-            "labels": None if self.labels is None or self.labels.regression else self.labels.names,
+            "labels": self.labels and self.labels.class_list,
             "text_columns": self.text_columns,
             "data": self.data,
             "trainable": self.trainable_parameters,
@@ -385,7 +399,7 @@ class Trainer:
                 directory,
                 max_seq_length=options.max_seq_length,
                 per_device_eval_batch_size=options.per_device_eval_batch_size,
-                task="classification",
+                task=self.labels.task,
                 **options.of_compiler(("machine",)),
             )
             saved.labels = self.labels
@@ -412,7 +426,7 @@ class Trainer:
             zero_share=saved["zero_share"],
             layers=len(saved["layers"]),
             trainable=self.trainable_parameters,
-            labels=None if self.labels is None or self.labels.regression else self.labels.names,
+            labels=self.labels and self.labels.class_list,
             predicts_tokens=self.labels is None,
             evaluation=modelcard.held_evaluation(self.result, self._runtime_options.load_best_model_at_end),
             data=self.data,

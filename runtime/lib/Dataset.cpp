@@ -122,7 +122,8 @@ const DataArray *Dataset::find(std::string_view name) const {
 
 int64_t Dataset::countTargets(std::span<const int64_t> rows) const {
   const DataArray *labels = find("labels");
-  if (!labels || labels->type.shape.size() != 2)
+  if (!labels || labels->type.shape.size() != 2 ||
+      labels->type.element != ElementType::i32)
     return static_cast<int64_t>(rows.size());
   const int32_t *values = static_cast<const int32_t *>(labels->data);
   int64_t length = labels->type.shape[1], count = 0;
@@ -172,6 +173,19 @@ public:
       if (!some)
         throw Error(description + ": example " + std::to_string(row) +
                     " is empty: its attention_mask has no 1");
+    }
+  }
+
+  /// Whether an example has each label: 0 or 1, or NaN in all places of an
+  /// example that is none, if there may be such ones.
+  void answers(bool mayBeNoExample) const {
+    const float *values = static_cast<const float *>(array.data);
+    for (int64_t i = 0, e = array.type.numElements(); i < e; ++i) {
+      bool isNone = mayBeNoExample && std::isnan(values[i]) &&
+                    std::isnan(values[i / width * width]);
+      if (values[i] != 0 && values[i] != 1 && !isNone)
+        fail(i, std::to_string(values[i]),
+             "each of an example's labels is 0 or 1");
     }
   }
 
@@ -229,7 +243,9 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
                                const std::string &description,
                                bool mayBeNoExample) {
   ValueCheck values(array, description);
-  if (array.type.element == ElementType::f32) {
+  if (array.name == "labels" && manifest.task == ModelTask::multiLabel) {
+    values.answers(mayBeNoExample);
+  } else if (array.type.element == ElementType::f32) {
     if (!mayBeNoExample)
       values.finite();
   } else if (array.name == "labels" && array.type.shape.size() == 2) {

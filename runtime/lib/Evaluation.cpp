@@ -17,6 +17,31 @@
 using namespace pst;
 using namespace pst::runtime;
 
+/// What is reported of logits and loss, beside the loss.
+static Metrics metricsOf(ModelTask task, const Evaluation &evaluation,
+                         const DataArray &labels) {
+  size_t count = static_cast<size_t>(labels.type.numElements());
+  auto numbers = [&]() -> std::span<const float> {
+    return {static_cast<const float *>(labels.data), count};
+  };
+  switch (task) {
+  case ModelTask::lm:
+    return {{"perplexity", std::exp(evaluation.loss)}};
+  case ModelTask::regression:
+    return regressionMetrics(evaluation.logits, numbers());
+  case ModelTask::multiLabel:
+    return multiLabelMetrics(evaluation.logits, numbers(),
+                             evaluation.numLabels);
+  case ModelTask::classification:
+    return classificationMetrics(
+        evaluation.logits, {static_cast<const int32_t *>(labels.data), count},
+        static_cast<int32_t>(evaluation.numLabels));
+  case ModelTask::none:
+    break;
+  }
+  return {};
+}
+
 Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
                                   double sparsity, const Peers &peers) {
   auto start = std::chrono::steady_clock::now();
@@ -77,18 +102,8 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
                 "class of weight 0, or every example has one token only");
   result.loss =
       labels ? lossSum / targets : std::numeric_limits<double>::quiet_NaN();
-  if (labels && predictsTokens)
-    result.metrics["perplexity"] = std::exp(result.loss);
-  else if (labels && model.isRegression())
-    result.metrics = regressionMetrics(
-        result.logits, {static_cast<const float *>(labels->data),
-                        static_cast<size_t>(data.size())});
-  else if (labels)
-    result.metrics =
-        classificationMetrics(result.logits,
-                              {static_cast<const int32_t *>(labels->data),
-                               static_cast<size_t>(data.size())},
-                              static_cast<int32_t>(result.numLabels));
+  if (labels)
+    result.metrics = metricsOf(model.task(), result, *labels);
   result.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();

@@ -249,8 +249,11 @@ void describeLabels(Json &config, const Model &model) {
       config["label2id"][label] = i;
     }
   }
-  if (model.manifest().task == ModelTask::regression)
-    config["problem_type"] = "regression";
+  ModelTask task = model.manifest().task;
+  if (task == ModelTask::regression || task == ModelTask::multiLabel)
+    config["problem_type"] = std::string(name(task));
+  else if (config.contains("problem_type"))
+    config["problem_type"] = "single_label_classification";
 }
 
 /// config.json: as the source had it, with what has changed, and what the
@@ -264,8 +267,7 @@ std::string makeConfig(const Model &model, const std::string &updates) {
     config["architectures"] = {manifest.architecture};
   config["torch_dtype"] = "float32";
   config.erase("dtype");
-  ModelTask task = manifest.task;
-  if (task == ModelTask::classification || task == ModelTask::regression)
+  if (manifest.task != ModelTask::none && manifest.task != ModelTask::lm)
     describeLabels(config, model);
   if (!updates.empty()) {
     Json changes = Json::parse(updates, nullptr, false);

@@ -129,6 +129,33 @@ Metrics pst::runtime::classificationMetrics(std::span<const float> logits,
   return metrics;
 }
 
+Metrics pst::runtime::multiLabelMetrics(std::span<const float> logits,
+                                        std::span<const float> labels,
+                                        int64_t numLabels) {
+  size_t width = static_cast<size_t>(numLabels);
+  std::vector<double> hits(width), errors(width);
+  double examples = static_cast<double>(labels.size() / width), whole = 0;
+  for (size_t begin = 0; begin < labels.size(); begin += width) {
+    bool right = true;
+    for (size_t k = 0; k < width; ++k) {
+      bool predicted = logits[begin + k] > 0, truth = labels[begin + k] != 0;
+      hits[k] += predicted && truth;
+      errors[k] += predicted != truth;
+      right &= predicted == truth;
+    }
+    whole += right;
+  }
+  double allHits = 0, allErrors = 0, f1Sum = 0;
+  for (size_t k = 0; k < width; ++k) {
+    allHits += hits[k];
+    allErrors += errors[k];
+    f1Sum += f1(hits[k], errors[k]);
+  }
+  return {{"micro_f1", f1(allHits, allErrors)},
+          {"macro_f1", f1Sum / static_cast<double>(width)},
+          {"subset_accuracy", whole / examples}};
+}
+
 /// Pearson's correlation; NaN if one side is constant.
 static double correlation(std::span<const double> x,
                           std::span<const double> y) {

@@ -83,7 +83,7 @@ ModelTask Model::task() const {
   if (manifest().task == ModelTask::none)
     throw Error("the program does not say what it learns: give its module the "
                 "attribute pst.task, which is \"classification\", "
-                "\"regression\" or \"lm\"");
+                "\"multi_label_classification\", \"regression\" or \"lm\"");
   return manifest().task;
 }
 

@@ -48,21 +48,32 @@ static void checkRanges(const TrainingOptions &o) {
           o.finalWarmup);
 }
 
+/// The metrics that `evaluate` gives for a model; the first is the usual one.
+static std::vector<std::string> metricsOf(const Model &model) {
+  switch (model.task()) {
+  case ModelTask::lm:
+    return {"perplexity"};
+  case ModelTask::regression:
+    return {"pearson", "spearman", "mse"};
+  case ModelTask::multiLabel:
+    return {"micro_f1", "macro_f1", "subset_accuracy"};
+  case ModelTask::classification:
+  case ModelTask::none:
+    break;
+  }
+  std::vector<std::string> names{"accuracy", "matthews", "macro_f1", "auc"};
+  if (model.numLabels() == 2)
+    names.push_back("f1");
+  return names;
+}
+
 /// A metric that `evaluate` gives for this kind of model, or any.
 static std::string checkMetric(const std::string &metric, const Model &model,
                                bool any) {
-  bool regression = model.isRegression(), tokens = model.predictsTokens();
+  std::vector<std::string> choices = metricsOf(model);
   if (metric.empty())
-    return tokens ? "perplexity" : regression ? "pearson" : "accuracy";
-  std::vector<std::string> choices{"loss"};
-  if (tokens)
-    choices.push_back("perplexity");
-  else if (regression)
-    choices.insert(choices.end(), {"pearson", "spearman", "mse"});
-  else
-    choices.insert(choices.end(), {"accuracy", "matthews", "macro_f1", "auc"});
-  if (!tokens && !regression && model.numLabels() == 2)
-    choices.push_back("f1");
+    return choices.front();
+  choices.insert(choices.begin(), "loss");
   std::string list;
   for (const std::string &choice : choices) {
     if (any || choice == metric)

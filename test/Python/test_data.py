@@ -234,8 +234,8 @@ def test_a_column_of_ids_is_taken_for_no_set_of_classes():
         ("a.jsonl", '{"text": 7, "label": 1}\n', "FILE:1: column 'text' must be a string, found int"),
         (
             "a.jsonl",
-            '{"text": "x", "label": [1]}\n',
-            "FILE:1: column 'label' must be a string or a number, found list",
+            '{"text": "x", "label": {"a": 1}}\n',
+            "FILE:1: column 'label' must be a string or a number, found dict",
         ),
         (
             "a.tsv",

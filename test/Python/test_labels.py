@@ -10,7 +10,7 @@ import pytest
 from test_data import rows, write
 
 from pst.data import DataError, Examples, Labels, read_examples
-from pst.labels import missing_in, number_of, spelled
+from pst.label_values import missing_in, number_of, spelled
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,39 @@ def test_regression(model, tmp_path):
     }, rel=1e-9)  # fmt: skip
 
 
+def indicators(columns, never=()):
+    """Lists of 0 and 1, some of them all 0; a label of `never` is none's."""
+    return lambda rng: [int(rng.random() < 0.4 and k not in never) for k in range(columns)]
+
+
+@pytest.mark.parametrize("columns, never", [(2, ()), (5, ()), (4, (2,))])
+def test_several_labels(model, tmp_path, columns, never):
+    """By the counts, in float64, and by scikit-learn; a label that nobody has nor gets counts 0 for the mean."""
+    data = [rows(43, indicators(columns, never), seed) for seed in (0, 1)]
+    ours, logits = evaluated(model, tmp_path, *data)
+    truth, predicted = np.array([label for _, label in data[1]]), logits > 0
+    np.testing.assert_array_equal(predicted, scipy.special.expit(logits) > 0.5)
+    hits, misses = (predicted & (truth == 1)).sum(0).astype(float), (predicted != (truth == 1)).sum(0).astype(float)
+    each = np.divide(2 * hits, 2 * hits + misses, out=np.zeros(columns), where=hits > 0)
+    micro = 2 * hits.sum() / (2 * hits.sum() + misses.sum())
+    whole = (predicted == (truth == 1)).all(1).mean()
+    assert ours == pytest.approx({"micro_f1": micro, "macro_f1": each.mean(), "subset_accuracy": whole}, rel=1e-12)
+    assert ours == pytest.approx({
+        "micro_f1": sklearn_metrics.f1_score(truth, predicted, average="micro", zero_division=0),
+        "macro_f1": sklearn_metrics.f1_score(truth, predicted, average="macro", zero_division=0),
+        "subset_accuracy": sklearn_metrics.accuracy_score(truth, predicted),
+    }, rel=1e-12)  # fmt: skip
+
+
+@pytest.mark.parametrize("name, spelled", [("micro_f1", "eval_f1_micro"), ("macro_f1", "macro_f1"), ("micro_f1", "")])
+def test_the_best_model_of_several_labels(model, tmp_path, name, spelled):
+    data = [rows(16, indicators(3), seed) for seed in (0, 1)]
+    trainer = pst.Trainer(model, *data, output_dir=tmp_path / "run", metric_for_best_model=spelled)
+    assert trainer.plan["metric"] == name and trainer.plan["greater_is_better"]
+    with pytest.raises(pst.Error, match="must be one of loss, micro_f1, macro_f1, subset_accuracy for this model, but is accuracy"):
+        pst.Trainer(model, *data, output_dir=tmp_path / "run", metric_for_best_model="accuracy")
+
+
 @pytest.mark.parametrize("name, spelled", [("macro_f1", "eval_f1_macro"), ("auc", "roc_auc"), ("matthews", "matthews_correlation")])
 def test_the_best_model_may_be_chosen_by_them(model, tmp_path, name, spelled):
     data = [rows(16, lambda rng: f"c{rng.integers(2)}", seed) for seed in (0, 1)]

@@ -24,22 +24,24 @@ namespace pst {
 /// `pst.sparsify`. Its function, with B x L the batch and C the labels:
 ///
 ///     @forward(input_ids, attention_mask, token_type_ids: tensor<BxLxi32>,
-///              labels: tensor<Bxi32> (xf32 for regression),
+///              labels: tensor<Bxi32> (Bxf32 for regression, BxCxf32 of
+///                      0 and 1 for several labels an example),
 ///              [class_weights: tensor<Cxf32>, label_smoothing: f32,]
 ///              loss_scale: f32, seed: i64)
 ///         -> (loss: tensor<f32>, logits: tensor<BxCxf32>)
 ///
 /// token_type_ids are absent in models that have none, and class_weights and
-/// label_smoothing unless the options ask for a weighted loss. A language model's
-/// labels are the tokens themselves (tensor<BxLxi32>, -100 where nothing is to
-/// be predicted; each is predicted from those before it), and it has no logits.
-/// A parameter that is some columns of a stored tensor is called NAME:PART.
+/// label_smoothing unless the options ask for a weighted loss. A language
+/// model's labels are the tokens themselves (tensor<BxLxi32>, -100 where
+/// nothing is to be predicted; each is predicted from those before it), and it
+/// has no logits. A parameter that is some columns of a stored tensor is called
+/// NAME:PART.
 ///
 /// Arguments and results bear their names as `pst.name`. Each op's location is
 /// the part of the model it belongs to ("encoder.layer.3.attention"). The
 /// module's attribute `pst.architecture` is the class of `transformers` that
-/// reads the finished model, `pst.config` the text of config.json, `pst.task` what
-/// is learnt: "classification", "regression" or "lm".
+/// reads the finished model, `pst.config` the text of config.json, `pst.task`
+/// what is learnt, a word of ModelTask.
 ///
 /// Whatever is wrong with the directory is a diagnostic at the file, and in
 /// config.json at the key; a location of line 0 is a file as a whole.

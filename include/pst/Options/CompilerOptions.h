@@ -24,8 +24,10 @@ namespace pst {
 enum class Method { PST, Dense, LoRA, MaP, MvP };
 
 /// What a model is made to do. `automatic`: as the class that config.json
-/// names, or to classify if labels or regression are asked for.
-enum class TaskKind { automatic, classify, predictTokens };
+/// names, or to classify if labels or regression are asked for. `classify`:
+/// with as many labels an example as config.json says; `classifyMany`: with
+/// several.
+enum class TaskKind { automatic, classify, classifyMany, predictTokens };
 
 /// What the score of a block of elements is.
 enum class BlockScoring { Mean, Max };
@@ -54,7 +56,8 @@ template <> struct pst::runtime::Words<pst::Method> {
   static constexpr const char *list[] = {"pst", "dense", "lora", "map", "mvp"};
 };
 template <> struct pst::runtime::Words<pst::TaskKind> {
-  static constexpr const char *list[] = {"", "classification", "lm"};
+  static constexpr const char *list[] = {"", "classification",
+                                         "multi_label_classification", "lm"};
 };
 template <> struct pst::runtime::Words<pst::BlockScoring> {
   static constexpr const char *list[] = {"mean", "max"};

@@ -43,8 +43,10 @@ static bool isKind(Attribute value) {
 
 static bool isTask(Attribute value) {
   auto word = dyn_cast<StringAttr>(value);
-  return word && llvm::is_contained({"classification", "regression", "lm"},
-                                    word.getValue());
+  return word &&
+         llvm::is_contained({"classification", "multi_label_classification",
+                             "regression", "lm"},
+                            word.getValue());
 }
 
 //===----------------------------------------------------------------------===//
@@ -78,7 +80,8 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kTaskAttribute,
        {Place::Module},
        isTask,
-       "\"classification\", \"regression\" or \"lm\""},
+       "\"classification\", \"multi_label_classification\", \"regression\" or "
+       "\"lm\""},
       {kMethodAttribute, {Place::Module}, isText, "a string"},
       {kHyperparametersAttribute,
        {Place::Module},

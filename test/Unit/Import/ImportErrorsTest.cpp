@@ -37,6 +37,11 @@ TEST(ImportErrors, Options) {
   expectError(model, "error: the number of labels must be 1 for regression, "
                      "but is 3");
   model.options = good;
+  model.options.task = TaskKind::classifyMany;
+  model.options.regression = true;
+  expectError(model, "error: the task must be another one for regression, but "
+                     "is multi_label_classification");
+  model.options = good;
   model.options.dropout = 1.0;
   expectError(model, "error: the dropout must be in [0, 1), but is "
                      "1.000000e+00");
@@ -232,9 +237,10 @@ TEST(ImportErrors, FormsThatAreNotKnown) {
   expectAt("quantization_config", {{"bits", 4}},
            "\"quantization_config\" says that the weights are quantized; only "
            "F32, F16, BF16 and F64 weights can be imported");
-  expectAt("problem_type", "multi_label_classification",
-           "\"problem_type\" is \"multi_label_classification\", which is not "
-           "known; known are: regression, single_label_classification");
+  expectAt("problem_type", "ranking",
+           "\"problem_type\" is \"ranking\", which is not known; known are: "
+           "regression, single_label_classification, "
+           "multi_label_classification");
   expectAt("problem_type", "regression",
            "\"problem_type\" is \"regression\", which has one label, but "
            "config.json has 3");

@@ -244,3 +244,49 @@ TEST(Batch, WithoutLabelsThereAreNoExamples) {
   EXPECT_EQ(values<int32_t>(batch, "labels"),
             std::vector<int32_t>(4, kNoExample));
 }
+
+TEST(Dataset, SeveralLabelsAnExample) {
+  Manifest manifest = makeManifest();
+  manifest.task = ModelTask::multiLabel;
+  for (Argument &argument : manifest.entryPoints["forward"].arguments)
+    if (argument.name == "labels")
+      argument.type = {ElementType::f32, {4, 3}};
+  std::vector<float> labels{1, 0, 1, 0, 0, 0, 1, 1, 0};
+  std::vector<int32_t> ids(15, 1);
+  auto make = [&](int64_t columns) {
+    TensorType rows{ElementType::i32, {3, 5}};
+    return Dataset(
+        {{"input_ids", rows, ids.data(), nullptr},
+         {"attention_mask", rows, ids.data(), nullptr},
+         {"labels", {ElementType::f32, {3, columns}}, labels.data(), nullptr}},
+        "x.csv");
+  };
+  auto check = [&](int64_t columns) {
+    return errorOf([&] { make(columns).check(manifest, "forward", true); });
+  };
+  EXPECT_EQ(check(3), "(no error)");
+  // Every example counts once, whatever labels it has.
+  EXPECT_EQ(make(3).countTargets(std::vector<int64_t>{0, 1, 2}), 3);
+  EXPECT_EQ(check(2), "x.csv: \"labels\" is f32[N,2], but the program was "
+                      "compiled for f32[N,3]");
+  for (auto [value, text] : {std::pair(0.5f, "0.500000"), std::pair(NAN, "nan"),
+                             std::pair(-1.0f, "-1.0")}) {
+    labels[7] = value;
+    EXPECT_PRED_FORMAT2(
+        ::testing::IsSubstring,
+        "x.csv: \"labels\" of example 2 is " + std::string(text), check(3));
+  }
+  EXPECT_PRED_FORMAT2(::testing::IsSubstring,
+                      "at position 1; each of an example's labels is 0 or 1",
+                      check(3));
+
+  // Places of a batch without an example are none of any label.
+  labels[7] = 1;
+  Batch batch(manifest.entryPoints["forward"]);
+  batch.gather(make(3), std::vector<int64_t>{2, 0});
+  std::vector<float> gathered = values<float>(batch, "labels");
+  EXPECT_EQ(std::vector<float>(gathered.begin(), gathered.begin() + 6),
+            (std::vector<float>{1, 1, 0, 1, 0, 1}));
+  for (size_t i = 6; i < 12; ++i)
+    EXPECT_TRUE(std::isnan(gathered[i]));
+}

@@ -267,7 +267,8 @@ TEST(Manifest, RefusesWhatIsMalformed) {
        "\"classifier.bias\" must be a state parameter of type i64"},
       {"task", [](Json &j) { j["task"] = "chess"; },
        "task: expected one of \"none\", \"classification\", "
-       "\"regression\", \"lm\", but got \"chess\""},
+       "\"multi_label_classification\", \"regression\", \"lm\", but got "
+       "\"chess\""},
       {"factor",
        [](Json &j) {
          j["sparse_layers"][0]["factors"][2]["tensors"][0] = "nothing";
@@ -415,6 +416,22 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
        {"labels", argument("forward_backward", "labels", "f32[4]"),
         "entry point \"forward_backward\": argument \"labels\" of the task "
         "\"classification\" must be i32[B], but is f32[4]"},
+       {"several labels",
+        [&](Json &j) {
+          j["task"] = "multi_label_classification";
+          for (const char *entry : {"forward", "forward_backward"})
+            argument(entry, "labels", "f32[4]")(j);
+        },
+        "argument \"labels\" of the task \"multi_label_classification\" must "
+        "be f32[B,C], but is f32[4]"},
+       {"more labels than logits",
+        [&](Json &j) {
+          j["task"] = "multi_label_classification";
+          for (const char *entry : {"forward", "forward_backward"})
+            argument(entry, "labels", "f32[4,5]")(j);
+        },
+        "entry point \"forward\": argument \"labels\" must be f32[4,3], as the "
+        "logits are, but is f32[4,5]"},
        {"class weights", weights("f32[2]"),
         "argument \"class_weights\" must be f32[3], one for each class, but "
         "is f32[2]"},

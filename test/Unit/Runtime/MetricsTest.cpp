@@ -61,6 +61,21 @@ TEST(Metrics, ClassesWithoutExamples) {
   EXPECT_TRUE(std::isnan(metrics.at("auc")));
 }
 
+// The third label is nobody's, and no logit of 0 predicts one.
+TEST(Metrics, SeveralLabels) {
+  std::vector<float> labels{1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0};
+  std::vector<float> logits{2, -1, -3, 0.5f, -0.1f, -1, 0, -2, -9, 3, 1, -1};
+  Metrics metrics = multiLabelMetrics(logits, labels, 3);
+  EXPECT_DOUBLE_EQ(metrics.at("micro_f1"), 0.75);
+  EXPECT_DOUBLE_EQ(metrics.at("macro_f1"), (0.8 + 2.0 / 3) / 3);
+  EXPECT_DOUBLE_EQ(metrics.at("subset_accuracy"), 0.5);
+  Metrics none = multiLabelMetrics(std::vector<float>{-1, -1},
+                                   std::vector<float>{0, 0}, 2);
+  EXPECT_EQ(none.at("micro_f1"), 0);
+  EXPECT_EQ(none.at("macro_f1"), 0);
+  EXPECT_EQ(none.at("subset_accuracy"), 1);
+}
+
 TEST(Metrics, OneSidedPredictionsAreDefined) {
   std::vector<int32_t> labels{1, 0, 1}, same{1, 1, 1};
   std::vector<float> one{0, 1, 0, 1, 0, 1}, zero{1, 0, 1, 0, 1, 0};

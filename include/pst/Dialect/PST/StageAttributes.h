@@ -17,10 +17,10 @@
 namespace pst {
 
 // Of a module: the class of model, the text of its config.json and what it
-// learns, "classification", "regression" or "lm" (import), the method and its
-// numbers, its criterion if that is the user's, and the run's final sparsity if
-// layers have their own (sparsify), flops of products that are done again and
-// of a step without them (recompute), bytes of each kind of memory (memory).
+// learns, a word of ModelTask (import), the method and its numbers, its
+// criterion if that is the user's, and the run's final sparsity if layers have
+// their own (sparsify), flops of products that are done again and of a step
+// without them (recompute), bytes of each kind of memory (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
                                      kConfigAttribute = "pst.config",

@@ -33,8 +33,9 @@ struct DataArray {
 };
 
 /// Named arrays of one length: `input_ids`, `attention_mask`,
-/// `token_type_ids` i32[N,L]; `labels` i32[N] (classes), f32[N] (regression) or
-/// i32[N,L] (tokens to be predicted, each from those before it).
+/// `token_type_ids` i32[N,L]; `labels` i32[N] (classes), f32[N,C] (0 or 1 for
+/// each of several labels), f32[N] (regression) or i32[N,L] (tokens to be
+/// predicted, each from those before it).
 class Dataset {
 public:
   /// Throws Error if there is no array, no example, or lengths differ.

@@ -33,6 +33,17 @@ Metrics classificationMetrics(std::span<const float> logits,
                               std::span<const int32_t> labels,
                               int32_t numClasses);
 
+/// Of `logits` and `labels` (0 or 1), both examples x numLabels; an example has
+/// the labels whose sigmoid(logit) > 0.5, which is logit > 0. As scikit-learn
+/// defines them for an indicator matrix; where nothing is a label nor predicted
+/// an F1 is 0:
+///
+/// - "micro_f1": F1 of all pairs of an example and a label
+/// - "macro_f1": the mean F1 of the labels
+/// - "subset_accuracy": the share of the examples all of whose labels are right
+Metrics multiLabelMetrics(std::span<const float> logits,
+                          std::span<const float> labels, int64_t numLabels);
+
 /// "pearson", "spearman" (ties share their mean rank), "mse".
 Metrics regressionMetrics(std::span<const float> predictions,
                           std::span<const float> labels);

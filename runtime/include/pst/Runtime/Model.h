@@ -59,7 +59,6 @@ public:
   int64_t numLabels() const;
   /// What it learns. Throws Error if the bundle does not say.
   ModelTask task() const;
-  bool isRegression() const { return task() == ModelTask::regression; }
   /// Whether it is a language model: `forward` gives a loss but no logits.
   bool predictsTokens() const { return task() == ModelTask::lm; }
 
