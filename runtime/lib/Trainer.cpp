@@ -116,7 +116,7 @@ void Trainer::openOutput() {
 /// A regression's new head begins at the labels' mean, which its bias would
 /// take thousands of steps to reach.
 void Trainer::centreHead() {
-  if (!model.isRegression())
+  if (model.task() != ModelTask::regression)
     return;
   const DataArray *labels = trainData.find("labels");
   double sum = 0;
