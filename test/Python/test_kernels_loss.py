@@ -93,6 +93,25 @@ def test_rows_without_a_label_are_no_examples():
     assert (dx[~example] == 0).all() and (dx[example] != 0).all()
 
 
+@pytest.mark.parametrize("sequences, length, classes", [(1, 1, 2), (3, 7, 5), (2, 37, 9)])
+def test_labels_of_tokens_are_their_rows_own(sequences, length, classes):
+    """Of B x L, in order, none of the next token; the same bits as of a vector."""
+    x = reference.random(sequences * length, classes, scale=3.0)
+    labels = np.random.default_rng(6).integers(0, classes, (sequences, length), dtype=np.int32)
+    if length > 1:
+        labels[:, 0], labels[0, length // 2] = -100, -100
+    one = np.array(1.0, np.float32)
+    flat = program("cross_entropy", sequences * length, classes, "i32")
+    tokens = flat.replace(f"tensor<{sequences * length}xi32>", f"tensor<{sequences}x{length}xi32>")
+    assert tokens != flat
+    expected = reference.run(flat, x, labels.reshape(-1), 0.5, one)
+    for ours, other in zip(reference.run(tokens, x, labels, 0.5, one), expected):
+        assert ours.tobytes() == other.tobytes()
+    (logits,) = reference.double(x)
+    known = np.flatnonzero(labels.reshape(-1) >= 0)
+    reference.close(expected[0], reference.cross_entropy(logits[known], labels.reshape(-1)[known], 0.5), 1e-6, size=10.0 * len(x))
+
+
 def test_no_example_at_all():
     text = program("cross_entropy", 3, 2, "i32")
     loss, dx = reference.run(

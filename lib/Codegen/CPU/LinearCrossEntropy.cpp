@@ -146,7 +146,8 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
                               logits, arguments[6]);
             b.parallel(rows, [&](Value row) {
               Value token = b.addi(first, row);
-              RowLabel label(b, arguments[2], token, stream.classes);
+              RowLabel label(b, arguments[2], token, stream.classes,
+                             kernel::LabelOf::NextToken);
               b.ifElse(
                   label.isExample,
                   [&] {
@@ -190,7 +191,7 @@ struct LinearCrossEntropyBackwardPattern
             stream.emitLogits(b, input, first, rows, weight, logits, packed);
             b.parallel(rows, [&](Value row) {
               RowLabel label(b, arguments[2], b.addi(first, row),
-                             stream.classes);
+                             stream.classes, kernel::LabelOf::NextToken);
               b.ifElse(
                   label.isExample,
                   [&] {

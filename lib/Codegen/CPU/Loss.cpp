@@ -126,7 +126,7 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
           Value result = arguments.drop_back().back(),
                 losses = arguments.back();
           b.parallel(rows, [&](Value row) {
-            RowLabel label(b, arguments[1], row, classes);
+            RowLabel label(b, arguments[1], row, classes, kernel::LabelOf::Row);
             b.ifElse(
                 label.isExample,
                 [&] {
@@ -163,7 +163,7 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
           Value logits = arguments[0], result = arguments.back();
           Value factor = b.mulf(b.load(arguments[3], {}), arguments[2]);
           b.parallel(rows, [&](Value row) {
-            RowLabel label(b, arguments[1], row, classes);
+            RowLabel label(b, arguments[1], row, classes, kernel::LabelOf::Row);
             b.ifElse(
                 label.isExample,
                 [&] {

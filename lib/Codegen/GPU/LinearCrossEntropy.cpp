@@ -200,7 +200,8 @@ private:
         {chunk.logits, labels, losses, chunk.first},
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value token = b.addi(VocabularyStream::toIndex(b, values[3]), row);
-          RowLabel label(b, values[1], token, stream.classes);
+          RowLabel label(b, values[1], token, stream.classes,
+                         kernel::LabelOf::NextToken);
           RowSoftmax softmax(b, values[0], row, stream.classes);
           storeRowLoss(b, softmax, label, values[2], token);
         });
@@ -254,7 +255,8 @@ private:
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value factor = b.mulf(b.load(values[3], {}), values[2]);
           Value token = b.addi(VocabularyStream::toIndex(b, values[4]), row);
-          RowLabel label(b, values[1], token, stream.classes);
+          RowLabel label(b, values[1], token, stream.classes,
+                         kernel::LabelOf::NextToken);
           RowSoftmax softmax(b, values[0], row, stream.classes);
           storeRowGradient(b, softmax, label, factor, values[5]);
           int64_t length = cast<ShapedType>(values[5].getType()).getDimSize(1);

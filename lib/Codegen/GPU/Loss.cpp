@@ -100,7 +100,8 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
           context.launchRows(
               host, "", rows, classes, used,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
-                RowLabel label(b, values[1], row, classes);
+                RowLabel label(b, values[1], row, classes,
+                               kernel::LabelOf::Row);
                 RowSoftmax softmax(b, values[0], row, classes);
                 storeRowLoss(b, softmax, label, values[2], row,
                              targetOf(b, values.drop_front(3), classes));
@@ -128,7 +129,8 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
               host, "", rows, classes, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
                 Value factor = b.mulf(b.load(values[3], {}), values[2]);
-                RowLabel label(b, values[1], row, classes);
+                RowLabel label(b, values[1], row, classes,
+                               kernel::LabelOf::Row);
                 RowSoftmax softmax(b, values[0], row, classes);
                 storeRowGradient(
                     b, softmax, label, factor, values.back(),

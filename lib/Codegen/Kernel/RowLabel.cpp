@@ -10,20 +10,22 @@
 using namespace mlir;
 using namespace pst::kernel;
 
-static Value labelOf(CodeBuilder &b, Value labels, Value row) {
+static Value labelOf(CodeBuilder &b, Value labels, Value row, LabelOf of) {
   auto type = cast<MemRefType>(labels.getType());
   if (type.getRank() == 1)
     return b.load(labels, row);
-  // The next token; the last one of a sequence has none.
   int64_t length = type.getDimSize(1);
+  if (of == LabelOf::Row)
+    return b.load(labels, {b.divi(row, length), b.remi(row, length)});
   Value next = b.addi(b.remi(row, length), 1), last = b.index(length - 1);
   Value found = b.load(labels, {b.divi(row, length), b.mini(next, last)});
   return b.select(b.cmpi(arith::CmpIPredicate::sle, next, last), found,
                   b.i32(-1));
 }
 
-RowLabel::RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes) {
-  Value found = labelOf(b, labels, row);
+RowLabel::RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes,
+                   LabelOf of) {
+  Value found = labelOf(b, labels, row, of);
   isExample = b.cmpi(arith::CmpIPredicate::ult, found, b.i32(classes));
   label = arith::IndexCastOp::create(b, b.getIndexType(),
                                      b.select(isExample, found, b.i32(0)));

@@ -12,12 +12,15 @@
 
 namespace pst::kernel {
 
+/// Which of the labels of B x L tokens is a row's: its own or, as those are the
+/// tokens themselves, the one after it; then the last of a sequence has none.
+enum class LabelOf { Row, NextToken };
+
 /// The label of a row of logits as an index, 0 if it is none of the classes,
-/// and whether it is one. `labels` (i32) are one for each row or, of B x L
-/// tokens, the tokens themselves: a row's label is the one after it, and the
-/// last of a sequence has none.
+/// and whether it is one. `labels` (i32) are one for each row, or B x L.
 struct RowLabel {
-  RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes);
+  RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes,
+           LabelOf of);
   Value label, isExample;
 };
 

@@ -289,7 +289,14 @@ LogicalResult SelectTokenBackwardOp::verify() {
 }
 
 template <typename OpT> static LogicalResult verifyCrossEntropy(OpT op) {
-  if (failed(verifyLoss(op, op.getLogits(), op.getLabels(), /*classes=*/true)))
+  RankedTensorType labels = typeOf(op.getLabels());
+  int64_t rows = typeOf(op.getLogits()).getDimSize(0);
+  if (labels.getRank() == 2 && labels.getNumElements() != rows) // (C1)
+    return op.emitOpError("must have ")
+           << rows << " labels, one for each row of the logits, but got "
+           << labels;
+  if (labels.getRank() == 1 &&
+      failed(verifyLoss(op, op.getLogits(), op.getLabels(), /*classes=*/true)))
     return failure();
   if (!op.getWeights() != !op.getSmoothing()) // (C3)
     return op.emitOpError("must have both weights and smoothing, or neither");

@@ -83,7 +83,7 @@ func.func @normalisation_and_attention(%q: tensor<10x6xf32>, %mask: tensor<2x5xi
 
 // CHECK-LABEL: func.func @heads_and_losses(
 func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale: f32,
-    %prediction: tensor<2x1xf32>, %targets: tensor<2xf32>, %dloss: tensor<f32>, %w: tensor<7x3xf32>, %shares: tensor<3xf32>, %answers: tensor<2x3xf32>) {
+    %prediction: tensor<2x1xf32>, %targets: tensor<2xf32>, %dloss: tensor<f32>, %w: tensor<7x3xf32>, %shares: tensor<3xf32>, %answers: tensor<2x3xf32>, %tags: tensor<2x5xi32>) {
   // CHECK: nn.select_token %{{.*}} index 4 : tensor<10x3xf32> -> tensor<2x3xf32>
   %t = nn.select_token %x index 4 : tensor<10x3xf32> -> tensor<2x3xf32>
   // CHECK: nn.select_token_backward %{{.*}} index 0 : tensor<2x3xf32> -> tensor<10x3xf32>
@@ -106,6 +106,10 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %error = nn.squared_error %prediction, %targets, %scale : tensor<2x1xf32>, tensor<2xf32>
   // CHECK: nn.squared_error_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x1xf32>, tensor<2xf32>
   %de = nn.squared_error_backward %prediction, %targets, %scale, %dloss : tensor<2x1xf32>, tensor<2xf32>
+  // CHECK: nn.cross_entropy %{{.*}}, %{{.*}}, %{{.*}} : tensor<10x3xf32>, tensor<2x5xi32>
+  %tagged = nn.cross_entropy %x, %tags, %scale : tensor<10x3xf32>, tensor<2x5xi32>
+  // CHECK: nn.cross_entropy_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<10x3xf32>, tensor<2x5xi32>
+  %dg = nn.cross_entropy_backward %x, %tags, %scale, %dloss : tensor<10x3xf32>, tensor<2x5xi32>
   // CHECK: nn.binary_cross_entropy %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x3xf32>, tensor<2x3xf32>
   %many = nn.binary_cross_entropy %t, %answers, %scale : tensor<2x3xf32>, tensor<2x3xf32>
   // CHECK: nn.binary_cross_entropy_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x3xf32>, tensor<2x3xf32>

@@ -66,12 +66,20 @@ def NN_SelectTokenBackwardOp : NN_Op<"select_token_backward"> {
   let hasVerifier = 1;
 }
 
+def NN_TokenLabels
+    : RankedTensorOf<[I32], [HasStaticShapePred, HasAnyRankOfPred<[1, 2]>],
+                     "tensor of rank 1 or 2 and static shape">;
+
+// One for each row, or for each token of B sequences.
+def NN_RowLabels : AnyTypeOf<[NN_Labels, NN_TokenLabels]>;
+
 def NN_CrossEntropyOp : NN_DifferentiableOp<"cross_entropy",
     [PST_Activations<[], []>, AttrSizedOperandSegments]> {
   let summary = "Scaled sum of the cross-entropies of the rows";
   let description = [{
     `scale * sum_b (log(sum_c exp(logits[b, c])) - logits[b, labels[b]])` over
-    the rows whose label is in [0, C); another label (-100) is no example.
+    the rows whose label is in [0, C); another label (-100) is no example. Labels
+    of B x L are those of the rows in their order.
 
     With weights w of the classes and labels smoothed by s it is, over the same
     rows,
@@ -82,7 +90,8 @@ def NN_CrossEntropyOp : NN_DifferentiableOp<"cross_entropy",
     which is PyTorch's sum of such losses. No scale is made of the weights.
 
     Constraints:
-    - (C1) There are as many labels, of type i32, as logits have rows.
+    - (C1) There are as many labels, of type i32, as logits have rows: a vector,
+      or B x L.
     - (C2) There are as many weights as logits have columns.
     - (C3) Weights and smoothing come together.
 
@@ -93,7 +102,7 @@ def NN_CrossEntropyOp : NN_DifferentiableOp<"cross_entropy",
     %other = nn.cross_entropy %logits, %labels, %scale weights(%w : tensor<2xf32>) smoothing %s : tensor<1x2xf32>, tensor<1xi32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$logits, NN_Labels:$labels, F32:$scale,
+  let arguments = (ins NN_Matrix:$logits, NN_RowLabels:$labels, F32:$scale,
                        Optional<NN_Vector>:$weights, Optional<F32>:$smoothing);
   let results = (outs NN_Scalar:$loss);
   let assemblyFormat = [{
@@ -113,7 +122,8 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
     `gradient * scale * (softmax(logits)[b, c] sum_k t[b, k] - t[b, c])`.
 
     Constraints:
-    - (C1) There are as many labels, of type i32, as logits have rows.
+    - (C1) There are as many labels, of type i32, as logits have rows: a vector,
+      or B x L.
     - (C2) There are as many weights as logits have columns.
     - (C3) Weights and smoothing come together.
 
@@ -122,7 +132,7 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
     %d = nn.cross_entropy_backward %logits, %labels, %scale, %dloss : tensor<1x2xf32>, tensor<1xi32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$logits, NN_Labels:$labels, F32:$scale,
+  let arguments = (ins NN_Matrix:$logits, NN_RowLabels:$labels, F32:$scale,
                        NN_Scalar:$gradient, Optional<NN_Vector>:$weights,
                        Optional<F32>:$smoothing);
   let results = (outs NN_Matrix:$result);
@@ -133,10 +143,6 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
   }];
   let hasVerifier = 1;
 }
-
-def NN_TokenLabels
-    : RankedTensorOf<[I32], [HasStaticShapePred, HasAnyRankOfPred<[1, 2]>],
-                     "tensor of rank 1 or 2 and static shape">;
 
 def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
     [PST_Activations<[0], []>]> {
