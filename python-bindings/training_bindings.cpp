@@ -169,15 +169,19 @@ std::function<bool()> ask(const nb::object &callable) {
   };
 }
 
-/// float32[examples, labels], which outlives the evaluation.
+/// float32[examples, labels], where tokens have classes [examples, tokens,
+/// labels]; it outlives the evaluation.
 nb::object logitsOf(const Evaluation &evaluation) {
   auto *logits = new std::vector<float>(evaluation.logits);
   nb::capsule owner(logits, [](void *pointer) noexcept {
     delete static_cast<std::vector<float> *>(pointer);
   });
-  return nb::cast(nb::ndarray<nb::numpy, float, nb::ndim<2>>(
-      logits->data(),
-      {size_t(evaluation.numExamples), size_t(evaluation.numLabels)}, owner));
+  std::vector<size_t> shape{size_t(evaluation.numExamples)};
+  if (evaluation.numTokens > 1)
+    shape.push_back(size_t(evaluation.numTokens));
+  shape.push_back(size_t(evaluation.numLabels));
+  return nb::cast(nb::ndarray<nb::numpy, float>(logits->data(), shape.size(),
+                                                shape.data(), owner));
 }
 
 /// The processes of a run as a Python object has them: `rank`, `count`,

@@ -31,10 +31,11 @@ constexpr std::array<Spelling<InitKind>, 4> kInitKinds{
      {InitKind::normal, "normal"},
      {InitKind::constant, "constant"}}};
 
-constexpr std::array<Spelling<ModelTask>, 5> kTasks{
+constexpr std::array<Spelling<ModelTask>, 6> kTasks{
     {{ModelTask::none, "none"},
      {ModelTask::classification, "classification"},
      {ModelTask::multiLabel, "multi_label_classification"},
+     {ModelTask::tokenClasses, "token_classification"},
      {ModelTask::regression, "regression"},
      {ModelTask::lm, "lm"}}};
 

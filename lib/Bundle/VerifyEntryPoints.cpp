@@ -23,20 +23,23 @@ const Argument *find(const EntryPoint &entry, Argument::Kind kind,
   return nullptr;
 }
 
-/// The rows of a batch, one and the same in all tensors that are read.
-void verifyRows(const EntryPoint &entry, int64_t rows,
+/// The rows of a batch, one and the same in all tensors that are read, and in
+/// the logits; of `tokens`, these have a row for each.
+void verifyRows(const EntryPoint &entry, int64_t rows, bool tokens,
                 const std::string &where) {
   for (const Argument &argument : entry.arguments)
     if (argument.kind == Argument::Kind::input &&
         argument.name != kClassWeights && !argument.type.shape.empty() &&
-        argument.type.shape.front() != rows)
+        (tokens ? argument.type.numElements() : argument.type.shape.front()) !=
+            rows)
       fail(where, "argument " + quote(argument.name) + " is " +
                       spell(argument.type) + ", but \"logits\" has " +
                       std::to_string(rows) + " rows");
 }
 
 /// What an evaluation is given, it looks into (docs/BundleFormat.md).
-void verifyLogits(const EntryPoint &entry, const std::string &where) {
+void verifyLogits(ModelTask task, const EntryPoint &entry,
+                  const std::string &where) {
   const Argument *logits = find(entry, Argument::Kind::output, "logits");
   if (!logits)
     return;
@@ -45,7 +48,8 @@ void verifyLogits(const EntryPoint &entry, const std::string &where) {
     fail(where, "argument \"logits\" must be a matrix of f32, rows x classes, "
                 "but is " +
                     spell(logits->type));
-  verifyRows(entry, logits->type.shape.front(), where);
+  verifyRows(entry, logits->type.shape.front(), task == ModelTask::tokenClasses,
+             where);
 }
 
 /// The logits are those of "forward", which has as many classes as the loss.
@@ -79,6 +83,7 @@ std::pair<ElementType, size_t> labelsOf(ModelTask task) {
     return {ElementType::f32, 2};
   case ModelTask::regression:
     return {ElementType::f32, 1};
+  case ModelTask::tokenClasses:
   case ModelTask::lm:
     return {ElementType::i32, 2};
   }
@@ -163,7 +168,7 @@ void manifest::verifyEntryPoints(const Verified &verified) {
     verifyText(entry.symbol, where);
     verifyArguments(verified, entry, where);
     if (name == "forward")
-      verifyLogits(entry, where);
+      verifyLogits(manifest.task, entry, where);
     if (name == "forward" || name == "forward_backward") {
       verifyLabels(manifest.task, entry, where);
       verifyClassWeights(manifest, entry, where);

@@ -1,4 +1,4 @@
-//===- Bert.cpp - BERT and RoBERTa, for sentences -------------------------===//
+//===- Bert.cpp - BERT and RoBERTa, for sentences and tokens --------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -9,7 +9,8 @@
 // 2019) and RobertaForSequenceClassification (Liu et al. 2019): post-norm
 // blocks, and a pooler on the first token. RoBERTa numbers the tokens that are
 // no padding, after the id of that, and its head has another name for the
-// pooler.
+// pooler. Of BertForTokenClassification and RobertaForTokenClassification: no
+// pooler, and one linear layer on every token.
 
 #include "ModelBuilder.h"
 
@@ -143,17 +144,49 @@ static void buildRoberta(ModelBuilder &m, bool isClassifier) {
                     newHead));
 }
 
+/// The classes of all tokens, of the encoder's output.
+static void finishTokenClasses(ModelBuilder &m, const BertConfig &config,
+                               Value x, bool isClassifier) {
+  m.enter("classifier");
+  x = m.dropout(x, config.classifierDropout);
+  m.finish(m.classifier(x, "classifier", isClassifier));
+}
+
+static void buildBertTokens(ModelBuilder &m, bool isClassifier) {
+  BertConfig config(m, /*firstPosition=*/0);
+  if (!m.failed())
+    finishTokenClasses(m, config, buildEncoder(m, config, "bert."),
+                       isClassifier);
+}
+
+static void buildRobertaTokens(ModelBuilder &m, bool isClassifier) {
+  int64_t padding = m.config.integer("pad_token_id", 0, kMaxSize, 1);
+  BertConfig config(m, /*firstPosition=*/padding + 1);
+  if (!m.failed())
+    finishTokenClasses(m, config, buildEncoder(m, config, "roberta.", padding),
+                       isClassifier);
+}
+
 static constexpr StringRef kBertCheckpoints[] = {
-    "BertForSequenceClassification", "BertModel", "BertForMaskedLM",
-    "BertForPreTraining", "BertForNextSentencePrediction"};
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
+    "BertForMaskedLM",
+    "BertForPreTraining",
+    "BertForNextSentencePrediction"};
 static constexpr StringRef kRobertaCheckpoints[] = {
-    "RobertaForSequenceClassification", "RobertaModel", "RobertaForMaskedLM"};
+    "RobertaForSequenceClassification", "RobertaForTokenClassification",
+    "RobertaModel", "RobertaForMaskedLM"};
 
 ModelFamilies pst::bertFamilies() {
   static constexpr ModelFamily families[] = {
       {"bert", "BertForSequenceClassification", kBertCheckpoints, buildBert,
        "classifier"},
+      {"bert", "BertForTokenClassification", kBertCheckpoints, buildBertTokens,
+       "classifier", TaskKind::classifyTokens},
       {"roberta", "RobertaForSequenceClassification", kRobertaCheckpoints,
-       buildRoberta, "classifier.out_proj"}};
+       buildRoberta, "classifier.out_proj"},
+      {"roberta", "RobertaForTokenClassification", kRobertaCheckpoints,
+       buildRobertaTokens, "classifier", TaskKind::classifyTokens}};
   return families;
 }

@@ -110,7 +110,7 @@ static constexpr StringRef kCheckpoints[] = {
 ModelFamilies pst::gpt2Families() {
   static constexpr ModelFamily families[] = {
       {"gpt2", "GPT2LMHeadModel", kCheckpoints, buildGpt2,
-       /*head=*/"", /*predictsTokens=*/true},
+       /*head=*/"", TaskKind::predictTokens},
       {"gpt2", "GPT2ForSequenceClassification", kCheckpoints, buildGpt2,
        "score"}};
   return families;

@@ -52,9 +52,11 @@ static LogicalResult checkOptions(MLIRContext &context,
                     *options.numLabels);
   if (options.regression && options.numLabels.value_or(1) != 1)
     return complain("number of labels", "1 for regression", *options.numLabels);
-  if (options.regression && options.task == TaskKind::classifyMany)
-    return complain("task", "another one for regression",
-                    "multi_label_classification");
+  for (auto [task, word] :
+       {std::pair(TaskKind::classifyMany, "multi_label_classification"),
+        std::pair(TaskKind::classifyTokens, "token_classification")})
+    if (options.regression && options.task == task)
+      return complain("task", "another one for regression", word);
   if (options.dropout && !(*options.dropout >= 0.0 && *options.dropout < 1.0))
     return complain("dropout", "in [0, 1)", *options.dropout);
   return success();
@@ -79,17 +81,21 @@ static bool isMeant(const ModelFamily &family, const ImportOptions &options,
   switch (options.task) {
   case TaskKind::classify:
   case TaskKind::classifyMany:
-    return !family.predictsTokens;
+    return family.makes == TaskKind::classify;
+  case TaskKind::classifyTokens:
   case TaskKind::predictTokens:
-    return family.predictsTokens;
+    return family.makes == options.task;
   case TaskKind::automatic:
     break;
   }
-  if (options.numLabels || options.regression)
-    return !family.predictsTokens;
+  if (options.regression)
+    return family.makes == TaskKind::classify;
+  if (options.numLabels && family.makes == TaskKind::predictTokens)
+    return false;
   // A checkpoint of a class that can be made is to become that one again.
   for (const ModelFamily *other : allFamilies())
-    if (other->architecture == checkpoint)
+    if (other->architecture == checkpoint &&
+        !(options.numLabels && other->makes == TaskKind::predictTokens))
       return other == &family;
   return true;
 }
@@ -126,10 +132,13 @@ static const ModelFamily *findFamily(ConfigFile &config,
     InFlightDiagnostic error =
         config.error(byType ? "model_type" : "architectures")
         << "a model of type \"" << (byType ? type : checkpoint)
-        << "\" cannot be imported to predict tokens; those that can are: ";
+        << "\" cannot be imported to "
+        << (options.task == TaskKind::classifyTokens ? "classify tokens"
+                                                     : "predict tokens")
+        << "; those that can are: ";
     SmallVector<StringRef> able;
     for (const ModelFamily *family : allFamilies())
-      if (family->predictsTokens)
+      if (family->makes == options.task)
         able.push_back(family->modelType);
     llvm::interleaveComma(able, error);
     return nullptr;
@@ -147,7 +156,10 @@ static const ModelFamily *findFamily(ConfigFile &config,
 /// What the classifier predicts; the options go before config.json, and that
 /// before the files' head, which has `rows` rows.
 static Task readTask(ConfigFile &config, const ImportOptions &options,
-                     std::optional<int64_t> rows) {
+                     TaskKind makes, std::optional<int64_t> rows) {
+  bool ofTokens = makes == TaskKind::classifyTokens;
+  if (ofTokens && options.numLabels)
+    return {ModelTask::tokenClasses, *options.numLabels};
   bool several = options.task == TaskKind::classifyMany;
   if (options.regression || (options.numLabels == 1 && !several))
     return {ModelTask::regression, 1};
@@ -160,6 +172,8 @@ static Task readTask(ConfigFile &config, const ImportOptions &options,
     numLabels = config.size("id2label");
   if (numLabels == 0 && !config.failed())
     config.error("id2label") << "\"id2label\" is empty";
+  if (ofTokens)
+    return {ModelTask::tokenClasses, numLabels};
   if (several)
     return {ModelTask::multiLabel, numLabels};
   std::string problem = config.string(
@@ -212,19 +226,20 @@ pst::importModel(MLIRContext &context, StringRef directory,
       WeightFiles::open(context, directory, options.allowMissingWeights);
   bool isClassifier = checkpoint.empty() || checkpoint == family->architecture;
   Task task;
-  if (family->predictsTokens)
+  if (family->makes == TaskKind::predictTokens)
     task.kind = ModelTask::lm;
   else
-    task = readTask(*config, options,
+    task = readTask(*config, options, family->makes,
                     weights && isClassifier
                         ? weights->rows((family->head + ".weight").str())
                         : std::nullopt);
   if (options.weightedLoss && task.kind != ModelTask::classification)
     config->error("architectures")
         << "a weighted loss is of models that tell classes apart, but this one "
-        << (task.kind == ModelTask::regression   ? "predicts a number"
-            : task.kind == ModelTask::multiLabel ? "gives several labels"
-                                                 : "predicts tokens");
+        << (task.kind == ModelTask::regression     ? "predicts a number"
+            : task.kind == ModelTask::multiLabel   ? "gives several labels"
+            : task.kind == ModelTask::tokenClasses ? "classifies tokens"
+                                                   : "predicts tokens");
   if (!weights)
     return failure();
 

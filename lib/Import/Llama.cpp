@@ -322,11 +322,14 @@ static constexpr StringRef kQwen2[] = {
 
 ModelFamilies pst::llamaFamilies() {
   static constexpr ModelFamily families[] = {
-      {"llama", kLlama[0], kLlama, build<Kind::llama>, "", true},
+      {"llama", kLlama[0], kLlama, build<Kind::llama>, "",
+       TaskKind::predictTokens},
       {"llama", kLlama[1], kLlama, build<Kind::llama>, "score"},
-      {"mistral", kMistral[0], kMistral, build<Kind::mistral>, "", true},
+      {"mistral", kMistral[0], kMistral, build<Kind::mistral>, "",
+       TaskKind::predictTokens},
       {"mistral", kMistral[1], kMistral, build<Kind::mistral>, "score"},
-      {"qwen2", kQwen2[0], kQwen2, build<Kind::qwen2>, "", true},
+      {"qwen2", kQwen2[0], kQwen2, build<Kind::qwen2>, "",
+       TaskKind::predictTokens},
       {"qwen2", kQwen2[1], kQwen2, build<Kind::qwen2>, "score"}};
   return families;
 }

@@ -41,6 +41,7 @@ RankedTensorType ModelBuilder::labelsType() {
     return f32({batch, task.numLabels});
   case ModelTask::regression:
     return f32({batch});
+  case ModelTask::tokenClasses:
   case ModelTask::lm:
     return RankedTensorType::get({batch, options.length}, b.getI32Type());
   case ModelTask::classification:
@@ -69,7 +70,10 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   b.setLoc(NameLoc::get(b.getStringAttr("forward")));
   SmallVector<std::pair<StringRef, Type>> results = {{"loss", f32({})}};
   if (!task.predictsTokens())
-    results.emplace_back("logits", f32({batch, task.numLabels}));
+    results.emplace_back("logits", f32({task.kind == ModelTask::tokenClasses
+                                            ? batch * options.length
+                                            : batch,
+                                        task.numLabels}));
   auto type =
       b.getFunctionType(llvm::to_vector(llvm::make_second_range(arguments)),
                         llvm::to_vector(llvm::make_second_range(results)));

@@ -70,7 +70,8 @@ public:
   };
   /// Begins `@forward`.
   Inputs begin(bool hasTokenTypes);
-  /// Ends it: the loss of the logits (B x C) and the labels.
+  /// Ends it: the loss of the logits (B x C, or B * L x C where tokens have
+  /// classes) and the labels.
   void finish(mlir::Value logits);
   /// Ends it: the loss of the next tokens, by the scores of the hidden states
   /// with the rows of `table` (vocabulary x features).
@@ -236,8 +237,8 @@ struct ModelFamily {
   void (*build)(ModelBuilder &builder, bool isClassifier);
   /// The last layer of its classifier.
   llvm::StringRef head;
-  /// Whether it is a language model.
-  bool predictsTokens = false;
+  /// classify, classifyTokens or predictTokens.
+  TaskKind makes = TaskKind::classify;
 };
 
 /// The families of one file each.

@@ -137,9 +137,8 @@ static void buildPlug(ModelBuilder &m, bool) {
 static constexpr StringRef kCheckpoints[] = {"PlugNLG"};
 
 ModelFamilies pst::plugFamilies() {
-  static constexpr ModelFamily families[] = {{"plugNLG", "PlugNLG",
-                                              kCheckpoints, buildPlug,
-                                              /*head=*/"",
-                                              /*predictsTokens=*/true}};
+  static constexpr ModelFamily families[] = {
+      {"plugNLG", "PlugNLG", kCheckpoints, buildPlug,
+       /*head=*/"", TaskKind::predictTokens}};
   return families;
 }

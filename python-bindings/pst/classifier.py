@@ -15,11 +15,13 @@ import numpy as np
 from . import _pst
 from .columns import Wish
 from .data import Examples
+from .entities import entity_metrics, is_iob
 from .errors import DataError
 from .labels import Labels
 from .language import predicts_tokens
 from .options import Options
-from .tokenizer import Encoded, Tokenizer
+from .tagged import Tagged
+from .tokenizer import Encoded, EncodedWords, Tokenizer
 
 
 class Classifier:
@@ -42,12 +44,12 @@ class Classifier:
         self.options.check()
         self.directory = os.fspath(directory)
         self.config = read_config(self.directory)
-        if predicts_tokens(self.options.task, self.config):
+        if predicts_tokens(self.options.implied_task, self.config):
             raise DataError(
                 f"{self.directory}: a language model has no classes to predict; --task classification takes it for a classifier"
             )
         self.labels = Labels.of_config(self.config, self.options.task)
-        self.tokenizer = Tokenizer(self.directory)
+        self.tokenizer = Tokenizer(self.directory, of_words=self.labels.tokens)
         self.warnings: list[str] = list(self.tokenizer.warnings)
         if self.options.num_threads:
             _pst.set_num_threads(self.options.num_threads)
@@ -71,15 +73,47 @@ class Classifier:
         encoded = self.encode(examples)
         labels = None if examples.labels is None else self.labels.encode(examples)
         length, model = self._model_for(encoded.longest)
-        return _pst.evaluate(model, dataset(encoded, length, labels, examples.path), 0.0)
+        found = _pst.evaluate(model, dataset(encoded, length, labels, examples.path), 0.0)
+        if labels is not None and self.labels.tokens and is_iob(self.labels.names):
+            array = encoded.label_array(labels, length)
+            logits = found["logits"].reshape(*array.shape, -1)
+            found["metrics"] = {**entity_metrics(self.labels.names, logits, array), **found["metrics"]}
+        return found
+
+    def tag(self, sentences) -> list[dict]:
+        """The `words` of each sentence, their `tags` and `probabilities`, None
+        for words that were cut off.
+
+        `sentences` is a text or a list of them, whose words spaces divide, of
+        lists of words, or what pst.Trainer takes (tags are not read). Raises
+        DataError for a model that gives no tags."""
+        if not self.labels.tokens:
+            raise DataError(f"{self.directory}: is no model that gives each word a tag; predict() is of texts")
+        if isinstance(sentences, str):
+            sentences = [sentences]
+        sentences = Tagged.of(sentences, "the texts", words_column=self.options.text_column, need_tags=False).without_labels()
+        encoded = self.encode(sentences)
+        length, model = self._model_for(encoded.longest)
+        logits = _pst.evaluate(model, dataset(encoded, length, None, sentences.path), 0.0)["logits"]
+        scores = logits.reshape(len(sentences), length, -1).astype(np.float64)
+        rows = []
+        for i, (words, places) in enumerate(zip(sentences.words, encoded.firsts)):
+            begin = encoded.begin(i, length)
+            found = [None if place < 0 else predictions(scores[i, [begin + place]], self.labels)[0] for place in places]
+            tags, shares = ([one and one[key] for one in found] for key in ("class", "probability"))
+            rows.append({"words": words, "tags": tags, "probabilities": shares})
+        return rows
 
     def predict(self, texts) -> list[dict]:
         """The `class` of each text and its `probability`; of a model that
         predicts a number its `value`; of one that gives several labels the
-        `classes` whose probability is above 0.5, and the `probabilities` of all.
+        `classes` whose probability is above 0.5, and the `probabilities` of all;
+        of one that gives tags, see tag().
 
         `texts` is a text or a list of them, of (text, text) pairs, or what
         pst.Trainer takes as data (labels are not read)."""
+        if self.labels.tokens:
+            return self.tag(texts)
         if isinstance(texts, str):
             texts = [texts]
         columns = dict(zip(("text", "pair"), self.text_columns))
@@ -128,18 +162,26 @@ def predictions(logits: np.ndarray, labels: Labels) -> list[dict]:
     return [{"class": labels.names[i], "probability": float(share)} for i, share in zip(best, shares)]
 
 
-def dataset(encoded: Encoded, length: int, labels: np.ndarray | None, description: str) -> "_pst.Dataset":
+def dataset(encoded: Encoded, length: int, labels, description: str) -> "_pst.Dataset":
+    return _pst.Dataset.of(arrays_of(encoded, length, labels), description)
+
+
+def arrays_of(encoded: Encoded, length: int, labels) -> dict[str, np.ndarray]:
+    """What a program reads; the labels (or None) as Labels.encode gives them."""
     arrays = encoded.arrays(length)
     if labels is not None:
-        arrays["labels"] = labels
-    return _pst.Dataset.of(arrays, description)
+        arrays["labels"] = encoded.label_array(labels, length) if isinstance(encoded, EncodedWords) else labels
+    return arrays
 
 
-def encode(tokenizer: Tokenizer, examples: Examples, length: int) -> tuple[Encoded, list[str]]:
+def encode(tokenizer: Tokenizer, examples: Examples | Tagged, length: int) -> tuple[Encoded, list[str]]:
     """Tokens as a program reads them, `length` at most and one at least; and
     what is to be said about those that were cut."""
     length = tokenizer.settings.at_most(length)
-    encoded = tokenizer.encode(examples, length)
+    if isinstance(examples, Tagged):
+        encoded = tokenizer.encode_words(examples.words, length, examples.path)
+    else:
+        encoded = tokenizer.encode(examples, length)
     # Of an empty text some tokenizers make no token.
     nothing = tokenizer.padding if tokenizer.end_of_text is None else tokenizer.end_of_text
     encoded.ids = [ids or [nothing] for ids in encoded.ids]

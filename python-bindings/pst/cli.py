@@ -11,8 +11,8 @@ import os
 import sys
 
 from .arguments import Parser, add_hugging_face_flags, read_config_file
-from .command import UsageError, options_of, print_pairs, read_labelled, set_threads, warn
-from .outputs import check_output_directory, write_json, write_predictions
+from .command import UsageError, options_of, print_pairs, read_labelled, read_tagged, set_threads, warn
+from .outputs import check_output_directory, write_conll, write_json, write_predictions
 from .streams import flush_standard_streams, give_up, open_standard_streams, tell
 
 
@@ -142,6 +142,7 @@ def _train(args) -> int:
 
     from . import _pst
     from .language import predicts_tokens
+    from .tasks import classifies_tokens
     from .trainer import Trainer, read_config
 
     options = options_of(args)
@@ -152,10 +153,16 @@ def _train(args) -> int:
     check_output_directory(options.output_dir, inputs, ("model", "train_results.json", *predicted))
     if options.logging_dir and "tensorboard" in options.report_to:
         check_output_directory(options.logging_dir, flag="--logging_dir")
-    if args.test_file and predicts_tokens(options.task, config):
+    if args.test_file and predicts_tokens(options.implied_task, config):
         raise UsageError("--test_file is for models that classify: a language model has nothing to predict of it")
     # What is wrong with it is told before the training, not after.
-    test = read_labelled(args.test_file, options, read_labels=False, limit=0) if args.test_file else None
+    tags = classifies_tokens(options.task, config)
+    test = None
+    if args.test_file:
+        if tags:
+            test = read_tagged(args.test_file, options, limit=0, need_tags=False)
+        else:
+            test = read_labelled(args.test_file, options, read_labels=False, limit=0)
     trainer = Trainer(args.model_name_or_path, args.train_file, args.validation_file, **asdict(options))
     peers = trainer.peers
     if peers.leads:
@@ -197,13 +204,18 @@ def _train(args) -> int:
     summary["peak_memory_mib"] = _pst.peak_resident_bytes() / 2**20
     summary["model"] = os.path.join(options.output_dir, "model")
     if test is not None:
-        from .classifier import predictions
+        from .classifier import Classifier, predictions
 
         summary["predictions"] = os.path.join(options.output_dir, "predictions.tsv")
-        told = len(trainer.warnings)
-        logits = trainer.evaluate(test)["logits"]
-        warn(trainer.warnings[told:])
-        write_predictions(summary["predictions"], predictions(logits, trainer.labels), test)
+        if tags:
+            saved = Classifier(summary["model"], max_seq_length=options.max_seq_length, **options.of_compiler(("machine",)))
+            write_conll(summary["predictions"], saved.tag(test))
+            warn(saved.warnings)
+        else:
+            told = len(trainer.warnings)
+            logits = trainer.evaluate(test)["logits"]
+            warn(trainer.warnings[told:])
+            write_predictions(summary["predictions"], predictions(logits, trainer.labels), test)
     write_json(os.path.join(options.output_dir, "train_results.json"), summary)
     print_pairs(summary)
     return 0
@@ -237,6 +249,7 @@ def _export(args) -> int:
     from .data import Labels
     from .many_labels import PROBLEM
     from .settings import column_config, label_config
+    from .tasks import TOKEN_CLASSES
     from .tokenizer import Tokenizer
     from .trainer import RUN_FILE, read_config
 
@@ -264,7 +277,9 @@ def _export(args) -> int:
     program = _pst.Program.load(bundle) if bundle else _pst.compile_model(model_dir, settings)
     model = _pst.Model(program, model_dir, seed)
     state = model.load_checkpoint(checkpoint)
-    labels = None if model.predicts_tokens else Labels(names or [], names is None, settings.get("task") == PROBLEM)
+    labels = None if model.predicts_tokens else Labels(
+        names or [], names is None, settings.get("task") == PROBLEM, settings.get("task") == TOKEN_CLASSES
+    )  # fmt: skip
     config = {**label_config(labels, Tokenizer(model_dir)), **column_config(run.get("text_columns"))}
     result = _pst.export_model(model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(config))
     card = modelcard.Card(
@@ -276,6 +291,7 @@ def _export(args) -> int:
         trainable=run.get("trainable"),
         labels=names,
         predicts_tokens=model.predicts_tokens,
+        classifies_tokens=model.task == TOKEN_CLASSES,
         evaluation=modelcard.held_evaluation({**state, "best": None, "stopped": False}, False),
         data=run.get("data", {}),
     )
@@ -311,6 +327,7 @@ def _compile(args) -> int:
     from .language import block_length, predicts_tokens
     from .many_labels import PROBLEM
     from .settings import compiler_options
+    from .tasks import classifies_tokens
     from .tokenizer_settings import read_settings
     from .trainer import read_config
 
@@ -318,13 +335,13 @@ def _compile(args) -> int:
     options.check()
     check_output_directory(args.bundle, (args.model_name_or_path,), (".",), "--bundle")
     config = read_config(args.model_name_or_path)
-    if predicts_tokens(options.task, config):
+    if predicts_tokens(options.implied_task, config):
         settings = compiler_options(options, None, block_length(options.block_size, config), True)
     else:
         chosen = args.regression or args.num_labels is not None
-        many = options.task == PROBLEM
-        regression = args.regression or args.num_labels == 1 and not many
-        labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression, many)
+        many, tags = options.task == PROBLEM, classifies_tokens(options.task, config)
+        regression = args.regression or args.num_labels == 1 and not many and not tags
+        labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression, many, tags)
         length = read_settings(args.model_name_or_path).at_most(options.max_seq_length)
         # A head of random values is one that was asked for.
         settings = {**compiler_options(options, labels, length, True), "new_head": chosen}

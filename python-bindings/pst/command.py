@@ -48,16 +48,32 @@ def read_labelled(path, options, limit=None, **more):
     return examples
 
 
+def read_tagged(path, options, limit=None, need_tags=True):
+    """Sentences of a file, as the options say; what is odd about it is told."""
+    from .tagged import Tagged
+
+    sentences = Tagged.of(
+        path,
+        words_column=options.text_column,
+        tags_column=options.label_column,
+        need_tags=need_tags,
+        skip_bad_rows=options.skip_bad_rows,
+        limit=(options.max_eval_samples if limit is None else limit) or None,
+    )
+    warn(sentences.warnings)
+    return sentences
+
+
 def warn(warnings) -> None:
     for warning in warnings:
         tell(f"warning: {warning}\n")
 
 
-def tokenizer_of(args):
+def tokenizer_of(args, of_words: bool = False):
     """The model's, with what is to be said of it on standard error."""
     from .tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(args.model_name_or_path)
+    tokenizer = Tokenizer(args.model_name_or_path, of_words)
     warn(tokenizer.warnings)
     return tokenizer
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _pst, torch
 from .files import read_text
+from .tasks import TOKEN_CLASSES
 from .tokenizer import end_at_last_token
 from .tokenizer_settings import DECODERS
 
@@ -139,8 +140,10 @@ class Compiled:
     model takes `input_ids` (and, if they are to be other than all ones and all
     zeros, `attention_mask` and `token_type_ids`): whole numbers of any type, up
     to as long as it was compiled for. They are converted and padded, and run in
-    batches. It returns the logits, float32[rows, labels]. Only arrays on a GPU
-    must be int32[batch, length], and are used in place.
+    batches. It returns the logits, float32[rows, labels]; where tokens have
+    classes float32[rows, tokens, labels]. Only arrays on a GPU must be
+    int32[batch, length], and are used in place (then tokens of all rows are one
+    dimension).
     """
 
     def __init__(self, program: "_pst.Program", model_dir: str = "", seed: int = 42):
@@ -200,7 +203,10 @@ class Compiled:
         for first in range(0, rows, shape[0]):
             part = {name: _padded(array[first : first + shape[0]], shape, padding if name == "input_ids" else 0)
                     for name, array in arrays.items()}  # fmt: skip
-            results.append(self._run(forward, part)[: rows - first])
+            result = self._run(forward, part)
+            if self.manifest.get("task") == TOKEN_CLASSES:
+                result = np.asarray(result).reshape(*shape, -1)[:, : arrays["input_ids"].shape[1]]
+            results.append(result[: rows - first])
         logits = np.concatenate(results)
         return torch.from_numpy(logits) if any(map(torch.is_tensor, given.values())) else logits
 

@@ -96,7 +96,7 @@ class Examples:
         those of a file are. Lines are the rows' numbers, from 1."""
         if isinstance(source, Examples):
             return source
-        rows, class_names = _python_rows(source, description)
+        rows, class_names = python_rows(source, description)
         if not rows:
             raise DataError(f"{description}: no examples")
         if isinstance(rows[0], Mapping):
@@ -272,7 +272,7 @@ def _columns_of_words(table: Table) -> list[str]:
     return found or ([table.header[0]] if len(table.header or []) == 1 else [])
 
 
-def _python_rows(source, description: str) -> tuple[list, dict]:
+def python_rows(source, description: str) -> tuple[list, dict]:
     """The rows of what Python has, and the class names of its label columns."""
     if isinstance(source, (str, bytes)) or not isinstance(source, Iterable):
         raise DataError(f"{description}: expected rows, found {type(source).__name__}")

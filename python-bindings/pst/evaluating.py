@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
-from .command import UsageError, given_options, options_of, print_pairs, read_labelled, set_threads, tokenizer_of, warn
-from .outputs import check_output_file, with_lines, write_json, write_predictions, write_rows
+import os
+
+from .command import UsageError, given_options, options_of, print_pairs, read_labelled, read_tagged, set_threads, tokenizer_of, warn
+from .outputs import check_output_file, with_lines, write_conll, write_json, write_predictions, write_rows
 
 
 def evaluate(args) -> int:
@@ -21,9 +23,11 @@ def evaluate(args) -> int:
             check_output_file(path, flag, inputs if flag == "--predictions" else inputs[:1])
     set_threads(options.num_threads)
     config = read_config(args.model_name_or_path)
-    if predicts_tokens(options.task, config):
+    if predicts_tokens(options.implied_task, config):
         return _eval_language(args, options, config)
     model = Classifier(args.model_name_or_path, **given_options(args))
+    if model.labels.tokens:
+        return _eval_tags(args, options, model)
     # -1 is a number like any other.
     known = ("-1",) if model.labels.regression and not options.task_name else model.labels.names
     examples = read_labelled(
@@ -72,6 +76,8 @@ def predict(args) -> int:
     if args.output_file:
         check_output_file(args.output_file, "--output_file", (args.file,))
     model = Classifier(args.model_name_or_path, **given_options(args))
+    if model.labels.tokens:
+        return _tag(args, options, model)
     examples = read_labelled(args.file, options, read_labels=False, limit=0, remembered=model.text_columns, guess=True)
     rows = with_lines(predictions(model.evaluate(examples)["logits"], model.labels), examples)
     warn(model.warnings)
@@ -80,6 +86,42 @@ def predict(args) -> int:
         print_pairs({"rows": len(rows), "predictions": args.output_file})
     else:
         write_rows(None, rows)
+    return 0
+
+
+def _eval_tags(args, options, model) -> int:
+    sentences = read_tagged(args.validation_file, options)
+    evaluation = model.evaluate(sentences)
+    summary = {
+        "sentences": evaluation["examples"],
+        "loss": evaluation["loss"],
+        **evaluation["metrics"],
+        "seconds": evaluation["seconds"],
+    }
+    if args.predictions:
+        write_conll(args.predictions, model.tag(sentences))
+        summary["predictions"] = args.predictions
+    warn(dict.fromkeys(model.warnings))
+    if args.output_file:
+        write_json(args.output_file, summary)
+    print_pairs(summary)
+    return 0
+
+
+def _tag(args, options, model) -> int:
+    """A word and its tag in each line, as a CoNLL file has them; or JSON lines."""
+    extension = os.path.splitext(args.output_file or "")[1].lower()
+    if extension == ".csv":
+        raise UsageError(f"--output_file {args.output_file}: tags are written to .jsonl or, as CoNLL has them, to any other file")
+    sentences = read_tagged(args.file, options, limit=0, need_tags=False)
+    found = model.tag(sentences)
+    warn(model.warnings)
+    if extension in (".jsonl", ".json", ".ndjson"):
+        write_rows(args.output_file, with_lines(found, sentences))
+    else:
+        write_conll(args.output_file, found)
+    if args.output_file:
+        print_pairs({"sentences": len(found), "predictions": args.output_file})
     return 0
 
 

@@ -15,6 +15,7 @@ from . import _pst, many_labels
 from .columns import find_task, listed
 from .errors import DataError
 from .label_values import are_ids, are_unnamed, ids_by_value, matched, number_of, spelled, told_missing, value_of
+from .tasks import TOKEN_CLASSES, classifies_tokens
 
 if TYPE_CHECKING:
     from .data import Examples
@@ -29,11 +30,13 @@ _MOST_NAMES = 1_000_000
 @dataclass
 class Labels:
     """The classes in the order of their ids, or one number to predict. With
-    `multiple`, an example has any number of the classes."""
+    `multiple`, an example has any number of the classes; of `tokens` each has
+    one."""
 
     names: list[str]
     regression: bool = False
     multiple: bool = False
+    tokens: bool = False
 
     @property
     def count(self) -> int:
@@ -42,7 +45,7 @@ class Labels:
     @property
     def task(self) -> str:
         """What the compiler is told of it (--task)."""
-        return many_labels.PROBLEM if self.multiple else "classification"
+        return TOKEN_CLASSES if self.tokens else many_labels.PROBLEM if self.multiple else "classification"
 
     @property
     def class_list(self) -> list[str] | None:
@@ -51,6 +54,8 @@ class Labels:
 
     def occurring(self, encoded: np.ndarray) -> int:
         """How many of the classes these labels have, as encode() gives them."""
+        if self.tokens:
+            return len({i for row in encoded for i in row if i >= 0})
         return int((encoded != 0).any(axis=0).sum()) if self.multiple else len(np.unique(encoded))
 
     @staticmethod
@@ -109,6 +114,8 @@ class Labels:
     def of_config(config: dict, task: str = "") -> "Labels":
         """The labels of a trained model's config.json; `task` is --task."""
         names = names_in(config)
+        if classifies_tokens(task, config):
+            return Labels(names or ["LABEL_0", "LABEL_1"], tokens=True)
         multiple = has_many_labels(task, config)
         if config.get("problem_type") == "regression" or len(names) == 1 and not multiple:
             return Labels([], True)
@@ -116,7 +123,10 @@ class Labels:
 
     def encode(self, examples: "Examples") -> np.ndarray:
         """int32 ids, or float32 values for regression; shape [examples]. Of
-        several labels, float32[examples, classes] of 0 and 1."""
+        several labels, float32[examples, classes] of 0 and 1; of sentences
+        (pst.tagged) the ids of each one's words."""
+        if self.tokens:
+            return examples.ids(self.names)
         if self.multiple:
             return many_labels.encode(examples, self.names)
         labels = _present(examples)

@@ -17,10 +17,7 @@ import numpy as np
 from .columns import Wish
 from .data import Examples, read_examples, read_text
 from .errors import DataError
-from .tokenizer import Tokenizer
-
-# As torch's and transformers' losses: a label that is none.
-NO_LABEL = -100
+from .tokenizer import NO_LABEL, Tokenizer
 
 
 @dataclass

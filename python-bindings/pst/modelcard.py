@@ -29,6 +29,7 @@ class Card:
     trainable: int | None = None
     labels: list[str] | None = None
     predicts_tokens: bool = False
+    classifies_tokens: bool = False
     evaluation: dict | None = None
     data: dict[str, str] = field(default_factory=dict)
 
@@ -37,7 +38,7 @@ class Card:
 
     @property
     def _task(self) -> str:
-        return "text-generation" if self.predicts_tokens else "text-classification"
+        return "text-generation" if self.predicts_tokens else "token-classification" if self.classifies_tokens else "text-classification"
 
     def _results(self) -> dict[str, float]:
         """Numbers only: the hub has no word for one that is not defined."""

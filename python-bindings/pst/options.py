@@ -24,6 +24,7 @@ from . import _pst
 from .arguments import Switch, truth
 from .many_labels import PROBLEM
 from .reporters import kinds
+from .tasks import TOKEN_CLASSES
 
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
@@ -96,8 +97,7 @@ class _PythonOptions:
                 line = io.StringIO()
                 csv.writer(line, lineterminator="").writerow(map(str, value or ()))
                 setattr(self, name, line.getvalue())
-        if not self.task and self.labelled_by:
-            # Whoever names labels does not want a language model.
+        if not self.task and (self.label_columns or self.task_name or self.text_pair_column):
             self.task = PROBLEM if self.label_columns else "classification"
 
     @property
@@ -115,6 +115,12 @@ class _PythonOptions:
         """The first option given that only classification has, or ""."""
         names = ("task_name", "label_column", "label_columns", "text_pair_column", "classes")
         return next((name for name in names if getattr(self, name)), "")
+
+    @property
+    def implied_task(self) -> str:
+        """The task; if it is not given, what the other options imply: whoever
+        names labels does not want a language model."""
+        return self.task or ("classification" if self.labelled_by else "")
 
     @property
     def weighs_loss(self) -> str:
@@ -180,6 +186,9 @@ class _PythonOptions:
             raise ValueError(f"--{self.labelled_by} is of a task with labels, and --task lm has none: leave one of them out")
         if self.label_columns and self.task != PROBLEM:
             raise ValueError(f"--label_columns is of --task {PROBLEM}, but the task is {self.task}")
+        if self.task == TOKEN_CLASSES and (self.task_name or self.text_pair_column):
+            name = "task_name" if self.task_name else "text_pair_column"
+            raise ValueError(f"--{name} is of sentences, and --task {self.task} of their words: leave one of them out")
         if self.label_columns and self.label_column:
             raise ValueError("--label_column and --label_columns are both given: leave one of them out")
         if len(set(self.label_column_names)) < len(self.label_column_names) or "" in self.label_column_names:

@@ -86,6 +86,15 @@ def write_predictions(path, predictions: list[dict], examples) -> None:
         file.writelines(f"{i}\t{value}\n" for i, value in enumerate(values))
 
 
+def write_conll(path, sentences: list[dict]) -> None:
+    """A word and its tag in each line, a blank line between sentences; on
+    standard output without a path. A word without a tag (cut off) has "_"."""
+    with open(path, "w", encoding="utf-8") if path else contextlib.nullcontext(sys.stdout) as file:
+        for i, sentence in enumerate(sentences):
+            file.write("\n" if i else "")
+            file.writelines(f"{word}\t{tag or '_'}\n" for word, tag in zip(sentence["words"], sentence["tags"]))
+
+
 def with_lines(predictions: list[dict], examples) -> list[dict]:
     """Each prediction with the `line` of its row; rows that were skipped are
     among them, without a value."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 import os
 
 from . import _pst
-from .classifier import encode
-from .command import options_of, print_pairs, read_labelled, tokenizer_of, warn
+from .classifier import arrays_of, encode
+from .command import options_of, print_pairs, read_labelled, read_tagged, tokenizer_of, warn
 from .labels import Labels, has_many_labels, names_in
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .outputs import check_output_directory
+from .tasks import classifies_tokens
 from .trainer import read_config, sequence_length
 
 
@@ -21,15 +22,22 @@ def prepare(args) -> int:
     options.check()
     check_output_directory(args.output_dir, (args.train_file, args.validation_file), ("train.safetensors", "validation.safetensors"))
     config = read_config(args.model_name_or_path)
-    if predicts_tokens(options.task, config):
+    if predicts_tokens(options.implied_task, config):
         return _prepare_language(args, options, config)
-    tokenizer = tokenizer_of(args)
-    many = has_many_labels(options.task, config)
-    read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config), many=many))]
-    labels = Labels.of(
-        read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
-    )
-    if args.validation_file:
+    tags = classifies_tokens(options.task, config)
+    tokenizer = tokenizer_of(args, of_words=tags)
+    if tags:
+        read = [("train", read_tagged(args.train_file, options))]
+        labels = Labels(read[0][1].names(config, options.class_names), tokens=True)
+    else:
+        many = has_many_labels(options.task, config)
+        read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config), many=many))]
+        labels = Labels.of(
+            read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
+        )
+    if args.validation_file and tags:
+        read.append(("validation", read_tagged(args.validation_file, options)))
+    elif args.validation_file:
         read.append(("validation", read_labelled(args.validation_file, options, classes=labels.names, many=labels.multiple)))
     encoded = []
     for _, examples in read:
@@ -41,7 +49,7 @@ def prepare(args) -> int:
     summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
     for (name, examples), tokens in zip(read, encoded):
         path = os.path.join(args.output_dir, name + ".safetensors")
-        _pst.write_tensors(path, {**tokens.arrays(length), "labels": labels.encode(examples)})
+        _pst.write_tensors(path, arrays_of(tokens, length, labels.encode(examples)))
         summary[name] = path
     print_pairs(summary)
     return 0

@@ -73,7 +73,7 @@ def label_config(labels: Labels | None, tokenizer: Tokenizer | None = None) -> d
     return {
         "id2label": {str(i): name for i, name in enumerate(labels.names)},
         "label2id": {name: i for i, name in enumerate(labels.names)},
-        "problem_type": PROBLEM if labels.multiple else "single_label_classification",
+        **({} if labels.tokens else {"problem_type": PROBLEM if labels.multiple else "single_label_classification"}),
     }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,9 +21,13 @@ class Tokenizer:
     docs/UserGuide.md says what is read of which file. `warnings` says where the
     files contradict each other. Raises DataError."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, of_words: bool = False):
+        """With `of_words` texts come as words, before each of which byte pairs
+        then see a space, as transformers wants it of RoBERTa."""
         self.directory = os.fspath(directory)
         self.settings = read_settings(self.directory)
+        if of_words:
+            self.settings.values["add_prefix_space"] = True
         try:
             self._impl = tokenizer_parts.build(self.settings)
         except DataError:
@@ -53,14 +57,34 @@ class Tokenizer:
                 encodings = self._impl.encode_batch(inputs)
         except Exception as error:
             raise DataError(f"{examples.path}: cannot be tokenized: {error}") from None
+        return self._encoded(encodings, examples.path)
+
+    def _encoded(self, encodings, path: str) -> "Encoded":
         return Encoded(
-            _fitting([encoding.ids for encoding in encodings], examples.path),
+            _fitting([encoding.ids for encoding in encodings], path),
             [encoding.type_ids if self._has_types else [0] * len(encoding) for encoding in encodings],
             sum(bool(encoding.overflowing) for encoding in encodings),
             self.padding,
             self.settings.padding_side,
             self.settings.reads_last_token,
         )
+
+    def encode_words(self, sentences: list[list[str]], length: int, path: str) -> "EncodedWords":
+        """Token ids of sentences that are words already, cut at `length`."""
+        try:
+            with self._encoding:
+                self._impl.enable_truncation(length, direction=self.settings.truncation_side)
+                encodings = self._impl.encode_batch(sentences, is_pretokenized=True)
+        except Exception as error:
+            raise DataError(f"{path}: cannot be tokenized: {error}") from None
+        firsts = []
+        for words, encoding in zip(sentences, encodings):
+            places = [-1] * len(words)
+            for place, word in reversed(list(enumerate(encoding.word_ids))):
+                if word is not None:
+                    places[word] = place
+            firsts.append(places)
+        return EncodedWords(**vars(self._encoded(encodings, path)), firsts=firsts)
 
     def encode_pieces(self, texts: list[str], path: str) -> list[list[int]]:
         """Token ids of each text, whole, and without special tokens."""
@@ -89,6 +113,9 @@ class Tokenizer:
 
 _END_OF_IDS = 2**31
 
+# As torch's and transformers' losses: a label that is none.
+NO_LABEL = -100
+
 
 def _fitting(rows: list[list[int]], path: str) -> list[list[int]]:
     """`rows`, if a program can read them. Raises DataError."""
@@ -111,6 +138,10 @@ class Encoded:
     def longest(self) -> int:
         return max(map(len, self.ids))
 
+    def begin(self, i: int, length: int) -> int:
+        """Where in its row of `length` the tokens of example `i` begin."""
+        return max(0, length - len(self.ids[i])) if self.side == "left" else 0
+
     def arrays(self, length: int) -> dict[str, np.ndarray]:
         """`input_ids`, `attention_mask`, `token_type_ids`: int32[examples, length].
 
@@ -123,13 +154,32 @@ class Encoded:
         types = np.zeros((count, length), np.int32)
         for i, (row, kinds) in enumerate(zip(self.ids, self.types)):
             used = min(len(row), length)
-            place = slice(length - used, length) if self.side == "left" else slice(0, used)
+            first = self.begin(i, length)
+            place = slice(first, first + used)
             ids[i, place] = row[:used]
             mask[i, place] = 1
             types[i, place] = kinds[:used]
         if self.reads_last_token:
             end_at_last_token(ids, mask, self.padding)
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+@dataclass
+class EncodedWords(Encoded):
+    """Of sentences of words. `firsts` has for each word the place of its first
+    token among the sentence's, -1 where it has none (any more)."""
+
+    firsts: list[list[int]] = field(default_factory=list)
+
+    def label_array(self, labels: list[list[int]], length: int) -> np.ndarray:
+        """int32[sentences, length]: the label of each word at its first token,
+        NO_LABEL elsewhere."""
+        array = np.full((len(self.ids), length), NO_LABEL, np.int32)
+        for i, (places, row) in enumerate(zip(self.firsts, labels)):
+            for place, label in zip(places, row):
+                if 0 <= place < length:
+                    array[i, self.begin(i, length) + place] = label
+        return array
 
 
 def end_at_last_token(ids: np.ndarray, mask: np.ndarray, padding: int) -> None:

@@ -5,6 +5,7 @@ model. The loop itself is the runtime's; this reads, compiles and reports."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from .compiled import parse_type
 from .criterion import Criterion
 from .data import DataError, Examples, Labels, names_in, read_examples
 from .distributed import Peers
+from .entities import entity_metrics, is_iob
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
@@ -27,7 +29,9 @@ from .options import Options
 from .report import Progress
 from .reporters import Reporter, Reports
 from .settings import column_config, compiler_options, label_config, metric_name, runtime_options
-from .tokenizer import Encoded, Tokenizer
+from .tagged import Tagged
+from .tasks import classifies_tokens
+from .tokenizer import Encoded, EncodedWords, Tokenizer
 
 # What a checkpoint needs, besides itself, to become a model again.
 RUN_FILE = "run.json"
@@ -47,7 +51,7 @@ def read_config(model_dir) -> dict:
     config = read_object(path)
     classes = config.get("architectures")
     name = str(classes[0]) if isinstance(classes, list) and classes else ""
-    if name.endswith("ForSequenceClassification") and not config.get("id2label") and not config.get("num_labels"):
+    if name.endswith(("ForSequenceClassification", "ForTokenClassification")) and not config.get("id2label") and not config.get("num_labels"):
         # The files know how many classes there are.
         rows = head_rows(model_dir)
         if rows is not None:
@@ -72,13 +76,16 @@ class Trainer:
     `model` is a Hugging Face model directory; `train` and `eval` are files
     (TSV, CSV, JSON), `pst.Examples`, lists of (text, label), of (text, text,
     label) or of dictionaries, frames of pandas, or data sets of `datasets`; of
-    a language model text files or lists of texts.
+    a language model text files or lists of texts; where words are tagged CoNLL
+    and JSON files, lists of (words, tags), or the others with such columns.
     `options` are those of `pst train`, see `pst.Options`. `callbacks` are
     called while it runs, and may end it (`pst.Callback`).
     `reporters` get its numbers, beside those of `report_to` (`pst.Reporter`).
     `compute_metrics(predictions, labels)` returns a dictionary of metrics, of
     float32[examples, labels], the logits, and int32[examples] (float32 of a
-    regression, float32[examples, labels] of several labels an example); they go before those of the same names, and
+    regression, float32[examples, labels] of several labels an example; of
+    tokens float32[sentences, tokens, labels] and int32[sentences, tokens], -100
+    where a token has no label); they go before those of the same names, and
     metric_for_best_model may be one of them.
 
     The program is compiled in the constructor, which raises DataError,
@@ -115,7 +122,8 @@ class Trainer:
             raise ValueError("Trainer needs a directory for checkpoints and logs: output_dir=...")
         if self.options.early_stopping_patience and eval is None:
             raise ValueError("--early_stopping_patience needs evaluation data: --validation_file, or eval=...")
-        self.tokenizer = Tokenizer(self.model_dir)
+        self._tags = classifies_tokens(self.options.task, self.config)
+        self.tokenizer = Tokenizer(self.model_dir, of_words=self._tags)
         self.warnings += self.tokenizer.warnings
         # Files only have a name.
         self.data = {name: os.fspath(data) for name, data in (("train", train), ("eval", eval)) if isinstance(data, (str, os.PathLike))}
@@ -123,7 +131,7 @@ class Trainer:
         sources = [(train, "the training data", self.options.max_train_samples)]
         if eval is not None:
             sources.append((eval, "the evaluation data", self.options.max_eval_samples))
-        if self.options.weighs_loss and predicts_tokens(self.options.task, self.config):
+        if self.options.weighs_loss and predicts_tokens(self.options.implied_task, self.config):
             raise ValueError(f"--{self.options.weighs_loss} is of models that tell classes apart, not of a language model")
         self.labels: Labels | None = None
         self.text_columns: tuple[str, ...] = ()
@@ -134,7 +142,7 @@ class Trainer:
             program = _pst.Program.load(self.options.bundle)
             self.length = _program_length(program, self.options.bundle)
             self._limit = min(self._limit, self.length)
-        if predicts_tokens(self.options.task, self.config):
+        if predicts_tokens(self.options.implied_task, self.config):
             if compute_metrics is not None:
                 raise ValueError("compute_metrics is of models that classify: a language model's program has no logits")
             if program is None:
@@ -150,6 +158,8 @@ class Trainer:
                     f"--{self.options.weighs_loss} is of models that give one label, but the examples have several; "
                     "weights of several labels (pos_weight) are not supported"
                 )
+            if self.options.weighs_loss and self._tags:
+                raise ValueError(f"--{self.options.weighs_loss} is of models that classify texts, but this one classifies their words")
             self.text_columns = examples[0].text_columns
             examples += [self._examples(*source) for source in sources[1:]]
             labels = [self.labels.encode(e) for e in examples]
@@ -177,16 +187,21 @@ class Trainer:
                 f"{examples[0].path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"
             )
         self._train, self._eval = [make() for make in sets] + ([] if eval is not None else [None])
-        self._runtime_options = runtime_options(self.options, eval is not None, metric_name(self.options))
+        finds_entities = self._tags and is_iob(self.labels.names)
+        self._runtime_options = runtime_options(
+            self.options, eval is not None, metric_name(self.options) or ("f1" if finds_entities else "")
+        )
         if self.options.weighs_loss:
             self._runtime_options.class_weights = class_weights(self.options.class_weights, self.labels, labels[0])
         if not self.options.num_threads:
             self._runtime_options.num_threads = self.peers.default_threads()
         self._compute_metrics = compute_metrics
-        self._eval_labels = None if self.labels is None or eval is None else labels[1]
+        if finds_entities:
+            self._compute_metrics = functools.partial(_tag_metrics, self.labels.names, compute_metrics)
+        self._eval_labels = None if self.labels is None or eval is None else self._label_array(encoded[1], labels[1], self.length)
         # Options out of range are found now, not after the first minute.
         self.plan = _pst.plan(
-            self._runtime_options, self.model, len(self._train), self.peers.count, compute_metrics is not None
+            self._runtime_options, self.model, len(self._train), self.peers.count, self._compute_metrics is not None
         )
         self._reporters = list(reporters)
         self._progress = progress
@@ -211,16 +226,19 @@ class Trainer:
         blocks = Blocks.of(texts, self.tokenizer, self.length, end_of_text(self.config, self.tokenizer))
         return _pst.Dataset.of(blocks.arrays(), blocks.path)
 
-    def _labels(self, examples: Examples) -> Labels:
+    def _labels(self, examples: Examples | Tagged) -> Labels:
         options = self.options
-        labels = Labels.of(
-            examples,
-            self.config,
-            options.task_name or None,
-            classes=options.class_names,
-            # Rows of Python's say which of their values is the label.
-            named=bool(options.label_column) or examples.path == "the training data",
-        )
+        if isinstance(examples, Tagged):
+            labels = Labels(examples.names(self.config, options.class_names), tokens=True)
+        else:
+            labels = Labels.of(
+                examples,
+                self.config,
+                options.task_name or None,
+                classes=options.class_names,
+                # Rows of Python's say which of their values is the label.
+                named=bool(options.label_column) or examples.path == "the training data",
+            )
         found = 0 if labels.regression else labels.occurring(labels.encode(examples))
         if found < labels.count and not options.classes and not labels.regression:
             self.warnings.append(
@@ -228,8 +246,15 @@ class Trainer:
             )
         return labels
 
-    def _examples(self, source, what: str, limit: int) -> Examples:
+    def _examples(self, source, what: str, limit: int) -> Examples | Tagged:
         options = self.options
+        if self._tags:
+            sentences = Tagged.of(
+                source, what, words_column=options.text_column, tags_column=options.label_column,
+                skip_bad_rows=options.skip_bad_rows, limit=limit or None,
+            )  # fmt: skip
+            self.warnings += sentences.warnings
+            return sentences
         known = options.class_names or names_in(self.config) if self.labels is None else self.labels.names
         regression = self.labels.regression if self.labels else self.config.get("problem_type") == "regression"
         many = self.labels.multiple if self.labels else has_many_labels(options.task, self.config)
@@ -259,7 +284,12 @@ class Trainer:
         self.warnings += examples.warnings
         return examples
 
-    def _encode(self, examples: Examples) -> Encoded:
+    @staticmethod
+    def _label_array(encoded: Encoded, labels, length: int):
+        """The labels as a program reads them."""
+        return encoded.label_array(labels, length) if isinstance(encoded, EncodedWords) else labels
+
+    def _encode(self, examples: Examples | Tagged) -> Encoded:
         """Tokens as the program takes them: no more than it has room for."""
         encoded, warnings = encode(self.tokenizer, examples, self._limit)
         self.warnings += warnings
@@ -379,10 +409,11 @@ class Trainer:
         labels = None if examples.labels is None else self.labels.encode(examples)
         encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length)
         if encoded.longest > self.length:
-            return self._with_own_metrics(self._evaluate_saved(examples, sparsity), labels)
-        self.warnings += warnings
-        found = _pst.evaluate(self.model, dataset(encoded, self.length, labels, examples.path), sparsity)
-        return self._with_own_metrics(found, labels)
+            found = self._evaluate_saved(examples, sparsity)
+        else:
+            self.warnings += warnings
+            found = _pst.evaluate(self.model, dataset(encoded, self.length, labels, examples.path), sparsity)
+        return self._with_own_metrics(found, labels if labels is None else self._label_array(encoded, labels, found["logits"].shape[1]))
 
     def _with_own_metrics(self, evaluation: dict, labels) -> dict:
         if self._compute_metrics is None or labels is None:
@@ -428,6 +459,7 @@ class Trainer:
             trainable=self.trainable_parameters,
             labels=self.labels and self.labels.class_list,
             predicts_tokens=self.labels is None,
+            classifies_tokens=self._tags,
             evaluation=modelcard.held_evaluation(self.result, self._runtime_options.load_best_model_at_end),
             data=self.data,
         )
@@ -437,6 +469,11 @@ class Trainer:
     def _export(self, directory: str, sparsity: float) -> dict:
         config = {**label_config(self.labels, self.tokenizer), **column_config(self.text_columns)}
         return _pst.export_model(self.model, sparsity, directory, True, json.dumps(config))
+
+
+def _tag_metrics(names: list[str], compute: Callable | None, logits, labels) -> dict:
+    """Those of entities, and what the user computes beside them."""
+    return {**entity_metrics(names, logits, labels), **(own_metrics(compute, logits, labels) if compute else {})}
 
 
 def _program_length(program, bundle: str) -> int:

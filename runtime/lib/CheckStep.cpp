@@ -197,7 +197,8 @@ StepCheck::Inputs StepCheck::inputsOf(const char *name, const Dataset *data) {
   batch.gather(*data, rows);
   for (const Batch::Buffer &buffer : batch.buffers())
     inputs[buffer.name] = buffer.bytes;
-  auto targets = static_cast<double>(data->countTargets(rows));
+  auto targets =
+      static_cast<double>(data->countTargets(rows, ours.manifest().task));
   float scale = static_cast<float>(targets > 0 ? 1 / targets : 0);
   std::memcpy(inputs.at("loss_scale").data(), &scale, sizeof scale);
   return inputs;

@@ -120,15 +120,17 @@ const DataArray *Dataset::find(std::string_view name) const {
   return nullptr;
 }
 
-int64_t Dataset::countTargets(std::span<const int64_t> rows) const {
+int64_t Dataset::countTargets(std::span<const int64_t> rows,
+                              ModelTask task) const {
   const DataArray *labels = find("labels");
-  if (!labels || labels->type.shape.size() != 2 ||
+  bool tokens = task == ModelTask::lm || task == ModelTask::tokenClasses;
+  if (!labels || !tokens || labels->type.shape.size() != 2 ||
       labels->type.element != ElementType::i32)
     return static_cast<int64_t>(rows.size());
   const int32_t *values = static_cast<const int32_t *>(labels->data);
   int64_t length = labels->type.shape[1], count = 0;
   for (int64_t row : rows)
-    for (int64_t t = 1; t < length; ++t)
+    for (int64_t t = task == ModelTask::lm ? 1 : 0; t < length; ++t)
       count += values[row * length + t] != kNoExample;
   return count;
 }
@@ -243,12 +245,13 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
                                const std::string &description,
                                bool mayBeNoExample) {
   ValueCheck values(array, description);
+  bool isOfTokens = manifest.task == ModelTask::tokenClasses;
   if (array.name == "labels" && manifest.task == ModelTask::multiLabel) {
     values.answers(mayBeNoExample);
   } else if (array.type.element == ElementType::f32) {
     if (!mayBeNoExample)
       values.finite();
-  } else if (array.name == "labels" && array.type.shape.size() == 2) {
+  } else if (array.name == "labels" && manifest.task == ModelTask::lm) {
     if (int64_t size = configNumber(manifest, "vocab_size"))
       values.ids(size,
                  "the vocabulary has " + std::to_string(size) +
@@ -259,8 +262,9 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
       values.ids(width,
                  "the model has " + std::to_string(width) +
                      " classes: labels go from 0 to " +
-                     std::to_string(width - 1),
-                 mayBeNoExample ? kNoExample : 0);
+                     std::to_string(width - 1) +
+                     (isOfTokens ? ", and -100 is no label" : ""),
+                 isOfTokens || mayBeNoExample ? kNoExample : 0);
   } else if (array.name == "attention_mask") {
     values.mask();
   } else if (array.name == "input_ids") {

@@ -36,6 +36,10 @@ static Metrics metricsOf(ModelTask task, const Evaluation &evaluation,
     return classificationMetrics(
         evaluation.logits, {static_cast<const int32_t *>(labels.data), count},
         static_cast<int32_t>(evaluation.numLabels));
+  case ModelTask::tokenClasses:
+    return tokenMetrics(evaluation.logits,
+                        {static_cast<const int32_t *>(labels.data), count},
+                        evaluation.numLabels);
   case ModelTask::none:
     break;
   }
@@ -52,16 +56,18 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
   result.numExamples = data.size();
   bool predictsTokens = model.predictsTokens();
   result.numLabels = predictsTokens ? 0 : model.numLabels();
+  result.numTokens = model.rowsOfExample();
   result.sparsity = sparsity;
   Batch batch(model.program().entryPoint("forward"));
   std::vector<int64_t> rows(batch.capacity());
-  std::vector<float> logits(batch.capacity() * result.numLabels);
+  int64_t width = result.numTokens * result.numLabels;
+  std::vector<float> logits(batch.capacity() * width);
   // Batch b is rank (b modulo ranks)'s; of each, the loss and the logits are
   // exchanged. Every rank sends as much, whether it had a batch or not.
   int64_t batches = (data.size() + batch.capacity() - 1) / batch.capacity();
   int64_t turns = (batches + peers.count() - 1) / peers.count();
-  size_t width = 1 + logits.size();
-  std::vector<double> own(turns * width);
+  size_t recordSize = 1 + logits.size();
+  std::vector<double> own(turns * recordSize);
   for (int64_t turn = 0; turn < turns; ++turn) {
     int64_t begin = (turn * peers.count() + peers.rank()) * batch.capacity();
     if (begin >= data.size())
@@ -69,19 +75,20 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
     int64_t count = std::min(batch.capacity(), data.size() - begin);
     std::iota(rows.begin(), rows.end(), begin);
     batch.gather(data, {rows.data(), static_cast<size_t>(count)});
-    own[turn * width] =
+    own[turn * recordSize] =
         model.forward(batch, 1.0f, predictsTokens ? nullptr : logits.data());
-    std::copy(logits.begin(), logits.end(), own.begin() + turn * width + 1);
+    std::copy(logits.begin(), logits.end(),
+              own.begin() + turn * recordSize + 1);
   }
   std::vector<double> all = peers.gather(own);
   double lossSum = 0;
   for (int64_t index = 0; index < batches; ++index) {
     int64_t rank = index % peers.count(), turn = index / peers.count();
-    const double *record = all.data() + (rank * turns + turn) * width;
+    const double *record = all.data() + (rank * turns + turn) * recordSize;
     int64_t count =
         std::min(batch.capacity(), data.size() - index * batch.capacity());
     lossSum += record[0];
-    for (int64_t i = 1; i <= count * result.numLabels; ++i)
+    for (int64_t i = 1; i <= count * width; ++i)
       result.logits.push_back(static_cast<float>(record[i]));
   }
   int64_t bad = findNonFinite(result.logits.data(),
@@ -89,7 +96,7 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
   if (bad >= 0)
     throw Error(data.description() + ": the model gives " +
                 std::to_string(result.logits[bad]) + " for example " +
-                std::to_string(bad / result.numLabels) +
+                std::to_string(bad / width) +
                 ": its parameters have diverged; lower the learning rate");
 
   const DataArray *labels = data.find("labels");

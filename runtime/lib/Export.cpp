@@ -252,6 +252,8 @@ void describeLabels(Json &config, const Model &model) {
   ModelTask task = model.manifest().task;
   if (task == ModelTask::regression || task == ModelTask::multiLabel)
     config["problem_type"] = std::string(name(task));
+  else if (task == ModelTask::tokenClasses)
+    config.erase("problem_type");
   else if (config.contains("problem_type"))
     config["problem_type"] = "single_label_classification";
 }

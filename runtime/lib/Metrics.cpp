@@ -156,6 +156,20 @@ Metrics pst::runtime::multiLabelMetrics(std::span<const float> logits,
           {"subset_accuracy", whole / examples}};
 }
 
+Metrics pst::runtime::tokenMetrics(std::span<const float> logits,
+                                   std::span<const int32_t> labels,
+                                   int64_t numClasses) {
+  double correct = 0, total = 0;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] < 0)
+      continue;
+    auto row = logits.begin() + static_cast<int64_t>(i) * numClasses;
+    total += 1;
+    correct += std::max_element(row, row + numClasses) - row == labels[i];
+  }
+  return {{"accuracy", correct / total}};
+}
+
 /// Pearson's correlation; NaN if one side is constant.
 static double correlation(std::span<const double> x,
                           std::span<const double> y) {

@@ -79,11 +79,22 @@ int64_t Model::numLabels() const {
   throw Error("the entry point \"forward\" has no output \"logits\"");
 }
 
+int64_t Model::rowsOfExample() const {
+  if (task() != ModelTask::tokenClasses)
+    return 1;
+  const EntryPoint &forward = program().entryPoint("forward");
+  for (const Argument &argument : forward.arguments)
+    if (argument.name == "labels")
+      return argument.type.shape.back();
+  throw Error("the entry point \"forward\" has no input \"labels\"");
+}
+
 ModelTask Model::task() const {
   if (manifest().task == ModelTask::none)
     throw Error("the program does not say what it learns: give its module the "
                 "attribute pst.task, which is \"classification\", "
-                "\"multi_label_classification\", \"regression\" or \"lm\"");
+                "\"multi_label_classification\", \"token_classification\", "
+                "\"regression\" or \"lm\"");
   return manifest().task;
 }
 
@@ -164,7 +175,7 @@ double Model::sumOfWeights(const Dataset &data,
                            std::span<const int64_t> rows) const {
   const DataArray *labels = data.find("labels");
   if (!hasWeightedLoss() || !labels)
-    return static_cast<double>(data.countTargets(rows));
+    return static_cast<double>(data.countTargets(rows, task()));
   const auto *classes = static_cast<const int32_t *>(labels->data);
   double sum = 0;
   for (int64_t row : rows)

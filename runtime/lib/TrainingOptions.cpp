@@ -57,6 +57,8 @@ static std::vector<std::string> metricsOf(const Model &model) {
     return {"pearson", "spearman", "mse"};
   case ModelTask::multiLabel:
     return {"micro_f1", "macro_f1", "subset_accuracy"};
+  case ModelTask::tokenClasses:
+    return {"accuracy"};
   case ModelTask::classification:
   case ModelTask::none:
     break;

@@ -48,10 +48,10 @@ def rewrite(directory, change):
     return directory
 
 
-@pytest.mark.parametrize("changes", [{}, {"architectures": ["BertModel"]}, {"architectures": ["BertForTokenClassification"]}])
+@pytest.mark.parametrize("changes", [{}, {"architectures": ["BertModel"]}, {"architectures": ["BertForMultipleChoice"]}])
 def test_a_head_that_is_not_there_is_refused_where_nothing_is_trained(capsys, tmp_path, changes):
     # Of the last one there is a head, of another task.
-    model = write(tmp_path / "m", 2 if "Token" in str(changes) else None, **changes)
+    model = write(tmp_path / "m", 2 if "Choice" in str(changes) else None, **changes)
     message = '"classifier.weight" is not in the files: it would start from random values'
     rows = tmp_path / "rows.tsv"
     rows.write_text("sentence\tlabel\nthe film\t0\nnot good\t1\n")

@@ -265,7 +265,7 @@ def test_an_evaluation_that_would_overwrite_does_not_begin(capsys, monkeypatch, 
 
 
 def test_options_of_labels_are_not_for_language_models():
-    assert pst.Options.make(task_name="sst2").task == pst.Options.make(label_column="y").task == "classification"
+    assert pst.Options.make(task_name="sst2").task == pst.Options.make(label_column="y").implied_task == "classification"
     with pytest.raises(ValueError, match="--label_column is of a task with labels, and --task lm has none"):
         pst.Options.make(label_column="y", task="lm").check()
     assert pst.Options.make(classes="a, b").class_names == ["a", "b"]

@@ -98,14 +98,22 @@ struct Parameter {
 ///  - none:           nothing is said (a program of .mlir text);
 ///  - classification: labels i32[B], logits f32[B,C];
 ///  - multiLabel:     labels f32[B,C] of 0 and 1, logits f32[B,C];
+///  - tokenClasses:   labels i32[B,L], logits f32[B*L,C], a class a token;
 ///  - regression:     labels f32[B], logits f32[B,1];
 ///  - lm:             labels i32[B,L], tokens to be predicted; no logits.
-enum class ModelTask { none, classification, multiLabel, regression, lm };
+enum class ModelTask {
+  none,
+  classification,
+  multiLabel,
+  tokenClasses,
+  regression,
+  lm
+};
 
 /// All but `none`.
 inline constexpr ModelTask kModelTasks[] = {
-    ModelTask::classification, ModelTask::multiLabel, ModelTask::regression,
-    ModelTask::lm};
+    ModelTask::classification, ModelTask::multiLabel, ModelTask::tokenClasses,
+    ModelTask::regression, ModelTask::lm};
 
 /// A factor of a virtual weight, as the weight's criterion takes it.
 ///  - dense:   one tensor, rows x columns;

@@ -25,7 +25,8 @@ namespace pst {
 ///
 ///     @forward(input_ids, attention_mask, token_type_ids: tensor<BxLxi32>,
 ///              labels: tensor<Bxi32> (Bxf32 for regression, BxCxf32 of
-///                      0 and 1 for several labels an example),
+///                      0 and 1 for several labels an example, BxLxi32 of the
+///                      tokens' classes),
 ///              [class_weights: tensor<Cxf32>, label_smoothing: f32,]
 ///              loss_scale: f32, seed: i64)
 ///         -> (loss: tensor<f32>, logits: tensor<BxCxf32>)

@@ -26,8 +26,14 @@ enum class Method { PST, Dense, LoRA, MaP, MvP };
 /// What a model is made to do. `automatic`: as the class that config.json
 /// names, or to classify if labels or regression are asked for. `classify`:
 /// with as many labels an example as config.json says; `classifyMany`: with
-/// several.
-enum class TaskKind { automatic, classify, classifyMany, predictTokens };
+/// several; `classifyTokens`: each token.
+enum class TaskKind {
+  automatic,
+  classify,
+  classifyMany,
+  classifyTokens,
+  predictTokens
+};
 
 /// What the score of a block of elements is.
 enum class BlockScoring { Mean, Max };
@@ -57,7 +63,8 @@ template <> struct pst::runtime::Words<pst::Method> {
 };
 template <> struct pst::runtime::Words<pst::TaskKind> {
   static constexpr const char *list[] = {"", "classification",
-                                         "multi_label_classification", "lm"};
+                                         "multi_label_classification",
+                                         "token_classification", "lm"};
 };
 template <> struct pst::runtime::Words<pst::BlockScoring> {
   static constexpr const char *list[] = {"mean", "max"};

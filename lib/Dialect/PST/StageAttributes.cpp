@@ -45,7 +45,7 @@ static bool isTask(Attribute value) {
   auto word = dyn_cast<StringAttr>(value);
   return word &&
          llvm::is_contained({"classification", "multi_label_classification",
-                             "regression", "lm"},
+                             "token_classification", "regression", "lm"},
                             word.getValue());
 }
 
@@ -80,8 +80,8 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kTaskAttribute,
        {Place::Module},
        isTask,
-       "\"classification\", \"multi_label_classification\", \"regression\" or "
-       "\"lm\""},
+       "\"classification\", \"multi_label_classification\", "
+       "\"token_classification\", \"regression\" or \"lm\""},
       {kMethodAttribute, {Place::Module}, isText, "a string"},
       {kHyperparametersAttribute,
        {Place::Module},

@@ -46,7 +46,9 @@ struct EvalCommand final : Command {
     if (!inputs.predictions.empty())
       writeSafeTensors(
           inputs.predictions,
-          {{{"logits", DType::F32, {result.numExamples, result.numLabels}},
+          {{{"logits",
+             DType::F32,
+             {result.numExamples * result.numTokens, result.numLabels}},
             result.logits.data()}});
   }
 };

@@ -12,7 +12,7 @@ module attributes {pst.config = unit} {}
 
 // -----
 
-// expected-error@+1 {{'builtin.module' op must have "classification", "multi_label_classification", "regression" or "lm" as "pst.task", but got "chess"}}
+// expected-error@+1 {{'builtin.module' op must have "classification", "multi_label_classification", "token_classification", "regression" or "lm" as "pst.task", but got "chess"}}
 module attributes {pst.task = "chess"} {}
 
 // -----

@@ -421,69 +421,6 @@ TEST(Bert, HeadForOtherLabelsStartsAnew) {
             "frozen file bert.pooler.dense.weight tensor<6x6xf32> decay");
 }
 
-TEST(Bert, RegressionFitsANumber) {
-  // By the options, by the number of labels, by config.json.
-  for (int way = 0; way < 3; ++way) {
-    TinyBert model;
-    model.tensors["classifier.weight"].shape = {1, 6};
-    model.tensors["classifier.bias"].shape = {1};
-    if (way == 0)
-      model.options.regression = true;
-    if (way == 1)
-      model.options.numLabels = 1;
-    if (way == 2) {
-      model.config["id2label"] = {{"0", "score"}};
-      model.config["problem_type"] = "regression";
-    }
-    model.write();
-    OwningOpRef<ModuleOp> module = model.importModel();
-    ASSERT_TRUE(module) << way;
-    EXPECT_EQ(model.messages, std::vector<std::string>{});
-    auto forward = module->lookupSymbol<func::FuncOp>("forward");
-    EXPECT_EQ(print(forward.getFunctionType()),
-              "(tensor<2x5xi32>, tensor<2x5xi32>, tensor<2x5xi32>, "
-              "tensor<2xf32>, f32, i64) -> (tensor<f32>, tensor<2x1xf32>)");
-    int losses = 0;
-    module->walk([&](nn::SquaredErrorOp) { ++losses; });
-    EXPECT_EQ(losses, 1);
-  }
-}
-
-TEST(Bert, SeveralLabelsAnExample) {
-  // By the task, with as many labels as config.json has or others; by
-  // config.json, whether or not classifying is asked for.
-  for (int way = 0; way < 4; ++way) {
-    TinyBert model;
-    if (way == 0)
-      model.options.task = TaskKind::classifyMany;
-    if (way == 1) {
-      model.options.task = TaskKind::classifyMany;
-      model.options.numLabels = 1;
-      model.tensors["classifier.weight"].shape = {1, 6};
-      model.tensors["classifier.bias"].shape = {1};
-    }
-    if (way >= 2)
-      model.config["problem_type"] = "multi_label_classification";
-    if (way == 3)
-      model.options.task = TaskKind::classify;
-    model.write();
-    OwningOpRef<ModuleOp> module = model.importModel();
-    ASSERT_TRUE(module) << way;
-    EXPECT_EQ(model.messages, std::vector<std::string>{});
-    EXPECT_EQ(
-        (*module)->getAttr("pst.task"),
-        StringAttr::get(module->getContext(), "multi_label_classification"));
-    auto forward = module->lookupSymbol<func::FuncOp>("forward");
-    std::string shape = way == 1 ? "tensor<2x1xf32>" : "tensor<2x3xf32>";
-    EXPECT_EQ(print(forward.getFunctionType()),
-              "(tensor<2x5xi32>, tensor<2x5xi32>, tensor<2x5xi32>, " + shape +
-                  ", f32, i64) -> (tensor<f32>, " + shape + ")");
-    int losses = 0;
-    module->walk([&](nn::BinaryCrossEntropyOp) { ++losses; });
-    EXPECT_EQ(losses, 1);
-  }
-}
-
 //===----------------------------------------------------------------------===//
 // Files
 //===----------------------------------------------------------------------===//

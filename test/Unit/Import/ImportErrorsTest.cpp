@@ -105,7 +105,8 @@ TEST(ImportErrors, ModelTypeIsUnknown) {
 
 /// Checkpoints of the other families, which are known without a type.
 static const std::string kOthers =
-    ", RobertaForSequenceClassification, RobertaModel, RobertaForMaskedLM, "
+    ", RobertaForSequenceClassification, RobertaForTokenClassification, "
+    "RobertaModel, RobertaForMaskedLM, "
     "GPT2LMHeadModel, GPT2ForSequenceClassification, GPT2Model, "
     "GPT2DoubleHeadsModel, PlugNLG, LlamaForCausalLM, "
     "LlamaForSequenceClassification, LlamaModel, MistralForCausalLM, "
@@ -119,7 +120,8 @@ TEST(ImportErrors, ArchitectureIsOfNoFamily) {
   model.write();
   expectError(model, "config.json:2:3: error: \"architectures\" is \"GPT9\", "
                      "which is not known; known are: "
-                     "BertForSequenceClassification, BertModel, "
+                     "BertForSequenceClassification, "
+                     "BertForTokenClassification, BertModel, "
                      "BertForMaskedLM, BertForPreTraining, "
                      "BertForNextSentencePrediction" +
                          kOthers);
@@ -137,14 +139,15 @@ TEST(ImportErrors, ModelTypeIsMissing) {
 TEST(ImportErrors, ArchitectureIsUnknown) {
   TinyBert model;
   // Where the type is missing; with it, any class of its encoder will do.
-  model.config["architectures"] = {"BertForTokenClassification"};
+  model.config["architectures"] = {"BertForMultipleChoice"};
   model.config.erase("model_type");
   model.write();
   expectError(model,
               "config.json:2:3: error: \"architectures\" is "
-              "\"BertForTokenClassification\", which is not known; known are: "
-              "BertForSequenceClassification, BertModel, BertForMaskedLM, "
-              "BertForPreTraining, BertForNextSentencePrediction" +
+              "\"BertForMultipleChoice\", which is not known; known are: "
+              "BertForSequenceClassification, BertForTokenClassification, "
+              "BertModel, BertForMaskedLM, BertForPreTraining, "
+              "BertForNextSentencePrediction" +
                   kOthers);
   model.config["architectures"] = "BertModel";
   model.write();

@@ -245,6 +245,38 @@ TEST(Batch, WithoutLabelsThereAreNoExamples) {
             std::vector<int32_t>(4, kNoExample));
 }
 
+TEST(Dataset, ClassesOfTokens) {
+  Manifest manifest = makeManifest();
+  manifest.task = ModelTask::tokenClasses;
+  for (Argument &argument : manifest.entryPoints["forward"].arguments)
+    if (argument.name == "labels")
+      argument.type = {ElementType::i32, {4, 5}};
+  std::vector<int32_t> ids(15, 1), labels(15, kNoExample);
+  labels[0] = 2;
+  labels[3] = labels[12] = 0;
+  TensorType rows{ElementType::i32, {3, 5}};
+  auto make = [&] {
+    return Dataset({{"input_ids", rows, ids.data(), nullptr},
+                    {"attention_mask", rows, ids.data(), nullptr},
+                    {"labels", rows, labels.data(), nullptr}},
+                   "x.csv");
+  };
+  auto check = [&] {
+    return errorOf([&] { make().check(manifest, "forward", true); });
+  };
+  EXPECT_EQ(check(), "(no error)");
+  // The first token's label counts, but not as one to be predicted.
+  std::vector<int64_t> all{0, 1, 2}, first{0};
+  EXPECT_EQ(make().countTargets(all, ModelTask::tokenClasses), 3);
+  EXPECT_EQ(make().countTargets(first, ModelTask::tokenClasses), 2);
+  EXPECT_EQ(make().countTargets(all, ModelTask::lm), 2);
+  EXPECT_EQ(make().countTargets(all, ModelTask::classification), 3);
+  labels[12] = 3;
+  EXPECT_EQ(check(), "x.csv: \"labels\" of example 2 is 3 at position 2; the "
+                     "model has 3 classes: labels go from 0 to 2, and -100 is "
+                     "no label");
+}
+
 TEST(Dataset, SeveralLabelsAnExample) {
   Manifest manifest = makeManifest();
   manifest.task = ModelTask::multiLabel;
@@ -266,7 +298,8 @@ TEST(Dataset, SeveralLabelsAnExample) {
   };
   EXPECT_EQ(check(3), "(no error)");
   // Every example counts once, whatever labels it has.
-  EXPECT_EQ(make(3).countTargets(std::vector<int64_t>{0, 1, 2}), 3);
+  EXPECT_EQ(make(3).countTargets(std::vector<int64_t>{0, 1, 2}, manifest.task),
+            3);
   EXPECT_EQ(check(2), "x.csv: \"labels\" is f32[N,2], but the program was "
                       "compiled for f32[N,3]");
   for (auto [value, text] : {std::pair(0.5f, "0.500000"), std::pair(NAN, "nan"),

@@ -267,7 +267,8 @@ TEST(Manifest, RefusesWhatIsMalformed) {
        "\"classifier.bias\" must be a state parameter of type i64"},
       {"task", [](Json &j) { j["task"] = "chess"; },
        "task: expected one of \"none\", \"classification\", "
-       "\"multi_label_classification\", \"regression\", \"lm\", but got "
+       "\"multi_label_classification\", \"token_classification\", "
+       "\"regression\", \"lm\", but got "
        "\"chess\""},
       {"factor",
        [](Json &j) {
@@ -432,6 +433,13 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
         },
         "entry point \"forward\": argument \"labels\" must be f32[4,3], as the "
         "logits are, but is f32[4,5]"},
+       {"classes of tokens",
+        [&](Json &j) {
+          j["task"] = "token_classification";
+          for (const char *entry : {"forward", "forward_backward"})
+            argument(entry, "labels", "i32[4,5]")(j);
+        },
+        "argument \"input_ids\" is i32[4,5], but \"logits\" has 4 rows"},
        {"class weights", weights("f32[2]"),
         "argument \"class_weights\" must be f32[3], one for each class, but "
         "is f32[2]"},

@@ -76,6 +76,15 @@ TEST(Metrics, SeveralLabels) {
   EXPECT_EQ(none.at("subset_accuracy"), 1);
 }
 
+TEST(Metrics, TokensWithoutALabelDoNotCount) {
+  std::vector<int32_t> labels{-100, 1, 0, -100, 2, 1};
+  std::vector<float> logits{9, 0, 0, 1, 2, 0, 3, 1, 1,
+                            0, 9, 0, 0, 1, 0, 0, 5, 4};
+  Metrics metrics = tokenMetrics(logits, labels, 3);
+  EXPECT_EQ(metrics.size(), 1u);
+  EXPECT_DOUBLE_EQ(metrics.at("accuracy"), 0.75);
+}
+
 TEST(Metrics, OneSidedPredictionsAreDefined) {
   std::vector<int32_t> labels{1, 0, 1}, same{1, 1, 1};
   std::vector<float> one{0, 1, 0, 1, 0, 1}, zero{1, 0, 1, 0, 1, 0};

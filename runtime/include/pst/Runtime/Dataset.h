@@ -34,8 +34,8 @@ struct DataArray {
 
 /// Named arrays of one length: `input_ids`, `attention_mask`,
 /// `token_type_ids` i32[N,L]; `labels` i32[N] (classes), f32[N,C] (0 or 1 for
-/// each of several labels), f32[N] (regression) or i32[N,L] (tokens to be
-/// predicted, each from those before it).
+/// each of several labels), f32[N] (regression) or i32[N,L] (classes of
+/// tokens; or tokens to be predicted, each from those before it).
 class Dataset {
 public:
   /// Throws Error if there is no array, no example, or lengths differ.
@@ -57,10 +57,10 @@ public:
   void check(const Manifest &manifest, std::string_view entry,
              bool needLabels) const;
 
-  /// How many losses the examples `rows` add up: one each, or for a language
-  /// model one for each label but the first of each row, unless it is
-  /// kNoExample.
-  int64_t countTargets(std::span<const int64_t> rows) const;
+  /// How many losses the examples `rows` add up: one each; where tokens have
+  /// labels one for each that is not kNoExample, for a language model but the
+  /// first of each row.
+  int64_t countTargets(std::span<const int64_t> rows, ModelTask task) const;
 
   /// Digest of all arrays: equal for equal data.
   std::string digest() const;

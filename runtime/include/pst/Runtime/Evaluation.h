@@ -20,9 +20,11 @@ struct Evaluation {
   double loss = 0;
   /// Empty if the data have no labels.
   Metrics metrics;
-  /// numExamples x numLabels, in the order of the data.
+  /// numExamples x numLabels, in the order of the data; where tokens have
+  /// classes numExamples x numTokens x numLabels.
   std::vector<float> logits;
   int64_t numLabels = 0;
+  int64_t numTokens = 1; ///< Rows of logits that an example has.
   double sparsity = 0;
   double seconds = 0;
 };

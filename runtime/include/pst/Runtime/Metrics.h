@@ -44,6 +44,11 @@ Metrics classificationMetrics(std::span<const float> logits,
 Metrics multiLabelMetrics(std::span<const float> logits,
                           std::span<const float> labels, int64_t numLabels);
 
+/// Of `logits`, tokens x numClasses, and `labels`, of which those that are no
+/// class (kNoExample) do not count: "accuracy". Some label is a class.
+Metrics tokenMetrics(std::span<const float> logits,
+                     std::span<const int32_t> labels, int64_t numClasses);
+
 /// "pearson", "spearman" (ties share their mean rank), "mse".
 Metrics regressionMetrics(std::span<const float> predictions,
                           std::span<const float> labels);

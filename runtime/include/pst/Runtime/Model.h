@@ -57,6 +57,9 @@ public:
   /// Rows of one batch, and width of the logits (1: regression, or one class).
   int64_t batchSize() const;
   int64_t numLabels() const;
+  /// Rows of the logits that an example has: where tokens have classes, its
+  /// tokens; else 1.
+  int64_t rowsOfExample() const;
   /// What it learns. Throws Error if the bundle does not say.
   ModelTask task() const;
   /// Whether it is a language model: `forward` gives a loss but no logits.
@@ -86,7 +89,8 @@ public:
   /// norm of the gradient before clipping.
   float apply(const ApplyOptions &options);
   /// Evaluation: returns `lossScale * sum of the batch's losses`; `logits` has
-  /// room for batchSize() x numLabels(), and is null for a language model.
+  /// room for batchSize() x rowsOfExample() x numLabels(), and is null for a
+  /// language model.
   float forward(const Batch &batch, float lossScale, float *logits);
 
   /// The same in two parts, between which an accelerator computes; here the
