@@ -59,8 +59,8 @@ SelectionBuffers::SelectionBuffers(ValueRange arguments, size_t numFactors)
       sparsity(arguments[numFactors]), threshold(arguments[numFactors + 1]),
       cut(arguments[numFactors + 2]), pruned(arguments[numFactors + 3]) {
   ValueRange rest = arguments.drop_front(numFactors + 4);
-  Value *workspaces[] = {&tallies,   &sample, &parts,    &bins,
-                         &keptSizes, &kept,   &listKeys, &listIndices};
+  Value *workspaces[] = {&tallies,   &sample, &parts, &bins,
+                         &keptSizes, &kept,   &list};
   for (auto [place, value] : llvm::zip(workspaces, rest))
     *place = value;
 }
@@ -72,14 +72,14 @@ SelectionBuffers::workspaces(const SelectionSizes &s, Builder &builder) {
   auto tensor = [&](ArrayRef<int64_t> shape) {
     return RankedTensorType::get(shape, builder.getI32Type());
   };
-  return {tensor({kTallies}),
-          tensor({SelectionSizes::kSample}),
-          tensor({SelectionSizes::kParts}),
-          tensor({SelectionSizes::kBins}),
-          tensor({s.tiles.count()}),
-          tensor({s.tiles.count(), s.capacity, 2}),
-          tensor({SelectionSizes::kListed}),
-          tensor({SelectionSizes::kListed})};
+  return {
+      tensor({kTallies}),
+      tensor({SelectionSizes::kSampleBlocks, SelectionSizes::kSampleThreads}),
+      tensor({SelectionSizes::kParts}),
+      tensor({SelectionSizes::kBins}),
+      tensor({s.tiles.count()}),
+      tensor({s.tiles.count(), s.capacity, 2}),
+      tensor({SelectionSizes::kListed, 2})};
 }
 
 void ScoreSelection::launchKernel(
@@ -111,6 +111,11 @@ Value ScoreSelection::numPruned(ThreadBuilder &b, const Buffers &w) {
 Value ScoreSelection::numKept(ThreadBuilder &b, const Buffers &w) {
   return arith::TruncIOp::create(b, b.getI32Type(),
                                  b.subi(b.i64(s.elements()), numPruned(b, w)));
+}
+
+Value ScoreSelection::entry(ThreadBuilder &b, Value key, Value index) {
+  return vector::FromElementsOp::create(b, VectorType::get(2, b.getI32Type()),
+                                        ValueRange{key, index});
 }
 
 /// By one thread: `key` is the threshold (`nan`: it is NaN instead), and

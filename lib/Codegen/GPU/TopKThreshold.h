@@ -22,6 +22,7 @@ namespace pst::cuda {
 struct SelectionSizes {
   static constexpr int64_t kSample = 1 << 13;
   static constexpr int64_t kSampleThreads = 256;
+  static constexpr int64_t kSampleBlocks = kSample / kSampleThreads;
   static constexpr int64_t kBracketThreads = 512;
   /// Of the one block that selects in a small weight.
   static constexpr int64_t kThreads = 512;
@@ -78,10 +79,10 @@ struct SelectionBuffers {
 
   ValueRange factors;
   Value sparsity, threshold, cut, pruned;
-  Value tallies, sample;       ///< of kTallies, kSample
-  Value parts, bins;           ///< of kParts, kBins
-  Value keptSizes, kept;       ///< of each tile: keys, indices
-  Value listKeys, listIndices; ///< of kListed
+  Value tallies, sample; ///< of kTallies, kSample
+  Value parts, bins;     ///< of kParts, kBins
+  Value keptSizes, kept; ///< of each tile: keys, indices
+  Value list;            ///< kListed of them
 };
 
 class ScoreSelection {
@@ -129,6 +130,7 @@ private:
                     Value isKept, Value bins);
   void narrow(ThreadBuilder &b, const Buffers &w, const Range &range,
               RadixSelect &bins, RadixSelect &radix);
+  static Value entry(ThreadBuilder &b, Value key, Value index);
   void forKept(ThreadBuilder &b, const Buffers &w,
                llvm::function_ref<void(Value, Value)> body);
   void selectAmong(ThreadBuilder &b, const Buffers &w, RadixSelect &radix,

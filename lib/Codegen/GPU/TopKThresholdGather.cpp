@@ -20,10 +20,8 @@ using namespace pst::cuda;
 enum BlockCount { kInside, kAbove, kBlockCounts };
 
 void ScoreSelection::launchSample() {
-  constexpr int64_t kBlocks =
-      SelectionSizes::kSample / SelectionSizes::kSampleThreads;
   launchKernel(
-      "sample", kBlocks, SelectionSizes::kSampleThreads,
+      "sample", SelectionSizes::kSampleBlocks, SelectionSizes::kSampleThreads,
       [&](ThreadBuilder &b, const Buffers &w) {
         b.ifThen(isEqual(b, b.block(), b.index(0)), [&] {
           b.strided(kTallies,
@@ -43,7 +41,7 @@ void ScoreSelection::launchSample() {
         Value part = b.divi(b.muli(i, s.elements()), SelectionSizes::kSample);
         Value place = b.addi(
             part, b.remi(random, s.elements() / SelectionSizes::kSample));
-        b.store(keyOfElement(b, w, place), w.sample, i);
+        b.store(keyOfElement(b, w, place), w.sample, {b.block(), b.thread()});
       });
 }
 
@@ -68,6 +66,7 @@ void ScoreSelection::launchBracket() {
         Value lower = toRank(b.addf(rank, margin));
         Value noUpper = b.cmpi(arith::CmpIPredicate::slt, upper, b.i32(1));
         Value noLower = b.cmpi(arith::CmpIPredicate::sgt, lower, b.i32(kSize));
+        Value keys = b.flatten(w.sample);
         Value sample = b.sharedBuffer({kSize}, b.getI32Type());
         // Most keys of a sample share their highest bits: begin below those.
         Value zero = b.i32(0);
@@ -75,7 +74,7 @@ void ScoreSelection::launchBracket() {
             b.loop(b.thread(), size, SelectionSizes::kBracketThreads,
                    {b.i32(-1), zero},
                    [&](Value i, ValueRange ends) -> SmallVector<Value> {
-                     Value key = b.load(w.sample, i);
+                     Value key = b.load(keys, i);
                      b.store(key, sample, i);
                      return {arith::MinUIOp::create(b, ends[0], key),
                              arith::MaxUIOp::create(b, ends[1], key)};
@@ -208,9 +207,8 @@ void ScoreSelection::keepInside(ThreadBuilder &b, const Buffers &w,
     part = arith::MinUIOp::create(b, part, b.i32(SelectionSizes::kParts - 1));
     b.atomicAdd(b.i32(1), parts, toIndex(b, part));
     b.ifThen(isBelow(b, at, b.i32(s.capacity)), [&] {
-      Value entry = vector::FromElementsOp::create(
-          b, VectorType::get(2, b.getI32Type()), ValueRange{key, index});
-      b.store(entry, w.kept, {b.block(), toIndex(b, at), b.index(0)});
+      b.store(entry(b, key, index), w.kept,
+              {b.block(), toIndex(b, at), b.index(0)});
     });
   };
   Value inside;

@@ -107,8 +107,7 @@ void ScoreSelection::collect(ThreadBuilder &b, const Buffers &w,
     b.ifThen(isInside, [&] {
       Value at =
           toIndex(b, b.atomicAdd(b.i32(1), w.tallies, b.index(ListSize)));
-      b.store(key, w.listKeys, at);
-      b.store(index, w.listIndices, at);
+      b.store(entry(b, key, index), w.list, {at, b.index(0)});
     });
   });
 }
@@ -121,8 +120,9 @@ void ScoreSelection::selectCollected(ThreadBuilder &b, const Buffers &w,
   Value size = toIndex(b, loadTally(b, w.tallies, ListSize));
   auto placeOf = [&](Value i) { return b.addi(i, kListed); };
   b.strided(b.index(0), size, [&](Value i) {
-    b.store(b.load(w.listKeys, i), list, i);
-    b.store(b.load(w.listIndices, i), list, placeOf(i));
+    Value entry = b.load(w.list, {i, b.index(0)}, /*lanes=*/2);
+    b.store(vector::ExtractOp::create(b, entry, 0), list, i);
+    b.store(vector::ExtractOp::create(b, entry, 1), list, placeOf(i));
   });
   b.barrier();
   selectAmong(
