@@ -92,7 +92,10 @@ private:
   /// of the block, and each part of k that it sums over (null if there is one);
   /// steps count what went through the buffers.
   void forTiles(function_ref<Value(Place<Code>, Value, Code)> body) {
-    b.loop(b.block(), b.index(plan.blocks()), wgmmaBlocks(plan), {b.index(0)},
+    // Read by each of the two that loop: of one value that both begin with,
+    // ptxas spills the counters.
+    Value block = gpu::BlockIdOp::create(b, gpu::Dimension::x);
+    b.loop(block, b.index(plan.blocks()), wgmmaBlocks(plan), {b.index(0)},
            [&](Value number, ValueRange steps) -> SmallVector<Value> {
              Value part;
              if (plan.splits > 1) {
