@@ -33,7 +33,7 @@ mkdir -p "$output"
 for entry in ${TASKS:-sst2:SST-2:48 cola:CoLA:24}; do
   IFS=: read -r task folder length <<<"$entry"
   run dense "$task" "$folder" "$length" --method dense --learning_rate 1e-4
-  run magnitude "$task" "$folder" "$length" --method map --learning_rate 1e-4 --sparsity 0.9 \
+  run magnitude "$task" "$folder" "$length" --method map --learning_rate 1e-4 --head_learning_rate 1e-4 --sparsity 0.9 \
     --initial_warmup 0.98 --final_warmup 0.01
-  run pst "$task" "$folder" "$length" --method pst --learning_rate 1e-3 --sparsity 0.9
+  run pst "$task" "$folder" "$length" --method pst --learning_rate 1e-3 --mask_learning_rate 1e-3 --head_learning_rate 1e-3 --sparsity 0.9
 done
