@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     examples.check(manifest, "forward_backward", /*needLabels=*/false);
     std::vector<int64_t> rows(examples.size());
     std::iota(rows.begin(), rows.end(), 0);
-    (void)examples.countTargets(rows, ModelTask::lm);
+    (void)examples.countTargets(rows, pst::ModelTask::lm);
     Batch batch(manifest.entryPoints.at("forward_backward"));
     for (size_t from = 0; from < rows.size(); from += batch.capacity())
       batch.gather(examples, std::span(rows).subspan(
