@@ -6,9 +6,14 @@
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.ptx
 // RUN: %ptxas sm_90a %t.ptx | FileCheck %s
 // RUN: FileCheck %s --check-prefix=PTX --input-file=%t.ptx
+// RUN: sed -e 's/1000x/4096x/g; s/<1000/<4096/g; s/x1000x/x4096x/g; s/3000/4096/g; s/<512x/<4096x/g' %s > %t.large.mlir
+// RUN: pst-compile %t.large.mlir --emit=ptx --gpu-arch=sm_90a -o %t.large.ptx
+// RUN: %ptxas sm_90a %t.large.ptx | FileCheck %s --check-prefix=LARGE
 
 // CHECK-DAG: lowrank_accumulate_512x1000xbf16_512x3000xbf16_1000x3000xbf16_1000x8_8x3000_{{.*}}_pst_wrt1_2_3_4_5_6_tiles: 168 registers, 32768 bytes shared
 // CHECK-DAG: lowrank_accumulate_512x1000xbf16_512x3000xbf16_1000x3000_1000x5_5x3000_{{.*}}_pst_wrt0_1_2_3_4_5_6_tiles: 168 registers, 32768 bytes shared
+
+// LARGE: lowrank_accumulate_4096x4096xbf16{{.*}}_tiles: 168 registers, 32768 bytes shared
 
 // A step of 16 columns: scores in f32, sums by mma.sync, no shared G.
 // PTX-LABEL: .entry lowrank_accumulate_512x1000xbf16_512x3000xbf16_1000x3000xbf16_1000x8_8x3000_
