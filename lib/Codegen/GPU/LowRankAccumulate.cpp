@@ -115,11 +115,9 @@ private:
     if (plan.method != GemmMethod::Wgmma ||
         !foldsInRegisters(criterion, op.getSelectionAttr(), op.getFactors()))
       return {plan, false};
-    // Registers are what limits a tile: the gradient of a dense factor needs
-    // addresses of its own.
-    int64_t columns = split == SplitK::No ? 128 : 192;
+    // Registers are what limits a tile: of 192 columns ptxas spills some.
     return {chooseGemm(context, shape, split,
-                       {columns, /*scratch=*/false, kRegisterSteps}),
+                       {/*maxColumns=*/128, /*scratch=*/false, kRegisterSteps}),
             true};
   }
 
