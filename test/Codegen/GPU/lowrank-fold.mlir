@@ -1,4 +1,4 @@
-// G's tiles folded in the registers of wgmma: with as many columns as there are
+// G's tiles folded in the registers of wgmma, of as many columns as there are
 // registers for, in matrices that are not made of whole tiles, and where a dense
 // factor has a gradient. Shared memory is what the operands leave.
 
@@ -17,7 +17,7 @@
 
 // A step of 16 columns: scores in f32, sums by mma.sync, no shared G.
 // PTX-LABEL: .entry lowrank_accumulate_512x1000xbf16_512x3000xbf16_1000x3000xbf16_1000x8_8x3000_
-// PTX: wgmma.mma_async.sync.aligned.m64n128k16
+// PTX: wgmma.mma_async.sync.aligned.m64n64k16
 // PTX: fma.rn.f32
 // PTX: mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
 // PTX: ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16
