@@ -71,7 +71,7 @@ private:
   /// Adjoints of the factors, by block of columns, half and factor.
   using StepAdjoints = SmallVector<std::array<SmallVector<Value>, kHalves>>;
 
-  bool isWanted(unsigned factor, bool second) const;
+  bool isFirstWanted(unsigned factor) const;
   SplitFragments ones();
 
   /// The columns from `first + step` on; `first` is the band's.
@@ -111,18 +111,17 @@ private:
 };
 } // namespace
 
-/// Whether a gradient is of the factor's first or second tensor.
-bool RegisterFold::isWanted(unsigned factor, bool second) const {
+/// Whether a gradient is of the factor's first tensor.
+bool RegisterFold::isFirstWanted(unsigned factor) const {
   return llvm::any_of(folded.gradients, [&](const WantedGradient &gradient) {
-    return gradient.factor == factor && gradient.second == second;
+    return gradient.factor == factor && !gradient.second;
   });
 }
 
 RegisterFold::RegisterFold(ThreadBuilder &b, const FoldedTile &folded)
     : b(b), folded(folded), plan(folded.plan), tile(folded.tile),
-      weight(folded.weight), factors(b, folded, [&](unsigned f) {
-        return isWanted(f, /*second=*/false);
-      }) {
+      weight(folded.weight),
+      factors(b, folded, [&](unsigned f) { return isFirstWanted(f); }) {
   int64_t sumRows = 0;
   for (auto [gradient, target] : llvm::zip(folded.gradients, folded.targets)) {
     if (gradient.kind == FactorKind::Dense)
