@@ -34,12 +34,7 @@ def evaluate(args) -> int:
         args.validation_file, options, classes=known, many=model.labels.multiple, remembered=model.text_columns
     )
     evaluation = model.evaluate(examples)
-    summary = {
-        "examples": evaluation["examples"],
-        "loss": evaluation["loss"],
-        **evaluation["metrics"],
-        "seconds": evaluation["seconds"],
-    }
+    summary = _summary(evaluation, "examples")
     if args.predictions:
         found = dict(zip(examples.numbers, predictions(evaluation["logits"], model.labels)))
         rows = _all_rows(args.validation_file, options, examples, model.text_columns)
@@ -48,8 +43,17 @@ def evaluate(args) -> int:
             # They were skipped for want of a label.
             found.update(zip(rest.numbers, predictions(model.evaluate(rest)["logits"], model.labels)))
         write_predictions(args.predictions, [found[number] for number in rows.numbers], rows)
+    return _tell(args, model, summary)
+
+
+def _summary(evaluation: dict, what: str) -> dict:
+    return {what: evaluation["examples"], "loss": evaluation["loss"], **evaluation["metrics"], "seconds": evaluation["seconds"]}
+
+
+def _tell(args, model, summary: dict) -> int:
+    if args.predictions:
         summary["predictions"] = args.predictions
-    warn(model.warnings)
+    warn(dict.fromkeys(model.warnings))
     if args.output_file:
         write_json(args.output_file, summary)
     print_pairs(summary)
@@ -91,21 +95,10 @@ def predict(args) -> int:
 
 def _eval_tags(args, options, model) -> int:
     sentences = read_tagged(args.validation_file, options)
-    evaluation = model.evaluate(sentences)
-    summary = {
-        "sentences": evaluation["examples"],
-        "loss": evaluation["loss"],
-        **evaluation["metrics"],
-        "seconds": evaluation["seconds"],
-    }
+    summary = _summary(model.evaluate(sentences), "sentences")
     if args.predictions:
         write_conll(args.predictions, model.tag(sentences))
-        summary["predictions"] = args.predictions
-    warn(dict.fromkeys(model.warnings))
-    if args.output_file:
-        write_json(args.output_file, summary)
-    print_pairs(summary)
-    return 0
+    return _tell(args, model, summary)
 
 
 def _tag(args, options, model) -> int:
