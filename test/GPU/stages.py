@@ -3,6 +3,7 @@
 """The stages of run.sh that look at numbers, each within its time, and what all stages share."""
 
 import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
@@ -101,50 +102,50 @@ class Stages:
         absent = sorted(path.stem for path in (self.here / "checks").glob("*.absent"))
         return {"cases": len(bundles), "failed": failed, "worst": worst, "absent": absent}
 
-    def small_models(self):
-        """Name, precision and folder of those that pack.sh leaves."""
-        return [(model, precision, self.here / model) for model in ("bert", "gpt2") for precision in ("f32", "bf16")]
+    def of_small_models(self, name, arguments, found_of):
+        """By its name, what found_of(folder, precision, name) finds after pst-run, with what arguments(folder, precision, name) says,
+        of each small model and precision that pack.sh leaves."""
+        found = {}
+        for model, precision in itertools.product(("bert", "gpt2"), ("f32", "bf16")):
+            folder, log = self.here / model, f"{name}{model}-{precision}"
+            libraries = standin_kernels([folder / f"{precision}.so"])
+            if self.pst_run(log, *arguments(folder, precision, log), limit=left(TRAINING), environment=libraries):
+                self.found["failures"].append(f"{log}: {self.last_line(log)}")
+            else:
+                found[log] = found_of(folder, precision, log)
+        return found
 
     def training(self):
-        found = {}
-        for model, precision, folder in self.small_models():
-            name = f"{model}-{precision}"
+        def arguments(folder, precision, log):
             settings = json.loads((folder / "train.json").read_text())
-            flags = [text for key, value in settings.items() for text in (f"--{key}", value)]
-            status = self.pst_run(
-                name,
+            return [
                 *("train", "--bundle", folder / precision, "--model", folder / "model", "--overwrite_output_dir"),
-                *("--train", folder / "data.safetensors", "--output_dir", self.results / name, *flags),
-                limit=left(TRAINING),
-                environment=standin_kernels([folder / f"{precision}.so"]),
-            )
-            if status:
-                self.found["failures"].append(f"{name}: {self.last_line(name)}")
-                continue
-            found[name] = report.compare_losses(folder / f"recorded-{precision}", self.results / name, precision)
-            if not found[name]["agree"]:
-                self.found["failures"].append(f"{name}: the losses are not the CPU's: {found[name]}")
-        return found
+                *("--train", folder / "data.safetensors", "--output_dir", self.results / log),
+                *(text for key, value in settings.items() for text in (f"--{key}", value)),
+            ]
+
+        def losses(folder, precision, log):
+            found = report.compare_losses(folder / f"recorded-{precision}", self.results / log, precision)
+            if not found["agree"]:
+                self.found["failures"].append(f"{log}: the losses are not the CPU's: {found}")
+            return found
+
+        return self.of_small_models("", arguments, losses)
 
     def parity(self):
         """One step of each bundle against the CPU's, element by element."""
-        found = {}
-        for model, precision, folder in self.small_models():
-            name = f"step-{model}-{precision}"
-            status = self.pst_run(
-                name,
+
+        def arguments(folder, precision, log):
+            return [
                 *("check", folder / precision, "--against", folder / f"cpu-{precision}", "--model", folder / "model"),
                 *("--train", folder / "data.safetensors", "--precision", precision),
-                *("--json", self.results / f"{name}.json"),
-                limit=left(TRAINING),
-                environment=standin_kernels([folder / f"{precision}.so"]),
-            )
-            if status:
-                self.found["failures"].append(f"{name}: {self.last_line(name)}")
-            else:
-                quantities = json.loads((self.results / f"{name}.json").read_text())
-                found[name] = {one["quantity"]: one["worst"] for one in quantities}
-        return found
+                *("--json", self.results / f"{log}.json"),
+            ]
+
+        def worst(folder, precision, log):
+            return {one["quantity"]: one["worst"] for one in json.loads((self.results / f"{log}.json").read_text())}
+
+        return self.of_small_models("step-", arguments, worst)
 
     def sanitizer(self):
         program = shutil.which("compute-sanitizer", path=f"{os.environ['PATH']}:/usr/local/cuda/bin")
