@@ -165,3 +165,15 @@ def write_data(path, count=48, seed=0):
 def data(tmp_path):
     """Training and evaluation files."""
     return write_data(tmp_path / "train.tsv"), write_data(tmp_path / "dev.tsv", 21, 1)
+
+
+def first_loss(directory, data, output):
+    """The loss of a training step over up to 24 examples, in micro-batches of 8."""
+    import pst
+
+    pst.Trainer(
+        directory, data, output_dir=output, method="lora", max_steps=1, learning_rate=0.0, logging_steps=1, save_strategy="no",
+        report_to="none", per_device_train_batch_size=8, gradient_accumulation_steps=3,
+    ).train()  # fmt: skip
+    (line,) = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines() if '"train"' in line]
+    return line["loss"]
