@@ -227,6 +227,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     break;
   case Stage::Autodiff:
     // First, so that gradients have the types of what they are gradients of.
+    passes.addPass(createPackTokens({options.tokenCapacity}));
     if (options.precision == Precision::BF16)
       passes.addPass(createMixedPrecision({FrozenType::BF16}));
     passes.addPass(createAutodiff(AutodiffOptions{!options.training}));

@@ -229,7 +229,8 @@ void bindModel(nb::module_ &module) {
              float lossScale, int64_t seed) {
             std::vector<int64_t> rows = readRows(given);
             return inTurn(self.turns, [&] {
-              Batch batch(self.program().entryPoint("forward_backward"));
+              Batch batch(self.program().entryPoint("forward_backward"),
+                          self.manifest().tokenCapacity);
               data.check(self.manifest(), "forward_backward", true);
               batch.gather(data, rows);
               return self.forwardBackward(batch, lossScale, seed);

@@ -158,6 +158,8 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
   for (ModelTask task : kModelTasks)
     if (name(task) == text(kTaskAttribute))
       manifest.task = task;
+  if (auto tokens = module->getAttrOfType<IntegerAttr>(kTokenCapacityAttribute))
+    manifest.tokenCapacity = tokens.getInt();
   manifest.method = text(kMethodAttribute);
   manifest.criterion = text(kCriterionAttribute);
   if (auto final = module->getAttrOfType<FloatAttr>(kFinalSparsityAttribute))

@@ -268,6 +268,8 @@ std::string Manifest::toJson() const {
   json["architecture"] = architecture;
   json["config"] = config;
   json["task"] = spell(kTasks, task);
+  if (tokenCapacity)
+    json["token_capacity"] = tokenCapacity;
   json["method"] = method;
   json["hyperparameters"] = hyperparameters;
   json["criterion"] = criterion;
@@ -356,6 +358,8 @@ Manifest Manifest::fromJson(std::string_view text) {
   manifest.architecture = reader.string("architecture");
   manifest.config = reader.string("config");
   manifest.task = reader.keyword("task", kTasks);
+  if (json.contains("token_capacity"))
+    manifest.tokenCapacity = reader.integer("token_capacity");
   manifest.method = reader.string("method");
   Reader hyper(reader.object("hyperparameters"), "hyperparameters");
   for (const auto &[key, value] : reader.at("hyperparameters").items())

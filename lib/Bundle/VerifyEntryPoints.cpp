@@ -109,6 +109,19 @@ void verifyLabels(ModelTask task, const EntryPoint &entry,
                     ", as the logits are, but is " + spell(labels->type));
 }
 
+/// One example fits into a batch without padding, and all of a batch's tokens
+/// are no more than it has with padding.
+void verifyTokenCapacity(int64_t capacity, const EntryPoint &entry,
+                         const std::string &where) {
+  const Argument *mask = find(entry, Argument::Kind::input, "attention_mask");
+  if (!mask || capacity == 0)
+    return;
+  if (mask->type.shape.size() != 2 || capacity < mask->type.shape.back() ||
+      capacity > mask->type.numElements())
+    fail(where, "argument \"attention_mask\" is " + spell(mask->type) +
+                    ", but \"token_capacity\" is " + std::to_string(capacity));
+}
+
 /// What is written where an export has room for a weight.
 void verifyMaterialize(const Manifest &manifest, const EntryPoint &entry,
                        const std::string &where) {
@@ -169,6 +182,7 @@ void manifest::verifyEntryPoints(const Verified &verified) {
     verifyArguments(verified, entry, where);
     if (name == "forward")
       verifyLogits(manifest.task, entry, where);
+    verifyTokenCapacity(manifest.tokenCapacity, entry, where);
     if (name == "forward" || name == "forward_backward") {
       verifyLabels(manifest.task, entry, where);
       verifyClassWeights(manifest, entry, where);

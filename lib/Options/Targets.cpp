@@ -17,6 +17,7 @@ static std::vector<Refusal> refusedOnGPUs() {
   return {{"products",
            {"packed", "compressed"},
            "whose products read the masked weight from a buffer"},
+          {"token_capacity", {}, "whose kernels work on batches with padding"},
           {"vector_width", {}, "whose kernels have no vectors"},
           {"blocks", {}, "whose kernels have tiles of their own"}};
 }

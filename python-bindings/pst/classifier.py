@@ -20,6 +20,7 @@ from .errors import DataError
 from .labels import Labels
 from .language import predicts_tokens
 from .options import Options
+from .packing import token_capacity
 from .tagged import Tagged
 from .tokenizer import Encoded, EncodedWords, Tokenizer
 
@@ -72,7 +73,7 @@ class Classifier:
         logits alone mean something."""
         encoded = self.encode(examples)
         labels = None if examples.labels is None else self.labels.encode(examples)
-        length, model = self._model_for(encoded.longest)
+        length, model = self._model_for(encoded)
         found = _pst.evaluate(model, dataset(encoded, length, labels, examples.path), 0.0)
         if labels is not None and self.labels.tokens and is_iob(self.labels.names):
             array = encoded.label_array(labels, length)
@@ -93,7 +94,7 @@ class Classifier:
             sentences = [sentences]
         sentences = Tagged.of(sentences, "the texts", words_column=self.options.text_column, need_tags=False).without_labels()
         encoded = self.encode(sentences)
-        length, model = self._model_for(encoded.longest)
+        length, model = self._model_for(encoded)
         logits = _pst.evaluate(model, dataset(encoded, length, None, sentences.path), 0.0)["logits"]
         scores = logits.reshape(len(sentences), length, -1).astype(np.float64)
         rows = []
@@ -123,15 +124,18 @@ class Classifier:
         examples = Examples.of(texts, "the texts", wish=Wish(remembered=tuple(columns.values())), need_labels=False)
         return predictions(self.evaluate(examples.without_labels())["logits"], self.labels)
 
-    def _model_for(self, longest: int) -> tuple[int, "_pst.Model"]:
-        """A model for texts of `longest` tokens at least, and for how many."""
+    def _model_for(self, encoded: Encoded) -> tuple[int, "_pst.Model"]:
+        """A model for texts as long as these at least, and for how many tokens."""
+        longest = encoded.longest
         with self._compiling:
             if longest > self._compiled[0]:
+                batch = self.options.per_device_eval_batch_size or 32
                 program = _pst.compile_model(
                     self.directory,
                     self.options.of_evaluation(
-                        longest, 32, task=self.labels.task, num_labels=self.labels.count,
+                        longest, batch, task=self.labels.task, num_labels=self.labels.count,
                         regression=self.labels.regression, new_head=False,
+                        token_capacity=token_capacity(encoded, batch, longest, self.options),
                     ),  # fmt: skip
                 )
                 self._compiled = (longest, _pst.Model(program, self.directory, 0))

@@ -177,6 +177,11 @@ def _train(args) -> int:
         print(
             f"{len(trainer._train)} examples, {trainer.plan['total_steps']} steps, "
             f"batches of {trainer.plan['batch_size']} x {trainer.length} tokens"
+            + (
+                f" without padding (room for {trainer.token_capacity}, of which {trainer.token_use:.0%} is used)"
+                if trainer.token_capacity
+                else ""
+            )
             + (f" on each of {peers.count} ranks" if peers.count > 1 else ""),
             flush=True,
         )

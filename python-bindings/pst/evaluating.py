@@ -128,7 +128,7 @@ def _eval_language(args, options, config) -> int:
     texts = Texts.of(args.validation_file, text_column=options.text_column, limit=options.max_eval_samples)
     tokenizer = tokenizer_of(args)
     blocks = Blocks.of(texts, tokenizer, length, end_of_text(config, tokenizer))
-    program = _pst.compile_model(args.model_name_or_path, options.of_evaluation(length, 8, task="lm"))
+    program = _pst.compile_model(args.model_name_or_path, options.of_evaluation(length, options.per_device_eval_batch_size or 8, task="lm"))
     model = _pst.Model(program, args.model_name_or_path, 0)
     evaluation = _pst.evaluate(model, _pst.Dataset.of(blocks.arrays(), blocks.path), 0.0)
     summary = {

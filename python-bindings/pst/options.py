@@ -67,7 +67,7 @@ class _PythonOptions:
     block_size: int = _option(
         "data", 0, "of a language model: tokens of a block (0: as the model has positions, 1024 at most)"
     )
-    pad_to_max_length: bool = _option("data", False, "compute at --max_seq_length even if all examples are shorter")
+    pad_to_max_length: bool = _option("data", False, "compute at --max_seq_length even if all examples are shorter, padding too")
     max_train_samples: int = _option("data", 0, "use the first so many training examples only (0: all)")
     max_eval_samples: int = _option("data", 0, "use the first so many evaluation examples only (0: all)")
     skip_bad_rows: bool = _option("data", False, "skip malformed rows with a warning")
@@ -140,7 +140,7 @@ class _PythonOptions:
         """What `_pst.compile_model` is told of a saved model that is evaluated."""
         return {
             "training": False,
-            "batch_size": self.per_device_eval_batch_size or batch_size,
+            "batch_size": batch_size,
             "sequence_length": length,
             "method": "dense",
             **predicted,

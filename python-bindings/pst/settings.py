@@ -21,7 +21,7 @@ _METRICS = {
 }
 
 
-def compiler_options(options: Options, labels: Labels | None, length: int, training: bool) -> dict:
+def compiler_options(options: Options, labels: Labels | None, length: int, training: bool, token_capacity: int = 0) -> dict:
     """What `_pst.compile_model` is told; without labels, a language model."""
     predicted = {"task": "lm"} if labels is None else {
         "task": labels.task,
@@ -33,6 +33,7 @@ def compiler_options(options: Options, labels: Labels | None, length: int, train
         "training": training,
         "batch_size": options.per_device_train_batch_size,
         "sequence_length": length,
+        "token_capacity": token_capacity,
         **options.of_compiler(),
         **({"weighted_loss": True} if training and options.weighs_loss else {}),
         # Where no layer has a sparsity of its own, a program serves any.

@@ -26,6 +26,7 @@ from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
+from .packing import token_capacity, used_share
 from .report import Progress
 from .reporters import Reporter, Reports
 from .settings import column_config, compiler_options, label_config, metric_name, runtime_options
@@ -135,6 +136,8 @@ class Trainer:
             raise ValueError(f"--{self.options.weighs_loss} is of models that tell classes apart, not of a language model")
         self.labels: Labels | None = None
         self.text_columns: tuple[str, ...] = ()
+        # Of a batch without padding, and the mean share of it that is used.
+        self.token_capacity, self.token_use = 0, 1.0
         program = None
         self._limit = self.tokenizer.settings.at_most(self.options.max_seq_length)
         if self.options.bundle:
@@ -166,12 +169,13 @@ class Trainer:
             encoded = [self._encode(e) for e in examples]
             if program is None:
                 self.length = sequence_length(encoded, self.options, self.tokenizer)
+                self._pack(encoded[0])
             sets = [
                 lambda given=given: dataset(given[0], self.length, given[1], given[2].path)
                 for given in zip(encoded, labels, examples)
             ]
         if program is None:
-            program = self._compile(compiler_options(self.options, self.labels, self.length, True))
+            program = self._compile(compiler_options(self.options, self.labels, self.length, True, self.token_capacity))
         # That the head is new, and what is left out for that.
         self.warnings += program.remarks
         self._has_random_head = bool(program.remarks)
@@ -206,6 +210,13 @@ class Trainer:
         self._reporters = list(reporters)
         self._progress = progress
         self.result: dict | None = None
+
+    def _pack(self, encoded: Encoded) -> None:
+        """Decides whether batches are stored without padding."""
+        batch = self.options.per_device_train_batch_size
+        self.token_capacity = token_capacity(encoded, batch, self.length, self.options)
+        if self.token_capacity:
+            self.token_use = used_share(encoded, batch, self.length, self.token_capacity)
 
     def _compile(self, settings: dict):
         # One rank of a machine compiles; the others find the program on disk.

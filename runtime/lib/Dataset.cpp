@@ -13,6 +13,7 @@
 #include "pst/Runtime/Philox.h"
 #include "pst/Runtime/SafeTensors.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -164,14 +165,21 @@ public:
         fail(i, std::to_string(values[i]), what);
   }
 
-  /// Zero or one, and some token in every example.
-  void mask() const {
+  /// Zero or one, and some token in every example; of `packed` programs, tokens
+  /// come first.
+  void mask(bool packed) const {
     ids(2, "a mask is 0 or 1");
     const int32_t *values = static_cast<const int32_t *>(array.data);
     for (int64_t row = 0; row < array.type.shape.front(); ++row) {
       bool some = false;
-      for (int64_t i = 0; i < width; ++i)
-        some |= values[row * width + i] != 0;
+      for (int64_t i = 0; i < width; ++i) {
+        bool isToken = values[row * width + i] != 0;
+        if (packed && isToken && i > 0 && !values[row * width + i - 1])
+          fail(row * width + i, "1",
+               "a program without padding (--token_capacity) takes examples "
+               "that are padded at their end only");
+        some |= isToken;
+      }
       if (!some)
         throw Error(description + ": example " + std::to_string(row) +
                     " is empty: its attention_mask has no 1");
@@ -266,7 +274,7 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
                      (isOfTokens ? ", and -100 is no label" : ""),
                  isOfTokens || mayBeNoExample ? kNoExample : 0);
   } else if (array.name == "attention_mask") {
-    values.mask();
+    values.mask(manifest.tokenCapacity != 0);
   } else if (array.name == "input_ids") {
     if (int64_t size = configNumber(manifest, "vocab_size"))
       values.ids(size,
@@ -282,7 +290,8 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
 // Batches
 //===----------------------------------------------------------------------===//
 
-Batch::Batch(const EntryPoint &entry) {
+Batch::Batch(const EntryPoint &entry, int64_t tokenCapacity)
+    : tokenCapacity(tokenCapacity) {
   for (const Argument &input : entry.arguments) {
     if (!isBatchInput(input))
       continue;
@@ -298,48 +307,87 @@ Batch::Batch(const EntryPoint &entry) {
                   std::to_string(numRows));
 }
 
-void Batch::gather(const Dataset &data, std::span<const int64_t> rows) {
+/// The tokens of one row: the sum of its mask.
+static int64_t countTokens(const DataArray &mask, int64_t row) {
+  int64_t length = exampleType(mask.type).numElements(), count = 0;
+  const int32_t *values =
+      static_cast<const int32_t *>(mask.data) + row * length;
+  for (int64_t i = 0; i < length; ++i)
+    count += values[i];
+  return count;
+}
+
+int64_t Batch::countFitting(const Dataset &data,
+                            std::span<const int64_t> rows) const {
+  const DataArray *mask = data.find("attention_mask");
+  int64_t size = static_cast<int64_t>(rows.size());
+  if (tokenCapacity == 0 || !mask)
+    return size;
+  int64_t count = 0;
+  for (int64_t sum = 0; count < size; ++count) {
+    sum += countTokens(*mask, rows[count]);
+    if (sum > tokenCapacity)
+      break;
+  }
+  return count;
+}
+
+/// Labels a row as no example.
+static void clearLabel(std::byte *target, const TensorType &row) {
+  if (row.element == ElementType::f32)
+    std::fill_n(reinterpret_cast<float *>(target), row.numElements(),
+                std::numeric_limits<float>::quiet_NaN());
+  else
+    std::fill_n(reinterpret_cast<int32_t *>(target), row.numElements(),
+                kNoExample);
+}
+
+void Batch::gather(const Dataset &data, std::span<const int64_t> rows,
+                   int64_t first) {
   int64_t count = static_cast<int64_t>(rows.size());
-  if (count < 1 || count > numRows)
+  if (count < 1 || first < 0 || count > numRows - first)
     throw Error("a batch of " + std::to_string(numRows) + " rows cannot hold " +
-                std::to_string(count));
+                std::to_string(count) +
+                (first ? " from row " + std::to_string(first) + " on" : ""));
   for (int64_t row : rows)
     if (row < 0 || row >= data.size())
       throw Error(data.description() + ": there is no row " +
                   std::to_string(row) + "; rows go from 0 to " +
                   std::to_string(data.size() - 1));
+  if (countFitting(data, rows) < count)
+    throw Error(data.description() + ": the " + std::to_string(count) +
+                " rows have more tokens than the " +
+                std::to_string(tokenCapacity) +
+                " that a batch has room for (--token_capacity); give fewer");
   examples = count;
   tokens = 0;
   bool masked = false;
   for (Buffer &buffer : all) {
     const DataArray *source = data.find(buffer.name);
+    TensorType rowType = exampleType(buffer.type);
     int64_t rowBytes = buffer.type.numBytes() / numRows;
     bool isLabel = buffer.name == "labels";
     if (isLabel && !source)
       examples = 0;
     for (int64_t row = 0; row < numRows; ++row) {
       std::byte *target = buffer.bytes.data() + row * rowBytes;
-      if (isLabel && (!source || row >= count)) {
-        if (buffer.type.element == ElementType::f32)
-          std::fill_n(reinterpret_cast<float *>(target), rowBytes / 4,
-                      std::numeric_limits<float>::quiet_NaN());
-        else
-          std::fill_n(reinterpret_cast<int32_t *>(target), rowBytes / 4,
-                      kNoExample);
-        continue;
+      bool isThere = row >= first && row < first + count;
+      if (isLabel && (!source || !isThere)) {
+        clearLabel(target, rowType);
+      } else if (!isThere && tokenCapacity) {
+        std::memset(target, 0, rowBytes);
+      } else {
+        int64_t from = rows[std::clamp<int64_t>(row - first, 0, count - 1)];
+        std::memcpy(target,
+                    static_cast<const std::byte *>(source->data) +
+                        from * rowBytes,
+                    rowBytes);
       }
-      int64_t from = rows[std::min(row, count - 1)];
-      std::memcpy(target,
-                  static_cast<const std::byte *>(source->data) +
-                      from * rowBytes,
-                  rowBytes);
     }
     if (buffer.name == "attention_mask") {
       masked = true;
-      const int32_t *values =
-          reinterpret_cast<const int32_t *>(buffer.bytes.data());
-      for (int64_t i = 0; i < count * rowBytes / 4; ++i)
-        tokens += values[i];
+      for (int64_t row : rows)
+        tokens += countTokens(*source, row);
     }
   }
   if (!masked)

@@ -58,7 +58,8 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
   result.numLabels = predictsTokens ? 0 : model.numLabels();
   result.numTokens = model.rowsOfExample();
   result.sparsity = sparsity;
-  Batch batch(model.program().entryPoint("forward"));
+  Batch batch(model.program().entryPoint("forward"),
+              model.manifest().tokenCapacity);
   std::vector<int64_t> rows(batch.capacity());
   int64_t width = result.numTokens * result.numLabels;
   std::vector<float> logits(batch.capacity() * width);
@@ -74,11 +75,15 @@ Evaluation pst::runtime::evaluate(Model &model, const Dataset &data,
       break;
     int64_t count = std::min(batch.capacity(), data.size() - begin);
     std::iota(rows.begin(), rows.end(), begin);
-    batch.gather(data, {rows.data(), static_cast<size_t>(count)});
-    own[turn * recordSize] =
-        model.forward(batch, 1.0f, predictsTokens ? nullptr : logits.data());
-    std::copy(logits.begin(), logits.end(),
-              own.begin() + turn * recordSize + 1);
+    std::span<const int64_t> here(rows.data(), static_cast<size_t>(count));
+    for (int64_t done = 0, part; done < count; done += part) {
+      part = batch.countFitting(data, here.subspan(done));
+      batch.gather(data, here.subspan(done, part), done);
+      own[turn * recordSize] +=
+          model.forward(batch, 1.0f, predictsTokens ? nullptr : logits.data());
+      std::copy_n(logits.begin() + done * width, part * width,
+                  own.begin() + turn * recordSize + 1 + done * width);
+    }
   }
   std::vector<double> all = peers.gather(own);
   double lossSum = 0;

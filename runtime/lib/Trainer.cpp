@@ -32,7 +32,8 @@ Trainer::Trainer(Model &model, TrainingOptions opts, Dataset train,
     : model(model), options(std::move(opts)), trainData(std::move(train)),
       evalData(std::move(eval)), callbacks(std::move(callbacks)),
       peers(std::move(peers)),
-      batch(model.program().entryPoint("forward_backward")) {
+      batch(model.program().entryPoint("forward_backward"),
+            model.manifest().tokenCapacity) {
   model.program().entryPoint("apply");
   trainData.check(model.manifest(), "forward_backward", /*needLabels=*/true);
   if (evalData)

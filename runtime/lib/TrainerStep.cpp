@@ -98,12 +98,18 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   for (int64_t from = begin + peers.rank() * plan.batchSize; from < end;
        from += perBatch, microBatch += plan.numRanks) {
     int64_t count = std::min(plan.batchSize, end - from);
-    batch.gather(trainData, {order.data() + from, static_cast<size_t>(count)});
-    model.beginForwardBackward(batch, lossScale,
-                               microBatchSeed(options.seed, microBatch));
-    collectLoss();
-    lossOf = &flight;
-    flight.tokens += static_cast<double>(batch.numTokens());
+    std::span<const int64_t> rows(order.data() + from,
+                                  static_cast<size_t>(count));
+    // A batch without padding whose tokens are too many goes in parts.
+    for (int64_t done = 0, part; done < count; done += part) {
+      part = batch.countFitting(trainData, rows.subspan(done));
+      batch.gather(trainData, rows.subspan(done, part), done);
+      model.beginForwardBackward(batch, lossScale,
+                                 microBatchSeed(options.seed, microBatch));
+      collectLoss();
+      lossOf = &flight;
+      flight.tokens += static_cast<double>(batch.numTokens());
+    }
   }
   if (here)
     settleLoss(flight);

@@ -208,6 +208,9 @@ struct Manifest {
   /// config.json as it was read (JSON text), or empty.
   std::string config;
   ModelTask task = ModelTask::none;
+  /// The tokens that a batch has room for, if it is stored without padding;
+  /// else 0. Then the tokens of an example are its first ones.
+  int64_t tokenCapacity = 0;
   /// The method ("pst", "dense", ...) and its hyperparameters, for instance
   /// {"weight_rank": 8, "mask_alpha1": 1.0}.
   std::string method;

@@ -39,6 +39,34 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
                            "::pst::PSTDialect"];
 }
 
+def PackTokens : Pass<"pst-pack-tokens", "::mlir::ModuleOp"> {
+  let summary = "Stores activations without the rows of padding";
+  let description = [{
+    Every matrix of the B*L tokens of a batch, from the embeddings on, becomes
+    one of at most `capacity` tokens (`#nn.packed`): memory is for that many,
+    and kernels work on those that are there. What each op means stays the same.
+    The functions are those with an argument `attention_mask`, of which the one
+    `nn.token_places` of each is made. A result that leaves a function is
+    unpacked. Nothing changes without a capacity, or where it is no less than
+    B*L. The module's `pst.token_capacity` says it to the runtime.
+
+    Before:
+    ```mlir
+    %x = nn.embedding %ids, %table : tensor<2x3xi32>, tensor<9x4xf32> -> tensor<6x4xf32>
+    %y = nn.activation gelu %x : tensor<6x4xf32>
+    ```
+    After, with `capacity=5`:
+    ```mlir
+    %places, %starts = nn.token_places %mask : tensor<2x3xi32> -> tensor<5xi32>, tensor<3xi32>
+    %x = nn.embedding %ids, %table : tensor<2x3xi32>, tensor<9x4xf32> -> tensor<6x4xf32, #nn.packed<5>>
+    %y = nn.activation gelu %x : tensor<6x4xf32, #nn.packed<5>>
+    ```
+  }];
+  let options = [Option<"capacity", "capacity", "int64_t", "0",
+                        "tokens that a batch has room for, or 0">];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::pst::nn::NNDialect"];
+}
+
 def MixedPrecision : Pass<"pst-mixed-precision", "::mlir::ModuleOp"> {
   let summary = "Makes the activations bf16";
   let description = [{

@@ -46,22 +46,34 @@ LogicalResult AttentionShape::checkScratch(Operation *op, int64_t matrices,
 }
 
 AttentionHead::AttentionHead(KernelBuilder &b, const AttentionShape &shape,
-                             Value batch, Value head, Value mask)
+                             Value batch, Value head, Value mask,
+                             const PackedRows *packed)
     : shape(shape), batch(batch) {
   int64_t length = shape.length, lanes = shape.lanes;
   row = b.muli(batch, length);
+  if (packed) {
+    auto start = [&](Value sequence) {
+      return arith::IndexCastOp::create(b, b.getIndexType(),
+                                        b.load(packed->starts, sequence));
+    };
+    row = start(batch);
+    count = b.subi(start(b.addi(batch, 1)), row);
+  }
   keyColumn = b.muli(b.divi(head, shape.groups()), shape.width);
   setHead(b, head);
   // As long as a row of panels: at most one vector more than the sequence.
   int64_t padded = (length + 2 * lanes - 1) / lanes * lanes;
   bias = b.stackBuffer({padded});
-  b.loop(0, length, 1, [&](Value j) {
+  Value tokens = count ? count : b.index(length);
+  b.loop(b.index(0), tokens, 1, [&](Value j) {
+    if (count)
+      return b.store(b.f32(0.0), bias, j);
     Value isToken =
         b.cmpi(arith::CmpIPredicate::ne, b.load(mask, {batch, j}), b.i32(0));
     Value lowest = b.f32(std::numeric_limits<float>::lowest());
     b.store(b.select(isToken, b.f32(0.0), lowest), bias, j);
   });
-  b.loop(length, padded, 1, [&](Value j) {
+  b.loop(tokens, b.index(padded), 1, [&](Value j) {
     b.store(b.f32(-std::numeric_limits<double>::infinity()), bias, j);
   });
 }
@@ -74,8 +86,14 @@ void AttentionHead::setHead(KernelBuilder &b, Value head) {
 void AttentionHead::forBlocks(
     KernelBuilder &b, function_ref<void(const QueryBlock &)> body) const {
   int64_t rows = shape.blockRows(), whole = shape.length / rows * rows;
+  if (count)
+    return b.loop(b.index(0), count, rows, [&](Value begin) {
+      Value here = b.mini(b.subi(count, begin), b.index(rows));
+      body({begin, rows, here, shape.causal ? b.addi(begin, here) : count});
+    });
   auto emit = [&](Value begin, int64_t rows) {
-    body({begin, rows, shape.causal ? b.addi(begin, rows) : Value()});
+    body({begin, rows, /*count=*/nullptr,
+          shape.causal ? b.addi(begin, rows) : Value()});
   };
   b.loop(0, whole, rows, [&](Value begin) { emit(begin, rows); });
   if (whole != shape.length)
@@ -86,7 +104,7 @@ Value AttentionHead::scoresEnd(KernelBuilder &b, const QueryBlock &block,
                                const Panels &keys) const {
   int64_t lanes = shape.lanes, width = keys.width();
   Value all = b.index((shape.length + lanes - 1) / lanes * lanes);
-  if (!shape.causal)
+  if (!block.keys)
     return all;
   // Whole panels, as the product has made them.
   Value panels = b.divi(b.addi(block.keys, width - 1), width);
@@ -142,9 +160,9 @@ void AttentionHead::emitExponentials(
           score = excludeUnseen(b, block, place, score);
         b.store(score, scores, {place.row, place.column});
       },
-      {/*rows=*/nullptr, block.keys, /*depth=*/nullptr});
+      {block.count, block.keys, /*depth=*/nullptr, block.count != nullptr});
   Value end = scoresEnd(b, block, keys);
-  b.loop(0, block.rows, 1, [&](Value i) {
+  block.forRows(b, [&](Value i) {
     Value largest = b.maxLanes(
         b.loop(b.index(0), end, lanes,
                {b.f32(std::numeric_limits<float>::lowest(), lanes)},
@@ -194,7 +212,8 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
                   dropout.emplace(b, arguments[4], arguments[5],
                                   op.getProbability()->convertToDouble(),
                                   shape.probabilities());
-                emitHead(b, shape, arguments, dropout, task);
+                emitHead(b, shape, context.packedRows(), arguments, dropout,
+                         task);
               });
         });
     return success();
@@ -202,15 +221,15 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
 
 private:
   static void emitHead(KernelBuilder &b, const AttentionShape &shape,
-                       ValueRange arguments,
+                       const PackedRows *packed, ValueRange arguments,
                        const std::optional<DropoutMask> &dropout, Value task) {
     int64_t lanes = shape.lanes;
     AttentionHead head(b, shape, b.divi(task, shape.heads),
-                       b.remi(task, shape.heads), arguments[3]);
+                       b.remi(task, shape.heads), arguments[3], packed);
     Panels keys(b, shape.width, shape.length, lanes);
     Panels values(b, shape.length, shape.width, lanes);
-    keys.packTransposed(b, head.keyWindow(arguments[1]));
-    values.pack(b, head.keyWindow(arguments[2]));
+    keys.packTransposed(b, head.keyWindow(arguments[1]), head.tokens());
+    values.pack(b, head.keyWindow(arguments[2]), head.tokens());
     Value scores = b.stackBuffer({shape.blockRows(), keys.paddedColumns()});
     Value sums = b.stackBuffer({shape.blockRows()});
     head.forBlocks(b, [&](const QueryBlock &block) {
@@ -233,7 +252,8 @@ private:
                                   b.load(sums, place.row));
             storeColumns(b, b.mulf(sum, b.splat(factor, lanes)), result, place);
           },
-          {/*rows=*/nullptr, /*columns=*/nullptr, block.keys});
+          {block.count, /*columns=*/nullptr, block.keys,
+           block.count != nullptr});
     });
   }
 };

@@ -35,22 +35,31 @@ struct AttentionShape {
 };
 
 /// Query rows whose probabilities are computed together: `begin` and those
-/// after it. If the attention is causal, they see the keys before `keys`; else
-/// that is null, and they see all.
+/// after it, of which `count` are there (null: all). They see the keys before
+/// `keys`; null: all.
 struct QueryBlock {
   Value begin;
   int64_t rows;
+  Value count;
   Value keys;
+
+  /// body(row) for those that are there.
+  void forRows(KernelBuilder &b, llvm::function_ref<void(Value)> body) const {
+    b.loop(b.index(0), count ? count : b.index(rows), 1, body);
+  }
 };
 
 /// Emits what belongs to one head of one sequence.
 class AttentionHead {
 public:
-  /// `mask` is the operation's mask.
+  /// `mask` is the operation's mask, of matrices that are not packed.
   AttentionHead(KernelBuilder &b, const AttentionShape &shape, Value batch,
-                Value head, Value mask);
+                Value head, Value mask, const PackedRows *packed);
   /// Goes on to another head of the queries, of the same head of the keys.
   void setHead(KernelBuilder &b, Value head);
+
+  /// The tokens of the sequence; null: `shape.length`.
+  Value tokens() const { return count; }
 
   /// The head's rows and columns of key, value, or their gradients.
   Window keyWindow(Value buffer) const { return {buffer, row, keyColumn}; }
@@ -86,7 +95,7 @@ private:
                       const ResultVector &place, Value scores) const;
 
   AttentionShape shape;
-  Value batch, task, row, column, keyColumn;
+  Value batch, task, row, column, keyColumn, count;
   Value bias; ///< What the mask adds to the scores; -inf in padding lanes.
 };
 

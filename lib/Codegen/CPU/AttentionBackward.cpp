@@ -20,14 +20,15 @@ class HeadBackward {
 public:
   /// `task` is batch * keyHeads + the keys' head.
   HeadBackward(KernelBuilder &b, const AttentionShape &shape,
-               ValueRange arguments, const std::optional<DropoutMask> &dropout,
-               Value task)
+               const PackedRows *packed, ValueRange arguments,
+               const std::optional<DropoutMask> &dropout, Value task)
       : b(b), shape(shape), lanes(shape.lanes), dropout(dropout),
         query(arguments[0]), key(arguments[1]), value(arguments[2]),
         gradient(arguments[4]), queryGradient(arguments.end()[-3]),
         keyGradient(arguments.end()[-2]), valueGradient(arguments.end()[-1]),
         firstHead(b.muli(b.remi(task, shape.keyHeads), shape.groups())),
-        head(b, shape, b.divi(task, shape.keyHeads), firstHead, arguments[3]),
+        head(b, shape, b.divi(task, shape.keyHeads), firstHead, arguments[3],
+             packed),
         keysT(b, shape.width, shape.length, lanes),
         valuesT(b, shape.width, shape.length, lanes),
         keys(b, shape.length, shape.width, lanes),
@@ -39,18 +40,20 @@ public:
   }
 
   void emit() {
-    keysT.packTransposed(b, head.keyWindow(key));
-    valuesT.packTransposed(b, head.keyWindow(value));
-    keys.pack(b, head.keyWindow(key));
+    Value tokens = head.tokens();
+    keysT.packTransposed(b, head.keyWindow(key), tokens);
+    valuesT.packTransposed(b, head.keyWindow(value), tokens);
+    keys.pack(b, head.keyWindow(key), tokens);
     if (isAdded())
       for (Value result : {keyGradient, valueGradient})
-        clear(head.keyWindow(result), shape.length, shape.width);
+        clear(head.keyWindow(result), tokens ? tokens : b.index(shape.length),
+              shape.width);
     auto emitHead = [&] {
       // The rows of dK and dV are rounded up to a tile: what lies behind the
       // keys that a block sees must add nothing.
       if (shape.causal)
         for (Value block : {probabilities, scoreGradients})
-          clear({block, b.index(0), b.index(0)}, shape.blockRows(),
+          clear({block, b.index(0), b.index(0)}, b.index(shape.blockRows()),
                 keysT.paddedColumns());
       head.forBlocks(b, [&](const QueryBlock &block) { emitBlock(block); });
     };
@@ -68,8 +71,8 @@ private:
     return shape.blockRows() < shape.length || shape.groups() > 1;
   }
 
-  void clear(Window window, int64_t rows, int64_t columns) {
-    b.loop(0, rows, 1, [&](Value i) {
+  void clear(Window window, Value rows, int64_t columns) {
+    b.loop(b.index(0), rows, 1, [&](Value i) {
       b.vectorLoop(columns, lanes, [&](Value j, int64_t width) {
         b.store(b.f32(0.0, width), window.buffer,
                 {b.addi(window.row, i), b.addi(window.column, j)});
@@ -94,8 +97,8 @@ private:
         [&](const ResultVector &place, Value sum) {
           b.store(sum, scoreGradients, {place.row, place.column});
         },
-        {/*rows=*/nullptr, block.keys, /*depth=*/nullptr});
-    b.loop(0, block.rows, 1, [&](Value i) { emitRow(block, i); });
+        {block.count, block.keys, /*depth=*/nullptr, block.count != nullptr});
+    block.forRows(b, [&](Value i) { emitRow(block, i); });
     // dQ = dS K (dS is scaled already)
     Window queryGradientBlock = head.window(b, queryGradient, block.begin);
     emitProduct(
@@ -105,7 +108,7 @@ private:
         [&](const ResultVector &place, Value sum) {
           storeColumns(b, sum, queryGradientBlock, place);
         },
-        {/*rows=*/nullptr, /*columns=*/nullptr, block.keys});
+        {block.count, /*columns=*/nullptr, block.keys, block.count != nullptr});
     addTransposed(scoreGradients, queryBlock, block,
                   head.keyWindow(keyGradient));
     addTransposed(probabilities, gradientBlock, block,
@@ -159,7 +162,7 @@ private:
   void addTransposed(Value scores, Window window, const QueryBlock &block,
                      Window result) {
     Panels panels = blockRows.withDepth(block.rows);
-    panels.pack(b, window);
+    panels.pack(b, window, block.count);
     auto initial = [&](const ResultVector &place) {
       return loadColumns(b, result, place);
     };
@@ -167,7 +170,9 @@ private:
       storeColumns(b, sum, result, place);
     };
     auto lhs = [&](Value i, Value k) { return b.load(scores, {k, i}); };
-    ProductExtent extent{block.keys, /*columns=*/nullptr, /*depth=*/nullptr};
+    // Beyond the keys that there are, rows are those of another sequence.
+    ProductExtent extent{block.keys, /*columns=*/nullptr, block.count,
+                         block.count != nullptr};
     if (isAdded())
       emitProduct(b, shape.length, panels, lhs, initial, finish, extent);
     else
@@ -216,7 +221,9 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
                   dropout.emplace(b, arguments[5], arguments[6],
                                   op.getProbability()->convertToDouble(),
                                   shape.probabilities());
-                HeadBackward(b, shape, arguments, dropout, task).emit();
+                HeadBackward(b, shape, context.packedRows(), arguments, dropout,
+                             task)
+                    .emit();
               });
         });
     return success();

@@ -8,7 +8,7 @@
 #include "SparseMatmul.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "pst/Codegen/Passes.h"
-#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/NN/NNPacking.h"
 #include "pst/Dialect/PST/CompressedLayout.h"
 #include "pst/Dialect/PST/PSTOps.h"
 
@@ -72,7 +72,7 @@ private:
   /// A weight that the product takes if it is sparse enough by then.
   void offerCompressed(MaskedMatmulOp op) {
     CompressedLayout layout = layoutOf(op);
-    int64_t tokens = op.getType().getDimSize(0);
+    int64_t tokens = nn::storedRows(op.getType());
     int64_t density = cpu::SparseBlocking::profitableDensity(
         tokens, layout.rows, layout.columns);
     if (!op.getPruned() || density == 0 ||

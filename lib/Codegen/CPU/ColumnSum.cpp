@@ -22,7 +22,7 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
   LogicalResult matchAndRewrite(nn::ColumnSumOp op,
                                 PatternRewriter &rewriter) const override {
     auto type = cast<RankedTensorType>(op.getInput().getType());
-    int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
+    int64_t columns = type.getDimSize(1);
     bool added = context.isAdded(op->getResult(0));
     constexpr int64_t kVectors = 4;
     int64_t lanes = context.lanes(), chunk = kVectors * lanes;
@@ -30,7 +30,7 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
                    int64_t vectors, int64_t width) {
       auto offset = [&](int64_t v) { return b.addi(column, v * width); };
       SmallVector<Value> sums = b.loop(
-          b.index(0), b.index(rows), 1,
+          b.index(0), context.rowsOf(b, arguments[0]), 1,
           SmallVector<Value>(vectors, b.f32(0.0, width)),
           [&](Value row, ValueRange carried) {
             SmallVector<Value> next;

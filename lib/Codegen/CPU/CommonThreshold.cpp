@@ -95,9 +95,8 @@ private:
     SmallVector<Value> operands(own);
     llvm::append_range(operands, workspaces);
     llvm::append_range(operands, values);
-    func::FuncOp function = context.getOrCreatePart(
-        b, (name + std::to_string(firstLike(own))).str(),
-        TypeRange(ValueRange(operands)),
+    context.callPart(
+        b, (name + std::to_string(firstLike(own))).str(), operands,
         [&](KernelBuilder &inner, ValueRange arguments) {
           VirtualWeight weight(criterion, arguments.take_front(tensors));
           SelectionSizes sizes = sizesOf(weight);
@@ -107,7 +106,6 @@ private:
           ScoreSelection selection(inner, weight, sizes, buffers);
           body(inner, selection, sizes, rest.drop_front(workspaces.size()));
         });
-    func::CallOp::create(b, function, operands);
   }
 
   void countKeys(size_t layer, ArrayRef<Value> range) {

@@ -49,14 +49,18 @@ void KernelContext::mapElements(
   SmallVector<Value> from;
   for (Value input : arguments.take_front(inputs))
     from.push_back(b.flatten(input));
-  Value result = b.flatten(arguments.back());
-  b.parallelVectorLoop(dim(result, 0), chunk, lanes(),
-                       [&](Value i, int64_t width) {
-                         SmallVector<Value> elements;
-                         for (Value input : from)
-                           elements.push_back(b.load(input, i, width));
-                         b.store(function(elements, i, width), result, i);
-                       });
+  Value matrix = arguments.back(), result = b.flatten(matrix);
+  auto body = [&](Value i, int64_t width) {
+    SmallVector<Value> elements;
+    for (Value input : from)
+      elements.push_back(b.load(input, i, width));
+    b.store(function(elements, i, width), result, i);
+  };
+  if (isPacked(matrix))
+    b.parallelVectorLoop(b.muli(rowsOf(b, matrix), dim(matrix, 1)), chunk,
+                         lanes(), body);
+  else
+    b.parallelVectorLoop(dim(result, 0), chunk, lanes(), body);
 }
 
 void KernelContext::clear(CodeBuilder &host, Value buffer) {
@@ -73,7 +77,8 @@ void KernelContext::writeRows(
     CodeBuilder &host, unsigned like, ValueRange arguments,
     function_ref<RowWrite(CodeBuilder &, ValueRange, Value)> body) {
   KernelBuilder b(host);
-  b.parallelChunks(dim(arguments[like], 0), kRows, [&](Value begin, Value end) {
+  Value rows = rowsOf(b, arguments[like]);
+  b.parallelChunks(rows, kRows, [&](Value begin, Value end) {
     b.loop(begin, end, 1, [&](Value row) {
       RowWrite write = body(b, arguments, row);
       b.vectorLoop(dim(arguments[like], 1), lanes(),
@@ -106,7 +111,8 @@ void KernelContext::scaledSum(
 void KernelContext::forRows(CodeBuilder &host, ValueRange arguments,
                             function_ref<void(Row &, ValueRange)> body) {
   KernelBuilder b(host);
-  b.parallelChunks(dim(arguments[0], 0), kRows, [&](Value begin, Value end) {
+  Value rows = rowsOf(b, arguments[0]);
+  b.parallelChunks(rows, kRows, [&](Value begin, Value end) {
     b.loop(begin, end, 1, [&](Value index) {
       VectorRow row(b, index, dim(arguments[0], 1), lanes());
       body(row, arguments);
@@ -132,13 +138,17 @@ void KernelContext::rowGradients(
     function_ref<RowGradient(Row &, ValueRange)> gradient,
     AccumulateFunction accumulate) {
   KernelBuilder b(host);
-  int64_t rows = dim(arguments[0], 0), columns = dim(arguments[0], 1);
-  int64_t chunks = llvm::divideCeil(rows, kSumRows);
+  int64_t columns = dim(arguments[0], 1);
+  Value rows = rowsOf(b, arguments[0]);
+  Value chunks =
+      isPacked(arguments[0])
+          ? b.divi(b.addi(rows, kSumRows - 1), kSumRows)
+          : b.index(llvm::divideCeil(dim(arguments[0], 0), kSumRows));
   int64_t numSums = sums ? sums->results.size() : 0;
   Value partials = sums ? sums->workspaces[0] : Value();
   b.parallel(chunks, [&](Value chunk) {
     Value begin = b.muli(chunk, kSumRows);
-    Value end = b.mini(b.addi(begin, kSumRows), b.index(rows));
+    Value end = b.mini(b.addi(begin, kSumRows), rows);
     auto place = [&](int64_t which, Value column) {
       return SmallVector<Value>{b.index(which), chunk, column};
     };
@@ -166,7 +176,7 @@ void KernelContext::rowGradients(
     b.parallelVectorLoop(
         columns, 16 * lanes(), lanes(), [&](Value column, int64_t width) {
           Value sum = b.loop(
-              b.index(0), b.index(chunks), 1, {b.f32(0.0, width)},
+              b.index(0), chunks, 1, {b.f32(0.0, width)},
               [&](Value chunk, ValueRange carried) -> SmallVector<Value> {
                 return {b.addf(
                     carried[0],

@@ -39,10 +39,12 @@ struct EmbeddingBackwardPattern : KernelPattern<nn::EmbeddingBackwardOp> {
           int64_t columns = columnsOf(result), chunk = 8 * context.lanes(),
                   whole = columns / chunk;
           auto scatter = [&](Value first, int64_t count) {
-            b.loop(0, rowsOf(gradient), 1, [&](Value token) {
+            Value tokens = context.rowsOf(b, gradient);
+            b.loop(b.index(0), tokens, 1, [&](Value token) {
               Value row = arith::IndexCastOp::create(
                   b, b.getIndexType(),
-                  tableRow(b, indices, token, rowsOf(result)));
+                  tableRow(b, indices, context.placeOf(b, token),
+                           rowsOf(result)));
               b.vectorLoop(count, context.lanes(), [&](Value i, int64_t lanes) {
                 Value j = b.addi(first, i);
                 b.store(b.addf(b.load(result, {row, j}, lanes),

@@ -94,10 +94,14 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     FrozenRewritePatternSet frozen(std::move(patterns));
     // Functions made on the way are kernels and hold nothing to lower.
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
-    for (func::FuncOp function : functions)
+    for (func::FuncOp function : functions) {
       context.takeAccumulations(function);
-    for (func::FuncOp function : functions)
+      context.storePacked(function);
+    }
+    for (func::FuncOp function : functions) {
       walkAndApplyPatterns(function, frozen);
+      context.forgetPacked(function);
+    }
     if (failed(context.checkAllLowered("CPUs")))
       signalPassFailure();
   }

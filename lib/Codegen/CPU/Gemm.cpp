@@ -253,6 +253,11 @@ Value pst::cpu::remaining(KernelBuilder &b, int64_t total, Value from,
   return b.mini(b.subi(b.index(total), from), b.index(block));
 }
 
+Value pst::cpu::remaining(KernelBuilder &b, Value total, Value from,
+                          int64_t block) {
+  return b.mini(b.subi(total, from), b.index(block));
+}
+
 Value pst::cpu::ceilDivide(KernelBuilder &b, Value value, int64_t by) {
   return b.divi(b.addi(value, by - 1), by);
 }
@@ -291,6 +296,7 @@ struct TileStore {
   const GemmBlocking &blocking;
   const Epilogue &epilogue;
   Value result;
+  Value rows;        ///< How many of the result's rows there are; null: all.
   Value edge;        ///< Scratch of one tile; null if all tiles lie within.
   Value first, last; ///< i1: this block of the depth is.
 
@@ -312,7 +318,8 @@ struct TileStore {
       storeWhole(tile, row, column);
     } else {
       Value rowsFit = b.cmpi(arith::CmpIPredicate::sle, row,
-                             b.index(blocking.m - blocking.tileRows));
+                             rows ? b.subi(rows, b.index(blocking.tileRows))
+                                  : b.index(blocking.m - blocking.tileRows));
       Value columnsFit = b.cmpi(arith::CmpIPredicate::sle, column,
                                 b.index(blocking.n - blocking.tileColumns));
       b.ifElse(
@@ -330,7 +337,8 @@ struct TileStore {
 
 private:
   Value rowsHere(Value row) {
-    return b.mini(b.index(blocking.tileRows), b.subi(b.index(blocking.m), row));
+    return b.mini(b.index(blocking.tileRows),
+                  b.subi(rows ? rows : b.index(blocking.m), row));
   }
   Value columnsHere(Value column) {
     return b.mini(b.index(blocking.tileColumns),
@@ -402,18 +410,26 @@ void pst::cpu::emitGemm(KernelBuilder &b, const GemmBlocking &blocking,
                         Value result, Value workspace) {
   const GemmBlocking &s = blocking;
   s.note(b);
-  bool wholeDepth = s.hasWholeDepth();
-  bool edges = s.m % s.tileRows != 0 || s.n % s.tileColumns != 0;
+  bool wholeDepth = !spec.depth && s.hasWholeDepth();
+  bool edges = spec.rows || s.m % s.tileRows != 0 || s.n % s.tileColumns != 0;
   int64_t panels = s.panelsOfN();
   // With few rows, columns are shared out too; A is then packed once a group.
   int64_t groups = std::min<int64_t>(panels, s.blocksOfM() >= 4 ? 1 : 4);
   int64_t groupPanels = divideCeil(panels, groups);
+  // Rows that are there are shared out evenly, too.
+  Value blockRows;
+  if (spec.rows)
+    blockRows = b.muli(
+        ceilDivide(b, ceilDivide(b, spec.rows, s.blocksOfM()), s.tileRows),
+        s.tileRows);
 
   b.loop(0, s.n, s.nBlock, [&](Value jc) {
     Value panelCount =
         ceilDivide(b, remaining(b, s.n, jc, s.nBlock), s.tileColumns);
-    b.loop(0, s.k, s.kBlock, [&](Value pc) {
-      Value depth = remaining(b, s.k, pc, s.kBlock);
+    Value terms = spec.depth ? spec.depth : b.index(s.k);
+    b.loop(b.index(0), terms, s.kBlock, [&](Value pc) {
+      Value depth = spec.depth ? remaining(b, spec.depth, pc, s.kBlock)
+                               : remaining(b, s.k, pc, s.kBlock);
       b.parallel(panels, [&](Value p) {
         b.ifThen(b.cmpi(arith::CmpIPredicate::slt, p, panelCount), [&] {
           packPanel(b, s.lanes, spec.b, spec.transposeB,
@@ -427,13 +443,21 @@ void pst::cpu::emitGemm(KernelBuilder &b, const GemmBlocking &blocking,
         Value edge =
             edges ? b.stackBuffer(s.tileRows * s.tileColumns) : nullptr;
         Value first = b.cmpi(arith::CmpIPredicate::eq, pc, b.index(0));
-        Value last =
-            b.cmpi(arith::CmpIPredicate::sge, pc, b.index(s.k - s.kBlock));
-        TileStore tiles{b, s, epilogue, result, edge, first, last};
-        Value ic = b.muli(b.divi(task, groups), s.mBlock);
+        Value last = spec.depth ? b.cmpi(arith::CmpIPredicate::sge,
+                                         b.addi(pc, s.kBlock), terms)
+                                : b.cmpi(arith::CmpIPredicate::sge, pc,
+                                         b.index(s.k - s.kBlock));
+        TileStore tiles{b, s, epilogue, result, spec.rows, edge, first, last};
+        Value block = b.divi(task, groups);
+        // The last blocks may have none.
+        Value ic =
+            blockRows
+                ? b.mini(arith::MulIOp::create(b, block, blockRows), spec.rows)
+                : b.muli(block, s.mBlock);
         Value group = b.remi(task, groups);
-        Value panelsA =
-            ceilDivide(b, remaining(b, s.m, ic, s.mBlock), s.tileRows);
+        Value rowsHere = blockRows ? b.mini(b.subi(spec.rows, ic), blockRows)
+                                   : remaining(b, s.m, ic, s.mBlock);
+        Value panelsA = ceilDivide(b, rowsHere, s.tileRows);
         b.loop(b.index(0), panelsA, 1, [&](Value p) {
           packPanel(b, s.lanes, spec.a, !spec.transposeA, {packedA, s.tileRows},
                     b.muli(p, s.panelStrideA()),

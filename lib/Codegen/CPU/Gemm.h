@@ -105,6 +105,7 @@ multiplyPanels(KernelBuilder &b, const GemmBlocking &blocking, Value packedA,
 
 /// min(block, total - from): what is left of the last block.
 Value remaining(KernelBuilder &b, int64_t total, Value from, int64_t block);
+Value remaining(KernelBuilder &b, Value total, Value from, int64_t block);
 /// value / by, rounded up.
 Value ceilDivide(KernelBuilder &b, Value value, int64_t by);
 
@@ -127,6 +128,8 @@ struct Epilogue {
 struct GemmSpec {
   MatrixReader a, b;
   bool transposeA = false, transposeB = false;
+  /// How many of the m rows there are, and of the k terms; null: all.
+  Value rows = nullptr, depth = nullptr;
 };
 
 /// Emits the product, with its epilogue, into `result` (m x n). `workspace` is

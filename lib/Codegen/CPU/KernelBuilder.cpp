@@ -18,9 +18,12 @@ KernelBuilder::KernelBuilder(const CodeBuilder &builder)
       module(getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>()) {}
 
 void KernelBuilder::parallel(int64_t count, function_ref<void(Value)> body) {
-  auto op =
-      scf::ParallelOp::create(*this, ValueRange{index(0)},
-                              ValueRange{index(count)}, ValueRange{index(1)});
+  parallel(index(count), body);
+}
+
+void KernelBuilder::parallel(Value count, function_ref<void(Value)> body) {
+  auto op = scf::ParallelOp::create(*this, ValueRange{index(0)},
+                                    ValueRange{count}, ValueRange{index(1)});
   InsertionGuard guard(*this);
   setInsertionPoint(op.getBody()->getTerminator());
   body(op.getInductionVars()[0]);
@@ -51,11 +54,25 @@ void KernelBuilder::parallelVectorLoop(
   });
 }
 
-void KernelBuilder::parallelChunks(int64_t count, int64_t chunk,
+void KernelBuilder::parallelVectorLoop(
+    Value count, int64_t chunk, int64_t lanes,
+    function_ref<void(Value, int64_t)> body) {
+  parallelChunks(count, chunk, [&](Value begin, Value end) {
+    Value whole = addi(begin, muli(divi(subi(end, begin), lanes), lanes));
+    loop(begin, whole, lanes, [&](Value i) { body(i, lanes); });
+    if (lanes > 1)
+      loop(whole, end, 1, [&](Value i) { body(i, 1); });
+  });
+}
+
+void KernelBuilder::parallelChunks(Value count, int64_t chunk,
                                    function_ref<void(Value, Value)> body) {
-  parallel((count + chunk - 1) / chunk, [&](Value i) {
+  std::optional<int64_t> known = getConstantIntValue(count);
+  Value chunks = known ? index((*known + chunk - 1) / chunk)
+                       : divi(addi(count, chunk - 1), chunk);
+  parallel(chunks, [&](Value i) {
     Value begin = muli(i, chunk);
-    body(begin, mini(addi(begin, chunk), index(count)));
+    body(begin, mini(addi(begin, chunk), count));
   });
 }
 

@@ -26,6 +26,7 @@ public:
   /// Iterations may run on several threads; they must not depend on each
   /// other, nor may the result depend on how many threads there are.
   void parallel(int64_t count, llvm::function_ref<void(Value)> body);
+  void parallel(Value count, llvm::function_ref<void(Value)> body);
   /// for each i in [0, count): `lanes` at a time, then one at a time; `body`
   /// is called twice (or once), with the lanes of that loop.
   void vectorLoop(int64_t count, int64_t lanes,
@@ -34,9 +35,13 @@ public:
   /// left of `count` runs after them.
   void parallelVectorLoop(int64_t count, int64_t chunk, int64_t lanes,
                           llvm::function_ref<void(Value, int64_t)> body);
+  /// The same for a count that is not known before; what is left of a chunk
+  /// runs in it.
+  void parallelVectorLoop(Value count, int64_t chunk, int64_t lanes,
+                          llvm::function_ref<void(Value, int64_t)> body);
   /// body(begin, end) for each `chunk` of [0, count), the last one perhaps
   /// shorter; chunks may run on several threads.
-  void parallelChunks(int64_t count, int64_t chunk,
+  void parallelChunks(Value count, int64_t chunk,
                       llvm::function_ref<void(Value, Value)> body);
   /// Sums `element(i, lanes)` over [0, count): one accumulator of `lanes`
   /// lanes, added up lane by lane in ascending order, then the remainder.

@@ -22,28 +22,24 @@ void KernelContext::replaceByLaunchInto(RewriterBase &rewriter, Operation *op,
                                      });
 }
 
-func::FuncOp KernelContext::getOrCreatePart(KernelBuilder &builder,
-                                            StringRef part, TypeRange arguments,
-                                            Body body) {
-  return LaunchContext::getOrCreatePart(
-      builder, part, arguments, [&](CodeBuilder &b, ValueRange arguments) {
-        KernelBuilder kernel(b);
-        body(kernel, arguments);
-      });
+void KernelContext::callPart(KernelBuilder &builder, StringRef part,
+                             ValueRange arguments, Body body) {
+  LaunchContext::callPart(builder, part, arguments,
+                          [&](CodeBuilder &b, ValueRange arguments) {
+                            KernelBuilder kernel(b);
+                            body(kernel, arguments);
+                          });
 }
 
 void KernelContext::emitParallelTasks(
     KernelBuilder &builder, StringRef part, int64_t count, ValueRange arguments,
     function_ref<void(KernelBuilder &, Value, ValueRange)> body) {
-  SmallVector<Type> types{builder.getIndexType()};
-  llvm::append_range(types, arguments.getTypes());
-  func::FuncOp function = getOrCreatePart(
-      builder, part, types, [&](KernelBuilder &inner, ValueRange values) {
-        body(inner, values.front(), values.drop_front());
-      });
   builder.parallel(count, [&](Value task) {
     SmallVector<Value> operands{task};
     llvm::append_range(operands, arguments);
-    func::CallOp::create(builder, function, operands);
+    callPart(builder, part, operands,
+             [&](KernelBuilder &inner, ValueRange values) {
+               body(inner, values.front(), values.drop_front());
+             });
   });
 }

@@ -35,9 +35,8 @@ public:
                            ValueRange inputs, ValueRange outputs,
                            llvm::ArrayRef<mlir::RankedTensorType> workspaces,
                            Body body);
-  mlir::func::FuncOp getOrCreatePart(KernelBuilder &builder,
-                                     llvm::StringRef part,
-                                     mlir::TypeRange arguments, Body body);
+  void callPart(KernelBuilder &builder, llvm::StringRef part,
+                ValueRange arguments, Body body);
 
   /// for task in [0, count), in parallel: part(task, arguments)
   ///

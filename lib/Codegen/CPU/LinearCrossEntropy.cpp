@@ -55,48 +55,67 @@ public:
             RankedTensorType::get(packed, f32)};
   }
 
-  /// body(first token, tokens) for each chunk; twice if the last is shorter.
-  void forChunks(KernelBuilder &b,
-                 function_ref<void(Value, int64_t)> body) const {
+  /// Some tokens, from `first` on: `rows`, of which `count` are there (null:
+  /// all).
+  struct Chunk {
+    Value first;
+    int64_t rows;
+    Value count;
+  };
+
+  /// body(chunk) for each chunk of the `count` tokens that there are (null:
+  /// all); twice if the last is known to be shorter.
+  void forChunks(KernelBuilder &b, Value count,
+                 function_ref<void(const Chunk &)> body) const {
+    if (count)
+      return b.loop(b.index(0), count, chunk, [&](Value first) {
+        body({first, chunk, remaining(b, count, first, chunk)});
+      });
     int64_t whole = tokens / chunk * chunk;
-    b.loop(0, whole, chunk, [&](Value first) { body(first, chunk); });
+    b.loop(0, whole, chunk,
+           [&](Value first) { body({first, chunk, nullptr}); });
     if (whole != tokens)
-      body(b.index(whole), tokens - whole);
+      body({b.index(whole), tokens - whole, nullptr});
   }
 
-  /// logits = X(first ..) W^T
-  void emitLogits(KernelBuilder &b, Value input, Value first, int64_t rows,
-                  Value weight, Value logits, Value packed) const {
-    emitGemm(b, logitsBlocking(rows),
-             {rowsOf(input, first, rows), MatrixReader::of(weight),
-              /*transposeA=*/false, /*transposeB=*/true},
+  /// body(row of the chunk) for those that are there, in parallel.
+  static void forRows(KernelBuilder &b, const Chunk &c,
+                      function_ref<void(Value)> body) {
+    b.parallel(c.count ? c.count : b.index(c.rows), body);
+  }
+
+  /// logits = X(chunk) W^T
+  void emitLogits(KernelBuilder &b, Value input, const Chunk &c, Value weight,
+                  Value logits, Value packed) const {
+    emitGemm(b, logitsBlocking(c.rows),
+             {rowsOf(input, c), MatrixReader::of(weight), /*transposeA=*/false,
+              /*transposeB=*/true, c.count},
              Epilogue{}, logits, packed);
   }
 
-  /// dX(first ..) = logits W
-  void emitInputGradient(KernelBuilder &b, Value logits, int64_t rows,
-                         Value weight, Value result, Value first,
-                         Value packed) const {
+  /// dX(chunk) = logits W
+  void emitInputGradient(KernelBuilder &b, Value logits, const Chunk &c,
+                         Value weight, Value result, Value packed) const {
     auto sizes = [&](int64_t m, int64_t n) {
       return SmallVector<OpFoldResult>{b.getIndexAttr(m), b.getIndexAttr(n)};
     };
     Value part = memref::SubViewOp::create(
-        b, result, SmallVector<OpFoldResult>{first, b.getIndexAttr(0)},
-        sizes(rows, features), sizes(1, 1));
-    emitGemm(b, inputBlocking(rows),
-             {rowsOf(logits, b.index(0), rows), MatrixReader::of(weight)},
+        b, result, SmallVector<OpFoldResult>{c.first, b.getIndexAttr(0)},
+        sizes(c.rows, features), sizes(1, 1));
+    emitGemm(b, inputBlocking(c.rows),
+             {MatrixReader::of(logits), MatrixReader::of(weight),
+              /*transposeA=*/false, /*transposeB=*/false, c.count},
              Epilogue{}, part, packed);
   }
 
-  /// dW += logits^T X(first ..)
-  void emitWeightGradient(KernelBuilder &b, Value logits, int64_t rows,
-                          Value input, Value first, Value result,
-                          Value packed) const {
+  /// dW += logits^T X(chunk)
+  void emitWeightGradient(KernelBuilder &b, Value logits, const Chunk &c,
+                          Value input, Value result, Value packed) const {
     Epilogue add;
     add.addend = result;
-    emitGemm(b, weightBlocking(rows),
-             {rowsOf(logits, b.index(0), rows), rowsOf(input, first, rows),
-              /*transposeA=*/true},
+    emitGemm(b, weightBlocking(c.rows),
+             {MatrixReader::of(logits), rowsOf(input, c), /*transposeA=*/true,
+              /*transposeB=*/false, /*rows=*/nullptr, c.count},
              add, result, packed);
   }
 
@@ -114,13 +133,18 @@ private:
     return GemmBlocking(classes, features, rows, target);
   }
 
-  /// `rows` rows of a matrix, from `first` on.
-  static MatrixReader rowsOf(Value matrix, Value first, int64_t rows) {
-    int64_t columns = cast<ShapedType>(matrix.getType()).getDimSize(1);
-    return {rows, columns,
-            [matrix, first](KernelBuilder &b, Value row, Value column,
-                            int64_t lanes) {
-              return b.load(matrix, {b.addi(first, row), column}, lanes);
+  /// The rows of a matrix that are a chunk's.
+  static MatrixReader rowsOf(Value matrix, const Chunk &c) {
+    auto type = cast<ShapedType>(matrix.getType());
+    // Panels are whole: the last may reach beyond the tokens that there are.
+    int64_t last = c.count ? type.getDimSize(0) - 1 : 0;
+    return {c.rows, type.getDimSize(1),
+            [matrix, first = c.first, last](KernelBuilder &b, Value row,
+                                            Value column, int64_t lanes) {
+              Value at = b.addi(first, row);
+              if (last)
+                at = b.mini(at, b.index(last));
+              return b.load(matrix, {at, column}, lanes);
             },
             /*readRows=*/{}};
   }
@@ -141,13 +165,17 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
         {op.getInput(), op.getWeight(), op.getLabels(), op.getScale()},
         workspaces, [&](KernelBuilder &b, ValueRange arguments) {
           Value logits = arguments[5], losses = arguments[7];
-          stream.forChunks(b, [&](Value first, int64_t rows) {
-            stream.emitLogits(b, arguments[0], first, rows, arguments[1],
-                              logits, arguments[6]);
-            b.parallel(rows, [&](Value row) {
-              Value token = b.addi(first, row);
+          Value count = context.packedCount(arguments[0]);
+          if (count) // of rows that are not there
+            b.loop(count, b.index(stream.tokens), 1,
+                   [&](Value token) { b.store(b.f32(0.0), losses, token); });
+          stream.forChunks(b, count, [&](const VocabularyStream::Chunk &c) {
+            stream.emitLogits(b, arguments[0], c, arguments[1], logits,
+                              arguments[6]);
+            stream.forRows(b, c, [&](Value row) {
+              Value token = b.addi(c.first, row);
               RowLabel label(b, arguments[2], token, stream.classes,
-                             kernel::LabelOf::NextToken);
+                             kernel::LabelOf::NextToken, context.packedRows());
               b.ifElse(
                   label.isExample,
                   [&] {
@@ -187,11 +215,13 @@ struct LinearCrossEntropyBackwardPattern
               RowSoftmax::storeZeros(b, row, stream.features, context.lanes(),
                                      arguments[6]);
             });
-          stream.forChunks(b, [&](Value first, int64_t rows) {
-            stream.emitLogits(b, input, first, rows, weight, logits, packed);
-            b.parallel(rows, [&](Value row) {
-              RowLabel label(b, arguments[2], b.addi(first, row),
-                             stream.classes, kernel::LabelOf::NextToken);
+          Value count = context.packedCount(input);
+          stream.forChunks(b, count, [&](const VocabularyStream::Chunk &c) {
+            stream.emitLogits(b, input, c, weight, logits, packed);
+            stream.forRows(b, c, [&](Value row) {
+              RowLabel label(b, arguments[2], b.addi(c.first, row),
+                             stream.classes, kernel::LabelOf::NextToken,
+                             context.packedRows());
               b.ifElse(
                   label.isExample,
                   [&] {
@@ -203,11 +233,11 @@ struct LinearCrossEntropyBackwardPattern
                                            context.lanes(), logits);
                   });
             });
-            stream.emitInputGradient(b, logits, rows, weight, arguments[5],
-                                     first, packed);
+            stream.emitInputGradient(b, logits, c, weight, arguments[5],
+                                     packed);
             if (wantsWeight)
-              stream.emitWeightGradient(b, logits, rows, input, first,
-                                        arguments[6], packed);
+              stream.emitWeightGradient(b, logits, c, input, arguments[6],
+                                        packed);
           });
         });
     return success();

@@ -126,7 +126,8 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
           Value result = arguments.drop_back().back(),
                 losses = arguments.back();
           b.parallel(rows, [&](Value row) {
-            RowLabel label(b, arguments[1], row, classes, kernel::LabelOf::Row);
+            RowLabel label(b, arguments[1], row, classes, kernel::LabelOf::Row,
+                           context.packedRows());
             b.ifElse(
                 label.isExample,
                 [&] {
@@ -163,7 +164,8 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
           Value logits = arguments[0], result = arguments.back();
           Value factor = b.mulf(b.load(arguments[3], {}), arguments[2]);
           b.parallel(rows, [&](Value row) {
-            RowLabel label(b, arguments[1], row, classes, kernel::LabelOf::Row);
+            RowLabel label(b, arguments[1], row, classes, kernel::LabelOf::Row,
+                           context.packedRows());
             b.ifElse(
                 label.isExample,
                 [&] {

@@ -59,7 +59,11 @@ public:
 
   /// `packed` has room for a block of X, `held` for the strips of a group; null
   /// if all tokens are one block.
-  void emit(Value outputGradient, Value input, Value packed, Value held) {
+  /// `count` is how many tokens there are; null: all.
+  void emit(Value outputGradient, Value input, Value count, Value packed,
+            Value held) {
+    wholeDepth = !count && s.hasWholeDepth();
+    Value tokens = count ? count : b.index(s.k);
     s.note(b);
     gradients.clear();
     MatrixReader x = MatrixReader::of(input);
@@ -68,15 +72,16 @@ public:
       Value columns = remaining(b, s.n, jc, s.nBlock);
       Value panels = ceilDivide(b, columns, s.tileColumns);
       b.loop(0, sizes.groups, 1, [&](Value group) {
-        b.loop(0, s.k, s.kBlock, [&](Value pc) {
-          Value depth = remaining(b, s.k, pc, s.kBlock);
+        b.loop(b.index(0), tokens, s.kBlock, [&](Value pc) {
+          Value depth = count ? remaining(b, count, pc, s.kBlock)
+                              : remaining(b, s.k, pc, s.kBlock);
           b.parallel(s.panelsOfN(), [&](Value panel) {
             b.ifThen(b.cmpi(arith::CmpIPredicate::slt, panel, panels), [&] {
               packPanel(b, s.lanes, x, /*transposed=*/false,
                         {packed, s.tileColumns},
                         b.muli(panel, s.panelStrideB()),
                         b.addi(jc, b.muli(panel, s.tileColumns)), pc, depth,
-                        s.hasWholeDepth());
+                        wholeDepth);
             });
           });
           b.parallel(sizes.tasksPerGroup, [&](Value inGroup) {
@@ -102,7 +107,7 @@ public:
               if (!held)
                 return fold();
               b.ifThen(b.cmpi(arith::CmpIPredicate::sge, b.addi(pc, s.kBlock),
-                              b.index(s.k)),
+                              tokens),
                        fold);
             });
           });
@@ -122,13 +127,12 @@ private:
       b.loop(b.index(0), panels, 1, [&](Value p) {
         packPanel(b, s.lanes, reader, /*transposed=*/false,
                   {packedA, s.tileRows}, b.muli(p, s.panelStrideA()),
-                  b.addi(ic, b.muli(p, s.tileRows)), pc, depth,
-                  s.hasWholeDepth());
+                  b.addi(ic, b.muli(p, s.tileRows)), pc, depth, wholeDepth);
       });
     };
-    // A vector reaches beyond the last panel; so near the end, and where the
-    // depth needs padding, go the other way.
-    if (!s.hasWholeDepth() || s.m < s.mBlock + s.lanes)
+    // A vector reaches beyond the last panel; so near the end, go the other
+    // way.
+    if (s.m < s.mBlock + s.lanes)
       return panelByPanel();
     Value fits = b.cmpi(arith::CmpIPredicate::sle, ic,
                         b.index(s.m - s.mBlock - s.lanes));
@@ -143,6 +147,16 @@ private:
                     b.load(dy, {row, b.addi(ic, p * s.tileRows + c)}, s.lanes),
                     packedA, b.addi(to, p * s.panelStrideA() + c));
           });
+          if (wholeDepth)
+            return;
+          Value padded = b.muli(ceilDivide(b, depth, GemmBlocking::kUnroll),
+                                GemmBlocking::kUnroll);
+          b.loop(b.muli(depth, s.tileRows), b.muli(padded, s.tileRows), 1,
+                 [&](Value i) {
+                   for (int64_t p = 0; p < s.mBlock / s.tileRows; ++p)
+                     b.store(b.f32(0.0), packedA,
+                             b.addi(i, p * s.panelStrideA()));
+                 });
         },
         panelByPanel);
   }
@@ -189,6 +203,7 @@ private:
   const GemmBlocking &s;
   const TaskSizes &sizes;
   FactorGradients &gradients;
+  bool wholeDepth = false; ///< No block of tokens needs padding.
 };
 
 struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
@@ -260,7 +275,8 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
           FactorGradients folded(b, weight, context.lanes(), blocking.nBlock,
                                  gradients);
           Accumulation(b, blocking, sizes, folded)
-              .emit(arguments[0], arguments[1], packed, held);
+              .emit(arguments[0], arguments[1],
+                    context.packedCount(arguments[1]), packed, held);
         });
     return success();
   }

@@ -43,7 +43,8 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
           emitGemm(b, blocking,
                    {MatrixReader::of(arguments[0]),
                     MatrixReader::of(arguments[1]), /*transposeA=*/false,
-                    /*transposeB=*/!op.getTransposed()},
+                    /*transposeB=*/!op.getTransposed(),
+                    context.packedCount(arguments[0])},
                    Epilogue{op.getBias() ? arguments[2] : Value(), {}, {}},
                    arguments[arguments.size() - 2], arguments.back());
         });
@@ -59,16 +60,17 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
     GemmBlocking blocking(dim(op.getResult(), 0), dim(op.getResult(), 1),
                           dim(op.getLhs(), op.getTransposeLhs() ? 0 : 1),
                           context.getTarget());
-    context.replaceByLaunch(rewriter, op, {op.getLhs(), op.getRhs()},
-                            workspaceType(blocking, rewriter),
-                            [&](KernelBuilder &b, ValueRange arguments) {
-                              emitGemm(b, blocking,
-                                       {MatrixReader::of(arguments[0]),
-                                        MatrixReader::of(arguments[1]),
-                                        op.getTransposeLhs(),
-                                        op.getTransposeRhs()},
-                                       Epilogue{}, arguments[2], arguments[3]);
-                            });
+    context.replaceByLaunch(
+        rewriter, op, {op.getLhs(), op.getRhs()},
+        workspaceType(blocking, rewriter),
+        [&](KernelBuilder &b, ValueRange arguments) {
+          emitGemm(b, blocking,
+                   {MatrixReader::of(arguments[0]),
+                    MatrixReader::of(arguments[1]), op.getTransposeLhs(),
+                    op.getTransposeRhs(), context.packedCount(arguments[2]),
+                    context.packedCount(arguments[1])},
+                   Epilogue{}, arguments[2], arguments[3]);
+        });
     return success();
   }
 };
@@ -122,7 +124,8 @@ private:
     Arguments a = read(b, arguments);
     emitGemm(b, dense,
              {a.input, a.weight, /*transposeA=*/false,
-              /*transposeB=*/!op.getTransposed()},
+              /*transposeB=*/!op.getTransposed(),
+              context.packedCount(a.result)},
              a.epilogue, a.result, a.workspace);
   }
 
@@ -130,19 +133,18 @@ private:
     Arguments a = read(b, arguments);
     emitSparseMatmul(
         b, SparseBlocking(arguments.front(), a.result, context.lanes()),
-        a.input, a.epilogue, a.result, CompressedMatrix::of(a.stored));
+        context.packedCount(a.result), a.input, a.epilogue, a.result,
+        CompressedMatrix::of(a.stored));
   }
 
   // if the stored weight is whole: sparse(...) else: packed(...)
   void emitChoice(KernelBuilder &b, ValueRange arguments) {
     auto call = [&](StringRef form,
                     void (MaskedProduct::*emit)(KernelBuilder &, ValueRange)) {
-      func::FuncOp function = context.getOrCreatePart(
-          b, form, arguments.getTypes(),
-          [&](KernelBuilder &inner, ValueRange arguments) {
-            (this->*emit)(inner, arguments);
-          });
-      func::CallOp::create(b, function, arguments);
+      context.callPart(b, form, arguments,
+                       [&](KernelBuilder &inner, ValueRange arguments) {
+                         (this->*emit)(inner, arguments);
+                       });
     };
     ValueRange stored = arguments.drop_back(2).take_back(4);
     b.ifElse(

@@ -88,10 +88,10 @@ static Value rowOfPanel(KernelBuilder &b, const Panels &panels, Value panel,
   return b.muli(b.addi(b.muli(panel, panels.depth), k), panels.width());
 }
 
-void Panels::pack(KernelBuilder &b, Window window) const {
+void Panels::pack(KernelBuilder &b, Window window, Value end) const {
   forPanels(b, *this, [&](Value panel, int64_t valid) {
     Value column = b.muli(panel, width());
-    b.loop(0, depth, 1, [&](Value k) {
+    b.loop(b.index(0), end ? end : b.index(depth), 1, [&](Value k) {
       Value place = rowOfPanel(b, *this, panel, k);
       for (int64_t v = 0; v < vectors; ++v) {
         int64_t rest = valid - v * lanes;
@@ -129,12 +129,14 @@ static void transpose(KernelBuilder &b, MutableArrayRef<Value> rows) {
   }
 }
 
-void Panels::packTransposed(KernelBuilder &b, Window window) const {
+void Panels::packTransposed(KernelBuilder &b, Window window, Value end) const {
   int64_t wholeDepth = depth / lanes * lanes;
   auto at = [&](Value j, Value k) {
+    if (end)
+      j = b.mini(j, b.addi(end, -1));
     return SmallVector<Value>{b.addi(window.row, j), b.addi(window.column, k)};
   };
-  forPanels(b, *this, [&](Value panel, int64_t valid) {
+  auto packPanel = [&](Value panel, int64_t valid) {
     Value column = b.muli(panel, width());
     for (int64_t v = 0; v < vectors; ++v) {
       int64_t rest = std::min(valid - v * lanes, lanes);
@@ -161,7 +163,11 @@ void Panels::packTransposed(KernelBuilder &b, Window window) const {
         });
       });
     }
-  });
+  };
+  if (!end)
+    return forPanels(b, *this, packPanel);
+  b.loop(b.index(0), b.divi(b.addi(end, width() - 1), width()), 1,
+         [&](Value panel) { packPanel(panel, width()); });
 }
 
 //===----------------------------------------------------------------------===//
@@ -223,6 +229,13 @@ void pst::cpu::emitProduct(
       b, rhs,
       [&](Value panel, int64_t valid) {
         auto full = [&](Value row) { tile(row, size, panel, valid); };
+        if (extent.exactRows) {
+          Value inTiles = b.muli(b.divi(extent.rows, size), size);
+          b.loop(b.index(0), inTiles, size, full);
+          b.loop(inTiles, extent.rows, 1,
+                 [&](Value row) { tile(row, 1, panel, valid); });
+          return;
+        }
         auto rest = [&](Value row) { tile(row, rows - whole, panel, valid); };
         forSteps(b, whole, size, extent.rows, full,
                  whole != rows ? function_ref<void(Value)>(rest) : nullptr);

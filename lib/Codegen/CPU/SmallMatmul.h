@@ -40,10 +40,12 @@ struct Panels {
   /// Columns with those that are zero.
   int64_t paddedColumns() const { return count() * width(); }
 
-  /// Element (k, j) = window(k, j).
-  void pack(KernelBuilder &b, Window window) const;
-  /// Element (k, j) = window(j, k).
-  void packTransposed(KernelBuilder &b, Window window) const;
+  /// Element (k, j) = window(k, j), for k below `end` (null: all).
+  void pack(KernelBuilder &b, Window window, Value end = nullptr) const;
+  /// Element (k, j) = window(j, k). With an `end`, for j below that; those from
+  /// there to the end of a panel repeat the last one.
+  void packTransposed(KernelBuilder &b, Window window,
+                      Value end = nullptr) const;
 
   int64_t depth, columns, lanes, vectors;
   Value buffer;
@@ -57,9 +59,11 @@ struct ResultVector {
 };
 
 /// How far a product goes: its first rows, columns and terms of each sum, as
-/// indices; null for all of them. Rows and columns are rounded up to tiles.
+/// indices; null for all of them. Rows and columns are rounded up to tiles,
+/// but for rows that are to be exact.
 struct ProductExtent {
   Value rows, columns, depth;
+  bool exactRows = false;
 };
 
 /// for panels: for tiles of rows: for k: tile += lhs(row, k) * panel[k]

@@ -42,10 +42,11 @@ namespace {
 /// Multiplies one panel of X by the cells of some groups of rows.
 class PanelProduct {
 public:
-  PanelProduct(KernelBuilder &b, const SparseBlocking &s,
+  PanelProduct(KernelBuilder &b, const SparseBlocking &s, Value count,
                const CompressedMatrix &compressed, const Epilogue &epilogue,
                Value result)
-      : b(b), s(s), compressed(compressed), epilogue(epilogue), result(result) {
+      : b(b), s(s), count(count), compressed(compressed), epilogue(epilogue),
+        result(result) {
     panel =
         b.stackBuffer(SparseBlocking::kPackedDepth * s.panelTokens + s.lanes);
     sums = b.stackBuffer(SparseBlocking::kRows * s.panelTokens);
@@ -77,9 +78,8 @@ public:
         Value last = b.cmpi(arith::CmpIPredicate::sge, packed,
                             b.index(s.k() - SparseBlocking::kPackedDepth));
         b.ifThen(last, [&] {
-          epilogue.activate(b, result, firstToken,
-                            remaining(b, s.tokens, firstToken, s.panelTokens),
-                            row, rows, s.lanes);
+          epilogue.activate(b, result, firstToken, tokensOfPanel(), row, rows,
+                            s.lanes);
         });
       });
     });
@@ -87,6 +87,11 @@ public:
 
 private:
   int64_t vectors() const { return s.panelTokens / s.lanes; }
+
+  Value tokensOfPanel() {
+    return count ? remaining(b, count, firstToken, s.panelTokens)
+                 : remaining(b, s.tokens, firstToken, s.panelTokens);
+  }
 
   /// sums[r, :] += sum over the elements (r, k) of the cell: value * X[:, k]
   void addCell(Value cell, Value block, Value rows) {
@@ -124,7 +129,7 @@ private:
   /// Y[token, row..] = sums, transposed (and bias, addend), or += where it is
   /// not the first part of the depth.
   void store(Value first, Value row, Value rows) {
-    Value tokens = remaining(b, s.tokens, firstToken, s.panelTokens);
+    Value tokens = tokensOfPanel();
     auto put = [&](Value sum, Value token, Value r) {
       int64_t lanes = KernelBuilder::lanesOf(sum);
       SmallVector<Value> at{b.addi(firstToken, token), b.addi(row, r)};
@@ -150,7 +155,7 @@ private:
           for (int64_t i = 0; i < s.lanes; ++i)
             put(square[i], b.addi(token, i), r);
         };
-        if (s.tokens % s.lanes == 0 && s.n() % s.lanes == 0)
+        if (!count && s.tokens % s.lanes == 0 && s.n() % s.lanes == 0)
           return whole();
         Value tokensFit =
             b.cmpi(arith::CmpIPredicate::sle, b.addi(token, s.lanes), tokens);
@@ -169,6 +174,7 @@ private:
 
   KernelBuilder &b;
   const SparseBlocking &s;
+  Value count; ///< The tokens that there are; null: all.
   const CompressedMatrix &compressed;
   const Epilogue &epilogue;
   Value result;
@@ -189,7 +195,7 @@ private:
 //
 // Each sum runs over ascending k, whatever the threads and the blocks of rows.
 void pst::cpu::emitSparseMatmul(KernelBuilder &b,
-                                const SparseBlocking &blocking,
+                                const SparseBlocking &blocking, Value count,
                                 const MatrixReader &input,
                                 const Epilogue &epilogue, Value result,
                                 const CompressedMatrix &compressed) {
@@ -199,8 +205,10 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
   int64_t parts = std::min<int64_t>(
       s.layout.groups(), divideCeil(8, std::min<int64_t>(8, s.panels())));
   int64_t partGroups = divideCeil(s.layout.groups(), parts);
-  b.parallel(s.panels() * parts, [&](Value task) {
-    PanelProduct product(b, s, compressed, epilogue, result);
+  Value panels =
+      count ? ceilDivide(b, count, s.panelTokens) : b.index(s.panels());
+  b.parallel(b.muli(panels, parts), [&](Value task) {
+    PanelProduct product(b, s, count, compressed, epilogue, result);
     Value firstGroup = b.muli(b.remi(task, parts), partGroups);
     Value endGroup =
         b.mini(b.addi(firstGroup, partGroups), b.index(s.layout.groups()));
@@ -227,7 +235,8 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
           b.ifElse(
               compressed.isWhole(b),
               [&] {
-                emitSparseMatmul(b, blocking, MatrixReader::of(arguments[0]),
+                emitSparseMatmul(b, blocking, context.packedCount(result),
+                                 MatrixReader::of(arguments[0]),
                                  epilogueOf(op, arguments.drop_front(5)),
                                  result, compressed);
               },

@@ -42,10 +42,11 @@ struct SparseBlocking {
 };
 
 /// Emits the product, with its epilogue, into `result` (tokens x n), of an S
-/// that is whole.
+/// that is whole. `count` is how many of the tokens there are; null: all.
 void emitSparseMatmul(KernelBuilder &b, const SparseBlocking &blocking,
-                      const MatrixReader &input, const Epilogue &epilogue,
-                      Value result, const CompressedMatrix &compressed);
+                      Value count, const MatrixReader &input,
+                      const Epilogue &epilogue, Value result,
+                      const CompressedMatrix &compressed);
 
 } // namespace pst::cpu
 

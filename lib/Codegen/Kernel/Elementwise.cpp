@@ -79,6 +79,8 @@ struct DropoutPattern : LaunchPattern<nn::DropoutOp> {
     context.replaceByLaunch(
         rewriter, op, {op.getInput(), op.getSeed(), site}, /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
+          if (context.packedRows())
+            return dropPacked(host, op, arguments);
           context.mapElements(
               host, kLight, /*inputs=*/1, arguments,
               [&](CodeBuilder &b, ValueRange values) -> ElementFunction {
@@ -86,14 +88,43 @@ struct DropoutPattern : LaunchPattern<nn::DropoutOp> {
                                  op.getProbability().convertToDouble(),
                                  op.getType().getNumElements());
                 return [&b, mask](ValueRange elements, Value i, int64_t lanes) {
-                  Value scaled =
-                      b.mulf(elements[0], b.f32(mask.scale(), lanes));
-                  return b.select(mask.kept(b, i, lanes), scaled,
-                                  b.f32(0.0, lanes));
+                  return drop(b, mask, elements[0], i);
                 };
               });
         });
     return success();
+  }
+
+private:
+  static Value drop(CodeBuilder &b, const DropoutMask &mask, Value element,
+                    Value index) {
+    int64_t lanes = b.lanesOf(element);
+    Value scaled = b.mulf(element, b.f32(mask.scale(), lanes));
+    return b.select(mask.kept(b, index, lanes), scaled, b.f32(0.0, lanes));
+  }
+
+  /// An element's index is that among all B*L rows.
+  void dropPacked(CodeBuilder &host, nn::DropoutOp op,
+                  ValueRange arguments) const {
+    int64_t columns = op.getType().getDimSize(1);
+    const PackedRows &packed = *context.packedRows();
+    int64_t starts = cast<ShapedType>(packed.starts.getType()).getDimSize(0);
+    int64_t elements = (starts - 1) * packed.length * columns;
+    context.writeRows(
+        host, /*like=*/0, arguments,
+        [&](CodeBuilder &b, ValueRange values, Value row) {
+          DropoutMask mask(b, values[1], values[2],
+                           op.getProbability().convertToDouble(), elements);
+          Value first = b.muli(context.placeOf(b, row), columns);
+          return Driver::RowWrite{
+              row,
+              [&b, mask, first, row, input = values[0]](Value j, int64_t size) {
+                Group group = b.loadGroup(input, {row, j}, size);
+                for (Value &element : group)
+                  element = drop(b, mask, element, b.addi(first, j));
+                return group;
+              }};
+        });
   }
 };
 

@@ -24,29 +24,61 @@ Value pst::kernel::tableRow(CodeBuilder &b, Value indices, Value token,
   return arith::MinSIOp::create(b, index, b.i32(rows - 1));
 }
 
-/// The token of sequence `row` that is selected, counted over all sequences of
-/// `length` tokens: the one at `index` or, without one, the last whose `mask`
-/// (sequences x length, of i32) is not 0, else the first.
-static Value selectedToken(CodeBuilder &b, std::optional<int64_t> index,
-                           Value mask, Value row, int64_t length) {
-  Value first = b.muli(row, length);
-  if (index)
-    return b.addi(first, *index);
-  Value last = b.loop(b.index(0), b.index(length), 1, {b.index(0)},
-                      [&](Value t, ValueRange carried) -> SmallVector<Value> {
-                        Value isToken =
-                            b.cmpi(arith::CmpIPredicate::ne,
-                                   b.load(mask, {row, t}), b.i32(0));
-                        return {b.select(isToken, t, carried[0])};
-                      })[0];
-  return b.addi(first, last);
+namespace {
+/// The token of a sequence that is selected.
+struct SelectedToken {
+  /// Of sequence `row`, of `length` tokens: the one at `index` or, without one,
+  /// the last whose `mask` (sequences x length, of i32) is not 0, else the
+  /// first.
+  SelectedToken(CodeBuilder &b, std::optional<int64_t> index, Value mask,
+                Value row, int64_t length) {
+    Value first = b.muli(row, length);
+    if (index) {
+      token = b.addi(first, *index);
+      return;
+    }
+    Value last = b.loop(b.index(0), b.index(length), 1, {b.index(0)},
+                        [&](Value t, ValueRange carried) -> SmallVector<Value> {
+                          Value isToken =
+                              b.cmpi(arith::CmpIPredicate::ne,
+                                     b.load(mask, {row, t}), b.i32(0));
+                          return {b.select(isToken, t, carried[0])};
+                        })[0];
+    token = b.addi(first, last);
+  }
+  /// The same of packed matrices, where a sequence may have no such token.
+  SelectedToken(CodeBuilder &b, std::optional<int64_t> index,
+                const PackedRows &packed, Value row) {
+    auto start = [&](Value sequence) {
+      return arith::IndexCastOp::create(b, b.getIndexType(),
+                                        b.load(packed.starts, sequence));
+    };
+    Value begin = start(row), end = start(b.addi(row, 1));
+    Value at = index ? b.addi(begin, *index) : b.addi(end, -1);
+    Value isThere = b.cmpi(arith::CmpIPredicate::slt, at, end);
+    if (!index)
+      isThere = b.cmpi(arith::CmpIPredicate::sge, at, begin);
+    exists = isThere;
+    // A row that can be read, in any case.
+    token = b.select(isThere, at, b.index(0));
+  }
+
+  Value token;
+  Value exists; ///< An i1; null: it does.
+};
+} // namespace
+
+/// `element`, or 0 if what it is of does not exist; null: it does.
+static Value orZero(CodeBuilder &b, Value exists, Value element) {
+  return exists ? b.select(exists, element, b.f32(0.0, b.lanesOf(element)))
+                : element;
 }
 
 namespace {
 /// result[row] = elements(op, arguments, row)
 template <typename OpT> struct RowPattern : LaunchPattern<OpT> {
-  using Function = GroupFunction (*)(CodeBuilder &b, OpT op,
-                                     ValueRange arguments, Value row);
+  using Function = GroupFunction (*)(LaunchContext &context, CodeBuilder &b,
+                                     OpT op, ValueRange arguments, Value row);
   RowPattern(MLIRContext *mlirContext, LaunchContext &context,
              Function function)
       : LaunchPattern<OpT>(mlirContext, context), function(function) {}
@@ -59,7 +91,8 @@ template <typename OpT> struct RowPattern : LaunchPattern<OpT> {
           this->context.writeRows(
               host, /*like=*/arguments.size() - 1, arguments,
               [&](CodeBuilder &b, ValueRange values, Value row) {
-                return Driver::RowWrite{row, function(b, op, values, row)};
+                return Driver::RowWrite{
+                    row, function(this->context, b, op, values, row)};
               });
         });
     return success();
@@ -72,7 +105,56 @@ struct SelectTokenBackwardPattern : LaunchPattern<nn::SelectTokenBackwardOp> {
   using LaunchPattern::LaunchPattern;
   LogicalResult matchAndRewrite(nn::SelectTokenBackwardOp op,
                                 PatternRewriter &rewriter) const override {
-    int64_t length = rowsOf(op.getResult()) / rowsOf(op.getGradient());
+    context.replaceByLaunch(
+        rewriter, op, op->getOperands(), /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          if (const PackedRows *packed = context.packedRows())
+            return writePacked(host, op, *packed, arguments);
+          int64_t length = rowsOf(op.getResult()) / rowsOf(op.getGradient());
+          context.clear(host, arguments.back());
+          context.writeRows(
+              host, /*like=*/0, arguments,
+              [&](CodeBuilder &b, ValueRange values, Value row) {
+                Value token =
+                    SelectedToken(b, op.getIndex(), values[1], row, length)
+                        .token;
+                return Driver::RowWrite{
+                    token, [&b, row, from = values[0]](Value j, int64_t size) {
+                      return b.loadGroup(from, {row, j}, size);
+                    }};
+              });
+        });
+    return success();
+  }
+
+private:
+  /// result[t] = t is its sequence's selected token ? gradient[sequence] : 0
+  void writePacked(CodeBuilder &host, nn::SelectTokenBackwardOp op,
+                   const PackedRows &packed, ValueRange arguments) const {
+    context.writeRows(
+        host, /*like=*/arguments.size() - 1, arguments,
+        [&](CodeBuilder &b, ValueRange values, Value row) {
+          Value sequence = b.divi(context.placeOf(b, row), packed.length);
+          SelectedToken selected(b, op.getIndex(), packed, sequence);
+          Value isHere = b.cmpi(arith::CmpIPredicate::eq, selected.token, row);
+          isHere = arith::AndIOp::create(b, isHere, selected.exists);
+          return Driver::RowWrite{
+              row,
+              [&b, sequence, isHere, from = values[0]](Value j, int64_t size) {
+                Group group = b.loadGroup(from, {sequence, j}, size);
+                for (Value &element : group)
+                  element = orZero(b, isHere, element);
+                return group;
+              }};
+        });
+  }
+};
+
+/// result = 0; result[place(t)] = input[t]
+struct UnpackTokensPattern : LaunchPattern<nn::UnpackTokensOp> {
+  using LaunchPattern::LaunchPattern;
+  LogicalResult matchAndRewrite(nn::UnpackTokensOp op,
+                                PatternRewriter &rewriter) const override {
     context.replaceByLaunch(
         rewriter, op, op->getOperands(), /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
@@ -80,10 +162,9 @@ struct SelectTokenBackwardPattern : LaunchPattern<nn::SelectTokenBackwardOp> {
           context.writeRows(
               host, /*like=*/0, arguments,
               [&](CodeBuilder &b, ValueRange values, Value row) {
-                Value token =
-                    selectedToken(b, op.getIndex(), values[1], row, length);
                 return Driver::RowWrite{
-                    token, [&b, row, from = values[0]](Value j, int64_t size) {
+                    context.placeOf(b, row),
+                    [&b, row, from = values[0]](Value j, int64_t size) {
                       return b.loadGroup(from, {row, j}, size);
                     }};
               });
@@ -94,9 +175,11 @@ struct SelectTokenBackwardPattern : LaunchPattern<nn::SelectTokenBackwardOp> {
 } // namespace
 
 /// result[t] = table[index(t)]
-static GroupFunction embed(CodeBuilder &b, nn::EmbeddingOp op,
-                           ValueRange arguments, Value token) {
-  Value index = tableRow(b, arguments[0], token, rowsOf(arguments[1]));
+static GroupFunction embed(LaunchContext &context, CodeBuilder &b,
+                           nn::EmbeddingOp op, ValueRange arguments,
+                           Value token) {
+  Value index = tableRow(b, arguments[0], context.placeOf(b, token),
+                         rowsOf(arguments[1]));
   Value row = arith::IndexCastOp::create(b, b.getIndexType(), index);
   return [&b, row, table = arguments[1]](Value j, int64_t size) {
     return b.loadGroup(table, {row, j}, size);
@@ -115,13 +198,15 @@ static std::pair<Value, Value> countToken(CodeBuilder &b, Value id, Value count,
 
 /// result[t] = input[t] + table[first + t % length], or with ids
 /// table[first - 1 + number of tokens up to t, or of padding none]
-static GroupFunction addPosition(CodeBuilder &b, nn::AddPositionsOp op,
-                                 ValueRange arguments, Value row) {
+static GroupFunction addPosition(LaunchContext &context, CodeBuilder &b,
+                                 nn::AddPositionsOp op, ValueRange arguments,
+                                 Value row) {
   int64_t length = op.getLength();
-  Value place = b.remi(row, length);
+  Value token = context.placeOf(b, row);
+  Value place = b.remi(token, length);
   Value position;
   if (op.getIds()) {
-    Value sequence = b.divi(row, length);
+    Value sequence = b.divi(token, length);
     position = b.loop(b.index(0), b.addi(place, 1), 1, {b.index(0), b.index(0)},
                       [&](Value t, ValueRange carried) -> SmallVector<Value> {
                         auto [position, count] =
@@ -144,20 +229,22 @@ static GroupFunction addPosition(CodeBuilder &b, nn::AddPositionsOp op,
 
 /// The same with ids: the sum over t ascending of input[t] that add_positions
 /// gives this row.
-static GroupFunction sumCounted(CodeBuilder &b, nn::PositionSumOp op,
-                                ValueRange arguments, Value row) {
+static GroupFunction sumCounted(LaunchContext &context, CodeBuilder &b,
+                                nn::PositionSumOp op, ValueRange arguments,
+                                Value row) {
   int64_t length = op.getLength(), padding = op.getFirst() - 1;
   Value input = arguments[0], ids = arguments[1];
-  return [=, &b](Value j, int64_t size) {
+  Value tokens = context.rowsOf(b, input);
+  return [=, &b, &context](Value j, int64_t size) {
     SmallVector<Value> carried = {b.index(0)};
     llvm::append_range(carried, b.zeroGroup(size));
     SmallVector<Value> last = b.loop(
-        b.index(0), b.index(rowsOf(input)), 1, carried,
-        [&](Value token, ValueRange state) {
-          Value place = b.remi(token, length);
+        b.index(0), tokens, 1, carried, [&](Value token, ValueRange state) {
+          Value at = context.placeOf(b, token);
+          Value place = b.remi(at, length);
           Value begins = b.cmpi(arith::CmpIPredicate::eq, place, b.index(0));
           auto [position, count] =
-              countToken(b, b.load(ids, {b.divi(token, length), place}),
+              countToken(b, b.load(ids, {b.divi(at, length), place}),
                          b.select(begins, b.index(0), state[0]), padding);
           Value isHere = b.cmpi(arith::CmpIPredicate::eq, position, row);
           SmallVector<Value> next = {count};
@@ -182,11 +269,50 @@ static GroupFunction sumCounted(CodeBuilder &b, nn::PositionSumOp op,
   };
 }
 
+/// result[first + p] = sum over b ascending of input[starts[b] + p], where
+/// sequence b has such a token; else 0
+static GroupFunction sumPacked(CodeBuilder &b, nn::PositionSumOp op,
+                               const PackedRows &packed, ValueRange arguments,
+                               Value row) {
+  Value input = arguments[0];
+  Value starts = packed.starts, sequences = b.index(rowsOf(starts) - 1);
+  Value position = b.subi(row, b.index(op.getFirst()));
+  return [=, &b](Value j, int64_t size) {
+    return b.loop(
+        b.index(0), sequences, 1, b.zeroGroup(size),
+        [&](Value sequence, ValueRange carried) {
+          auto start = [&](Value sequence) {
+            return arith::IndexCastOp::create(b, b.getIndexType(),
+                                              b.load(starts, sequence));
+          };
+          Value begin = start(sequence), end = start(b.addi(sequence, 1));
+          // Unsigned: rows before the first are none either.
+          Value isThere =
+              b.cmpi(arith::CmpIPredicate::ult, position, b.subi(end, begin));
+          Value token = arith::AddIOp::create(b, begin, position);
+          auto added = scf::IfOp::create(
+              b, isThere,
+              [&](OpBuilder &, Location) {
+                Group sums;
+                for (auto [sum, term] :
+                     llvm::zip(carried, b.loadGroup(input, {token, j}, size)))
+                  sums.push_back(b.addf(sum, term));
+                scf::YieldOp::create(b, sums);
+              },
+              [&](OpBuilder &, Location) { scf::YieldOp::create(b, carried); });
+          return Group(added.getResults());
+        });
+  };
+}
+
 /// result[first + p] = sum over b ascending of input[b * length + p]; else 0
-static GroupFunction sumPosition(CodeBuilder &b, nn::PositionSumOp op,
-                                 ValueRange arguments, Value row) {
+static GroupFunction sumPosition(LaunchContext &context, CodeBuilder &b,
+                                 nn::PositionSumOp op, ValueRange arguments,
+                                 Value row) {
   if (op.getIds())
-    return sumCounted(b, op, arguments, row);
+    return sumCounted(context, b, op, arguments, row);
+  if (const PackedRows *packed = context.packedRows())
+    return sumPacked(b, op, *packed, arguments, row);
   int64_t length = op.getLength();
   Value input = arguments[0];
   Value position = b.subi(row, b.index(op.getFirst()));
@@ -208,12 +334,19 @@ static GroupFunction sumPosition(CodeBuilder &b, nn::PositionSumOp op,
 }
 
 /// result[b] = input[b * length + index]
-static GroupFunction selectToken(CodeBuilder &b, nn::SelectTokenOp op,
-                                 ValueRange arguments, Value row) {
-  int64_t length = rowsOf(op.getInput()) / rowsOf(op.getResult());
-  Value token = selectedToken(b, op.getIndex(), arguments[1], row, length);
-  return [&b, token, input = arguments[0]](Value j, int64_t size) {
-    return b.loadGroup(input, {token, j}, size);
+static GroupFunction selectToken(LaunchContext &context, CodeBuilder &b,
+                                 nn::SelectTokenOp op, ValueRange arguments,
+                                 Value row) {
+  const PackedRows *packed = context.packedRows();
+  SelectedToken selected =
+      packed ? SelectedToken(b, op.getIndex(), *packed, row)
+             : SelectedToken(b, op.getIndex(), arguments[1], row,
+                             rowsOf(op.getInput()) / rowsOf(op.getResult()));
+  return [&b, selected, input = arguments[0]](Value j, int64_t size) {
+    Group group = b.loadGroup(input, {selected.token, j}, size);
+    for (Value &element : group)
+      element = orZero(b, selected.exists, element);
+    return group;
   };
 }
 
@@ -227,5 +360,6 @@ void pst::kernel::populateEmbeddingKernels(RewritePatternSet &patterns,
                                               sumPosition);
   patterns.add<RowPattern<nn::SelectTokenOp>>(mlirContext, context,
                                               selectToken);
-  patterns.add<SelectTokenBackwardPattern>(mlirContext, context);
+  patterns.add<SelectTokenBackwardPattern, UnpackTokensPattern>(mlirContext,
+                                                                context);
 }

@@ -12,8 +12,8 @@
 
 namespace pst::kernel {
 
-/// The table row of token `token`, an i32: its index among `indices` (i32, of
-/// any shape), brought into [0, rows).
+/// The table row of the token at place `token`, an i32: its index among
+/// `indices` (i32, of any shape), brought into [0, rows).
 Value tableRow(CodeBuilder &b, Value indices, Value token, int64_t rows);
 
 } // namespace pst::kernel

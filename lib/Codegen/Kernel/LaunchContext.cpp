@@ -7,7 +7,7 @@
 
 #include "LaunchContext.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "pst/Dialect/NN/NNDialect.h"
+#include "pst/Dialect/NN/NNPacking.h"
 #include "pst/Dialect/PST/PSTDialect.h"
 
 #include <utility>
@@ -45,7 +45,9 @@ LogicalResult LaunchContext::checkAllLowered(StringRef target) {
 }
 
 func::FuncOp LaunchContext::create(Location loc, StringRef name,
-                                   TypeRange arguments, Body body) {
+                                   TypeRange arguments,
+                                   const llvm::BitVector &packedOnes,
+                                   int64_t length, Body body) {
   MLIRContext *mlirContext = module.getContext();
   auto function = func::FuncOp::create(
       loc, name, FunctionType::get(mlirContext, arguments, {}));
@@ -55,26 +57,144 @@ func::FuncOp LaunchContext::create(Location loc, StringRef name,
   CodeBuilder builder(loc, mlirContext);
   builder.setInsertionPointToStart(block);
   func::FuncOp outer = std::exchange(current, function);
-  body(builder, block->getArguments());
+  PackedRows outerPacked = std::exchange(packed, {});
+  auto outerRows = std::exchange(rows, llvm::DenseMap<Value, Value>());
+  ValueRange values = block->getArguments();
+  if (packedOnes.any()) {
+    packed.places = values[0];
+    packed.starts = values[1];
+    packed.length = length;
+    auto starts = cast<MemRefType>(packed.starts.getType());
+    packed.count = arith::IndexCastOp::create(
+        builder, builder.getIndexType(),
+        builder.load(packed.starts, builder.index(starts.getDimSize(0) - 1)));
+    values = values.drop_front(2);
+    for (unsigned i : packedOnes.set_bits())
+      rows[values[i]] = packed.count;
+  }
+  body(builder, values);
   current = outer;
+  packed = outerPacked;
+  rows = std::move(outerRows);
   builder.setInsertionPointToEnd(block);
   func::ReturnOp::create(builder);
   return function;
 }
 
-func::FuncOp LaunchContext::getOrCreatePart(CodeBuilder &builder,
-                                            StringRef part, TypeRange arguments,
-                                            Body body) {
+void LaunchContext::callPart(CodeBuilder &builder, StringRef part,
+                             ValueRange arguments, Body body) {
+  llvm::BitVector packedOnes(arguments.size());
+  for (auto [i, argument] : llvm::enumerate(arguments))
+    packedOnes[i] = isPacked(argument);
+  SmallVector<Value> operands;
+  if (packedOnes.any())
+    operands = {packed.places, packed.starts};
+  llvm::append_range(operands, arguments);
   StringRef name = names.of(KernelIdentity(currentKernel()).add(part));
-  if (auto function = symbols.lookup<func::FuncOp>(name))
-    return function;
-  return create(builder.getLoc(), name, arguments, body);
+  auto function = symbols.lookup<func::FuncOp>(name);
+  if (!function)
+    function = create(builder.getLoc(), name, ValueRange(operands).getTypes(),
+                      packedOnes, packed.length, body);
+  func::CallOp::create(builder, function, operands);
 }
+
+//===----------------------------------------------------------------------===//
+// Packed matrices
+//===----------------------------------------------------------------------===//
+
+/// fn(value) for each value of the function that is a packed matrix.
+static void forPacked(func::FuncOp function,
+                      function_ref<void(Value, nn::PackedAttr)> fn) {
+  function.walk([&](Operation *op) {
+    for (Value result : op->getResults())
+      if (nn::PackedAttr encoding = nn::getPacked(result.getType()))
+        fn(result, encoding);
+  });
+}
+
+void LaunchContext::storePacked(func::FuncOp function) {
+  forPacked(function, [](Value value, nn::PackedAttr encoding) {
+    auto type = cast<RankedTensorType>(value.getType());
+    value.setType(
+        RankedTensorType::get({encoding.getCapacity(), type.getDimSize(1)},
+                              type.getElementType(), encoding));
+  });
+  auto places = function.getOps<nn::TokenPlacesOp>();
+  if (places.empty())
+    return;
+  nn::TokenPlacesOp op = *places.begin();
+  int64_t length = cast<ShapedType>(op.getMask().getType()).getDimSize(1);
+  IRRewriter rewriter(op);
+  replaceByLaunch(
+      rewriter, op, op.getMask(), /*workspaces=*/{},
+      [&](CodeBuilder &b, ValueRange arguments) {
+        Value mask = arguments[0], places = arguments[1], starts = arguments[2];
+        auto type = cast<MemRefType>(mask.getType());
+        Value capacity =
+            b.index(cast<MemRefType>(places.getType()).getDimSize(0));
+        auto store = [&](Value index, Value to, Value at) {
+          b.store(arith::IndexCastOp::create(b, b.getI32Type(), index), to, at);
+        };
+        Value count = b.loop(
+            b.index(0), b.index(type.getDimSize(0)), 1, {b.index(0)},
+            [&](Value sequence, ValueRange before) -> SmallVector<Value> {
+              store(before[0], starts, sequence);
+              Value first = b.muli(sequence, length);
+              return b.loop(
+                  b.index(0), b.index(length), 1, before,
+                  [&](Value i, ValueRange at) -> SmallVector<Value> {
+                    Value isToken =
+                        b.cmpi(arith::CmpIPredicate::ne,
+                               b.load(mask, {sequence, i}), b.i32(0));
+                    Value fits =
+                        b.cmpi(arith::CmpIPredicate::slt, at[0], capacity);
+                    Value counts = arith::AndIOp::create(b, isToken, fits);
+                    b.ifThen(counts, [&] {
+                      Value inSequence = b.subi(
+                          at[0],
+                          arith::IndexCastOp::create(b, b.getIndexType(),
+                                                     b.load(starts, sequence)));
+                      store(b.addi(first, inSequence), places, at[0]);
+                    });
+                    return {b.select(counts, b.addi(at[0], 1), at[0])};
+                  });
+            })[0];
+        store(count, starts, b.index(type.getDimSize(0)));
+        b.loop(count, capacity, 1,
+               [&](Value row) { b.store(b.i32(0), places, row); });
+      });
+  // Nothing else is lowered yet.
+  LaunchOp launch = *function.getOps<LaunchOp>().begin();
+  tokenPlaces[function] = {launch.getResult(0), launch.getResult(1), length};
+}
+
+void LaunchContext::forgetPacked(func::FuncOp function) {
+  forPacked(function, [](Value value, nn::PackedAttr) {
+    value.setType(cast<RankedTensorType>(value.getType()).dropEncoding());
+  });
+}
+
+Value LaunchContext::rowsOf(CodeBuilder &b, Value matrix) const {
+  if (Value count = packedCount(matrix))
+    return count;
+  return b.index(cast<ShapedType>(matrix.getType()).getDimSize(0));
+}
+
+Value LaunchContext::placeOf(CodeBuilder &b, Value row) const {
+  if (!packed.count)
+    return row;
+  return arith::IndexCastOp::create(b, b.getIndexType(),
+                                    b.load(packed.places, row));
+}
+
+//===----------------------------------------------------------------------===//
+// Launches
+//===----------------------------------------------------------------------===//
 
 static Value createEmpty(RewriterBase &rewriter, Location loc, Type type) {
   auto tensor = cast<RankedTensorType>(type);
   return tensor::EmptyOp::create(rewriter, loc, tensor.getShape(),
-                                 tensor.getElementType());
+                                 tensor.getElementType(), tensor.getEncoding());
 }
 
 void LaunchContext::takeAccumulations(func::FuncOp function) {
@@ -114,20 +234,30 @@ void LaunchContext::replaceByLaunch(RewriterBase &rewriter, Operation *op,
   identity.add("added", added).add("unread", unread);
   for (RankedTensorType type : workspaces)
     destinations.push_back(createEmpty(rewriter, loc, type));
+  SmallVector<Value> read(inputs);
+  llvm::BitVector packedOnes;
+  for (ValueRange values : {ValueRange(inputs), ValueRange(destinations)})
+    for (Type type : values.getTypes())
+      packedOnes.push_back(nn::getPacked(type) != nullptr);
+  int64_t length = 0;
+  if (packedOnes.any()) {
+    const TokenPlaces &known = tokenPlaces.at(op->getParentOp());
+    read.insert(read.begin(), {known.places, known.starts});
+    length = known.length;
+  }
   SmallVector<Type> arguments;
-  for (Type type : inputs.getTypes())
-    arguments.push_back(bufferType(type));
-  for (Value destination : destinations)
-    arguments.push_back(bufferType(destination.getType()));
+  for (ValueRange values : {ValueRange(read), ValueRange(destinations)})
+    for (Type type : values.getTypes())
+      arguments.push_back(bufferType(type));
   StringRef name = names.of(identity.distinguish(arguments));
   auto kernel = symbols.lookup<func::FuncOp>(name);
   if (!kernel) {
-    kernel = create(loc, name, arguments, body);
+    kernel = create(loc, name, arguments, packedOnes, length, body);
     made(kernel, op);
   }
   auto launch = LaunchOp::create(
       rewriter, loc, TypeRange(ValueRange(destinations)), kernel.getSymName(),
-      inputs, destinations, workspaces.size());
+      read, destinations, workspaces.size());
   rewriter.replaceOp(
       op, launch.getResults().slice(outputs.size(), op->getNumResults()));
 }

@@ -13,9 +13,20 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/IR/SymbolTable.h"
+#include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "llvm/ADT/BitVector.h"
 
 namespace pst::kernel {
+
+/// What a kernel on packed matrices (#nn.packed) knows of their rows, as
+/// nn.token_places says it.
+struct PackedRows {
+  Value places;   ///< i32 for each row: where it is among all B*L.
+  Value starts;   ///< i32 for each sequence, and one more: its first row.
+  Value count;    ///< An index: the rows that there are.
+  int64_t length; ///< L.
+};
 
 /// Replaces the ops of one module by launches of kernels.
 class LaunchContext : public Driver {
@@ -59,10 +70,30 @@ public:
   /// ("CPUs").
   mlir::LogicalResult checkAllLowered(llvm::StringRef target);
 
-  /// The function `part` of the kernel that `builder` is in, made by `body` the
-  /// first time.
-  mlir::func::FuncOp getOrCreatePart(CodeBuilder &builder, llvm::StringRef part,
-                                     mlir::TypeRange arguments, Body body);
+  /// Calls the function `part` of the kernel that is being built, made by
+  /// `body` the first time.
+  void callPart(CodeBuilder &builder, llvm::StringRef part,
+                ValueRange arguments, Body body);
+
+  /// Lowers the function's nn.token_places, if there is one, and gives packed
+  /// matrices the shape that they are stored in. To be called before anything
+  /// else of the function is lowered.
+  void storePacked(mlir::func::FuncOp function);
+  /// Takes from the types of the function's values that they are packed.
+  static void forgetPacked(mlir::func::FuncOp function);
+  /// Of the kernel that is being built; null if no matrix of it is packed.
+  const PackedRows *packedRows() const {
+    return packed.count ? &packed : nullptr;
+  }
+  /// How many rows there are of an argument of the kernel that is being built,
+  /// or of what `setRows` was called for: a constant, but of packed matrices.
+  Value rowsOf(CodeBuilder &b, Value matrix) const;
+  bool isPacked(Value matrix) const { return rows.contains(matrix); }
+  /// The number of them if it is packed, else null.
+  Value packedCount(Value matrix) const { return rows.lookup(matrix); }
+  void setRows(Value matrix, Value count) { rows[matrix] = count; }
+  /// Where a row is among all B*L: itself, if matrices are not packed.
+  Value placeOf(CodeBuilder &b, Value row) const;
 
   /// Takes the fused `pst.accumulate`s (-pst-fuse-accumulations) of `function`
   /// away: from now on the kernels of the ops before them add.
@@ -73,7 +104,8 @@ public:
   }
   /// Whether anybody reads what the op leaves in `result`.
   bool isWanted(mlir::OpResult result) const {
-    return isAdded(result) || !result.use_empty();
+    return isAdded(result) || !result.use_empty() ||
+           llvm::isa<nn::TokenPlacesOp>(result.getOwner()); // by other launches
   }
 
 protected:
@@ -88,12 +120,26 @@ protected:
   mlir::ModuleOp module;
 
 private:
+  /// Of the arguments, the first two are places and starts if one of `packed`
+  /// (of the others) is set; then sequences have `length` tokens at most.
   mlir::func::FuncOp create(mlir::Location loc, llvm::StringRef name,
-                            mlir::TypeRange arguments, Body body);
+                            mlir::TypeRange arguments,
+                            const llvm::BitVector &packed, int64_t length,
+                            Body body);
 
   mlir::SymbolTable symbols;
   KernelNames names;
   mlir::func::FuncOp current;
+  /// Of `current`: what packed matrices share, and the rows of those that have
+  /// another number than their types say.
+  PackedRows packed;
+  llvm::DenseMap<Value, Value> rows;
+  /// What the launches of a function on packed matrices are given.
+  struct TokenPlaces {
+    Value places, starts;
+    int64_t length;
+  };
+  llvm::DenseMap<mlir::Operation *, TokenPlaces> tokenPlaces;
   /// The parameters to whose gradients results are added.
   llvm::DenseMap<Value, mlir::FlatSymbolRefAttr> accumulations;
 };

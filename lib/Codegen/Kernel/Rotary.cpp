@@ -18,14 +18,20 @@ using namespace pst;
 using namespace pst::kernel;
 
 /// A row for each `half` columns of a buffer.
-static Value inHalves(CodeBuilder &b, Value buffer, int64_t half) {
+static Value inHalves(LaunchContext &context, CodeBuilder &b, Value buffer,
+                      int64_t half) {
   Value flat = b.flatten(buffer);
   auto type = cast<MemRefType>(flat.getType());
   auto rows = MemRefType::get(
       {type.getNumElements() / half, half}, type.getElementType(),
       MemRefLayoutAttrInterface(), type.getMemorySpace());
-  return memref::ExpandShapeOp::create(b, rows, flat,
-                                       ArrayRef<ReassociationIndices>{{0, 1}});
+  Value halves = memref::ExpandShapeOp::create(
+      b, rows, flat, ArrayRef<ReassociationIndices>{{0, 1}});
+  if (Value count = context.packedCount(buffer)) {
+    int64_t columns = cast<ShapedType>(buffer.getType()).getDimSize(1);
+    context.setRows(halves, b.muli(count, columns / half));
+  }
+  return halves;
 }
 
 static int64_t dim(Value tensor, unsigned i) {
@@ -43,12 +49,12 @@ struct RotaryTablePattern : LaunchPattern<nn::RotaryTableOp> {
     context.replaceByLaunch(
         rewriter, op, op->getOperands(), /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
-          context.writeRows(host, /*like=*/1,
-                            {arguments[0], inHalves(host, arguments[1], half)},
-                            [&](CodeBuilder &b, ValueRange values, Value row) {
-                              return Driver::RowWrite{
-                                  row, angles(b, values[0], row, scale)};
-                            });
+          context.writeRows(
+              host, /*like=*/1,
+              {arguments[0], inHalves(context, host, arguments[1], half)},
+              [&](CodeBuilder &b, ValueRange values, Value row) {
+                return Driver::RowWrite{row, angles(b, values[0], row, scale)};
+              });
         });
     return success();
   }
@@ -85,23 +91,24 @@ struct RotaryPattern : LaunchPattern<nn::RotaryOp> {
         [&](CodeBuilder &host, ValueRange arguments) {
           SmallVector<Value> halves;
           for (Value argument : arguments)
-            halves.push_back(inHalves(host, argument, half));
+            halves.push_back(inHalves(context, host, argument, half));
           context.writeRows(host, /*like=*/2, halves,
                             [&](CodeBuilder &b, ValueRange values, Value row) {
                               return Driver::RowWrite{
-                                  row, turned(b, op, values, row)};
+                                  row, turned(context, b, op, values, row)};
                             });
         });
     return success();
   }
 
 private:
-  static GroupFunction turned(CodeBuilder &b, nn::RotaryOp op,
-                              ValueRange values, Value row) {
+  static GroupFunction turned(LaunchContext &context, CodeBuilder &b,
+                              nn::RotaryOp op, ValueRange values, Value row) {
     int64_t halves = 2 * dim(op.getInput(), 1) / dim(op.getTable(), 1);
     Value side = b.remi(row, 2), first = b.subi(row, side);
     Value other = b.addi(first, b.subi(b.index(1), side));
-    Value position = b.remi(b.divi(row, halves), dim(op.getTable(), 0));
+    Value position =
+        b.remi(context.placeOf(b, b.divi(row, halves)), dim(op.getTable(), 0));
     Value cosines = b.muli(position, 2), sines = b.addi(cosines, 1);
     // The half from which the other one, times the sine, is subtracted.
     Value subtracts = b.cmpi(op.getTransposed() ? arith::CmpIPredicate::ne

@@ -24,9 +24,16 @@ static Value labelOf(CodeBuilder &b, Value labels, Value row, LabelOf of) {
 }
 
 RowLabel::RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes,
-                   LabelOf of) {
-  Value found = labelOf(b, labels, row, of);
+                   LabelOf of, const PackedRows *packed) {
+  Value place = row;
+  if (packed)
+    place = arith::IndexCastOp::create(b, b.getIndexType(),
+                                       b.load(packed->places, row));
+  Value found = labelOf(b, labels, place, of);
   isExample = b.cmpi(arith::CmpIPredicate::ult, found, b.i32(classes));
+  if (packed)
+    isExample = arith::AndIOp::create(
+        b, isExample, b.cmpi(arith::CmpIPredicate::slt, row, packed->count));
   label = arith::IndexCastOp::create(b, b.getIndexType(),
                                      b.select(isExample, found, b.i32(0)));
 }

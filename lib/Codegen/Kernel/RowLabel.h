@@ -8,7 +8,7 @@
 #ifndef PST_LIB_CODEGEN_KERNEL_ROWLABEL_H
 #define PST_LIB_CODEGEN_KERNEL_ROWLABEL_H
 
-#include "CodeBuilder.h"
+#include "LaunchContext.h"
 
 namespace pst::kernel {
 
@@ -17,10 +17,11 @@ namespace pst::kernel {
 enum class LabelOf { Row, NextToken };
 
 /// The label of a row of logits as an index, 0 if it is none of the classes,
-/// and whether it is one. `labels` (i32) are one for each row, or B x L.
+/// and whether it is one. `labels` (i32) are one for each row, or B x L. With
+/// `packed`, the row is one of packed logits, and none beyond those.
 struct RowLabel {
-  RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes,
-           LabelOf of);
+  RowLabel(CodeBuilder &b, Value labels, Value row, int64_t classes, LabelOf of,
+           const PackedRows *packed = nullptr);
   Value label, isExample;
 };
 

@@ -6,17 +6,26 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Dialect/NN/NNDialect.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
 #include "pst/Dialect/NN/NNOps.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace pst::nn;
 
 #include "pst/Dialect/NN/NNDialect.cpp.inc"
 #include "pst/Dialect/NN/NNEnums.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "pst/Dialect/NN/NNAttributes.cpp.inc"
 
 void NNDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "pst/Dialect/NN/NNOps.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "pst/Dialect/NN/NNAttributes.cpp.inc"
       >();
 }

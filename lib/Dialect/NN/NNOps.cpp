@@ -198,7 +198,12 @@ LogicalResult LinearOp::verify() {
   int64_t tokens = typeOf(getInput()).getDimSize(0);
   if (failed(verifyShape(*this, "an input", getInput(), {tokens, m})) ||
       failed(verifyShape(*this, "a result", getResult(), {tokens, n})))
-    return failure();                                             // (C1)
+    return failure(); // (C1)
+  if (typeOf(getInput()).getEncoding() !=
+      typeOf(getResult()).getEncoding()) // (C3)
+    return emitOpError("must have both input and result packed alike, but "
+                       "makes ")
+           << getResult().getType() << " of " << getInput().getType();
   return getBias() ? verifyShape(*this, "a bias", getBias(), {n}) // (C2)
                    : success();
 }

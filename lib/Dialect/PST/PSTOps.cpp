@@ -209,7 +209,11 @@ LogicalResult MaskedMatmulOp::verifySymbolUses(SymbolTableCollection &table) {
   int64_t out = getTransposed() ? columns : rows;
   if (failed(verifyShape(*this, "an input", getInput(), {tokens, in})) ||
       failed(verifyShape(*this, "a result", getResult(), {tokens, out})))
-    return failure();                                               // (C2)
+    return failure();                                                // (C2)
+  if (getInput().getType().getEncoding() != getType().getEncoding()) // (C2)
+    return emitOpError("must have both input and result packed alike, but "
+                       "makes ")
+           << getType() << " of " << getInput().getType();
   return getBias() ? verifyShape(*this, "a bias", getBias(), {out}) // (C4)
                    : success();
 }

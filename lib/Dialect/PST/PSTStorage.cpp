@@ -74,9 +74,10 @@ LogicalResult StoredMatmulOp::verify() {
   RankedTensorType input = getInput().getType(), result = getType();
   if (getStorage() == Storage::Dense) // (C1)
     return emitOpError("multiplies by what is not dense: 'nn.linear' does");
-  if (input.getDimSize(0) != result.getDimSize(0))
-    return emitOpError("must have as many rows in the result as in the input, "
-                       "but got ")
+  if (input.getDimSize(0) != result.getDimSize(0) ||
+      input.getEncoding() != result.getEncoding())
+    return emitOpError("must have the rows of the input in the result, but "
+                       "got ")
            << result << " from " << input;
   if (failed(verifyStored(*this, getStorage(), getStored().getTypes(),
                           result.getDimSize(1), input.getDimSize(1)))) // (C1)

@@ -89,6 +89,7 @@ static ArrayRef<StageAttribute> stageAttributes() {
        numbers},
       {kCriterionAttribute, {Place::Module}, isText, "a string"},
       {kFinalSparsityAttribute, {Place::Module}, isNumber, "an f64"},
+      {kTokenCapacityAttribute, {Place::Module}, isInteger, "an i64"},
       {kRecomputeAttribute, {Place::Module}, isDictionaryOf<isNumber>, numbers},
       {kMemoryAttribute, {Place::Module}, isDictionaryOf<isInteger>, integers},
       {kSparsifyAttribute, {Place::Parameter}, isUnit, "a unit attribute"},

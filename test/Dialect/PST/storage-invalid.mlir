@@ -125,7 +125,7 @@ func.func @stored_matmul_c1_dense(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
 // -----
 
 func.func @stored_matmul_c1_tokens(%x: tensor<5x3xf32>, %v: tensor<20xf32>, %k: tensor<20xi32>, %c: tensor<1x65xi32>, %n: tensor<i32>) {
-  // expected-error@+1 {{'pst.stored_matmul' op must have as many rows in the result as in the input, but got 'tensor<6x4xf32>' from 'tensor<5x3xf32>'}}
+  // expected-error@+1 {{'pst.stored_matmul' op must have the rows of the input in the result, but got 'tensor<6x4xf32>' from 'tensor<5x3xf32>'}}
   %y = pst.stored_matmul %x, compressed(%v, %k, %c, %n) : tensor<5x3xf32>, (tensor<20xf32>, tensor<20xi32>, tensor<1x65xi32>, tensor<i32>) -> tensor<6x4xf32>
   return
 }

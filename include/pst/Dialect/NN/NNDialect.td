@@ -21,7 +21,11 @@ def NN_Dialect : Dialect {
     have kernels for it, bf16; losses, statistics and the gradients of weights
     are f32, and so is all arithmetic. Every differentiable op builds its own
     backward, out of ops of this dialect.
+
+    A matrix of tokens may be stored without the rows of padding
+    (`#nn.packed`), which changes nothing of what an op means.
   }];
+  let useDefaultAttributePrinterParser = 1;
 }
 
 #endif // PST_DIALECT_NN_NNDIALECT_TD

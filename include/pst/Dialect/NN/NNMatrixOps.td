@@ -20,6 +20,7 @@ def NN_LinearOp : NN_DifferentiableOp<"linear",
     - (C1) X is tokens x m, W n x m (m x n if transposed), the result
       tokens x n.
     - (C2) The bias has n elements.
+    - (C3) Input and result are packed alike, or not.
 
     Example:
     ```mlir

@@ -12,11 +12,15 @@
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/TensorEncoding.h"
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "pst/Dialect/Interfaces/OpInterfaces.h"
 #include "pst/Dialect/NN/NNDialect.h"
 #include "pst/Dialect/NN/NNEnums.h"
+
+#define GET_ATTRDEF_CLASSES
+#include "pst/Dialect/NN/NNAttributes.h.inc"
 
 #define GET_OP_CLASSES
 #include "pst/Dialect/NN/NNOps.h.inc"

@@ -12,5 +12,6 @@ include "pst/Dialect/NN/NNEmbeddingOps.td"
 include "pst/Dialect/NN/NNMatrixOps.td"
 include "pst/Dialect/NN/NNAttentionOps.td"
 include "pst/Dialect/NN/NNLossOps.td"
+include "pst/Dialect/NN/NNPackingOps.td"
 
 #endif // PST_DIALECT_NN_NNOPS_TD

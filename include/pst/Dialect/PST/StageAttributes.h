@@ -19,7 +19,8 @@ namespace pst {
 // Of a module: the class of model, the text of its config.json and what it
 // learns, a word of ModelTask (import), the method and its numbers, its
 // criterion if that is the user's, and the run's final sparsity if layers have
-// their own (sparsify), flops of products that are done again and of a step
+// their own (sparsify), the tokens that a batch has room for if it is packed
+// (autodiff), flops of products that are done again and of a step
 // without them (recompute), bytes of each kind of memory (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
@@ -31,6 +32,8 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                      kCriterionAttribute = "pst.criterion",
                                      kFinalSparsityAttribute =
                                          "pst.final_sparsity",
+                                     kTokenCapacityAttribute =
+                                         "pst.token_capacity",
                                      kRecomputeAttribute = "pst.recompute",
                                      kMemoryAttribute = "pst.memory";
 

@@ -74,14 +74,22 @@ private:
 /// The buffers of one batch: every tensor input of an entry point.
 class Batch {
 public:
-  explicit Batch(const EntryPoint &entry);
+  /// `tokenCapacity` is the manifest's.
+  explicit Batch(const EntryPoint &entry, int64_t tokenCapacity = 0);
 
   /// Rows that a batch has room for.
   int64_t capacity() const { return numRows; }
-  /// Copies `rows` of `data` (at most capacity()). The rest repeats the last
-  /// row, and is labelled as no example. Without labels no row is an example.
-  /// Throws Error for a row that there is not.
-  void gather(const Dataset &data, std::span<const int64_t> rows);
+  /// Copies `rows` of `data` (at most capacity()) to the batch's rows from
+  /// `first` on. Others are labelled as no example; they repeat the last row
+  /// or, without padding, have no tokens. Without labels no row is an example.
+  /// Throws Error for a row that there is not, and for more tokens than there
+  /// is room for.
+  void gather(const Dataset &data, std::span<const int64_t> rows,
+              int64_t first = 0);
+  /// How many of `rows`, from the first one on, one batch has room for: all,
+  /// but without padding, where their tokens count.
+  int64_t countFitting(const Dataset &data,
+                       std::span<const int64_t> rows) const;
 
   /// Rows with a label.
   int64_t numExamples() const { return examples; }
@@ -98,6 +106,7 @@ public:
 
 private:
   std::vector<Buffer> all;
+  int64_t tokenCapacity = 0; ///< 0: with padding
   int64_t numRows = 0;
   int64_t examples = 0;
   int64_t tokens = 0;

@@ -1,0 +1,34 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""How much room a batch that is stored without padding has."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .options import Options
+from .tokenizer import Encoded
+
+
+def token_capacity(encoded: Encoded, batch_size: int, length: int, options: Options) -> int:
+    """Tokens of a batch that nearly all batches of these examples fit into, and
+    one of `length` in any case: the runtime takes in parts what does not fit.
+
+    The mean of a batch, and three standard deviations, in steps of an eighth at
+    most, so that programs are shared. 0, which is with padding, if that takes
+    hardly more, if padding comes first, or on a target that knows no other.
+    """
+    if options.pad_to_max_length or options.target != "cpu" or encoded.side == "left":
+        return 0
+    counts = np.array([min(len(ids), length) for ids in encoded.ids])
+    room = batch_size * counts.mean() + 3 * math.sqrt(batch_size) * counts.std()
+    step = 1 << max(0, math.floor(math.log2(room)) - 3)
+    room = max(length, step * math.ceil(room / step))
+    return room if room <= 0.9 * batch_size * length else 0
+
+
+def used_share(encoded: Encoded, batch_size: int, length: int, capacity: int) -> float:
+    """Mean share of `capacity` that the tokens of a batch take."""
+    return batch_size * float(np.mean([min(len(ids), length) for ids in encoded.ids])) / capacity

@@ -1,0 +1,208 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Batches without padding against the same with it: losses, gradients, masks and predictions."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import write_data, write_model
+from test_digests import BERT, MODELS
+
+from pst import Trainer, _pst
+
+BATCH, LENGTH = 5, 37
+DROPOUT = {"bert": 0.1, "roberta": 0.2, "gpt2": 0.1, "gpt2lm": 0.1}
+
+
+def lengths(kind, rng):
+    """Tokens of each example of a batch."""
+    return {
+        "random": np.concatenate([[1, LENGTH], rng.integers(1, LENGTH, BATCH - 2)]),
+        "short": rng.integers(1, 4, BATCH),
+        "equal": np.full(BATCH, 7),
+        "ones": np.full(BATCH, 1),
+    }[kind]
+
+
+def batch(config, task, counts, seed=0):
+    rng = np.random.default_rng(seed)
+    count = len(counts)
+    mask = (np.arange(LENGTH) < np.asarray(counts)[:, None]).astype(np.int32)
+    ids = rng.integers(2, config["vocab_size"], (count, LENGTH)).astype(np.int32)
+    # What padding holds is nobody's business.
+    arrays = {"input_ids": np.where(mask, ids, 1).astype(np.int32), "attention_mask": mask}
+    if task == "lm":
+        labels = np.where(mask, ids, -100).astype(np.int32)
+        labels[:, 5] = -100
+        return arrays | {"labels": labels}
+    types = rng.integers(0, config.get("type_vocab_size", 1), (count, LENGTH)).astype(np.int32)
+    if task == "token_classification":
+        labels = np.where(mask & (rng.random((count, LENGTH)) < 0.7), rng.integers(0, 3, (count, LENGTH)), -100).astype(np.int32)
+        labels[:, 0] = 1
+        return arrays | {"token_type_ids": types, "labels": labels}
+    return arrays | {"token_type_ids": types, "labels": rng.integers(0, 3, count).astype(np.int32)}
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory):
+    """The models, each made once."""
+    made = {}
+
+    def directory(name):
+        if name not in made:
+            config, tensors, _ = MODELS[name]
+            config = config | {"max_position_embeddings": 45, "n_positions": 45}
+            tensors = tensors()
+            rng = np.random.default_rng(7)
+            for key in tensors:
+                if "position_embeddings" in key or key == "wpe.weight":
+                    tensors[key] = (rng.standard_normal((45, tensors[key].shape[1])) * 0.2).astype(np.float32)
+            made[name] = write_model(tmp_path_factory.mktemp("packed") / name, config, tensors)
+        return made[name]
+
+    return directory
+
+
+def compiled(directory, name, capacity, **more):
+    options = {"training": True, "batch_size": BATCH, "sequence_length": LENGTH, "token_capacity": capacity, "method": "pst"}
+    program = _pst.compile_model(str(directory), options | MODELS[name][2] | {"dropout": DROPOUT[name]} | more)
+    return _pst.Model(program, str(directory), 5)
+
+
+def is_packed(model):
+    return json.loads(model.manifest).get("token_capacity", 0)
+
+
+def step(model, data, rows, sparsity, seed):
+    model.select(sparsity)
+    np.asarray(model.gradient)[:] = 0
+    loss = model.forward_backward(data, rows, 1 / BATCH, seed)
+    return loss, np.array(model.gradient)
+
+
+METHODS = {
+    "pst": {"weight_rank": 3, "mask_rank": 5},
+    "dense": {"method": "dense"},
+    "map": {"method": "map", "recompute": "all"},
+    "rows": {"selection": "row", "products": "compressed"},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_packed_step_is_a_padded_one(name, method, directories):
+    """Also of batches of one token each, of empty rows, and where products are sparse."""
+    config, directory = MODELS[name][0], directories(name)
+    task = "lm" if name == "gpt2lm" else ""
+    padded, packed = (compiled(directory, name, capacity, **METHODS[method]) for capacity in (0, 131))
+    assert is_packed(packed) == 131 and not is_packed(padded)
+    rng = np.random.default_rng(3)
+    for seed, kind in enumerate(("random", "short", "equal", "ones")):
+        if kind == "ones" and task == "lm":
+            continue
+        data = _pst.Dataset.of(batch(config, task, lengths(kind, rng), seed))
+        sparsity = 0.0 if method == "dense" else (0.0, 0.5, 0.9, 0.9)[seed]
+        rows = list(range(BATCH))[: BATCH - seed]
+        (loss, gradient), (expected, right) = (step(model, data, rows, sparsity, seed) for model in (packed, padded))
+        assert loss == pytest.approx(expected, rel=3e-6)
+        np.testing.assert_allclose(gradient, right, rtol=2e-4, atol=2e-6 * np.abs(right).max())
+        assert np.abs(right).max() > 0
+        found, evaluated = (_pst.evaluate(model, data, sparsity) for model in (packed, padded))
+        assert found["loss"] == pytest.approx(evaluated["loss"], rel=3e-6)
+        np.testing.assert_allclose(found["logits"], evaluated["logits"], rtol=1e-5, atol=2e-6)
+
+
+def test_tokens_with_classes(directories, tmp_path):
+    """Their logits come back among their padding."""
+    directory = directories("bert")
+    options = {"task": "token_classification", "num_labels": 3}
+    padded, packed = (compiled(directory, "bert", capacity, **options) for capacity in (0, 111))
+    data = _pst.Dataset.of(batch(BERT, "token_classification", [1, 9, 37, 12, 20]))
+    (loss, gradient), (expected, right) = (step(model, data, list(range(BATCH)), 0.5, 1) for model in (packed, padded))
+    assert loss == pytest.approx(expected, rel=3e-6)
+    np.testing.assert_allclose(gradient, right, rtol=2e-4, atol=2e-6 * np.abs(right).max())
+    found, evaluated = (_pst.evaluate(model, data, 0.5) for model in (packed, padded))
+    there = np.arange(LENGTH) < np.array([1, 9, 37, 12, 20])[:, None]
+    logits = found["logits"].reshape(BATCH, LENGTH, 3)
+    np.testing.assert_allclose(logits[there], evaluated["logits"].reshape(BATCH, LENGTH, 3)[there], rtol=1e-5, atol=2e-6)
+    assert not logits[~there].any()
+    assert {k: v for k, v in found["metrics"].items()} == pytest.approx(evaluated["metrics"])
+
+
+FAMILIES = {
+    "Llama": {"num_key_value_heads": 3},
+    "Mistral": {"sliding_window": 5, "head_dim": 10},
+    "Qwen2": {"tie_word_embeddings": True},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rotary_positions_and_windows(family, tmp_path):
+    """Language models whose heads share keys."""
+    pytest.importorskip("transformers")
+    from test_llama import save_model
+
+    config = save_model(tmp_path / "m", family=family, **FAMILIES[family]).config.to_dict()
+    models = []
+    for capacity in (0, 97):
+        options = {"training": True, "batch_size": BATCH, "sequence_length": LENGTH, "token_capacity": capacity, "task": "lm"}
+        models.append(_pst.Model(_pst.compile_model(str(tmp_path / "m"), options | {"dropout": 0.1}), str(tmp_path / "m"), 5))
+    data = _pst.Dataset.of(batch(config, "lm", [2, 37, 11, 29, 18]))
+    (expected, right), (loss, gradient) = (step(model, data, list(range(BATCH)), 0.5, 2) for model in models)
+    assert loss == pytest.approx(expected, rel=3e-6)
+    np.testing.assert_allclose(gradient, right, rtol=2e-4, atol=2e-6 * np.abs(right).max())
+
+
+def test_bits_do_not_depend_on_threads(directories):
+    found = []
+    data = _pst.Dataset.of(batch(BERT, "", [30, 1, 37, 13, 20]))
+    before = _pst.num_threads()
+    try:
+        for threads in (1, 2, 3):
+            _pst.set_num_threads(threads)
+            model = compiled(directories("bert"), "bert", 131)
+            loss, gradient = step(model, data, list(range(BATCH)), 0.9, 3)
+            found.append((loss, gradient.tobytes(), _pst.evaluate(model, data, 0.9)["logits"].tobytes()))
+    finally:
+        _pst.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_batch_that_does_not_fit_goes_in_parts(directories, tmp_path):
+    """A run of few tokens a batch has the losses of a run with padding."""
+    data = write_data(tmp_path / "train.tsv", 40)
+    common = {
+        "method": "pst", "max_steps": 6, "per_device_train_batch_size": 8, "logging_steps": 1, "save_strategy": "no", "report_to": "none",
+        "sparsity": 0.5, "learning_rate": 1e-3, "max_seq_length": 11,
+    }  # fmt: skip
+    losses = []
+    for name, options in (("padded", {"pad_to_max_length": True}), ("packed", {}), ("parts", {})):
+        if name == "parts":
+            # Room for hardly more than one sentence.
+            settings = {"token_capacity": 13, "batch_size": 8, "sequence_length": 11, "training": True, "num_labels": 2, "method": "pst"}
+            _pst.compile_model(str(directories("bert")), settings | {"bundle": str(tmp_path / "bundle")})
+            options = {"bundle": str(tmp_path / "bundle")}
+        trainer = Trainer(directories("bert"), data, output_dir=tmp_path / name, **common, **options)
+        assert bool(is_packed(trainer.model)) == (name != "padded")
+        trainer.train()
+        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines() if '"train"' in line]
+        losses.append([line["loss"] for line in lines])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-4)
+
+
+def test_what_cannot_be_is_told(directories):
+    model = compiled(directories("bert"), "bert", 60)
+    with pytest.raises(_pst.Error, match=r"the 2 rows have more tokens than the 60 that a batch has room for"):
+        model.forward_backward(_pst.Dataset.of(batch(BERT, "", [37, 37])), [0, 1], 1.0, 0)
+    arrays = batch(BERT, "", [9, 9])
+    arrays["attention_mask"] = arrays["attention_mask"][:, ::-1].copy()
+    with pytest.raises(_pst.Error, match=r'"attention_mask" of example 0 .*padded at their end only'):
+        model.forward_backward(_pst.Dataset.of(arrays), [0, 1], 1.0, 0)
+    with pytest.raises(_pst.CompileError, match=r"room for the 37 tokens of one sequence, but has room for 36"):
+        compiled(directories("bert"), "bert", 36)
+    with pytest.raises(ValueError, match=r"--token_capacity 60 is not for --target emulated"):
+        compiled(directories("bert"), "bert", 60, target="emulated")
+    # As much as there is with padding: nothing is packed.
+    assert not is_packed(compiled(directories("bert"), "bert", BATCH * LENGTH))
