@@ -220,6 +220,44 @@ TEST(Batch, GathersRowsAndMarksThePadding) {
   EXPECT_ERROR(batch.gather(data, many), "of 4 rows cannot hold 5");
 }
 
+TEST(Batch, WithoutPaddingOtherRowsAreEmpty) {
+  Arrays arrays; // of 5, 2 and 1 tokens
+  Dataset data = arrays.make();
+  Batch batch(makeManifest().entryPoints.at("forward"), /*tokenCapacity=*/6);
+  std::vector<int64_t> rows{2, 0, 1};
+  EXPECT_EQ(batch.countFitting(data, rows), 2);
+  EXPECT_EQ(batch.countFitting(data, {rows.data() + 1, 2}), 1);
+  EXPECT_EQ(batch.countFitting(data, {rows.data() + 2, 1}), 1);
+  EXPECT_ERROR(batch.gather(data, rows),
+               "x.csv: the 3 rows have more tokens than the 6 that a batch has "
+               "room for");
+  batch.gather(data, {rows.data(), 2}, /*first=*/1);
+  EXPECT_EQ(batch.numExamples(), 2);
+  EXPECT_EQ(batch.numTokens(), 1 + 5);
+  EXPECT_EQ(values<int32_t>(batch, "labels"),
+            (std::vector<int32_t>{kNoExample, 1, 0, kNoExample}));
+  EXPECT_EQ(values<int32_t>(batch, "attention_mask"),
+            (std::vector<int32_t>{0, 0, 0, 0, 0, 1, 0, 0, 0, 0,
+                                  1, 1, 1, 1, 1, 0, 0, 0, 0, 0}));
+  EXPECT_ERROR(batch.gather(data, {rows.data(), 2}, /*first=*/3),
+               "of 4 rows cannot hold 2 from row 3 on");
+}
+
+TEST(Dataset, WithoutPaddingTokensComeFirst) {
+  Manifest manifest = makeManifest();
+  manifest.tokenCapacity = 7;
+  EXPECT_EQ(errorOf([&] { Arrays().make().check(manifest, "forward", true); }),
+            "(no error)");
+  Arrays arrays;
+  arrays.mask[8] = 1; // 1 1 0 1 0
+  std::string error =
+      errorOf([&] { arrays.make().check(manifest, "forward", true); });
+  EXPECT_NE(error.find("\"attention_mask\" of example 1 is 1 at position 3; a "
+                       "program without padding"),
+            std::string::npos)
+      << error;
+}
+
 TEST(Batch, MarksRegressionPaddingWithNaN) {
   Arrays arrays;
   arrays.regression = true;

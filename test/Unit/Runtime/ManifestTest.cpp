@@ -144,6 +144,20 @@ TEST(Manifest, AParameterMayComeFromAFileOfItsOwn) {
                "has a \"source_file\", but no \"source\" in it");
 }
 
+TEST(Manifest, RoomForTokensIsOfABatch) {
+  Manifest manifest = makeManifest(); // batches of 4 x 5
+  EXPECT_EQ(manifest.toJson().find("token_capacity"), std::string::npos);
+  manifest.tokenCapacity = 5;
+  EXPECT_EQ(Manifest::fromJson(manifest.toJson()).tokenCapacity, 5);
+  for (int64_t capacity : {int64_t(4), int64_t(21), INT64_MAX}) {
+    manifest.tokenCapacity = capacity;
+    EXPECT_ERROR(manifest.verify(),
+                 "argument \"attention_mask\" is i32[4,5], but "
+                 "\"token_capacity\" is " +
+                     std::to_string(capacity));
+  }
+}
+
 TEST(Launch, SaysWhatItIsForOrNot) {
   for (const char *text :
        {"mm grid 8x1x1 block 384x1x1 cluster 2x1x1 shared 64 for nn.matmul "
