@@ -44,6 +44,11 @@ def add_arguments(parser) -> None:
     parser.add_argument("--batch_size", type=int, default=32, metavar="N", help="examples of a whole step (default: 32)")
     parser.add_argument("--sequence_length", type=int, default=128, metavar="N", help="their tokens (default: 128)")
     parser.add_argument(
+        "--lengths",
+        metavar="N,N",
+        help="tokens of the examples, in turn (default: all of --sequence_length): ours without padding, a rival's batch as long as its longest",
+    )
+    parser.add_argument(
         "--attention",
         default="sdpa",
         choices=["sdpa", "eager"],
@@ -69,8 +74,14 @@ def main(args) -> int:
         threads = ()
     if not threads or min(threads) < 1:
         raise ValueError(f"--threads must be numbers of threads, as in 1,2, but is '{args.threads}'")
+    try:
+        lengths = tuple(int(part) for part in args.lengths.split(",")) if args.lengths else ()
+    except ValueError:
+        lengths = (0,)
+    if lengths and not 1 <= min(lengths) <= max(lengths) <= args.sequence_length:
+        raise ValueError(f"--lengths must be numbers from 1 to --sequence_length ({args.sequence_length}), but is '{args.lengths}'")
     context = Context(
-        sizes=Sizes.tiny() if args.tiny else Sizes(batch=args.batch_size, length=args.sequence_length),
+        sizes=Sizes.tiny() if args.tiny else Sizes(batch=args.batch_size, length=args.sequence_length, lengths=lengths),
         threads=threads,
         samples=3 if args.quick or args.tiny else 7,
         turns=1 if args.tiny else 2 if args.quick else 3,

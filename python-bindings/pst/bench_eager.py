@@ -170,6 +170,9 @@ class Step:
                     self.sparse.append(getattr(parent, name))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, settings["learning_rate"], weight_decay=0.0)
+        # As a collator pads them: to the longest of the batch.
+        longest = int(batch["attention_mask"].sum(axis=1).max())
+        batch = {name: value[:, :longest] if value.ndim == 2 else value for name, value in batch.items()}
         self.batch = {name: torch.from_numpy(value).long().to(self.device) for name, value in batch.items()}
         self.labels = self.batch.pop("labels")
         self.run = torch.compile(self.model) if settings["compiled"] else self.model

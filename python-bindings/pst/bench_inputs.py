@@ -63,9 +63,11 @@ def random_batch(settings) -> dict:
     shape = (settings["batch"], settings["length"])
     with open(f"{settings['model']}/config.json", encoding="utf-8") as file:
         vocabulary = json.load(file)["vocab_size"]
+    # Without lengths, all examples are whole.
+    lengths = np.resize(settings.get("lengths") or [settings["length"]], settings["batch"])
     return {
         "input_ids": rng.integers(0, vocabulary, shape).astype(np.int32),
-        "attention_mask": np.ones(shape, np.int32),
+        "attention_mask": (np.arange(settings["length"]) < lengths[:, None]).astype(np.int32),
         "token_type_ids": np.zeros(shape, np.int32),
         "labels": rng.integers(0, 2, settings["batch"]).astype(np.int32),
     }

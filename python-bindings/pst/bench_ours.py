@@ -11,6 +11,7 @@ import numpy as np
 from . import _pst
 from .bench_inputs import random_head
 from .compiled import compile
+from .packing import room_for
 
 # The criterion @pst, as models are trained with it.
 CRITERION = _pst.recipe_text("pst")
@@ -138,6 +139,13 @@ class Layer:
         self.function(*self.inputs, self.previous, sparsity, out=self.outputs)
 
 
+def _capacity(settings, batch) -> int:
+    """Room for a batch of such examples; with padding if all are whole."""
+    if not settings.get("lengths"):
+        return 0
+    return room_for(batch["attention_mask"].sum(axis=1), settings["batch"], settings["length"])
+
+
 class Step:
     """A BERT's whole training step, as `pst train` runs it."""
 
@@ -145,6 +153,7 @@ class Step:
         options = {
             "batch_size": settings["batch"],
             "sequence_length": settings["length"],
+            "token_capacity": _capacity(settings, batch),
             "num_labels": 2,
             "method": settings["method"],
             "weight_rank": settings["rank"],

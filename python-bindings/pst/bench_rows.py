@@ -35,6 +35,7 @@ class Sizes:
     batch: int = 32
     length: int = 128
     standard: bool = True
+    lengths: tuple = ()  # of the examples of a whole step, in turn; none: `length`
 
     @staticmethod
     def tiny() -> Sizes:
@@ -82,8 +83,9 @@ class Context:
         settings.update(compiled=False, products="auto", recompute="cheap", attention=self.attention)
         if task == "Step":
             settings.update(
-                model=self.model_directory(), batch=self.sizes.batch, length=self.sizes.length, learning_rate=LEARNING_RATE
-            )
+                model=self.model_directory(), batch=self.sizes.batch, length=self.sizes.length, lengths=self.sizes.lengths,
+                learning_rate=LEARNING_RATE,
+            )  # fmt: skip
         else:
             settings.update(rows=self.sizes.layer[0], columns=self.sizes.layer[1], tokens=1)
         settings.update(more)
@@ -297,6 +299,8 @@ def _steps(context: Context):
     sizes = context.sizes
     threads = max(context.threads)
     what = f"BERT-base step, {sizes.batch} x {sizes.length}" if not context.model else f"step, {sizes.batch} x {sizes.length}"
+    if sizes.lengths:
+        what += " of real lengths"
 
     def measure(method, compiled, ours_at, rival_at):
         with context.worker("ours", "Step", threads, method="pst") as ours:

@@ -13,16 +13,22 @@ from .tokenizer import Encoded
 
 
 def token_capacity(encoded: Encoded, batch_size: int, length: int, options: Options) -> int:
-    """Tokens of a batch that nearly all batches of these examples fit into, and
-    one of `length` in any case: the runtime takes in parts what does not fit.
+    """What `room_for` says of these examples; 0, which is with padding, if
+    padding comes first, or on a target that knows no other."""
+    if options.pad_to_max_length or options.target != "cpu" or encoded.side == "left":
+        return 0
+    return room_for(np.array([min(len(ids), length) for ids in encoded.ids]), batch_size, length)
+
+
+def room_for(counts: np.ndarray, batch_size: int, length: int) -> int:
+    """Tokens of a batch that nearly all batches of examples with such counts of
+    tokens fit into, and one of `length` in any case: the runtime takes in parts
+    what does not fit.
 
     The mean of a batch, and three standard deviations, in steps of an eighth at
     most, so that programs are shared. 0, which is with padding, if that takes
-    hardly more, if padding comes first, or on a target that knows no other.
+    hardly more.
     """
-    if options.pad_to_max_length or options.target != "cpu" or encoded.side == "left":
-        return 0
-    counts = np.array([min(len(ids), length) for ids in encoded.ids])
     room = batch_size * counts.mean() + 3 * math.sqrt(batch_size) * counts.std()
     step = 1 << max(0, math.floor(math.log2(room)) - 3)
     room = max(length, step * math.ceil(room / step))

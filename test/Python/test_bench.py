@@ -157,6 +157,14 @@ def test_steps_at_tiny_sizes(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["bench", "--table", str(output)]) == 0
     assert "beyond activations" in capsys.readouterr().out
+    # Without padding against a batch as long as its longest: both are checked for equal logits.
+    command = [word for word in command if word != "--tiny"]
+    command += ["--quick", "--batch_size", "5", "--sequence_length", "11", "--lengths", "3,1,9"]
+    assert cli.main([*command, "--rows", "*: eager with kthvalue*"]) == 0
+    (row,) = json.loads(output.read_text())["rows"]
+    assert row["name"].startswith("step, 5 x 11 of real lengths") and row["status"] == "measured" and row["value"] > 0, row
+    assert cli.main([*command[:-1], "3,12", "--rows", "*LoRA*"]) == 1
+    assert "--lengths must be numbers from 1 to --sequence_length (11), but is '3,12'" in capsys.readouterr().err
 
 
 def test_rivals_of_a_gpu(tmp_path):
