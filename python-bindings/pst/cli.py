@@ -17,7 +17,7 @@ from .streams import flush_standard_streams, give_up, open_standard_streams, tel
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from . import __version__, evaluating, preparing
+    from . import __version__, comparing, evaluating, preparing
     from .options import DECLARED, add_arguments
 
     method, machine = (
@@ -45,6 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--config", metavar="FILE", help="a YAML or JSON file of flags; those of the command line go before it")
     add_arguments(train, titles=True)
     add_hugging_face_flags(train)
+
+    compare = command("compare", comparing.compare, "train by several methods, sparsities and seeds, and compare the results")
+    _model_argument(compare)
+    comparing.add_arguments(compare)
 
     evaluate = command("eval", evaluating.evaluate, "evaluate a saved model")
     _model_argument(evaluate)
@@ -123,7 +127,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         if path := finder.parse_known_args(argv[1:])[0].config:
             argv = [argv[0], *read_config_file(path, command), *argv[1:]]
     args, rest = parser.parse_known_args(argv)
-    if rest:
+    if args.command == "compare":
+        args.train_flags = rest
+    elif rest:
         commands[args.command].refuse_unknown(rest)
     return args
 
