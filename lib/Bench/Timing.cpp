@@ -77,8 +77,9 @@ pst::bench::takeTurns(const std::vector<Contestant> &contestants,
     for (size_t i = 0; i < contestants.size(); ++i) {
       size_t turn = sample % 2 ? contestants.size() - 1 - i : i;
       rest();
-      // Wakes the threads and fills the caches; a long call does so itself.
-      if (repeats[turn] > 2)
+      // Wakes the threads, of which the second comes late after a rest, and
+      // fills the caches; with one thread a long call does so itself.
+      if (repeats[turn] > 2 || options.threads > 1)
         contestants[turn].run();
       double begin = now();
       for (int call = 0; call < repeats[turn]; ++call)
