@@ -8,7 +8,7 @@
 // Answers that are a matter of more than numbers, which stand in the .td.
 
 #include "pst/Dialect/Interfaces/Work.h"
-#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/NN/NNPacking.h"
 
 using namespace mlir;
 using namespace pst;
@@ -42,6 +42,11 @@ static int64_t dim(Value value, unsigned i) {
   return cast<ShapedType>(value.getType()).getDimSize(i);
 }
 
+/// Rows that a matrix has room for.
+static int64_t rowsOf(Value matrix) {
+  return storedRows(cast<RankedTensorType>(matrix.getType()));
+}
+
 int64_t EmbeddingOp::countBytes() {
   int64_t table = bytesOf(getTable().getType());
   int64_t rows = table / dim(getTable(), 0) * dim(getResult(), 0);
@@ -54,11 +59,12 @@ int64_t SelectTokenOp::countBytes() {
 }
 
 int64_t LinearOp::countFlops() {
-  return 2 * dim(getInput(), 0) * elementsOf(getWeight());
+  return 2 * rowsOf(getInput()) * elementsOf(getWeight());
 }
 
 int64_t MatmulOp::countFlops() {
-  return 2 * elementsOf(getResult()) * dim(getLhs(), getTransposeLhs() ? 0 : 1);
+  int64_t terms = getTransposeLhs() ? rowsOf(getLhs()) : dim(getLhs(), 1);
+  return 2 * rowsOf(getResult()) * dim(getResult(), 1) * terms;
 }
 
 /// One product of an attention, over all heads: for each query and each key
@@ -69,7 +75,9 @@ template <typename OpT> static int64_t attentionProduct(OpT op) {
   int64_t seen = std::min<int64_t>(op.getWindow().value_or(length), length);
   int64_t pairs =
       op.getCausal() ? seen * length - seen * (seen - 1) / 2 : length * length;
-  return 2 * batch * pairs * dim(op.getQuery(), 1);
+  // Without padding at most as many, where all sequences are whole.
+  int64_t tokens = std::min(rowsOf(op.getQuery()), batch * length);
+  return 2 * llvm::divideCeil(tokens * pairs, length) * dim(op.getQuery(), 1);
 }
 
 // Scores, and their product with the values.
@@ -83,11 +91,11 @@ int64_t AttentionBackwardOp::countFlops() {
 
 // The logits.
 int64_t LinearCrossEntropyOp::countFlops() {
-  return 2 * dim(getInput(), 0) * elementsOf(getWeight());
+  return 2 * rowsOf(getInput()) * elementsOf(getWeight());
 }
 
 // The logits again, and one or two gradients of them.
 int64_t LinearCrossEntropyBackwardOp::countFlops() {
   int64_t products = getWeightGradient() ? 3 : 2;
-  return products * 2 * dim(getInput(), 0) * elementsOf(getWeight());
+  return products * 2 * rowsOf(getInput()) * elementsOf(getWeight());
 }

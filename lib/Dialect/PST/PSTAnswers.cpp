@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Dialect/Interfaces/Work.h"
+#include "pst/Dialect/NN/NNPacking.h"
 #include "pst/Dialect/PST/PSTOps.h"
 
 using namespace mlir;
@@ -77,7 +78,9 @@ bool MaterializeOp::widensOperand(unsigned number) {
 //===----------------------------------------------------------------------===//
 
 int64_t MaskedMatmulOp::countFlops() {
-  return 2 * getInput().getType().getNumElements() * getType().getDimSize(1);
+  RankedTensorType input = getInput().getType();
+  return 2 * nn::storedRows(input) * input.getDimSize(1) *
+         getType().getDimSize(1);
 }
 
 // The weight that is multiplied is as large as the masked one, of the input's
@@ -93,7 +96,8 @@ int64_t MaskedMatmulOp::countBytes() {
 }
 
 int64_t LowRankAccumulateOp::countFlops() {
-  return 2 * getOutputGradient().getType().getNumElements() *
+  RankedTensorType gradient = getOutputGradient().getType();
+  return 2 * nn::storedRows(gradient) * gradient.getDimSize(1) *
          getInput().getType().getDimSize(1);
 }
 
