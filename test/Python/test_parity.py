@@ -265,10 +265,11 @@ def compare_masks(model, reference, sparsity, tolerance):
     return differing
 
 
-def test_steps_of_pst_follow_the_eager_model(tmp_path, record_property):
-    """25 steps to 90 %: every loss and norm, every mask, and at the end every factor."""
+@pytest.mark.parametrize("token_capacity", (0, 57))
+def test_steps_of_pst_follow_the_eager_model(tmp_path, record_property, token_capacity):
+    """25 steps to 90 %: every loss and norm, every mask, and at the end every factor; without padding, too."""
     save_model(tmp_path / "m", 1)
-    _, model = build(tmp_path / "m", 6, 10, **PST)
+    _, model = build(tmp_path / "m", 6, 10, token_capacity=token_capacity, **PST)
     reference = eager.Bert(model)
     assert len(reference.sparse) == 12
     rng = np.random.default_rng(2)
