@@ -186,6 +186,12 @@ void bindModel(nb::module_ &module) {
             return self.parameters().numRounded();
           },
           "Frozen tensors that are bf16 in memory and wider in the file.")
+      .def_prop_ro(
+          "digest",
+          [](const SharedModel &self) {
+            return self.parameters().modelDigest();
+          },
+          "Of all tensors that were read from the model's files.")
       .def_prop_ro("has_mask", &SharedModel::hasMask)
       .def_prop_ro("batch_size", &SharedModel::batchSize)
       .def_prop_ro("num_labels", &SharedModel::numLabels)

@@ -12,11 +12,14 @@
 #include "Arrays.h"
 #include "Bindings.h"
 
+#include "pst/Runtime/CompressedWeight.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/Files.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
 
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -71,6 +74,13 @@ DType fileType(nb::dlpack::dtype wanted, const std::string &name) {
               spell(wanted));
 }
 
+const TensorView &header(const ModelFiles &files, const std::string &name) {
+  auto found = files.tensors().find(name);
+  if (found == files.tensors().end())
+    throw nb::key_error(name.c_str());
+  return *found->second;
+}
+
 const TensorView &find(const ModelFiles &files, const std::string &name) {
   if (const TensorView *tensor = files.find(name))
     return *tensor;
@@ -78,9 +88,10 @@ const TensorView &find(const ModelFiles &files, const std::string &name) {
 }
 
 /// A tensor as an array over the mapped file, which it keeps; a copy where its
-/// elements are bf16 (then f32), or lie at an address that is no multiple of
-/// their size.
-nb::object readTensor(nb::handle self, const std::string &name) {
+/// elements are bf16 (then f32), where they lie at an address that is no
+/// multiple of their size, or where the file has it in parts. `asStored`:
+/// elements that NumPy has not are whole numbers of their size.
+nb::object readTensor(nb::handle self, const std::string &name, bool asStored) {
   const auto &files = nb::cast<const ModelFiles &>(self);
   const TensorView &tensor = find(files, name);
   files.requireWhole();
@@ -92,27 +103,43 @@ nb::object readTensor(nb::handle self, const std::string &name) {
     return nb::cast(nb::ndarray<nb::numpy>(data, shape.size(), shape.data(),
                                            owner, nullptr, type));
   };
-  if (tensor.dtype == DType::BF16) {
+  if (tensor.dtype == DType::BF16 && !asStored) {
     auto *data = new std::byte[tensor.numElements() * sizeof(float)];
     convertToF32(tensor, reinterpret_cast<float *>(data));
+    files.forget(tensor);
     return copied(data, *arrayType(DType::F32));
   }
   std::optional<nb::dlpack::dtype> type = arrayType(tensor.dtype);
+  if (!type && asStored)
+    type = arrayType(byteSize(tensor.dtype) == 2 ? DType::U16 : DType::U8);
   if (!type)
     throw Error(files.path().string() + ": tensor \"" + name + "\" is " +
                 describe(tensor.dtype, tensor.shape) +
                 ", of elements that NumPy has not");
-  if (reinterpret_cast<uintptr_t>(tensor.data) % byteSize(tensor.dtype)) {
+  // Whoever reads one weight after the other needs the memory of one.
+  if (files.compressed(name) ||
+      reinterpret_cast<uintptr_t>(tensor.data) % byteSize(tensor.dtype)) {
     auto *data = new std::byte[tensor.numBytes];
     std::copy_n(tensor.data, tensor.numBytes, data);
+    files.forget(tensor);
     return copied(data, *type);
   }
   return nb::cast(nb::ndarray<nb::numpy, nb::ro>(
       tensor.data, shape.size(), shape.data(), self, nullptr, *type));
 }
 
+/// The element type that a file spells so.
+DType spelledType(const std::string &spelled, const std::string &tensor) {
+  for (DType type : {DType::BF16, DType::F8_E4M3, DType::F8_E5M2})
+    if (name(type) == spelled)
+      return type;
+  throw Error("tensor \"" + tensor + "\": " + spelled +
+              " is no type of elements that NumPy has not");
+}
+
 void writeTensors(const std::filesystem::path &path, const nb::dict &arrays,
-                  const Metadata &metadata) {
+                  const Metadata &metadata,
+                  const std::map<std::string, std::string> &types) {
   using Contiguous = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
   std::vector<Contiguous> owners;
   std::vector<TensorData> tensors;
@@ -122,8 +149,15 @@ void writeTensors(const std::filesystem::path &path, const nb::dict &arrays,
     std::vector<int64_t> shape;
     for (size_t i = 0; i < array.ndim(); ++i)
       shape.push_back(static_cast<int64_t>(array.shape(i)));
-    tensors.push_back(
-        {{name, fileType(array.dtype(), name), shape}, array.data()});
+    DType type = fileType(array.dtype(), name);
+    if (auto given = types.find(name); given != types.end()) {
+      DType wanted = spelledType(given->second, name);
+      if (byteSize(wanted) != byteSize(type))
+        throw Error("tensor \"" + name + "\": elements of type " +
+                    spell(array.dtype()) + " are none of " + given->second);
+      type = wanted;
+    }
+    tensors.push_back({{name, type, shape}, array.data()});
   }
   nb::gil_scoped_release release;
   writeSafeTensors(path, tensors, metadata);
@@ -147,20 +181,50 @@ void pst::python::bindTensors(nb::module_ &module) {
            })
       .def("__contains__",
            [](const ModelFiles &self, const std::string &name) {
-             return self.find(name) != nullptr;
+             return self.tensors().contains(name);
            })
       .def(
           "shape",
           [](const ModelFiles &self, const std::string &name) {
-            return nb::tuple(nb::cast(find(self, name).shape));
+            return nb::tuple(nb::cast(header(self, name).shape));
           },
           "name"_a)
-      .def("read", &readTensor, "name"_a,
+      .def(
+          "dtype",
+          [](const ModelFiles &self, const std::string &name) {
+            return std::string(pst::runtime::name(header(self, name).dtype));
+          },
+          "name"_a, "The type of the elements, as files spell it.")
+      .def(
+          "stored_dtype",
+          [](const ModelFiles &self,
+             const std::string &name) -> std::optional<std::string> {
+            const CompressedWeight *parts = self.compressed(name);
+            if (!parts)
+              return std::nullopt;
+            return std::string(pst::runtime::name(parts->values->dtype));
+          },
+          "name"_a,
+          "Of a weight that the file has in parts, the type of the values "
+          "there; else None.")
+      .def("read", &readTensor, "name"_a, "as_stored"_a = false,
            "An array, read-only where it lies in the mapped file; bf16 as "
-           "float32.")
+           "float32, or with `as_stored` as the bits of it.")
+      .def_prop_ro("num_bytes", &ModelFiles::numBytes)
       .def_prop_ro("metadata", &ModelFiles::metadata);
   module.def("write_tensors", &writeTensors, "path"_a, "tensors"_a,
              "metadata"_a = Metadata(),
+             "types"_a = std::map<std::string, std::string>(),
              "Writes arrays as a safetensors file, which appears whole or not "
-             "at all.");
+             "at all. `types` names the types of elements that NumPy has not, "
+             "and that arrays of whole numbers hold the bits of.");
+  nb::class_<StagedDirectory>(
+      module, "StagedDirectory",
+      "An empty directory beside a target, removed at the end of a with "
+      "statement unless commit() has given it the target's name.")
+      .def(nb::init<std::filesystem::path>(), "target"_a)
+      .def_prop_ro("path", &StagedDirectory::path)
+      .def("commit", &StagedDirectory::commit)
+      .def("__enter__", [](nb::object self) { return self; })
+      .def("__exit__", [](StagedDirectory &self, nb::args) { self.discard(); });
 }

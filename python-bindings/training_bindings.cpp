@@ -326,6 +326,10 @@ void pst::python::bindTraining(nb::module_ &module) {
       },
       "model"_a, "output_dir"_a,
       "Raises Error if export_model could not write there.");
+  module.def("check_model_target", &checkModelTarget, "target"_a, "source"_a,
+             "overwrite"_a,
+             "Raises Error if a model or an adapter that is made of `source` "
+             "could not be written there.");
   module.def("list_checkpoints", &listCheckpoints, "output_dir"_a);
   module.def(
       "read_trainer_state",

@@ -12,6 +12,8 @@
 #include "mlir/IR/Verifier.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 
+#include "llvm/Support/JSON.h"
+
 #include <filesystem>
 
 using namespace mlir;
@@ -196,6 +198,50 @@ static Task readTask(ConfigFile &config, const ImportOptions &options,
           numLabels};
 }
 
+/// Whether activations are to be rounded as well, which is another model.
+static bool quantizesActivations(const ConfigFile &config) {
+  llvm::Expected<llvm::json::Value> text = llvm::json::parse(config.text());
+  if (!text) {
+    llvm::consumeError(text.takeError());
+    return false; // ConfigFile has told
+  }
+  auto set = [](const llvm::json::Object *object, StringRef key) {
+    const llvm::json::Value *value = object ? object->get(key) : nullptr;
+    return value && value->kind() != llvm::json::Value::Null;
+  };
+  const llvm::json::Object *outer = text->getAsObject();
+  outer = outer ? outer->getObject("quantization_config") : nullptr;
+  const auto *groups = outer ? outer->getObject("config_groups") : nullptr;
+  bool found = set(outer, "kv_cache_scheme");
+  if (groups)
+    for (const auto &[name, group] : *groups)
+      for (StringRef key : {"input_activations", "output_activations"})
+        found |= set(group.getAsObject(), key);
+  return found;
+}
+
+/// Of the ways to store weights the runtime reads one (CompressedWeight.h); its
+/// tensors say the rest.
+static void checkQuantization(ConfigFile &config) {
+  const char *key = "quantization_config";
+  if (!config.has(key) || !config.object(key))
+    return;
+  std::string method =
+      config.string("quantization_config.quant_method", "not named");
+  std::string format = config.string("quantization_config.format", "dense");
+  bool known = llvm::is_contained({"dense", "sparse-bitmask", "int-quantized"},
+                                  StringRef(format));
+  if (method != "compressed-tensors" || !known)
+    config.error(key)
+        << "\"quantization_config\" says that the weights are quantized; only "
+           "F32, F16, BF16 and F64 weights can be imported, and those that "
+           "compressed-tensors stores as sparse-bitmask or int-quantized";
+  else if (quantizesActivations(config))
+    config.error(key)
+        << "\"quantization_config\" says that activations are quantized, but "
+           "only weights can be";
+}
+
 FailureOr<OwningOpRef<ModuleOp>>
 pst::importModel(MLIRContext &context, StringRef directory,
                  const ImportOptions &options) {
@@ -218,10 +264,7 @@ pst::importModel(MLIRContext &context, StringRef directory,
   const ModelFamily *family = findFamily(*config, options, checkpoint);
   if (!family)
     return failure();
-  if (config->has("quantization_config"))
-    config->error("quantization_config")
-        << "\"quantization_config\" says that the weights are quantized; only "
-           "F32, F16, BF16 and F64 weights can be imported";
+  checkQuantization(*config);
   std::unique_ptr<WeightFiles> weights =
       WeightFiles::open(context, directory, options.allowMissingWeights);
   bool isClassifier = checkpoint.empty() || checkpoint == family->architecture;

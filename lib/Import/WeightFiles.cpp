@@ -67,16 +67,21 @@ InFlightDiagnostic WeightFiles::remark() { return emitRemark(location()); }
 /// The tensor under its canonical name, or as older files or files of the bare
 /// encoder spell it ("LayerNorm.gamma" and "LayerNorm.beta" for weight, bias).
 const runtime::TensorView *WeightFiles::find(StringRef name) const {
+  // Values are not asked for: compressed ones would be expanded.
+  auto find = [&](StringRef spelled) -> const runtime::TensorView * {
+    auto found = files->tensors().find(std::string_view(spelled));
+    return found == files->tensors().end() ? nullptr : found->second;
+  };
   StringRef bare = name;
   bare.consume_front(prefix);
   for (StringRef spelled : {name, bare}) {
-    if (const runtime::TensorView *tensor = files->find(spelled))
+    if (const runtime::TensorView *tensor = find(spelled))
       return tensor;
     StringRef stem = spelled;
     std::string old = stem.consume_back(".weight") ? stem.str() + ".gamma"
                       : stem.consume_back(".bias") ? stem.str() + ".beta"
                                                    : "";
-    if (const runtime::TensorView *tensor = files->find(old))
+    if (const runtime::TensorView *tensor = find(old))
       return tensor;
   }
   return nullptr;

@@ -205,14 +205,16 @@ void writeWeights(Model &model, double sparsity, const fs::path &file) {
   std::map<std::string, void *> targets;
   for (const OutputTensor &tensor : tensors) {
     auto *target = static_cast<std::byte *>(writer.data(tensor.spec.name));
-    if (const TensorView *source = tensor.source) {
+    if (tensor.source) {
+      const ModelFiles &files = *model.parameters().files();
+      const TensorView *source = files.find(tensor.source->name);
       int64_t bytes = source->numElements() * byteSize(tensor.spec.dtype);
       if (isFloatingPoint(source->dtype))
         convertToF32(*source, reinterpret_cast<float *>(target));
       else
         std::memcpy(target, source->data, bytes);
       forgetPages(target, bytes);
-      forgetPages(source->data, source->numBytes);
+      files.forget(*source);
     }
     for (const OutputPart &part : tensor.parts) {
       int64_t bytes = part.parameter->type.numElements() *
@@ -269,6 +271,7 @@ std::string makeConfig(const Model &model, const std::string &updates) {
     config["architectures"] = {manifest.architecture};
   config["torch_dtype"] = "float32";
   config.erase("dtype");
+  config.erase("quantization_config"); // how the source was stored
   if (manifest.task != ModelTask::none && manifest.task != ModelTask::lm)
     describeLabels(config, model);
   if (!updates.empty()) {
@@ -377,10 +380,9 @@ ExportResult inspect(const fs::path &path, const Model &model,
 } // namespace
 
 /// A directory that exists is only replaced if it looks like a model, and is
-/// not the one that is mapped.
-void pst::runtime::checkExportTarget(const Model &model,
-                                     const ExportOptions &options) {
-  const fs::path &target = options.outputDir;
+/// not the one that is read.
+void pst::runtime::checkModelTarget(const fs::path &target,
+                                    const fs::path &source, bool overwrite) {
   if (target.empty())
     throw Error("the directory of the exported model is not given");
   if (!isNamed(target))
@@ -393,19 +395,28 @@ void pst::runtime::checkExportTarget(const Model &model,
     throwSystemError(target, "read", unknown.value());
   if (empty)
     return;
-  if (const auto &files = model.parameters().files())
-    if (fs::equivalent(target, files->directory()))
-      throw Error(target.string() + ": is the directory of the pretrained "
-                                    "model; export to another one");
-  if (!options.overwrite)
+  if (!source.empty() && fs::equivalent(target, source, unknown))
+    throw Error(target.string() + ": is the directory of the pretrained "
+                                  "model; export to another one");
+  if (!overwrite)
     throw Error(target.string() +
                 ": exists and is not empty; choose another directory, or allow "
                 "it to be replaced (--overwrite_output_dir)");
-  if (!fs::exists(target / "model.safetensors") ||
-      !fs::exists(target / "config.json"))
+  bool isModel = fs::exists(target / "model.safetensors") &&
+                 fs::exists(target / "config.json");
+  bool isAdapter = fs::exists(target / "adapter_model.safetensors") &&
+                   fs::exists(target / "adapter_config.json");
+  if (!isModel && !isAdapter)
     throw Error(target.string() + ": is not an exported model (it lacks "
                                   "config.json or model.safetensors), so it "
                                   "will not be replaced");
+}
+
+void pst::runtime::checkExportTarget(const Model &model,
+                                     const ExportOptions &options) {
+  const auto &files = model.parameters().files();
+  checkModelTarget(options.outputDir, files ? files->directory() : fs::path(),
+                   options.overwrite);
 }
 
 ExportResult pst::runtime::exportModel(Model &model, double sparsity,

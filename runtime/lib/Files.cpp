@@ -172,11 +172,15 @@ StagedDirectory::StagedDirectory(fs::path path)
 }
 
 StagedDirectory::~StagedDirectory() {
+  discard();
+  if (lock >= 0)
+    ::close(lock);
+}
+
+void StagedDirectory::discard() {
   std::error_code ignored;
   if (!committed)
     fs::remove_all(staging, ignored);
-  if (lock >= 0)
-    ::close(lock);
 }
 
 void StagedDirectory::commit() {

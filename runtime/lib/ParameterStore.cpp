@@ -181,11 +181,12 @@ static void readValues(const TensorView &tensor, ElementType element,
 }
 
 void ParameterStore::mapFrozen(const Parameter &parameter) {
+  const ModelFiles &files = filesOf(parameter);
   const TensorView &source = sourceOf(parameter);
   TensorView tensor = source;
   if (parameter.sourceColumns) {
     converted.push_back(gatherColumns(parameter, tensor));
-    forgetPages(source.data, source.numBytes);
+    files.forget(source);
   }
   const void *data = tensor.data;
   bool inPlace = tensor.dtype == sourceTypes(parameter.type.element).front();
@@ -202,16 +203,19 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
     if (parameter.sourceColumns)
       converted.erase(converted.end() - 2); // the columns as they were
     else
-      forgetPages(tensor.data, tensor.numBytes);
+      files.forget(source);
   }
-  checkFinite(parameter, data, filesOf(parameter));
+  checkFinite(parameter, data, files);
   digestBits += tensorDigest(parameter, data);
   if (remote)
     remote->addFrozen(parameter, data);
-  // Rows of an embedding that no example uses need not stay in memory.
   if (data == source.data) {
-    forgetPages(data, parameter.type.numBytes());
-    filesInPlace.insert(&filesOf(parameter));
+    files.keep(source);
+    // Rows of an embedding that no example uses need not stay in memory; those
+    // of a compressed weight have no other place.
+    if (!files.compressed(parameter.source))
+      forgetPages(data, parameter.type.numBytes());
+    filesInPlace.insert(&files);
   }
   frozen[parameter.name] = data;
 }
@@ -258,7 +262,7 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
     if (parameter.sourceColumns)
       columns = gatherColumns(parameter, tensor);
     readValues(tensor, element, target);
-    forgetPages(source.data, source.numBytes);
+    filesOf(parameter).forget(source);
     checkFinite(parameter, target, filesOf(parameter));
     digestBits += tensorDigest(parameter, target);
     return;

@@ -15,7 +15,6 @@
 #include "pst/Bundle/Checked.h"
 #include "pst/Bundle/ParseJson.h"
 #include "pst/Runtime/Error.h"
-#include "pst/Runtime/Files.h"
 
 #include <algorithm>
 #include <array>
@@ -267,7 +266,7 @@ private:
 } // namespace
 
 //===----------------------------------------------------------------------===//
-// Files
+// One file
 //===----------------------------------------------------------------------===//
 
 SafeTensorsFile::SafeTensorsFile(fs::path path) : file(std::move(path)) {
@@ -278,93 +277,6 @@ SafeTensorsFile::SafeTensorsFile(fs::path path) : file(std::move(path)) {
 const TensorView *SafeTensorsFile::find(std::string_view name) const {
   auto found = views.find(name);
   return found == views.end() ? nullptr : &found->second;
-}
-
-/// The shards that an index names, in order, without repetition.
-static std::map<std::string, std::string> readIndex(const fs::path &path) {
-  Json index;
-  try {
-    index = parseJson<Json>(readFile(path));
-  } catch (const JsonError &error) {
-    throw Error(path.string() + ": not valid JSON: " + error.what());
-  }
-  if (!index.is_object() || !index.contains("weight_map") ||
-      !index["weight_map"].is_object())
-    throw Error(path.string() + ": there is no object \"weight_map\"");
-  std::map<std::string, std::string> shardOf;
-  for (const auto &[tensor, shard] : index["weight_map"].items()) {
-    if (!shard.is_string())
-      throw Error(path.string() + ": \"weight_map\": the shard of \"" + tensor +
-                  "\" must be a file's name, but is " + shard.dump());
-    std::string file = shard.get<std::string>();
-    if (fs::path(file).filename() != file || file == "." || file == "..")
-      throw Error(path.string() + ": \"weight_map\": the shard \"" + file +
-                  "\" of \"" + tensor +
-                  "\" must lie in the directory of the index");
-    shardOf[tensor] = file;
-  }
-  return shardOf;
-}
-
-ModelFiles::ModelFiles(fs::path path) : modelPath(std::move(path)) {
-  fs::path file = modelPath;
-  std::error_code unknown;
-  if (fs::is_directory(modelPath, unknown)) {
-    file = modelPath / "model.safetensors";
-    if (!isNamed(file))
-      file = modelPath / "model.safetensors.index.json";
-    if (!isNamed(file))
-      throw Error(modelPath.string() +
-                  ": holds neither model.safetensors nor "
-                  "model.safetensors.index.json (weights in another format "
-                  "must be saved with safe_serialization=True first)");
-  } else if (!isNamed(modelPath)) {
-    throw Error(modelPath.string() + ": no such file or directory");
-  }
-  auto add = [&](const fs::path &shard) {
-    files.push_back(std::make_unique<SafeTensorsFile>(shard));
-    for (const auto &[name, view] : files.back()->tensors())
-      if (!views.emplace(name, &view).second)
-        throw Error(shard.string() + ": tensor \"" + name +
-                    "\" is in another shard too");
-  };
-  if (file.extension() != ".json") {
-    add(file);
-    return;
-  }
-  std::map<std::string, std::string> shardOf = readIndex(file);
-  std::set<std::string> shards;
-  for (const auto &[tensor, shard] : shardOf)
-    shards.insert(shard);
-  for (const std::string &shard : shards)
-    add(file.parent_path() / shard);
-  for (const auto &[tensor, shard] : shardOf)
-    if (!views.contains(tensor))
-      throw Error(file.string() + ": tensor \"" + tensor +
-                  "\" is not in its shard " + shard);
-}
-
-std::map<std::string, std::string> ModelFiles::metadata() const {
-  std::map<std::string, std::string> all;
-  for (const std::unique_ptr<SafeTensorsFile> &file : files)
-    all.insert(file->metadata().begin(), file->metadata().end());
-  return all;
-}
-
-void ModelFiles::requireWhole() const {
-  for (const std::unique_ptr<SafeTensorsFile> &file : files)
-    file->requireWhole();
-}
-
-fs::path ModelFiles::directory() const {
-  std::error_code unknown;
-  return fs::is_directory(modelPath, unknown) ? modelPath
-                                              : modelPath.parent_path();
-}
-
-const TensorView *ModelFiles::find(std::string_view name) const {
-  auto found = views.find(name);
-  return found == views.end() ? nullptr : found->second;
 }
 
 //===----------------------------------------------------------------------===//

@@ -239,7 +239,15 @@ TEST(ImportErrors, FormsThatAreNotKnown) {
            "imported");
   expectAt("quantization_config", {{"bits", 4}},
            "\"quantization_config\" says that the weights are quantized; only "
-           "F32, F16, BF16 and F64 weights can be imported");
+           "F32, F16, BF16 and F64 weights can be imported, and those that "
+           "compressed-tensors stores as sparse-bitmask or int-quantized");
+  expectAt("quantization_config",
+           {{"quant_method", "compressed-tensors"},
+            {"format", "int-quantized"},
+            {"config_groups",
+             {{"group_0", {{"input_activations", {{"num_bits", 8}}}}}}}},
+           "\"quantization_config\" says that activations are quantized, but "
+           "only weights can be");
   expectAt("problem_type", "ranking",
            "\"problem_type\" is \"ranking\", which is not known; known are: "
            "regression, single_label_classification, "

@@ -38,6 +38,12 @@ struct ExportResult {
   double zeroShare() const;
 };
 
+/// Throws Error if `target` cannot become the directory of an exported model or
+/// adapter: it holds something else, or holds one and `overwrite` is false, or
+/// is `source`, the directory that is read (or none).
+void checkModelTarget(const std::filesystem::path &target,
+                      const std::filesystem::path &source, bool overwrite);
+
 /// Throws Error if the directory of the options cannot become that of an
 /// exported model: it holds something else, or the model's own files, or may
 /// not be written.

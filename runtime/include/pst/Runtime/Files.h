@@ -60,6 +60,8 @@ public:
   /// Renames to the target, in place of a directory that may lie there. The
   /// files in it must have been flushed. Throws Error.
   void commit();
+  /// Removes it now, unless it was committed.
+  void discard();
 
 private:
   std::filesystem::path target, staging;

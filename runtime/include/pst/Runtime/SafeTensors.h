@@ -79,6 +79,7 @@ public:
   const TensorView *find(std::string_view name) const;
   /// As MappedFile's.
   void requireWhole() const { file.requireWhole(); }
+  int64_t numBytes() const { return static_cast<int64_t>(file.size()); }
 
 private:
   MappedFile file;
@@ -86,12 +87,17 @@ private:
   std::map<std::string, std::string> metadataEntries;
 };
 
-/// The weights of a model: one file, or the shards of an index.
+struct CompressedWeight;
+
+/// The weights of a model: one file, or the shards of an index. A weight that
+/// is stored in parts (CompressedWeight.h) is one tensor here, as if the file
+/// held it whole; its parts are none.
 class ModelFiles {
 public:
   /// `path` is a directory that holds `model.safetensors` or
   /// `model.safetensors.index.json`, or such a file itself. Throws Error.
   explicit ModelFiles(std::filesystem::path path);
+  ~ModelFiles();
   ModelFiles(const ModelFiles &) = delete;
   ModelFiles &operator=(const ModelFiles &) = delete;
 
@@ -99,20 +105,37 @@ public:
   const std::filesystem::path &path() const { return modelPath; }
   /// The directory in which config.json and the tokenizer's files lie.
   std::filesystem::path directory() const;
+  /// What the tensors are called, and their types and shapes. The values are
+  /// find()'s.
   const std::map<std::string, const TensorView *, std::less<>> &
   tensors() const {
     return views;
   }
+  /// A tensor with its values, null if there is no such tensor. Those of a
+  /// compressed weight are expanded when it is first asked for, into memory of
+  /// the process. Throws Error if its parts disagree, or memory is short.
   const TensorView *find(std::string_view name) const;
+  /// Gives back the memory of a tensor's values, unless they are kept; find()
+  /// gets them again.
+  void forget(const TensorView &tensor) const;
+  /// The values that find() has told stay where they are.
+  void keep(const TensorView &tensor) const;
+  /// The parts of a weight that is stored in some; else null.
+  const CompressedWeight *compressed(std::string_view name) const;
   /// Of all files; of one key in several, the first file's.
   std::map<std::string, std::string> metadata() const;
   /// Of all files, as MappedFile's.
   void requireWhole() const;
+  /// Of all files.
+  int64_t numBytes() const;
 
 private:
+  class Expanded;
+
   std::filesystem::path modelPath;
   std::vector<std::unique_ptr<SafeTensorsFile>> files;
   std::map<std::string, const TensorView *, std::less<>> views;
+  std::map<std::string, std::unique_ptr<Expanded>, std::less<>> expanded;
 };
 
 /// Converts a tensor of floating-point elements (F32, F16, BF16, F64) to f32,
