@@ -17,7 +17,7 @@ from .streams import flush_standard_streams, give_up, open_standard_streams, tel
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from . import __version__, comparing, evaluating, preparing
+    from . import __version__, comparing, evaluating, exporting, preparing
     from .options import DECLARED, add_arguments
 
     method, machine = (
@@ -70,11 +70,19 @@ def build_parser() -> argparse.ArgumentParser:
         + machine + ("task", "per_device_eval_batch_size", "num_threads"),
     )  # fmt: skip
 
-    export = command("export", _export, "write a checkpoint of a run as a model that transformers loads")
-    export.add_argument("checkpoint", metavar="CHECKPOINT", help="a directory checkpoint-N, or a run's output directory")
-    export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of the model")
+    export = command("export", exporting.export, "write a checkpoint, a model or an adapter as a model that transformers loads, or smaller")
+    export.add_argument("source", metavar="SOURCE", help="a directory checkpoint-N, a run's output directory, a model directory, or an adapter")
+    export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of what is written")
     export.add_argument("--overwrite_output_dir", action="store_true", help="replace the directory if it exists")
+    export.add_argument(
+        "--format", choices=exporting.FORMATS, default="dense",
+        help="dense: what transformers loads; compressed: zeros are not stored; adapter: what was trained, without the base model (default: dense)",
+    )  # fmt: skip
+    export.add_argument("--value_type", choices=exporting.VALUE_TYPES, help="of the values that compressed weights keep (default: that which they have)")
+    export.add_argument("--base", metavar="DIR", help="the model that an adapter, or a run that has moved, started from")
+    export.add_argument("--validation_file", metavar="FILE", help="labelled data on which the loss of --value_type is measured")
     export.add_argument("--target", choices=DECLARED["target"]["choices"], help="where to compute the weights (default: where the run trained)")
+    add_arguments(export, only=_READING + ("block_size", "per_device_eval_batch_size", "max_eval_samples"))
 
     inspect = command("inspect", _inspect, "print the sparsity of each layer, and draw masks")
     inspect.add_argument("model", metavar="DIR", help="a model directory")
@@ -229,85 +237,6 @@ def _train(args) -> int:
             write_predictions(summary["predictions"], predictions(logits, trainer.labels), test)
     write_json(os.path.join(options.output_dir, "train_results.json"), summary)
     print_pairs(summary)
-    return 0
-
-
-def _read_run(path: str, checkpoint: str) -> dict:
-    """What 'pst train' writes of a run. Raises DataError, UsageError."""
-    from . import _pst
-    from .files import read_object
-
-    run = read_object(path)
-    if not run:
-        raise UsageError(f"{path}: not found: {checkpoint} is no checkpoint of 'pst train'")
-    kinds = {"model": str, "bundle": str, "compiler_options": dict, "options": dict, "labels": (list, type(None))}
-    whole = all(isinstance(run.get(key, 0), kind) for key, kind in kinds.items())
-    known = {option["name"] for option in _pst.option_table() if option["table"] == "compiler"}
-    if (
-        not whole
-        or not all(isinstance(name, str) for name in run["labels"] or [])
-        or not isinstance(run["options"].get("seed"), int)
-        or not 0 <= run["options"]["seed"] < 2**63
-        or not isinstance(run.get("text_columns") or [], list)
-        or not known >= set(run["compiler_options"]) >= {"target"}
-    ):
-        raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes")
-    return run
-
-
-def _export(args) -> int:
-    from . import _pst, modelcard
-    from .data import Labels
-    from .many_labels import PROBLEM
-    from .settings import column_config, label_config
-    from .tasks import TOKEN_CLASSES
-    from .tokenizer import Tokenizer
-    from .trainer import RUN_FILE, read_config
-
-    checkpoint = os.path.normpath(args.checkpoint)
-    if not os.path.isdir(checkpoint):
-        raise UsageError(f"{checkpoint}: no such checkpoint")
-    run_dir = os.path.dirname(checkpoint) or "."
-    if os.path.exists(os.path.join(checkpoint, RUN_FILE)):
-        run_dir = checkpoint
-        found = _pst.list_checkpoints(run_dir)
-        if not found:
-            raise UsageError(f"{run_dir}: the run has no checkpoint yet")
-        checkpoint = str(found[-1][1])
-    run = _read_run(os.path.join(run_dir, RUN_FILE), args.checkpoint)
-    model_dir, settings, names = run["model"], run["compiler_options"], run["labels"]
-    bundle, seed = run["bundle"], run["options"]["seed"]
-    check_output_directory(args.output_dir, (model_dir, checkpoint), (".",))
-    if args.target and bundle:
-        raise UsageError(f"--target is the compiler's, but the run trained with the bundle {bundle}, which has its own")
-    if args.target and args.target != settings["target"]:
-        # What another target refuses has no part in the weights.
-        for name in ("gpu_arch", "precision", "products"):
-            settings.pop(name, None)
-        settings["target"] = args.target
-    program = _pst.Program.load(bundle) if bundle else _pst.compile_model(model_dir, settings)
-    model = _pst.Model(program, model_dir, seed)
-    state = model.load_checkpoint(checkpoint)
-    labels = None if model.predicts_tokens else Labels(
-        names or [], names is None, settings.get("task") == PROBLEM, settings.get("task") == TOKEN_CLASSES
-    )  # fmt: skip
-    config = {**label_config(labels, Tokenizer(model_dir)), **column_config(run.get("text_columns"))}
-    result = _pst.export_model(model, state["sparsity"], args.output_dir, args.overwrite_output_dir, json.dumps(config))
-    card = modelcard.Card(
-        name=os.path.basename(os.path.abspath(run_dir)),
-        base=modelcard.base_name(model_dir, read_config(model_dir)),
-        options=run["options"],
-        zero_share=result["zero_share"],
-        layers=len(result["layers"]),
-        trainable=run.get("trainable"),
-        labels=names,
-        predicts_tokens=model.predicts_tokens,
-        classifies_tokens=model.task == TOKEN_CLASSES,
-        evaluation=modelcard.held_evaluation({**state, "best": None, "stopped": False}, False),
-        data=run.get("data", {}),
-    )
-    modelcard.write(args.output_dir, card)
-    print_pairs({"checkpoint": checkpoint, "step": state["step"], "sparsity": result["zero_share"], "model": args.output_dir})
     return 0
 
 

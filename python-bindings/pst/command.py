@@ -69,11 +69,11 @@ def warn(warnings) -> None:
         tell(f"warning: {warning}\n")
 
 
-def tokenizer_of(args, of_words: bool = False):
-    """The model's, with what is to be said of it on standard error."""
+def tokenizer_of(directory, of_words: bool = False):
+    """That of a model directory, with what is to be said of it on standard error."""
     from .tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(args.model_name_or_path, of_words)
+    tokenizer = Tokenizer(directory, of_words)
     warn(tokenizer.warnings)
     return tokenizer
 

@@ -118,19 +118,45 @@ def _tag(args, options, model) -> int:
     return 0
 
 
-def _eval_language(args, options, config) -> int:
+def metrics_of(directory, path, options, given: dict) -> dict:
+    """Loss and metrics of a saved model on a file of labelled data; `given` are
+    the options that were asked for."""
+    from .classifier import Classifier
+    from .language import predicts_tokens
+    from .trainer import read_config
+
+    config = read_config(directory)
+    if predicts_tokens(options.implied_task, config):
+        evaluation, _ = _language(directory, path, options, config)
+    else:
+        model = Classifier(directory, **given)
+        if model.labels.tokens:
+            data = read_tagged(path, options)
+        else:
+            known = ("-1",) if model.labels.regression and not options.task_name else model.labels.names
+            data = read_labelled(path, options, classes=known, many=model.labels.multiple, remembered=model.text_columns)
+        evaluation = model.evaluate(data)
+    return {"loss": evaluation["loss"], **evaluation["metrics"]}
+
+
+def _language(directory, path, options, config):
+    """The evaluation of a language model, and its blocks."""
     from . import _pst
     from .language import Blocks, Texts, block_length, end_of_text
 
+    length = block_length(options.block_size, config)
+    texts = Texts.of(path, text_column=options.text_column, limit=options.max_eval_samples)
+    tokenizer = tokenizer_of(directory)
+    blocks = Blocks.of(texts, tokenizer, length, end_of_text(config, tokenizer))
+    program = _pst.compile_model(directory, options.of_evaluation(length, options.per_device_eval_batch_size or 8, task="lm"))
+    model = _pst.Model(program, directory, 0)
+    return _pst.evaluate(model, _pst.Dataset.of(blocks.arrays(), blocks.path), 0.0), blocks
+
+
+def _eval_language(args, options, config) -> int:
     if args.predictions:
         raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
-    length = block_length(options.block_size, config)
-    texts = Texts.of(args.validation_file, text_column=options.text_column, limit=options.max_eval_samples)
-    tokenizer = tokenizer_of(args)
-    blocks = Blocks.of(texts, tokenizer, length, end_of_text(config, tokenizer))
-    program = _pst.compile_model(args.model_name_or_path, options.of_evaluation(length, options.per_device_eval_batch_size or 8, task="lm"))
-    model = _pst.Model(program, args.model_name_or_path, 0)
-    evaluation = _pst.evaluate(model, _pst.Dataset.of(blocks.arrays(), blocks.path), 0.0)
+    evaluation, blocks = _language(args.model_name_or_path, args.validation_file, options, config)
     summary = {
         "tokens": len(blocks.tokens),
         "loss": evaluation["loss"],

@@ -10,10 +10,57 @@ import os
 import shlex
 from dataclasses import MISSING, dataclass, field, fields
 
+from .errors import DataError
+from .files import read_text
+
 FILE = "README.md"
+_FILES = "## Files"
 
 # What the metrics are called on the hub.
 _NAMES = {"matthews": "matthews_correlation", "macro_f1": "f1_macro", "micro_f1": "f1_micro", "auc": "roc_auc", "pearson": "pearsonr", "spearman": "spearmanr"}
+
+
+@dataclass
+class Storage:
+    """How the weights are stored. `bytes` are those of the file, `dense_bytes`
+    those that it has with all weights whole; the same of the sparse layers alone.
+    `metrics`: by name, before and after rounding."""
+
+    form: str  # of `pst export --format`
+    bytes: int
+    dense_bytes: int
+    layer_bytes: int = 0
+    layer_dense_bytes: int = 0
+    value_type: str = ""
+    bound: float | None = None
+    metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
+    base_digest: str = ""
+
+    def text(self) -> str:
+        """The last part of a card."""
+        rows = [("all tensors", self.dense_bytes, self.bytes)]
+        if self.layer_bytes:
+            rows.append(("the sparse layers", self.layer_dense_bytes, self.layer_bytes))
+        text = f"{_FILES}\n\n{self._words()}\n\n| | MiB dense | MiB |\n|---|---|---|\n"
+        text += "".join(f"| {what} | {dense / 2**20:.2f} | {now / 2**20:.2f} |\n" for what, dense, now in rows)
+        if self.metrics:
+            text += f"\n| metric | before | with values of {self.value_type} |\n|---|---|---|\n"
+            text += "".join(f"| {name} | {before:.4f} | {after:.4f} |\n" for name, (before, after) in self.metrics.items())
+        return text
+
+    def _words(self) -> str:
+        if self.form == "adapter":
+            return (
+                "An adapter: what was trained, without the base model, whose tensors have the digest "
+                f"`{self.base_digest}`. `pst export ADAPTER --base BASE --output_dir MODEL` makes the model of both."
+            )
+        if self.form == "dense":
+            return "`transformers` loads it unchanged; zeros are stored as such."
+        bound = f" (a weight differs by at most {self.bound:.3g})" if self.bound else ""
+        return (
+            "Sparse weights lie in the layout `sparse-bitmask` of compressed-tensors, with values of "
+            f"{self.value_type or 'the type that they had'}{bound}; `pst` reads it, and `pst export` makes a dense model of it."
+        )
 
 
 @dataclass
@@ -33,8 +80,8 @@ class Card:
     evaluation: dict | None = None
     data: dict[str, str] = field(default_factory=dict)
 
-    def text(self) -> str:
-        return f"---\n{self._metadata()}---\n\n{self._words()}"
+    def text(self, storage: Storage) -> str:
+        return f"---\n{self._metadata()}---\n\n{self._words()}\n{storage.text()}"
 
     @property
     def _task(self) -> str:
@@ -71,7 +118,7 @@ class Card:
             f"`{self.base}`, fine-tuned with the method `{options['method']}`"
             + (f" to {self.zero_share:.1%} zeros in {self.layers} linear layers" if self.layers else "")
             + (f"; {self.trainable:,} parameters were trained" if self.trainable else "")
-            + ". `transformers` loads it unchanged; zeros are stored as such.\n"
+            + ".\n"
         )
         if self.labels:
             text += "\nClasses: " + ", ".join(f"`{name}`" for name in self.labels) + ".\n"
@@ -112,6 +159,21 @@ def held_evaluation(result: dict | None, loads_best: bool) -> dict | None:
     return next((record for record in reversed(result["history"]) if record["step"] == step), None)
 
 
-def write(directory, card: Card) -> None:
+def write(directory, card: Card, storage: Storage) -> None:
+    _write(directory, card.text(storage))
+
+
+def rewrite(source, directory, base: str, storage: Storage) -> None:
+    """The card of a model that was stored otherwise in `source`: what is said
+    there, with the files as they are now; without a card there, these alone."""
+    try:
+        text = read_text(os.path.join(source, FILE))
+    except (DataError, FileNotFoundError):
+        text = f"---\nbase_model: {json.dumps(base)}\nlibrary_name: transformers\ntags:\n- sparse\n- pst\n---\n\n# {base}\n"
+    before = text.partition(f"\n{_FILES}\n")[0].rstrip("\n")
+    _write(directory, f"{before}\n\n{storage.text()}")
+
+
+def _write(directory, text: str) -> None:
     with open(os.path.join(directory, FILE), "w", encoding="utf-8") as file:
-        file.write(card.text())
+        file.write(text)

@@ -25,7 +25,7 @@ def prepare(args) -> int:
     if predicts_tokens(options.implied_task, config):
         return _prepare_language(args, options, config)
     tags = classifies_tokens(options.task, config)
-    tokenizer = tokenizer_of(args, of_words=tags)
+    tokenizer = tokenizer_of(args.model_name_or_path, of_words=tags)
     if tags:
         read = [("train", read_tagged(args.train_file, options))]
         labels = Labels(read[0][1].names(config, options.class_names), tokens=True)
@@ -56,7 +56,7 @@ def prepare(args) -> int:
 
 
 def _prepare_language(args, options, config) -> int:
-    tokenizer = tokenizer_of(args)
+    tokenizer = tokenizer_of(args.model_name_or_path)
     length = block_length(options.block_size, config)
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"block_size": length}

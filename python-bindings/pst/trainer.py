@@ -474,7 +474,7 @@ class Trainer:
             evaluation=modelcard.held_evaluation(self.result, self._runtime_options.load_best_model_at_end),
             data=self.data,
         )
-        modelcard.write(directory, card)
+        modelcard.write(directory, card, modelcard.Storage("dense", saved["bytes"], saved["bytes"]))
         return saved
 
     def _export(self, directory: str, sparsity: float) -> dict:

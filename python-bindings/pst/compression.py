@@ -1,0 +1,214 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Writes a model's weights whole, or as the layout `sparse-bitmask` of
+compressed-tensors has them: docs/CheckpointFormat.md describes the files. The
+runtime reads both (runtime/lib/CompressedWeight.cpp)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._pst import TensorFile, write_tensors
+from .errors import DataError
+
+# The release of compressed-tensors whose files ours are like.
+_LIBRARY = "0.12.2"
+
+_FLOATS = ("F32", "F16", "BF16", "F64")
+
+
+@dataclass
+class StoredWeight:
+    """One weight in its parts. `bound`: of int8, what a value may differ by."""
+
+    module: str
+    elements: int
+    kept: int
+    dense_bytes: int  # as f32
+    bytes: int
+    two_of_four: bool
+    bound: float = 0.0
+    error: float = 0.0  # the largest there is
+
+
+@dataclass
+class Stored:
+    """What was written; `elements` and `zeros` are those of the whole model."""
+
+    weights: list[StoredWeight] = field(default_factory=list)
+    elements: int = 0
+    zeros: int = 0
+
+    @property
+    def zero_share(self) -> float:
+        elements = sum(w.elements for w in self.weights)
+        return 1 - sum(w.kept for w in self.weights) / elements if elements else 0.0
+
+    @property
+    def dense_bytes(self) -> int:
+        return sum(w.dense_bytes for w in self.weights)
+
+    @property
+    def bytes(self) -> int:
+        return sum(w.bytes for w in self.weights)
+
+    def config(self, value_type: str | None) -> dict | None:
+        """What config.json says of it under `quantization_config`, as the
+        library writes it; None if no weight is stored in parts."""
+        if not self.weights:
+            return None
+        modules = [w.module for w in self.weights]
+        config = {
+            "version": _LIBRARY,
+            "quant_method": "compressed-tensors",
+            "sparsity_config": {
+                "format": "sparse-bitmask",
+                "global_sparsity": self.zeros / self.elements,
+                "ignore": [],
+                "sparsity_structure": "2:4" if all(w.two_of_four for w in self.weights) else "unstructured",
+                "targets": modules,
+            },
+            "transform_config": {},
+        }
+        if value_type == "int8":
+            weights = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+            group = {"targets": modules, "weights": weights, "input_activations": None, "output_activations": None}
+            config |= {
+                "format": "int-quantized",
+                "config_groups": {"group_0": group},
+                "ignore": [],
+                "kv_cache_scheme": None,
+                "quantization_status": "compressed",
+            }
+        return config
+
+
+def is_worth(weight: np.ndarray) -> bool:
+    """Whether mask and values, as f32, are smaller than the matrix itself."""
+    rows, columns = weight.shape
+    return _bytes(rows, columns, int(np.count_nonzero(_bits(weight))), 4) < 4 * weight.size
+
+
+def _bytes(rows: int, columns: int, kept: int, size: int) -> int:
+    offset = 4 if kept < 2**31 else 8
+    return rows * -(-columns // 8) + size * kept + offset * rows + 16
+
+
+def _bits(weight: np.ndarray) -> np.ndarray:
+    """The elements as whole numbers: what is not 0 there is kept, so that -0.0 is."""
+    return weight.view(f"u{weight.itemsize}")
+
+
+def to_bf16(values: np.ndarray) -> np.ndarray:
+    """The bits of f32 numbers that are finite, rounded to nearest, ties to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
+
+
+def to_int8(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers from -127 to 127 and a scale for each row (f32[rows, 1]);
+    a number times its scale is within half a scale of the weight."""
+    largest = np.abs(weight).max(axis=1, keepdims=True, initial=0).astype(np.float64)
+    # Not below what a division can do with: a row of denormal numbers, or of zeros.
+    scale = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    values = np.rint(weight / scale.astype(np.float64))
+    return np.clip(values, -127, 127).astype(np.int8), scale
+
+
+def int8_bound(scale: np.ndarray) -> float:
+    """What a weight may differ by: half a scale, and the rounding of the product."""
+    return float(np.max(scale, initial=0)) * (0.5 + 127 * 2.0**-24)
+
+
+def compress(module: str, weight: np.ndarray, value_type: str | None) -> tuple[dict, dict, StoredWeight]:
+    """The parts of one weight (its elements are f32 or f16, or as u16 the bits
+    of bf16), the names of the types that NumPy has not, and what is to be said
+    of it. Raises DataError for what is no number where it is rounded."""
+    rows, columns = weight.shape
+    stored = np.ascontiguousarray(weight)
+    scale, error = None, 0.0
+    if value_type in ("bf16", "int8") and not np.isfinite(weight).all():
+        raise DataError(f"tensor {module}.weight holds what is no number: it cannot be stored as {value_type}")
+    if value_type == "bf16":
+        stored = to_bf16(weight)
+    elif value_type == "int8":
+        stored, scale = to_int8(weight)
+        error = float(np.abs(weight - stored * scale).max(initial=0))
+    bits = _bits(stored)
+    mask = bits != 0
+    counts = mask.sum(axis=1)
+    offsets = np.cumsum(counts) - counts
+    kept = int(counts.sum())
+    # The library writes 64 bits, and reads any: half of them are 4 % of a file.
+    offsets = offsets.astype(np.int32 if kept < 2**31 else np.int64)
+    parts = {
+        f"{module}.compressed": stored[mask],
+        f"{module}.bitmask": np.packbits(mask, axis=-1, bitorder="little"),
+        f"{module}.shape": np.array([rows, columns], np.int64),
+        f"{module}.row_offsets": offsets,
+    }
+    if scale is not None:
+        parts[f"{module}.weight_scale"] = scale
+    types = {f"{module}.compressed": "BF16"} if stored.dtype == np.uint16 else {}
+    two_of_four = columns % 4 == 0 and bool((mask.reshape(rows, -1, 4).sum(axis=2) <= 2).all())
+    size = sum(part.nbytes for part in parts.values())
+    bound = int8_bound(scale) if scale is not None else 0.0
+    return parts, types, StoredWeight(module, weight.size, kept, 4 * weight.size, size, two_of_four, bound, error)
+
+
+def _read(source: TensorFile, name: str, value_type: str | None) -> np.ndarray:
+    """A weight's elements as `compress` takes them."""
+    kind = source.dtype(name)
+    if value_type is None and kind != "F64":
+        return source.read(name, as_stored=True)
+    return np.ascontiguousarray(source.read(name), np.float32)
+
+
+def write_compressed(source: TensorFile, path, value_type: str | None) -> Stored:
+    """Writes all tensors of `source`: matrices that are sparse enough to become
+    smaller, and those that `source` has in parts already, in parts, whose values
+    are of `value_type` (None: of the type that they have); others as they are."""
+    stored, tensors, types = Stored(), {}, {}
+    for name in source.names():
+        kind, shape = source.dtype(name), source.shape(name)
+        if len(shape) == 2 and name.endswith(".weight") and kind in _FLOATS:
+            weight = _read(source, name, value_type)
+            if source.stored_dtype(name) is not None or is_worth(weight):
+                parts, more, one = compress(name.removesuffix(".weight"), weight, value_type)
+                tensors |= parts
+                types |= more
+                stored.weights.append(one)
+                stored.elements += one.elements
+                stored.zeros += one.elements - one.kept
+                continue
+        array = source.read(name, as_stored=True)
+        tensors[name] = array
+        stored.elements += array.size
+        stored.zeros += array.size - int(np.count_nonzero(array))
+        if kind in ("BF16", "F8_E4M3", "F8_E5M2"):
+            types[name] = kind
+    _write(path, tensors, types)
+    return stored
+
+
+def write_dense(source: TensorFile, path) -> None:
+    """Writes all tensors of `source` whole: those in parts as f32, others as
+    they are."""
+    tensors, types = {}, {}
+    for name in source.names():
+        kind = source.dtype(name)
+        if source.stored_dtype(name) is not None:
+            tensors[name] = np.asarray(source.read(name), np.float32)
+            continue
+        tensors[name] = source.read(name, as_stored=True)
+        if kind in ("BF16", "F8_E4M3", "F8_E5M2"):
+            types[name] = kind
+    _write(path, tensors, types)
+
+
+def _write(path, tensors: dict, types: dict) -> None:
+    # Large elements first, so that each tensor is aligned for its elements.
+    ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))
+    write_tensors(path, ordered, {"format": "pt"}, types)
