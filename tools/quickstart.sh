@@ -69,6 +69,8 @@ say "the saved model, loaded from disk"
 "$pst" inspect "$output/sparse/model" --json >"$output/layers.json"
 "$pst" inspect "$output/sparse/model" --layer layer.0. --output_dir "$output/pictures" >"$output/layers.txt"
 tail -n 1 <(grep -v '\.png$' "$output/layers.txt")
+"$pst" export "$output/sparse/model" --output_dir "$output/compressed" --overwrite_output_dir \
+  --format compressed --value_type bf16
 
 minutes
 say "result"
@@ -81,6 +83,7 @@ output = pathlib.Path(sys.argv[1])
 read = lambda name: json.loads((output / name).read_text())
 dense, sparse, saved = read("dense/train_results.json"), read("sparse/train_results.json"), read("eval.json")
 layers = read("layers.json")
+mib = lambda name: (output / name / "model.safetensors").stat().st_size / 2**20
 metric = next(name for name in ("accuracy", "pearson") if name in saved)
 zeros = sum(layer["zeros"] for layer in layers)
 weights = sum(layer["rows"] * layer["columns"] for layer in layers)
@@ -97,6 +100,8 @@ pairs = {
     "peak_memory_mib": f"{sparse['peak_memory_mib']:.0f}",
     "seconds_per_step_dense": f"{dense['seconds_per_step']:.3f}",
     "seconds_per_step": f"{sparse['seconds_per_step']:.3f}",
+    "file_mib_dense": f"{mib('sparse/model'):.1f}",
+    "file_mib": f"{mib('compressed'):.1f}",
 }
 for key, value in pairs.items():
     print(f"{key}: {value}")

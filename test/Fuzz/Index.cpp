@@ -27,8 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                    fuzz::text(data, size));
   fuzz::expectErrorsOnly([&] {
     ModelFiles files(folder);
-    for (const auto &[name, tensor] : files.tensors())
-      fuzz::readAll(*tensor);
+    for (const auto &[name, header] : files.tensors())
+      fuzz::readAll(*files.find(name));
   });
   return 0;
 }

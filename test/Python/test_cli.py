@@ -202,7 +202,7 @@ def test_inspect_of_damaged_and_missing_models(capsys, tmp_path, model):
 
 def test_export_of_what_is_no_checkpoint(capsys, tmp_path):
     message = refuse(capsys, "export", tmp_path / "none", "--output_dir", tmp_path / "m")
-    assert message == f"{tmp_path}/none: no such checkpoint"
+    assert message == f"{tmp_path}/none: no such checkpoint, model or adapter"
     (tmp_path / "checkpoint-3").mkdir()
     message = refuse(capsys, "export", tmp_path / "checkpoint-3", "--output_dir", tmp_path / "m")
     assert message == f"{tmp_path}/run.json: not found: {tmp_path}/checkpoint-3 is no checkpoint of 'pst train'"

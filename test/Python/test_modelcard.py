@@ -72,13 +72,13 @@ def test_a_checkpoints_card_has_its_own_evaluation(trained, tmp_path, capsys):
 def test_a_card_of_little():
     """No evaluation, no zeros, a metric that is not defined, names that YAML would take for something else."""
     hub = pytest.importorskip("huggingface_hub")
-    options = {"method": "lora", "output_dir": "o"}
+    options, dense = {"method": "lora", "output_dir": "o"}, modelcard.Storage("dense", 2**20, 2**20)
     plain = modelcard.Card("no", "- 1: [x", options, 0.0, 0, 1234567, predicts_tokens=True)
-    card = hub.ModelCard(plain.text())
+    card = hub.ModelCard(plain.text(dense))
     assert card.data.base_model == "- 1: [x" and card.data.pipeline_tag == "text-generation" and card.data.eval_results is None
     assert "; 1,234,567 parameters were trained" in card.text and "zeros in" not in card.text and "| metric" not in card.text
     evaluation = {"step": 3, "loss": 0.5, "metrics": {"auc": float("nan"), "f1": 0.25}}
-    card = hub.ModelCard(modelcard.Card("m", "b", options, 0.5, 2, 1, evaluation=evaluation, data={"eval": "d/dev.csv"}).text())
+    card = hub.ModelCard(modelcard.Card("m", "b", options, 0.5, 2, 1, evaluation=evaluation, data={"eval": "d/dev.csv"}).text(dense))
     assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {"f1": 0.25, "loss": 0.5}
     assert "nan" not in card.text
 

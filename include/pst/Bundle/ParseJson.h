@@ -13,6 +13,8 @@
 #include <nlohmann/json.hpp>
 
 #include <stdexcept>
+#include <string>
+#include <string_view>
 
 namespace pst {
 
@@ -20,6 +22,20 @@ namespace pst {
 struct JsonError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+/// A parser's message, which may quote what is no UTF-8: with the numbers of
+/// bytes that are no ASCII in their place.
+inline std::string spellBytes(std::string_view message) {
+  std::string text;
+  for (unsigned char byte : message)
+    if (byte < 0x80)
+      text += static_cast<char>(byte);
+    else
+      text.append("\\x")
+          .append(1, "0123456789abcdef"[byte >> 4])
+          .append(1, "0123456789abcdef"[byte & 15]);
+  return text;
+}
 
 /// Parses JSON. `Json` is one of nlohmann's types. Throws JsonError.
 template <typename Json = nlohmann::ordered_json>
@@ -33,7 +49,7 @@ Json parseJson(std::string_view text,
   try {
     return Json::parse(text, callback);
   } catch (const typename Json::exception &error) {
-    throw JsonError(error.what());
+    throw JsonError(spellBytes(error.what()));
   }
 }
 

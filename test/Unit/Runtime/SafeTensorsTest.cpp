@@ -293,6 +293,44 @@ TEST(SafeTensors, ReadsShards) {
                "tensor \"a\" is in another shard too");
 }
 
+TEST(SafeTensors, ExpandsWhatIsStoredInParts) {
+  TemporaryDirectory directory;
+  // Of 2 x 9 elements the first of the one row and the last of the other.
+  std::vector<float> values{-0.0f, 3};
+  std::vector<uint8_t> bitmask{1, 0, 0, 1};
+  std::vector<int64_t> offsets{0, 1}, shape{2, 9};
+  auto path = directory / "model.safetensors";
+  writeSafeTensors(path, {{{"m.compressed", DType::F32, {2}}, values.data()},
+                          {{"m.bitmask", DType::U8, {2, 2}}, bitmask.data()},
+                          {{"m.row_offsets", DType::I64, {2}}, offsets.data()},
+                          {{"m.shape", DType::I64, {2}}, shape.data()},
+                          {{"v", DType::F32, {2}}, values.data()}});
+  ModelFiles files(directory.path());
+  EXPECT_EQ(files.tensors().size(), 2u);
+  // The header alone expands nothing.
+  EXPECT_EQ(files.tensors().at("m.weight")->data, nullptr);
+  std::vector<float> expected(18);
+  expected[0] = -0.0f;
+  expected[17] = 3;
+  for (int i = 0; i < 2; ++i) {
+    const TensorView *weight = files.find("m.weight");
+    ASSERT_NE(weight->data, nullptr);
+    EXPECT_EQ(weight->shape, shape);
+    EXPECT_EQ(std::memcmp(weight->data, expected.data(), 72), 0);
+    files.forget(*weight);
+    EXPECT_EQ(weight->data, nullptr);
+  }
+  const TensorView *kept = files.find("m.weight");
+  files.keep(*kept);
+  files.forget(*kept);
+  EXPECT_EQ(std::memcmp(kept->data, expected.data(), 72), 0);
+  EXPECT_NE(files.compressed("m.weight"), nullptr);
+  EXPECT_EQ(files.compressed("v"), nullptr);
+  EXPECT_EQ(files.find("m.compressed"), nullptr);
+  EXPECT_EQ(files.numBytes(),
+            static_cast<int64_t>(std::filesystem::file_size(path)));
+}
+
 TEST(SafeTensors, SaysWhatAModelDirectoryLacks) {
   TemporaryDirectory directory;
   EXPECT_ERROR(ModelFiles(directory.path()),
