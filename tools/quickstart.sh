@@ -70,7 +70,7 @@ say "the saved model, loaded from disk"
 "$pst" inspect "$output/sparse/model" --layer layer.0. --output_dir "$output/pictures" >"$output/layers.txt"
 tail -n 1 <(grep -v '\.png$' "$output/layers.txt")
 "$pst" export "$output/sparse/model" --output_dir "$output/compressed" --overwrite_output_dir \
-  --format compressed --value_type bf16
+  --format compressed
 
 minutes
 say "result"

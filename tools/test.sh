@@ -12,7 +12,9 @@ cd "$root" || exit 1
 install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
 install_torch
-install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard
+install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard pydantic
+# One of the last releases that have sparse-bitmask; it asks for less than it says.
+install_python --no-deps compressed-tensors==0.12.2 loguru
 install_model
 
 say "building"
