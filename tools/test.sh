@@ -13,7 +13,7 @@ install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
 install_torch
 install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard pydantic
-# One of the last releases that have sparse-bitmask; it asks for less than it says.
+# The library whose layout compressed models have: releases from 0.15 on lack it.
 install_python --no-deps compressed-tensors==0.12.2 loguru
 install_model
 
