@@ -13,8 +13,8 @@ install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
 install_torch
 install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard pydantic
-# The library whose layout compressed models have: releases from 0.15 on lack it.
-install_python --no-deps compressed-tensors==0.12.2 loguru
+# The libraries whose files exports are like: of compressed-tensors, releases from 0.15 on lack the layout.
+install_python --no-deps compressed-tensors==0.12.2 loguru peft accelerate
 install_model
 
 say "building"

@@ -79,8 +79,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="dense: what transformers loads; compressed: zeros are not stored; adapter: what was trained, without the base model (default: dense)",
     )  # fmt: skip
     export.add_argument("--value_type", choices=exporting.VALUE_TYPES, help="of the values that compressed weights keep (default: that which they have)")
+    export.add_argument("--embedding_type", choices=exporting.EMBEDDING_TYPES, help="of embeddings, with --format compressed (default: as they are)")
     export.add_argument("--base", metavar="DIR", help="the model that an adapter, or a run that has moved, started from")
-    export.add_argument("--validation_file", metavar="FILE", help="labelled data on which the loss of --value_type is measured")
+    export.add_argument("--validation_file", metavar="FILE", help="labelled data on which the loss by rounding is measured")
     export.add_argument("--target", choices=DECLARED["target"]["choices"], help="where to compute the weights (default: where the run trained)")
     add_arguments(export, only=_READING + ("block_size", "per_device_eval_batch_size", "max_eval_samples"))
 

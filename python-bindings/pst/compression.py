@@ -6,6 +6,7 @@ runtime reads both (runtime/lib/CompressedWeight.cpp)."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,9 @@ from .errors import DataError
 _LIBRARY = "0.12.2"
 
 _FLOATS = ("F32", "F16", "BF16", "F64")
+
+# The tables of a model's inputs, by the names of Hugging Face.
+_EMBEDDING = re.compile(r"(^|\.)(\w*embeddings|wte|wpe|embed_tokens)\.weight$")
 
 
 @dataclass
@@ -38,13 +42,9 @@ class Stored:
     """What was written; `elements` and `zeros` are those of the whole model."""
 
     weights: list[StoredWeight] = field(default_factory=list)
+    embeddings: list[StoredWeight] = field(default_factory=list)  # that are rounded
     elements: int = 0
     zeros: int = 0
-
-    @property
-    def zero_share(self) -> float:
-        elements = sum(w.elements for w in self.weights)
-        return 1 - sum(w.kept for w in self.weights) / elements if elements else 0.0
 
     @property
     def dense_bytes(self) -> int:
@@ -54,27 +54,36 @@ class Stored:
     def bytes(self) -> int:
         return sum(w.bytes for w in self.weights)
 
-    def config(self, value_type: str | None) -> dict | None:
+    @property
+    def saved(self) -> int:
+        """By how many bytes a file with all of these as f32 would be larger."""
+        return sum(w.dense_bytes - w.bytes for w in self.weights + self.embeddings)
+
+    @property
+    def bound(self) -> float:
+        return max((w.bound for w in self.weights + self.embeddings), default=0.0)
+
+    @property
+    def error(self) -> float:
+        return max((w.error for w in self.weights + self.embeddings), default=0.0)
+
+    def config(self) -> dict | None:
         """What config.json says of it under `quantization_config`, as the
-        library writes it; None if no weight is stored in parts."""
-        if not self.weights:
-            return None
+        library writes it; None if all tensors are whole."""
         modules = [w.module for w in self.weights]
-        config = {
-            "version": _LIBRARY,
-            "quant_method": "compressed-tensors",
-            "sparsity_config": {
+        config: dict = {"version": _LIBRARY, "quant_method": "compressed-tensors", "sparsity_config": {}, "transform_config": {}}
+        if modules:
+            config["sparsity_config"] = {
                 "format": "sparse-bitmask",
                 "global_sparsity": self.zeros / self.elements,
                 "ignore": [],
                 "sparsity_structure": "2:4" if all(w.two_of_four for w in self.weights) else "unstructured",
                 "targets": modules,
-            },
-            "transform_config": {},
-        }
-        if value_type == "int8":
+            }
+        rounded = [w.module for w in self.weights + self.embeddings if w.bound]
+        if rounded:
             weights = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
-            group = {"targets": modules, "weights": weights, "input_activations": None, "output_activations": None}
+            group = {"targets": rounded, "weights": weights, "input_activations": None, "output_activations": None}
             config |= {
                 "format": "int-quantized",
                 "config_groups": {"group_0": group},
@@ -82,7 +91,7 @@ class Stored:
                 "kv_cache_scheme": None,
                 "quantization_status": "compressed",
             }
-        return config
+        return config if modules or rounded else None
 
 
 def is_worth(weight: np.ndarray) -> bool:
@@ -166,16 +175,41 @@ def _read(source: TensorFile, name: str, value_type: str | None) -> np.ndarray:
     return np.ascontiguousarray(source.read(name), np.float32)
 
 
-def write_compressed(source: TensorFile, path, value_type: str | None) -> Stored:
+def round_embedding(module: str, weight: np.ndarray, embedding_type: str) -> tuple[dict, dict, StoredWeight]:
+    """As `compress`, of a table of f32 that stays whole."""
+    name = f"{module}.weight"
+    if not np.isfinite(weight).all():
+        raise DataError(f"tensor {name} holds what is no number: it cannot be stored as {embedding_type}")
+    if embedding_type == "bf16":
+        parts, types, bound, error = {name: to_bf16(weight)}, {name: "BF16"}, 0.0, 0.0
+    else:
+        values, scale = to_int8(weight)
+        parts, types = {name: values, f"{module}.weight_scale": scale}, {}
+        bound, error = int8_bound(scale), float(np.abs(weight - values * scale).max(initial=0))
+    size = sum(part.nbytes for part in parts.values())
+    return parts, types, StoredWeight(module, weight.size, weight.size, 4 * weight.size, size, False, bound, error)
+
+
+def write_compressed(source: TensorFile, path, value_type: str | None, embedding_type: str | None = None) -> Stored:
     """Writes all tensors of `source`: matrices that are sparse enough to become
     smaller, and those that `source` has in parts already, in parts, whose values
-    are of `value_type` (None: of the type that they have); others as they are."""
+    are of `value_type` (None: of the type that they have); embeddings rounded to
+    `embedding_type`, if one is given; others as they are."""
     stored, tensors, types = Stored(), {}, {}
     for name in source.names():
         kind, shape = source.dtype(name), source.shape(name)
         if len(shape) == 2 and name.endswith(".weight") and kind in _FLOATS:
+            is_embedding = _EMBEDDING.search(name) is not None
+            if is_embedding and embedding_type:
+                weight = _read(source, name, "f32")
+                parts, more, one = round_embedding(name.removesuffix(".weight"), weight, embedding_type)
+                tensors |= parts
+                types |= more
+                stored.embeddings.append(one)
+                stored.elements += one.elements
+                continue
             weight = _read(source, name, value_type)
-            if source.stored_dtype(name) is not None or is_worth(weight):
+            if is_worth(weight) or source.stored_dtype(name) is not None and not is_embedding:
                 parts, more, one = compress(name.removesuffix(".weight"), weight, value_type)
                 tensors |= parts
                 types |= more

@@ -15,6 +15,7 @@ from .outputs import check_output_directory
 
 FORMATS = ("dense", "compressed", "adapter")
 VALUE_TYPES = ("f32", "bf16", "int8")
+EMBEDDING_TYPES = ("bf16", "int8")
 
 
 @dataclass
@@ -40,10 +41,11 @@ def export(args) -> int:
     source = os.path.normpath(args.source)
     if not os.path.isdir(source):
         raise UsageError(f"{source}: no such checkpoint, model or adapter")
-    if args.value_type and args.format != "compressed":
-        raise UsageError(f"--value_type is of --format compressed, not of {args.format}")
-    if args.validation_file and not args.value_type:
-        raise UsageError("--validation_file is what the loss of --value_type is measured on: say which")
+    for flag in ("value_type", "embedding_type"):
+        if getattr(args, flag) and args.format != "compressed":
+            raise UsageError(f"--{flag} is of --format compressed, not of {args.format}")
+    if args.validation_file and not (args.value_type or args.embedding_type):
+        raise UsageError("--validation_file is what the loss of --value_type or --embedding_type is measured on: say which")
     inputs = [source, *filter(None, (args.base, args.validation_file))]
     check_output_directory(args.output_dir, inputs, (".",))
     if adapter.is_adapter(source):
@@ -256,15 +258,14 @@ def _compress(args, source: str, target: str, options):
     from .evaluating import metrics_of
 
     path = os.path.join(target, "model.safetensors")
-    stored = compression.write_compressed(_pst.TensorFile(source), path, args.value_type)
-    _copy(source, target, stored.config(args.value_type), None)
+    stored = compression.write_compressed(_pst.TensorFile(source), path, args.value_type, args.embedding_type)
+    _copy(source, target, stored.config(), None)
     size = os.path.getsize(path)
     # Headers are some kilobytes in either.
-    dense = size - stored.bytes + stored.dense_bytes
+    dense = size + stored.saved
     storage = modelcard.Storage(
-        "compressed", size, dense, stored.bytes, stored.dense_bytes, args.value_type or "",
-        max((w.bound for w in stored.weights), default=0.0),
-    )  # fmt: skip
+        "compressed", size, dense, stored.bytes, stored.dense_bytes, args.value_type or "", args.embedding_type or "", stored.bound
+    )
     told = {"layers": len(stored.weights), "file_mib_dense": dense / 2**20, "file_mib": size / 2**20}
     if stored.bytes:
         told |= {
@@ -272,8 +273,8 @@ def _compress(args, source: str, target: str, options):
             "layers_mib": stored.bytes / 2**20,
             "layers_ratio": stored.dense_bytes / stored.bytes,
         }
-    if args.value_type == "int8":
-        told |= {"int8_bound": storage.bound, "int8_largest_difference": max((w.error for w in stored.weights), default=0.0)}
+    if stored.bound:
+        told |= {"int8_bound": stored.bound, "int8_largest_difference": stored.error}
     if args.validation_file:
         given = given_options(args)
         before, after = (metrics_of(directory, args.validation_file, options, given) for directory in (source, target))

@@ -32,6 +32,7 @@ class Storage:
     layer_bytes: int = 0
     layer_dense_bytes: int = 0
     value_type: str = ""
+    embedding_type: str = ""
     bound: float | None = None
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
     base_digest: str = ""
@@ -44,7 +45,7 @@ class Storage:
         text = f"{_FILES}\n\n{self._words()}\n\n| | MiB dense | MiB |\n|---|---|---|\n"
         text += "".join(f"| {what} | {dense / 2**20:.2f} | {now / 2**20:.2f} |\n" for what, dense, now in rows)
         if self.metrics:
-            text += f"\n| metric | before | with values of {self.value_type} |\n|---|---|---|\n"
+            text += "\n| metric | before | rounded |\n|---|---|---|\n"
             text += "".join(f"| {name} | {before:.4f} | {after:.4f} |\n" for name, (before, after) in self.metrics.items())
         return text
 
@@ -56,10 +57,11 @@ class Storage:
             )
         if self.form == "dense":
             return "`transformers` loads it unchanged; zeros are stored as such."
+        embeddings = f", and embeddings are of {self.embedding_type}" if self.embedding_type else ""
         bound = f" (a weight differs by at most {self.bound:.3g})" if self.bound else ""
         return (
             "Sparse weights lie in the layout `sparse-bitmask` of compressed-tensors, with values of "
-            f"{self.value_type or 'the type that they had'}{bound}; `pst` reads it, and `pst export` makes a dense model of it."
+            f"{self.value_type or 'the type that they had'}{embeddings}{bound}; `pst` reads it, and `pst export` makes a dense model of it."
         )
 
 

@@ -112,9 +112,9 @@ def test_two_of_four_is_told(tmp_path):
     weight = sparse((6, 16), 0, 8).reshape(-1, 4)
     weight[:, :2] = 0
     written, _ = stored(tmp_path, {"w.weight": weight.reshape(6, 16)}, None)
-    assert written.config(None)["sparsity_config"]["sparsity_structure"] == "2:4"
+    assert written.config()["sparsity_config"]["sparsity_structure"] == "2:4"
     written, _ = stored(tmp_path, odd_tensors(), None)
-    assert written.config(None)["sparsity_config"]["sparsity_structure"] == "unstructured"
+    assert written.config()["sparsity_config"]["sparsity_structure"] == "unstructured"
 
 
 def test_file_ratios_at_ninety_percent(tmp_path):
@@ -143,8 +143,8 @@ def test_the_library_reads_ours(tmp_path, library, value_type):
 
     tensors = odd_tensors()
     written, path = stored(tmp_path, tensors, value_type)
-    config = ModelCompressor.parse_sparsity_config(written.config(value_type))
-    compressor = ModelCompressor.from_compression_config(written.config(value_type))
+    config = ModelCompressor.parse_sparsity_config(written.config())
+    compressor = ModelCompressor.from_compression_config(written.config())
     assert config["targets"] == compressor.sparsity_config.targets == [w.module for w in written.weights]
     assert (compressor.quantization_config is not None) == (value_type == "int8")
     raw, ours = load_file(path), TensorFile(path)

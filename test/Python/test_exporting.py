@@ -110,6 +110,25 @@ def test_int8_tells_its_bound_and_what_it_costs(trained, tmp_path, capsys):
     assert float(told["file_mib"]) < float(told["file_mib_dense"])
 
 
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_embeddings_are_rounded_where_it_is_asked_for(trained, tmp_path, capsys, kind):
+    status, out, err = run(capsys, "export", trained / "dense", "--output_dir", tmp_path / "m", "--format", "compressed", "--embedding_type", kind)
+    assert status == 0, err
+    file, before, after = TensorFile(tmp_path / "m"), weights(trained / "dense"), weights(tmp_path / "m")
+    tables = [name for name in before if "_embeddings." in name]
+    assert len(tables) == 3 and all(same({0: before[name]}, {0: after[name]}) for name in set(before) - set(tables))
+    for name in tables:
+        assert (file.stored_dtype(name) or file.dtype(name)) == {"bf16": "BF16", "int8": "I8"}[kind]
+        steps = np.abs(before[name]).max(axis=1, keepdims=True) / 127 if kind == "int8" else np.abs(before[name]) * 2.0**-7
+        assert (np.abs(after[name] - before[name]) <= steps * 0.50001).all() and (after[name] != before[name]).any()
+    assert run(capsys, "predict", "--model_name_or_path", tmp_path / "m", "--file", trained / "dev.tsv", "--output_file", tmp_path / "p.csv")[0] == 0
+    # Without the flag again, tables are whole, and the same numbers.
+    assert run(capsys, "export", tmp_path / "m", "--output_dir", tmp_path / "n", "--format", "compressed")[0] == 0
+    again = TensorFile(tmp_path / "n")
+    assert not any(again.stored_dtype(name) for name in tables) and same(weights(tmp_path / "n"), after)
+    assert f"embeddings are of {kind}" in (tmp_path / "m" / "README.md").read_text()
+
+
 def test_an_adapter_holds_what_was_trained_and_no_more(trained):
     file = TensorFile(trained / "adapter" / "adapter_model.safetensors")
     head = {"base_model.model.classifier.weight", "base_model.model.classifier.bias"}
@@ -163,6 +182,24 @@ def test_adapters_that_are_damaged_are_refused(trained, tmp_path, capsys):
         assert message in refuse(capsys, "export", damaged, "--base", trained / "base", "--output_dir", tmp_path / "m")
 
 
+def test_peft_loads_what_lora_trained(trained, tmp_path, capsys):
+    pytest.importorskip("torch")
+    peft = pytest.importorskip("peft")
+    import torch
+    from transformers import AutoModelForSequenceClassification as Model
+
+    flags = ["--model_name_or_path", trained / "base", "--train_file", trained / "train.tsv", "--output_dir", tmp_path / "run", "--method", "lora",
+             "--max_steps", 3, "--weight_rank", 2, "--weight_beta", 0.5, "--learning_rate", 3e-2, "--report_to", "none"]  # fmt: skip
+    assert run(capsys, "train", *flags)[0] == 0
+    assert run(capsys, "export", tmp_path / "run", "--output_dir", tmp_path / "adapter", "--format", "adapter")[0] == 0
+    ids = torch.arange(5, 20).reshape(3, 5)
+    base, ours = (Model.from_pretrained(directory).eval() for directory in (trained / "base", tmp_path / "run" / "model"))
+    with torch.no_grad():
+        untrained, expected = base(input_ids=ids).logits, ours(input_ids=ids).logits
+        found = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(input_ids=ids).logits
+    assert (found - expected).abs().max() < 1e-6 < 1e-3 < (found - untrained).abs().max()
+
+
 def test_methods_that_train_the_weights_have_no_adapter(trained, tmp_path, capsys):
     flags = ["--model_name_or_path", trained / "base", "--train_file", trained / "train.tsv", "--output_dir", tmp_path / "run",
              "--method", "map", "--max_steps", 1, "--report_to", "none"]  # fmt: skip
@@ -191,7 +228,8 @@ def test_nothing_is_half_written(trained, tmp_path, capsys):
 
 @pytest.mark.parametrize("flags, message", [
     (["--value_type", "int8"], "--value_type is of --format compressed, not of dense"),
-    (["--format", "compressed", "--validation_file", "x.tsv"], "--validation_file is what the loss of --value_type is measured on"),
+    (["--format", "compressed", "--validation_file", "x.tsv"], "--validation_file is what the loss of --value_type or --embedding_type is"),
+    (["--embedding_type", "int8", "--format", "adapter"], "--embedding_type is of --format compressed, not of adapter"),
     (["--base", "x"], "--base is of an adapter or a checkpoint"),
 ])  # fmt: skip
 def test_flags_that_mean_nothing_are_refused(trained, tmp_path, capsys, flags, message):
