@@ -222,12 +222,15 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   case Stage::Import:
     break;
   case Stage::Sparsify:
+    // First: what a product costs depends on the tokens that there is room for.
+    passes.addPass(createPackTokens({options.tokenCapacity}));
     if (options.training)
       passes.addPass(createSparsify(options.recipe));
+    else if (targetOf(options).kernels == KernelFamily::CPU)
+      passes.addPass(createStoreWeights({options.weightStorage}));
     break;
   case Stage::Autodiff:
     // First, so that gradients have the types of what they are gradients of.
-    passes.addPass(createPackTokens({options.tokenCapacity}));
     if (options.precision == Precision::BF16)
       passes.addPass(createMixedPrecision({FrozenType::BF16}));
     passes.addPass(createAutodiff(AutodiffOptions{!options.training}));

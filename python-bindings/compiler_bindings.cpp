@@ -225,7 +225,8 @@ pst::python::PyProgram compileModel(const std::string &directory,
       options, "",
       [&](MLIRContext &context, const pst::CompilerOptions &compiler,
           const std::string &) -> OwningOpRef<ModuleOp> {
-        auto module = pst::importModel(context, directory, compiler.model);
+        auto module =
+            pst::importModel(context, directory, pst::importOptions(compiler));
         return succeeded(module) ? std::move(*module) : nullptr;
       });
 }

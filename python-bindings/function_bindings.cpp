@@ -75,7 +75,9 @@ public:
               modelDir.empty() ? nullptr
                                : std::make_shared<const ModelFiles>(modelDir),
               seed),
-        call(store, entry), name(entry) {}
+        call(store, entry), name(entry) {
+    packWeights(store);
+  }
 
   void operator()(const std::vector<nb::object> &inputs,
                   const std::vector<nb::object> &outputs) {

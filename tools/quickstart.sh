@@ -78,6 +78,10 @@ say "result"
 import json
 import pathlib
 import sys
+import time
+
+import numpy as np
+import pst
 
 output = pathlib.Path(sys.argv[1])
 read = lambda name: json.loads((output / name).read_text())
@@ -87,6 +91,19 @@ mib = lambda name: (output / name / "model.safetensors").stat().st_size / 2**20
 metric = next(name for name in ("accuracy", "pearson") if name in saved)
 zeros = sum(layer["zeros"] for layer in layers)
 weights = sum(layer["rows"] * layer["columns"] for layer in layers)
+
+# The saved model's time for a batch, with its zeros and without, in turns.
+programs = [pst.compile(output / "sparse" / "model", batch_size=32, weight_storage=how) for how in ("dense", "auto")]
+batch = np.random.default_rng(0).integers(1000, 20000, (32, 128))
+
+
+def seconds(program):
+    begin = time.perf_counter()
+    program(batch)
+    return time.perf_counter() - begin
+
+
+times = np.array([[seconds(program) for program in programs] for _ in range(4)])[1:]
 pairs = {
     "model": output / "sparse" / "model",
     "pictures": output / "pictures",
@@ -102,6 +119,7 @@ pairs = {
     "seconds_per_step": f"{sparse['seconds_per_step']:.3f}",
     "file_mib_dense": f"{mib('sparse/model'):.1f}",
     "file_mib": f"{mib('compressed'):.1f}",
+    "speedup": f"{np.median(times[:, 0] / times[:, 1]):.2f}",
 }
 for key, value in pairs.items():
     print(f"{key}: {value}")

@@ -19,19 +19,28 @@ namespace pst {
 using namespace mlir;
 using namespace pst;
 
-/// The product that `value` is, if nothing else uses it.
-static MaskedMatmulOp productOf(Value value) {
-  auto product = value.getDefiningOp<MaskedMatmulOp>();
-  return product && value.hasOneUse() && !product.getActivation()
-             ? product
-             : MaskedMatmulOp();
+/// Calls `use` with the product with a masked or a stored weight that `op` is.
+template <typename Use> static auto withProduct(Operation *op, Use use) {
+  if (auto masked = dyn_cast<MaskedMatmulOp>(op))
+    return use(masked);
+  return use(cast<StoredMatmulOp>(op));
+}
+
+/// The product that `value` is, if nothing else uses it, or null.
+static Operation *productOf(Value value) {
+  Operation *op = value.getDefiningOp();
+  if (!isa_and_present<MaskedMatmulOp, StoredMatmulOp>(op) ||
+      !value.hasOneUse() ||
+      withProduct(op, [](auto product) { return product.getActivation(); }))
+    return nullptr;
+  return op;
 }
 
 /// The product takes the place of `op`, where all that it will read is there.
 static void replaceByProduct(RewriterBase &rewriter, Operation *op,
-                             MaskedMatmulOp product) {
+                             Operation *product) {
   rewriter.moveOpBefore(product, op);
-  rewriter.replaceOp(op, product.getResult());
+  rewriter.replaceOp(op, product);
 }
 
 namespace {
@@ -40,16 +49,20 @@ struct FuseAdd : OpRewritePattern<nn::AddOp> {
   LogicalResult matchAndRewrite(nn::AddOp op,
                                 PatternRewriter &rewriter) const override {
     // Of two products the later one, whose operands live until there anyway.
-    MaskedMatmulOp left = productOf(op.getLhs()),
-                   right = productOf(op.getRhs());
+    Operation *left = productOf(op.getLhs()), *right = productOf(op.getRhs());
     if (left && right && left->isBeforeInBlock(right))
       left = nullptr;
-    MaskedMatmulOp product = left ? left : right;
-    if (!product || product.getAddend())
+    Operation *product = left ? left : right;
+    if (!product || withProduct(product, [](auto product) {
+          return static_cast<bool>(product.getAddend());
+        }))
       return failure();
     Value addend = product == left ? op.getRhs() : op.getLhs();
-    rewriter.modifyOpInPlace(
-        product, [&] { product.getAddendMutable().assign(addend); });
+    rewriter.modifyOpInPlace(product, [&] {
+      withProduct(product, [&](auto product) {
+        product.getAddendMutable().assign(addend);
+      });
+    });
     replaceByProduct(rewriter, op, product);
     return success();
   }
@@ -59,11 +72,13 @@ struct FuseActivation : OpRewritePattern<nn::ActivationOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(nn::ActivationOp op,
                                 PatternRewriter &rewriter) const override {
-    MaskedMatmulOp product = productOf(op.getInput());
+    Operation *product = productOf(op.getInput());
     if (!product)
       return failure();
-    rewriter.modifyOpInPlace(product,
-                             [&] { product.setActivation(op.getKind()); });
+    rewriter.modifyOpInPlace(product, [&] {
+      withProduct(product,
+                  [&](auto product) { product.setActivation(op.getKind()); });
+    });
     replaceByProduct(rewriter, op, product);
     return success();
   }

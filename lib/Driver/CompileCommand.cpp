@@ -9,6 +9,7 @@
 #include "TableFlags.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/SymbolTable.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Support/FileUtilities.h"
@@ -17,6 +18,7 @@
 #include "pst/Codegen/GPUPasses.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Compiler.h"
+#include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Import/Import.h"
 #include "pst/Options/Targets.h"
@@ -113,6 +115,36 @@ static LogicalResult printWholeFile(Diagnostic &diagnostic) {
   return success();
 }
 
+/// "weights: 70 of 72 with zeros are compressed; their products take 21.3 ms of
+/// a thread, 160.2 ms if dense", as -pst-store-weights reckons; nothing if it
+/// had no choice.
+static std::string formatWeights(ModuleOp module) {
+  SymbolTable symbols(module);
+  int64_t all = 0, stored = 0;
+  double chosen = 0, dense = 0;
+  for (auto weight : module.getOps<ParameterOp>()) {
+    auto cost = weight->getAttrOfType<DictionaryAttr>(kCostAttribute);
+    if (!cost)
+      continue;
+    bool compressed =
+        symbols.lookup((weight.getSymName() + ".pst_values").str()) != nullptr;
+    auto milliseconds = [&](StringRef storage) {
+      return cost.getAs<FloatAttr>(storage).getValueAsDouble() / 1e3;
+    };
+    ++all;
+    stored += compressed;
+    dense += milliseconds("dense");
+    chosen += milliseconds(compressed ? "compressed" : "dense");
+  }
+  if (all == 0)
+    return "";
+  return llvm::formatv("weights: {0} of {1} with zeros are compressed; their "
+                       "products take {2:f1} ms of a thread, {3:f1} ms if all "
+                       "are dense\n",
+                       stored, all, chosen, dense)
+      .str();
+}
+
 /// What memory the module needs, and what was paid or saved for it.
 static LogicalResult printPlan(ModuleOp module, CompilerOptions options,
                                llvm::raw_ostream &stream) {
@@ -122,7 +154,8 @@ static LogicalResult printPlan(ModuleOp module, CompilerOptions options,
   FailureOr<Manifest> manifest = planMemory(module, options);
   if (failed(manifest))
     return failure();
-  stream << runtime::formatMemoryPlan(manifest->memory);
+  stream << runtime::formatMemoryPlan(manifest->memory)
+         << formatWeights(module);
   if (copy) {
     options.precision = Precision::F32;
     FailureOr<Manifest> wide = planMemory(*copy, options);
@@ -188,7 +221,7 @@ static LogicalResult compileInput(const Arguments &arguments,
     if (failed(verifyBundlePlace(output, file)))
       return failure();
   }
-  OwningOpRef<ModuleOp> module = load(context, input, options.model);
+  OwningOpRef<ModuleOp> module = load(context, input, importOptions(options));
   if (!module)
     return failure();
   if (emit == "bundle") {
@@ -212,8 +245,9 @@ static std::string listOptions() {
          "edit -->\n\n# Options\n\n"
          "The headings say who has them: `method` and `machine` are options of "
          "`pst train`,\n`pst compile` and `pst.Trainer` (those of `machine` of "
-         "`pst eval`, too), and all are\noptions of `pst-compile` and "
-         "`pst.compile`. Flags of `pst-compile` may be spelled with\n`-` for "
+         "`pst eval`, too), those of `inference`\nof what runs a saved model, "
+         "and all are options of `pst-compile` and `pst.compile`. Flags of "
+         "`pst-compile` may be spelled with\n`-` for "
          "`_`; `cpu` and `triple` are `--mcpu` and `--mtriple` there.\n\n"
          "## Of the compiler\n" +
          runtime::formatOptions(compilerOptions().infos()) +

@@ -173,9 +173,25 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
             ? RateGroupAttr::get(b.getContext(), RateGroup::Head)
             : RateGroupAttr());
   }
-  if (layer == Layer::sparse && isMatrix)
+  if (layer == Layer::sparse && isMatrix) {
     parameter->setDiscardableAttr(kSparsifyAttribute, b.getUnitAttr());
+    noteKept(parameter);
+  }
   return LoadOp::create(b, parameter);
+}
+
+void ModelBuilder::noteKept(ParameterOp parameter) {
+  InitializerAttr source = parameter.getInitializer();
+  if (!options.countKept || source.getKind() != InitializerKind::File ||
+      weights.failed() || !weights.exist())
+    return;
+  auto type = cast<RankedTensorType>(parameter.getType());
+  int64_t kept = weights.countKept(source.getSource(), source.getColumn(),
+                                   type.getDimSize(1));
+  // Of a dense model nothing is said, and all of its fine-tunings share one
+  // program.
+  if (kept < type.getNumElements())
+    parameter->setDiscardableAttr(kKeptAttribute, b.getI64IntegerAttr(kept));
 }
 
 bool ModelBuilder::startsAnew(StringRef name, int64_t rows, bool isOurs) {

@@ -163,6 +163,9 @@ private:
     return mlir::cast<mlir::RankedTensorType>(x.getType()).getDimSize(1);
   }
   mlir::RankedTensorType f32(llvm::ArrayRef<int64_t> shape);
+  /// Notes on a weight with zeros, if the options ask for it, how many of its
+  /// elements are none.
+  void noteKept(ParameterOp parameter);
   /// Of the labels of a batch, as importModel has them.
   mlir::RankedTensorType labelsType();
 

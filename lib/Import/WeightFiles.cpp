@@ -14,7 +14,9 @@
 
 #include "llvm/ADT/StringExtras.h"
 
+#include <cstring>
 #include <filesystem>
+#include <limits>
 
 using namespace mlir;
 using namespace pst;
@@ -125,6 +127,34 @@ std::string WeightFiles::resolve(StringRef name, ArrayRef<int64_t> shape) {
            tensor->dtype != runtime::DType::BF16)
     complain(found + ", but its elements must be F32, F16, BF16 or F64");
   return tensor->name;
+}
+
+/// Elements of a row that are not zero, of either sign, by their bits.
+template <typename T>
+static int64_t countBits(const std::byte *data, int64_t count) {
+  constexpr T magnitude = std::numeric_limits<T>::max() >> 1;
+  int64_t kept = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    T bits; // rows of a file need not be aligned
+    std::memcpy(&bits, data + i * sizeof bits, sizeof bits);
+    kept += (bits & magnitude) != 0;
+  }
+  return kept;
+}
+
+int64_t WeightFiles::countKept(StringRef resolved, int64_t first,
+                               int64_t columns) const {
+  const runtime::TensorView &tensor = *files->find(resolved);
+  int64_t size = runtime::byteSize(tensor.dtype);
+  auto *count = size == 2   ? countBits<uint16_t>
+                : size == 4 ? countBits<uint32_t>
+                            : countBits<uint64_t>;
+  int64_t rows = tensor.shape[0], all = tensor.shape[1], kept = 0;
+  if (columns == all)
+    return count(tensor.data, rows * all);
+  for (int64_t row = 0; row < rows; ++row)
+    kept += count(tensor.data + (row * all + first) * size, columns);
+  return kept;
 }
 
 void WeightFiles::finish() {

@@ -53,6 +53,12 @@ public:
   /// not F32, F16, BF16 or F64.
   std::string resolve(llvm::StringRef name, llvm::ArrayRef<int64_t> shape);
 
+  /// How many elements of the tensor of that name in the files are not zero, in
+  /// columns `first` to `first + columns - 1`. It must be a matrix of a type
+  /// that `resolve` takes.
+  int64_t countKept(llvm::StringRef resolved, int64_t first,
+                    int64_t columns) const;
+
   bool failed() const { return numErrors != 0; }
   /// Says how many errors were left out, if there were too many.
   void finish();

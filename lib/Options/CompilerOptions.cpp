@@ -31,6 +31,18 @@ const OptionTable<CompilerOptions> &pst::compilerOptions() {
   return *table;
 }
 
+/// Whether weights may be stored by their elements.
+static bool maySkipZeros(const CompilerOptions &options) {
+  return !options.training && options.weightStorage != WeightStorage::Dense &&
+         targetOf(options).kernels == KernelFamily::CPU;
+}
+
+ImportOptions pst::importOptions(const CompilerOptions &options) {
+  ImportOptions import = options.model;
+  import.countKept = maySkipZeros(options);
+  return import;
+}
+
 void pst::check(const CompilerOptions &options) {
   compilerOptions().check(options);
   if (options.recipe.method == Method::LoRA && options.recipe.weightRank == 0)
@@ -39,6 +51,10 @@ void pst::check(const CompilerOptions &options) {
   if (!options.recipe.criterion.empty() && options.recipe.method != Method::PST)
     throw Error("--criterion takes the place of --method, but --method is " +
                 std::string(spell(options.recipe.method)));
+  if (options.training && options.weightStorage == WeightStorage::Compressed)
+    throw Error("--weight_storage compressed is of a program that only "
+                "evaluates, whose zeros stay where they are: leave it out, or "
+                "compile with --inference");
   int64_t width = options.vectorWidth;
   if (width > 64 || (width & (width - 1)) != 0)
     throw Error("--vector_width must be 0 or a power of two up to 64, but is " +

@@ -18,6 +18,9 @@ static std::vector<Refusal> refusedOnGPUs() {
            {"packed", "compressed"},
            "whose products read the masked weight from a buffer"},
           {"token_capacity", {}, "whose kernels work on batches with padding"},
+          {"weight_storage",
+           {"compressed"},
+           "whose products with fixed weights are dense"},
           {"vector_width", {}, "whose kernels have no vectors"},
           {"blocks", {}, "whose kernels have tiles of their own"}};
 }

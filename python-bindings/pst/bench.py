@@ -16,6 +16,7 @@ import sys
 import time
 from importlib import metadata
 
+from .bench_inference import inference_rows
 from .bench_rows import Absent, Context, Row, Sizes, all_rows, openblas_libraries
 from .bench_worker import WorkerError
 
@@ -31,7 +32,7 @@ process's own; with more, wait for a quiet machine."""
 def add_arguments(parser) -> None:
     parser.formatter_class = _formatter()
     parser.description = _DESCRIPTION
-    parser.add_argument("--suite", default="cpu", choices=["cpu"], help="which suite (default: cpu)")
+    parser.add_argument("--suite", default="cpu", choices=["cpu", "inference"], help="kernels and training steps, or saved models (default: cpu)")
     parser.add_argument("--json", metavar="FILE", help="write the results here, after every row")
     parser.add_argument("--rows", metavar="PATTERN", help="only rows whose name matches, as '*threshold*' or 'gemm'; '!torch': all others")
     parser.add_argument("--list", action="store_true", help="print the rows and their bars, and measure nothing")
@@ -92,7 +93,8 @@ def main(args) -> int:
         progress=lambda line: print(line, file=sys.stderr, flush=True),
         attention=args.attention,
     )
-    rows = [row for row in all_rows(context) if matches(row.name, args.rows)]
+    every = all_rows(context) if args.suite == "cpu" else inference_rows(context)
+    rows = [row for row in every if matches(row.name, args.rows)]
     if not rows:
         raise ValueError(f"no row matches '{args.rows}'; --list prints them")
     if args.list:
@@ -198,7 +200,7 @@ def machine() -> dict:
 
 def versions() -> dict:
     found = {}
-    for name in ("pst", "torch", "transformers", "numpy"):
+    for name in ("pst", "torch", "transformers", "numpy", "onnxruntime"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

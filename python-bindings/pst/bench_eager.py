@@ -211,6 +211,22 @@ class Step:
         return {"bytes": torch.cuda.max_memory_allocated(), "held": torch.cuda.memory_allocated()}
 
 
+class Forward:
+    """A BERT's forward pass."""
+
+    def __init__(self, settings, batch):
+        self.model = Bert(settings["model"], settings["attention"] == "sdpa").requires_grad_(False).eval()
+        self.batch = {name: torch.from_numpy(value).long() for name, value in batch.items() if name != "labels"}
+
+    def check(self, sparsity):
+        with torch.inference_mode():
+            return {"logits": self.model(**self.batch).numpy()}
+
+    def call(self, sparsity):
+        with torch.inference_mode():
+            self.model(**self.batch)
+
+
 class Operation:
     """One operation on a GPU, on several sets of random inputs in turns, so that they do not stay in its cache: as
     many as `pst-run bench` takes."""

@@ -35,6 +35,9 @@ BERT_LARGE = BERT_BASE | {
     "intermediate_size": 4096,
 }
 
+# The shape of all-MiniLM-L6-v2.
+MINILM = BERT_BASE | {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
+
 
 def layer_shapes(settings) -> dict:
     """Of each factor of a layer, its input and the gradient of its output: the shape, and the magnitude as of a BERT's."""
@@ -78,8 +81,9 @@ def random_head(shape) -> np.ndarray:
     return np.random.default_rng(5).standard_normal(shape).astype(np.float32)
 
 
-def write_random_bert(directory, config: dict) -> None:
-    """A model directory: a BERT for two classes with random weights, as it is before pretraining."""
+def write_random_bert(directory, config: dict, sparsity: float = 0.0) -> None:
+    """A model directory: a BERT for two classes with random weights, as it is before pretraining; of each matrix of the
+    encoder so many of the smallest elements are zero."""
     rng, hidden, inner = np.random.default_rng(0), config["hidden_size"], config["intermediate_size"]
     tensors = {}
 
@@ -96,6 +100,7 @@ def write_random_bert(directory, config: dict) -> None:
     for name, rows in (("word", "vocab_size"), ("position", "max_position_embeddings"), ("token_type", "type_vocab_size")):
         matrix(f"bert.embeddings.{name}_embeddings.weight", config[rows], hidden)
     norm("bert.embeddings.LayerNorm")
+    whole = set(tensors)
     for i in range(config["num_hidden_layers"]):
         layer = f"bert.encoder.layer.{i}."
         for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
@@ -104,6 +109,10 @@ def write_random_bert(directory, config: dict) -> None:
         linear(layer + "intermediate.dense", inner, hidden)
         linear(layer + "output.dense", hidden, inner)
         norm(layer + "output.LayerNorm")
+    for name in tensors.keys() - whole if sparsity else ():
+        if tensors[name].ndim == 2:
+            magnitude = np.abs(tensors[name])
+            tensors[name][magnitude < np.quantile(magnitude, sparsity)] = 0
     linear("bert.pooler.dense", hidden, hidden)
     tensors["classifier.weight"], tensors["classifier.bias"] = random_head((2, hidden)), np.zeros(2, np.float32)
     os.makedirs(directory, exist_ok=True)

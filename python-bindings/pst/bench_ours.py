@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _pst
 from .bench_inputs import random_head
-from .compiled import compile
+from .compiled import compile, compressed_weights
 from .packing import room_for
 
 # The criterion @pst, as models are trained with it.
@@ -179,3 +179,23 @@ class Step:
         self.model.select(sparsity)
         self.model.forward_backward(self.data, self.rows, 1 / len(self.rows), self.count)
         self.model.apply(self.rate, self.count, max_grad_norm=1.0)
+
+
+class Forward:
+    """A saved model's forward pass, its weights held as `weight_storage` says."""
+
+    def __init__(self, settings, batch):
+        program = compile(
+            settings["model"], batch_size=settings["batch"], sequence_length=settings["length"], weight_storage=settings["weight_storage"]
+        )
+        self.about = {"compressed": len(compressed_weights(program.manifest))}
+        self.function = program.function("forward")
+        self.inputs = batch | {"loss_scale": 1.0}
+        self.outputs = [np.zeros(output.shape, np.float32) for output in self.function.outputs]
+
+    def check(self, sparsity):
+        self.call(sparsity)
+        return {"logits": self.outputs[1]}
+
+    def call(self, sparsity):
+        self.function(**self.inputs, out=self.outputs)

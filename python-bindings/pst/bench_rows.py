@@ -77,7 +77,7 @@ class Context:
                 return json.load(file)
 
     def worker(self, side: str, task: str, threads: int, **more) -> Worker:
-        if side == "eager":
+        if side != "ours":
             need("torch")
         settings = {"side": side, "task": task, "threads": threads, "rank": 8, "method": "published"}
         settings.update(compiled=False, products="auto", recompute="cheap", attention=self.attention)
@@ -86,7 +86,7 @@ class Context:
                 model=self.model_directory(), batch=self.sizes.batch, length=self.sizes.length, lengths=self.sizes.lengths,
                 learning_rate=LEARNING_RATE,
             )  # fmt: skip
-        else:
+        elif task != "Forward":
             settings.update(rows=self.sizes.layer[0], columns=self.sizes.layer[1], tokens=1)
         settings.update(more)
         return Worker(settings)
@@ -241,7 +241,7 @@ def _products(context: Context):
 # --- Against PyTorch, in turns
 
 
-def _turns(context: Context, ours: Worker, rival: Worker, sparsities, turns: int, tolerance: float = 2e-3) -> dict:
+def take_turns(context: Context, ours: Worker, rival: Worker, sparsities, turns: int, tolerance: float = 2e-3) -> dict:
     """Times the rival at `sparsities[1]` against ours at `sparsities[0]`, after
     the results at the rival's sparsity have been compared."""
     found = differ(ours.check(sparsities[1]), rival.check(sparsities[1]), tolerance)
@@ -268,7 +268,7 @@ def _selection(context: Context):
     def measure(warm, threads):
         with context.worker("ours", "Selection", threads, warm=warm) as ours:
             with context.worker("eager", "Selection", threads) as rival:
-                return _turns(context, ours, rival, [context.sizes.sparsity] * 2, context.samples)
+                return take_turns(context, ours, rival, [context.sizes.sparsity] * 2, context.samples)
 
     layer = "x".join(map(str, context.sizes.layer))
     for warm, bar in ((True, 100.0), (False, 45.0)):
@@ -283,7 +283,7 @@ def _layer_steps(context: Context):
     def measure(tokens, method, compiled, threads):
         with context.worker("ours", "Layer", threads, tokens=tokens, products="compressed") as ours:
             with context.worker("eager", "Layer", threads, tokens=tokens, method=method, compiled=compiled) as rival:
-                return _turns(context, ours, rival, [sizes.sparsity] * 2, max(3, context.samples // 2))
+                return take_turns(context, ours, rival, [sizes.sparsity] * 2, max(3, context.samples // 2))
 
     layer = "x".join(map(str, sizes.layer))
     for tokens, bar in zip(sizes.tokens, (3.0, 6.0)):
@@ -307,7 +307,7 @@ def _steps(context: Context):
             with context.worker("eager", "Step", threads, method=method, compiled=compiled) as rival:
                 # Compiling takes most of a compiled rival's minutes.
                 turns = min(2, context.turns) if compiled else context.turns
-                row = _turns(context, ours, rival, [ours_at, rival_at], turns)
+                row = take_turns(context, ours, rival, [ours_at, rival_at], turns)
                 row["peak_bytes"] = {"ours": ours.peak_bytes(), "rival": rival.peak_bytes()}
                 row["memory_plan"] = ours.about["memory_plan"]
                 row["setup_seconds"] = {"ours": ours.about["setup_seconds"], "rival": rival.about["setup_seconds"]}
@@ -360,7 +360,7 @@ def _steps(context: Context):
     def price():
         with context.worker("ours", "Step", threads, method="pst") as ours:
             with context.worker("ours", "Step", threads, method="pst", recompute="all") as rival:
-                return _turns(context, ours, rival, [at, at], context.turns)
+                return take_turns(context, ours, rival, [at, at], context.turns)
 
     yield Row(f"{what}, {percent}: step with --recompute all / without", price, None)
 

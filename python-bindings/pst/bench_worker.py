@@ -33,8 +33,8 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """The caller's end. `settings`: "side" ("ours" or "eager"), "task"
-    ("Selection", "Layer", "Step" or, eager only, "Operation"), "threads", and what the task reads."""
+    """The caller's end. `settings`: "side" ("ours", "eager" or "onnx"), "task"
+    ("Selection", "Layer", "Step", "Forward" or, eager only, "Operation"), "threads", and what the task reads."""
 
     def __init__(self, settings: dict, timeout: float = 600.0):
         self.settings = settings
@@ -147,7 +147,7 @@ def differ(ours: dict, theirs: dict, tolerance: float) -> str:
 
 
 def _make(settings: dict):
-    make_inputs = {"Step": bench_inputs.random_batch, "Operation": lambda settings: {}}
+    make_inputs = {"Step": bench_inputs.random_batch, "Forward": bench_inputs.random_batch, "Operation": lambda settings: {}}
     inputs = make_inputs.get(settings["task"], bench_inputs.random_factors)(settings)
     if settings["side"] == "ours":
         from . import _pst, bench_ours
@@ -159,7 +159,10 @@ def _make(settings: dict):
     from . import bench_eager
 
     torch.set_num_threads(settings["threads"])
-    return getattr(bench_eager, settings["task"])(settings, inputs)
+    side = bench_eager
+    if settings["side"] == "onnx":
+        from . import bench_onnx as side
+    return getattr(side, settings["task"])(settings, inputs)
 
 
 def main() -> None:

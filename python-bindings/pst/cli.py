@@ -11,18 +11,18 @@ import os
 import sys
 
 from .arguments import Parser, add_hugging_face_flags, read_config_file
-from .command import UsageError, options_of, print_pairs, read_labelled, read_tagged, set_threads, warn
+from .command import UsageError, given_options, options_of, print_pairs, read_labelled, read_tagged, set_threads, warn
 from .outputs import check_output_directory, write_conll, write_json, write_predictions
 from .streams import flush_standard_streams, give_up, open_standard_streams, tell
 
 
 def build_parser() -> argparse.ArgumentParser:
     from . import __version__, comparing, evaluating, exporting, preparing
-    from .options import DECLARED, add_arguments
+    from .options import DECLARED, INFERENCE, add_arguments
 
-    method, machine = (
+    method, machine, inference = (
         tuple(name for name, option in DECLARED.items() if (option["table"], option["group"]) == ("compiler", group))
-        for group in ("method", "machine")
+        for group in ("method", "machine", INFERENCE)
     )
     machine += ("bf16",)
     parser = Parser(
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output_file", metavar="FILE", help="write the results as JSON")
     add_arguments(
         evaluate,
-        only=_READING + machine + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),
+        only=_READING + machine + inference + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),
     )
 
     predict = command("predict", evaluating.predict, "predict the classes of new texts with a saved model")
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(
         predict,
         only=tuple(name for name in _READING if name not in ("label_column", "label_columns"))
-        + machine + ("task", "per_device_eval_batch_size", "num_threads"),
+        + machine + inference + ("task", "per_device_eval_batch_size", "num_threads"),
     )  # fmt: skip
 
     export = command("export", exporting.export, "write a checkpoint, a model or an adapter as a model that transformers loads, or smaller")
@@ -94,12 +94,19 @@ def build_parser() -> argparse.ArgumentParser:
     compile_ = command("compile", _compile, "compile a model ahead of time, to a bundle")
     _model_argument(compile_)
     compile_.add_argument("--bundle", required=True, metavar="DIR", help="directory of the bundle")
+    compile_.add_argument(
+        "--for", dest="purpose", choices=("training", "inference"), default="training",
+        help="inference: the forward pass alone, of a saved model with its zeros where they are (default: training)",
+    )  # fmt: skip
     compile_.add_argument("--num_labels", type=int, metavar="N", help="classes of a new head, to be trained (default: the model's head)")
     compile_.add_argument("--regression", action="store_true", help="a new head that predicts one number")
     compile_.add_argument("--weighted_loss", action="store_true", help="for runs with --class_weights or --label_smoothing_factor")
     add_arguments(
         compile_,
-        only=method + machine + ("task", "block_size", "max_seq_length", "per_device_train_batch_size"),
+        only=method
+        + machine
+        + inference
+        + ("task", "block_size", "max_seq_length", "per_device_train_batch_size", "per_device_eval_batch_size"),
     )
 
     recipe = command("recipe", _recipe, "print the criterion of a built-in method, to begin one of your own")
@@ -264,6 +271,7 @@ def _inspect(args) -> int:
 
 def _compile(args) -> int:
     from . import _pst
+    from .compiled import compressed_weights
     from .data import Labels
     from .language import block_length, predicts_tokens
     from .many_labels import PROBLEM
@@ -274,6 +282,7 @@ def _compile(args) -> int:
 
     options = options_of(args)
     options.check()
+    _check_purpose(args)
     check_output_directory(args.bundle, (args.model_name_or_path,), (".",), "--bundle")
     config = read_config(args.model_name_or_path)
     if predicts_tokens(options.implied_task, config):
@@ -291,12 +300,34 @@ def _compile(args) -> int:
             del settings["num_labels"], settings["regression"]
     if args.weighted_loss:
         settings["weighted_loss"] = True
+    if args.purpose == "inference":
+        settings = {**settings, **options.of_evaluation(settings["sequence_length"], 32), "new_head": False}
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
     for remark in program.remarks:
         tell(f"warning: {remark}\n")
     print(program.memory_plan().rstrip())
-    print_pairs({"bundle": args.bundle})
+    summary = {"bundle": args.bundle}
+    if args.purpose == "inference":
+        sizes = compressed_weights(json.loads(program.manifest)).values()
+        summary["compressed_weights"] = len(sizes)
+        summary["compressed_mib"] = sum(size for size, _ in sizes) / 2**20
+        summary["compressed_mib_dense"] = sum(size for _, size in sizes) / 2**20
+    print_pairs(summary)
     return 0
+
+
+def _check_purpose(args) -> None:
+    """Refuses flags that have no part in what is compiled. Raises UsageError."""
+    from .options import DECLARED, INFERENCE
+
+    trains = args.purpose == "training"
+    groups = (INFERENCE,) if trains else ("method",)
+    names = [name for name in given_options(args) if DECLARED.get(name, {}).get("group") in groups]
+    names += [name for name in ("num_labels", "regression", "weighted_loss") if not trains and getattr(args, name)]
+    names += [name for name in ("per_device_eval_batch_size" if trains else "per_device_train_batch_size",) if name in vars(args)]
+    if names:
+        other = "inference" if trains else "training"
+        raise UsageError(f"--{names[0]} is of --for {other}, but the program is for {args.purpose}: leave one of them out")
 
 
 def _recipe(args) -> int:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -125,6 +126,16 @@ def parse_type(text: str) -> tuple[str, tuple[int, ...]]:
     """A manifest's "f32[3,5]" as ("f32", (3, 5))."""
     element, _, shape = text.rstrip("]").partition("[")
     return element, tuple(int(size) for size in shape.split(",")) if shape else ()
+
+
+def compressed_weights(manifest: dict) -> dict[str, tuple[int, int]]:
+    """The weights that a program multiplies by compressed: the bytes that each takes, and would take as it is."""
+    sizes = {}
+    for parameter in manifest["parameters"]:
+        element, shape = parse_type(parameter["type"])
+        sizes[parameter["name"]] = math.prod(shape) * int(element.lstrip("bfi")) // 8
+    names = [a["name"] for a in manifest["entry_points"].get("pack", {"arguments": []})["arguments"] if a["kind"] == "output"]
+    return {name: (sum(sizes[f"{name}.pst_{part}"] for part in ("values", "columns", "cells", "used")), sizes[name]) for name in names}
 
 
 def _numpy_type(tensor: Tensor):
@@ -271,7 +282,8 @@ def compile(source, *, batch_size: int = 1, sequence_length: int = 128, seed: in
     `nn`, `pst` and upstream dialects. `batch_size` and `sequence_length` are
     the shape of a model's inputs; further `options` go to the compiler. What
     was compiled before is taken from a cache on disk (docs/UserGuide.md);
-    `cache=False` compiles anew. A model whose files lack the head that it is to
+    `cache=False` compiles anew. Of a sparse model, layers that are faster so are
+    multiplied by their elements that are not zero (`weight_storage="dense"`: none is). A model whose files lack the head that it is to
     have is refused, unless it is compiled with `training=True`, or
     `new_head=True`: then the head starts from random values. Raises
     CompileError.

@@ -31,6 +31,8 @@ METHODS = tuple(DECLARED["method"]["choices"])
 
 # Titles of the groups of flags, in their order.
 GROUPS = ("output", "data", "method", "training", "evaluation and checkpoints", "machine")
+# Of programs that only evaluate, which 'pst train' has no flags for.
+INFERENCE = "inference"
 
 # What these commands have differently.
 _CHANGES = {
@@ -144,7 +146,7 @@ class _PythonOptions:
             "sequence_length": length,
             "method": "dense",
             **predicted,
-            **self.of_compiler(("machine",)),
+            **self.of_compiler(("machine", INFERENCE)),
         }
 
     def of_training(self) -> "_pst.TrainingOptions":
@@ -219,7 +221,7 @@ def _declared(option: dict):
 
 Options = make_dataclass(
     "Options",
-    [_declared(option) for option in DECLARED.values() if option["group"] in GROUPS or option["name"] in _CHANGES],
+    [_declared(option) for option in DECLARED.values() if option["group"] in (*GROUPS, INFERENCE) or option["name"] in _CHANGES],
     bases=(_PythonOptions,),
     namespace={"__doc__": "The options of `pst train`, each an attribute.", "__module__": __name__},
 )
@@ -228,7 +230,7 @@ Options = make_dataclass(
 def add_arguments(parser: argparse.ArgumentParser, titles: bool = False, only=None) -> None:
     """Adds a flag for each option, under the titles of their groups if wanted.
     `only`: names of the options wanted."""
-    for title in GROUPS:
+    for title in GROUPS if only is None else (*GROUPS, INFERENCE):
         group = parser.add_argument_group(title) if titles else parser
         for item in fields(Options):
             if item.metadata["group"] == title and (only is None or item.name in only):

@@ -241,6 +241,7 @@ BenchResult pst::runtime::bench(std::shared_ptr<const Program> program,
   result.memory = program->manifest().memory;
   result.matrixRate = options.matrixCeiling;
   ParameterStore store(program, std::move(files), options.seed);
+  packWeights(store);
   if (Accelerator *accelerator = store.accelerator()) {
     result.device = accelerator->describe();
     Samples copy(accelerator->timeCopy(options.copyBytes, options.repetitions));

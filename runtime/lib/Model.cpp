@@ -45,12 +45,14 @@ Model::Model(std::shared_ptr<const Program> program,
   make(applyCall, "apply");
   make(forwardCall, "forward");
   make(materializeCall, "materialize");
+  packWeights(store);
   for (const auto &[name, entry] : manifest().entryPoints)
     for (const Argument &argument : entry.arguments)
       if (argument.name == kClassWeights)
         classWeights.assign(argument.type.numElements(), 1);
-  for (std::vector<std::byte> &state : states.values)
-    state.resize(static_cast<size_t>(store.spaceBytes("state")));
+  if (selectCall)
+    for (std::vector<std::byte> &state : states.values)
+      state.resize(static_cast<size_t>(store.spaceBytes("state")));
   for (const SparseLayer &layer : manifest().sparseLayers)
     for (const std::string &name : layer.state) {
       const Parameter *parameter = manifest().findParameter(name);

@@ -216,8 +216,16 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
     if (!files.compressed(parameter.source))
       forgetPages(data, parameter.type.numBytes());
     filesInPlace.insert(&files);
+    namesInPlace.insert(parameter.name);
   }
   frozen[parameter.name] = data;
+}
+
+void ParameterStore::forget(std::string_view parameter) const {
+  auto found = namesInPlace.find(parameter);
+  if (found != namesInPlace.end())
+    forgetPages(frozen.at(*found),
+                manifest().findParameter(parameter)->type.numBytes());
 }
 
 void ParameterStore::requireFiles() const {

@@ -115,6 +115,56 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
   let dependentDialects = ["::pst::PSTDialect", "::pst::nn::NNDialect"];
 }
 
+def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
+  let summary = "Stores weights of fixed zeros by their other elements";
+  let description = [{
+    For a program that only evaluates. A frozen weight of which the import has
+    noted how many elements are not zero (`pst.kept`), and of which nothing but
+    products makes use, gets room for these, and its products take what is
+    stored there. The new entry point `pack` stores all such weights; it is
+    called once, before any other, and returns for each how many slots it lacks:
+    0, unless its values changed after the compilation.
+
+    With `auto` a weight is stored so if that makes its products faster, by the
+    cost model of `-pst-choose-products`; the model's answer, in microseconds of
+    one thread, stays as `pst.cost`. Weights of one shape that keep nearly as
+    many elements have the same room, and so the same kernels.
+
+    Before:
+    ```mlir
+    pst.parameter @w frozen init<file "w"> {pst.kept = 5 : i64} : tensor<8x6xf32>
+    func.func @forward(%x: tensor<64x6xf32>) -> tensor<64x8xf32> {
+      %w = pst.load @w : tensor<8x6xf32>
+      %y = nn.linear %x, %w : tensor<64x6xf32>, tensor<8x6xf32> -> tensor<64x8xf32>
+    ```
+    After, with `storage=compressed`:
+    ```mlir
+    pst.parameter @w frozen init<file "w"> {pst.cost = {compressed = 0.4576 : f64, dense = 0.0885 : f64}, pst.kept = 5 : i64} : tensor<8x6xf32>
+    pst.parameter @w.pst_values state init<zeros> : tensor<21xf32>
+    ...
+    func.func @forward(%x: tensor<64x6xf32>) -> tensor<64x8xf32> {
+      %values = pst.load @w.pst_values : tensor<21xf32>
+      ...
+      %y = pst.stored_matmul %x, compressed(%values, %columns, %cells, %used) : ...
+    func.func @pack() -> (tensor<i32> {pst.name = "w"}) {
+      %w = pst.load @w : tensor<8x6xf32>
+      %s:4 = pst.materialize @pst_as_it_is(%w) as compressed : ...
+      pst.store %s#0, @w.pst_values : tensor<21xf32>
+      ...
+    ```
+  }];
+  let options = [
+    Option<"storage", "storage", "::pst::WeightStorage",
+           /*default=*/"::pst::WeightStorage::Auto",
+           "auto, dense or compressed",
+           "::pst::WordsOf<::pst::WeightStorage>()">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect",
+                           "::mlir::tensor::TensorDialect",
+                           "::pst::PSTDialect"];
+}
+
 def FuseAccumulations : Pass<"pst-fuse-accumulations", "::mlir::ModuleOp"> {
   let summary = "Lets kernels that end with a sum add it to a gradient themselves";
   let description = [{
@@ -141,7 +191,7 @@ def FuseAccumulations : Pass<"pst-fuse-accumulations", "::mlir::ModuleOp"> {
 def FuseEpilogues : Pass<"pst-fuse-epilogues", "::mlir::ModuleOp"> {
   let summary = "Brings sums and activations into the product they follow";
   let description = [{
-    An `nn.add` of a masked product that nothing else uses becomes the product's
+    An `nn.add` of a product with a masked or a stored weight that nothing else uses becomes the product's
     addend, and an `nn.activation` of one its activation: the kernel does them
     while the block is in the cache. In a training step that is the sum of the
     gradients that meet (at a residual connection; at the input of query, key

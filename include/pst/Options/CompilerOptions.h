@@ -44,6 +44,9 @@ enum class RecomputeLevel { None, Cheap, All };
 /// -pst-choose-products
 enum class ProductChoice { Auto, Packed, Buffer, Compressed };
 
+/// -pst-store-weights
+enum class WeightStorage { Auto, Dense, Compressed };
+
 /// -pst-narrow-frozen
 enum class FrozenType { F32, BF16 };
 
@@ -76,6 +79,9 @@ template <> struct pst::runtime::Words<pst::ProductChoice> {
   static constexpr const char *list[] = {"auto", "packed", "buffer",
                                          "compressed"};
 };
+template <> struct pst::runtime::Words<pst::WeightStorage> {
+  static constexpr const char *list[] = {"auto", "dense", "compressed"};
+};
 template <> struct pst::runtime::Words<pst::FrozenType> {
   static constexpr const char *list[] = {"f32", "bf16"};
 };
@@ -107,6 +113,8 @@ struct ImportOptions {
   /// Where the directory holds no weights, takes every tensor as present, for
   /// a plan of the memory from config.json alone.
   bool allowMissingWeights = false;
+  /// Notes how many elements of weights are not zero, which takes reading them.
+  bool countKept = false;
 };
 
 struct CompilerOptions {
@@ -121,6 +129,10 @@ struct CompilerOptions {
 };
 
 const runtime::OptionTable<CompilerOptions> &compilerOptions();
+
+/// What the import of a model that is compiled so is told: a program that
+/// stores weights by their elements needs to know how many there are.
+ImportOptions importOptions(const CompilerOptions &options);
 
 /// Throws runtime::Error if an option is out of its range, or does not go with
 /// the others.

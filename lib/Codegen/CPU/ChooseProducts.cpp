@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "SparseMatmul.h"
+#include "ProductCost.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Dialect/NN/NNPacking.h"
@@ -73,8 +73,8 @@ private:
   void offerCompressed(MaskedMatmulOp op) {
     CompressedLayout layout = layoutOf(op);
     int64_t tokens = nn::storedRows(op.getType());
-    int64_t density = cpu::SparseBlocking::profitableDensity(
-        tokens, layout.rows, layout.columns);
+    cpu::ProductCost cost{tokens, layout.rows, layout.columns};
+    int64_t density = cost.profitableDensity();
     if (!op.getPruned() || density == 0 ||
         layout.wholeRoom() > CompressedLayout::kMostRoom)
       return;

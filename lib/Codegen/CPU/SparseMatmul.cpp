@@ -26,17 +26,6 @@ SparseBlocking::SparseBlocking(Value input, Value result, int64_t lanes)
       lanes(lanes), panelTokens(std::min<int64_t>(64, alignTo(tokens, lanes))) {
 }
 
-// Measured on Zen 4, in ns for one element of S (docs/Benchmarks.md): a dense
-// product takes 0.021 a token and 0.5 for the packing; this one 0.03 a token of
-// a kept element, 1.1 for compressing, and 0.5 for each element of X and Y that
-// is transposed. Room is kept for half of that, since it costs memory.
-int64_t SparseBlocking::profitableDensity(int64_t tokens, int64_t n,
-                                          int64_t k) {
-  double transposed = 0.5 * tokens * (1.0 / n + 1.0 / k);
-  double gain = 0.021 * tokens + 0.5 - 1.1 - transposed;
-  return std::clamp<int64_t>(50.0 * gain / (0.03 * tokens), 0, 40);
-}
-
 namespace {
 
 /// Multiplies one panel of X by the cells of some groups of rows.

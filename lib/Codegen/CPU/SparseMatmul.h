@@ -26,10 +26,6 @@ struct SparseBlocking {
   /// buffers.
   SparseBlocking(Value input, Value result, int64_t lanes);
 
-  /// The percentage of kept elements up to which this product takes less time
-  /// than the dense one; 0 where it never does.
-  static int64_t profitableDensity(int64_t tokens, int64_t n, int64_t k);
-
   // While a cell's elements pass, 128 x 64 floats of X stay in L1.
   static constexpr int64_t kRows = CompressedLayout::kRows;
   static constexpr int64_t kDepth = CompressedLayout::kColumns;

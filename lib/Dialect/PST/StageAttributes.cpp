@@ -94,6 +94,8 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kMemoryAttribute, {Place::Module}, isDictionaryOf<isInteger>, integers},
       {kSparsifyAttribute, {Place::Parameter}, isUnit, "a unit attribute"},
       {kLayerAttribute, {Place::Parameter}, isRecord, "a dictionary"},
+      {kKeptAttribute, {Place::Parameter}, isInteger, "an i64"},
+      {kCostAttribute, {Place::Parameter}, isDictionaryOf<isNumber>, numbers},
       {kNameAttribute, {Place::Argument, Place::Result}, isText, "a string"},
       {kKindAttribute,
        {Place::Argument},

@@ -19,8 +19,8 @@ namespace pst {
 // Of a module: the class of model, the text of its config.json and what it
 // learns, a word of ModelTask (import), the method and its numbers, its
 // criterion if that is the user's, and the run's final sparsity if layers have
-// their own (sparsify), the tokens that a batch has room for if it is packed
-// (autodiff), flops of products that are done again and of a step
+// their own, the tokens that a batch has room for if it is packed (sparsify),
+// flops of products that are done again and of a step
 // without them (recompute), bytes of each kind of memory (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
@@ -38,9 +38,13 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                      kMemoryAttribute = "pst.memory";
 
 // Of a parameter: a weight that is to be sparsified (import), and one that is,
-// with its state (sparsify).
+// with its state (sparsify); of a weight of a program that only evaluates, how
+// many elements are not zero (import), and what its products take, in
+// microseconds, in each storage (sparsify).
 inline constexpr llvm::StringLiteral kSparsifyAttribute = "pst.sparsify",
-                                     kLayerAttribute = "pst.layer";
+                                     kLayerAttribute = "pst.layer",
+                                     kKeptAttribute = "pst.kept",
+                                     kCostAttribute = "pst.cost";
 
 // Of an argument or a result of an entry point: its name; and of an argument
 // what it is (memory): input, output, parameter or space.

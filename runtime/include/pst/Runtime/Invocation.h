@@ -59,6 +59,12 @@ private:
   std::vector<bool> there;    ///< of pointers
 };
 
+/// Calls the entry point "pack", if the program has one: it stores weights as
+/// the others read them. Once for a store, before any other call. Throws Error
+/// for a weight that has more elements that are not zero than the program was
+/// compiled for.
+void packWeights(const ParameterStore &store);
+
 } // namespace pst::runtime
 
 #endif // PST_RUNTIME_INVOCATION_H

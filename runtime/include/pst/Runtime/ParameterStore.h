@@ -68,6 +68,10 @@ public:
   /// to nearest.
   int64_t numRounded() const { return rounded; }
 
+  /// Gives the pages of a frozen parameter that is used in place back to the
+  /// system, which reads them again where they are needed.
+  void forget(std::string_view parameter) const;
+
   /// Throws Error if a file whose tensors are used in place became shorter.
   void requireFiles() const;
 
@@ -101,6 +105,7 @@ private:
   std::shared_ptr<const ModelFiles> modelFiles;
   std::map<std::string, ModelFiles> ownFiles; // by path: Parameter::sourceFile
   std::set<const ModelFiles *> filesInPlace;
+  std::set<std::string, std::less<>> namesInPlace; // of frozen parameters
   std::unique_ptr<Accelerator> remote;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;

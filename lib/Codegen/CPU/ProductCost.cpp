@@ -1,0 +1,34 @@
+//===- ProductCost.cpp - What a product with a weight takes ---------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ProductCost.h"
+#include <algorithm>
+
+using namespace pst::cpu;
+
+// Measured on Zen 4, in ns (docs/Benchmarks.md).
+static constexpr double kDenseToken = 0.021, kDensePacking = 0.5,
+                        kKeptToken = 0.03, kCompressing = 1.1,
+                        kTransposed = 0.5;
+
+double ProductCost::dense() const {
+  return n * k * (kDenseToken * tokens + kDensePacking);
+}
+
+double ProductCost::compressed(int64_t kept) const {
+  // Elements of X and of Y are transposed.
+  return kept * kKeptToken * tokens + kTransposed * tokens * (n + k);
+}
+
+double ProductCost::compressing() const { return kCompressing * n * k; }
+
+int64_t ProductCost::profitableDensity() const {
+  double gain = dense() - compressed(0) - compressing();
+  double wholly = compressed(n * k) - compressed(0);
+  // Room is kept for half of that, since it costs memory.
+  return std::clamp<int64_t>(50.0 * gain / wholly, 0, 40);
+}

@@ -1,0 +1,241 @@
+//===- StoreWeights.cpp - -pst-store-weights ------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ProductCost.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/SymbolTable.h"
+#include "pst/Codegen/Passes.h"
+#include "pst/Dialect/NN/NNPacking.h"
+#include "pst/Dialect/PST/CompressedLayout.h"
+#include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Dialect/PST/StageAttributes.h"
+
+namespace pst {
+#define GEN_PASS_DEF_STOREWEIGHTS
+#include "pst/Codegen/Passes.h.inc"
+} // namespace pst
+
+using namespace mlir;
+using namespace pst;
+
+namespace {
+/// A weight with zeros, and the products that read it.
+struct Weight {
+  ParameterOp parameter;
+  int64_t kept;
+  SmallVector<nn::LinearOp> products;
+  CompressedLayout layout; ///< Of S, the products being Y = X S^T.
+  bool transposed;         ///< S is the parameter's transpose.
+  int64_t room;
+};
+
+struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
+  using StoreWeightsBase::StoreWeightsBase;
+
+  void runOnOperation() override {
+    if (storage == WeightStorage::Dense)
+      return;
+    SmallVector<Weight> weights = findWeights();
+    llvm::erase_if(weights, [&](Weight &weight) { return !pays(weight); });
+    if (weights.empty())
+      return;
+    shareRooms(weights);
+    store(weights);
+  }
+
+private:
+  SmallVector<Weight> findWeights();
+  bool pays(Weight &weight);
+  static void shareRooms(MutableArrayRef<Weight> weights);
+  void store(ArrayRef<Weight> weights);
+  void multiply(const Weight &weight, ArrayRef<ParameterOp> stored);
+};
+} // namespace
+
+/// Those of which products alone make use, all in one form.
+SmallVector<Weight> StoreWeights::findWeights() {
+  llvm::StringMap<SmallVector<OpOperand *>> uses;
+  getOperation().walk([&](LoadOp load) {
+    for (OpOperand &use : load->getUses())
+      uses[load.getParameter()].push_back(&use);
+  });
+  SmallVector<Weight> weights;
+  for (auto parameter : getOperation().getOps<ParameterOp>()) {
+    auto kept = parameter->getAttrOfType<IntegerAttr>(kKeptAttribute);
+    if (!kept || parameter.getRole() != ParameterRole::Frozen)
+      continue;
+    Weight weight{parameter, kept.getInt(), {}, {}, false, 0};
+    ArrayRef<OpOperand *> readers = uses[parameter.getSymName()];
+    for (OpOperand *use : readers)
+      if (auto product = dyn_cast<nn::LinearOp>(use->getOwner());
+          product && &product.getWeightMutable() == use)
+        weight.products.push_back(product);
+    if (readers.empty() || weight.products.size() != readers.size())
+      continue;
+    nn::LinearOp first = weight.products.front();
+    weight.transposed = first.getTransposed();
+    weight.layout = {first.getType().getDimSize(1),
+                     first.getInput().getType().getDimSize(1)};
+    if (weight.layout.wholeRoom() <= CompressedLayout::kMostRoom &&
+        llvm::all_of(weight.products, [&](nn::LinearOp product) {
+          return product.getTransposed() == weight.transposed;
+        }))
+      weights.push_back(std::move(weight));
+  }
+  return weights;
+}
+
+/// Whether the products are faster with the weight compressed, or it is to be
+/// so anyway; notes what they take.
+bool StoreWeights::pays(Weight &weight) {
+  double dense = 0, compressed = 0;
+  for (nn::LinearOp product : weight.products) {
+    cpu::ProductCost cost{nn::storedRows(product.getType()), weight.layout.rows,
+                          weight.layout.columns};
+    dense += cost.dense();
+    compressed += cost.compressed(weight.kept);
+  }
+  Builder builder(&getContext());
+  auto microseconds = [&](StringRef name, double time) {
+    return builder.getNamedAttr(name, builder.getF64FloatAttr(time / 1e3));
+  };
+  weight.parameter->setAttr(
+      kCostAttribute,
+      builder.getDictionaryAttr({microseconds("compressed", compressed),
+                                 microseconds("dense", dense)}));
+  return storage == WeightStorage::Compressed || compressed < dense;
+}
+
+/// Gives weights of one shape that keep about as many elements the same room:
+/// then their kernels are the same, too.
+void StoreWeights::shareRooms(MutableArrayRef<Weight> weights) {
+  auto kind = [](const Weight &weight) {
+    return std::tuple(weight.layout.rows, weight.layout.columns,
+                      weight.transposed);
+  };
+  SmallVector<Weight *> order;
+  for (Weight &weight : weights)
+    order.push_back(&weight);
+  llvm::sort(order, [&](const Weight *a, const Weight *b) {
+    return std::tuple(kind(*a), -a->kept, a) <
+           std::tuple(kind(*b), -b->kept, b);
+  });
+  const Weight *largest = nullptr;
+  for (Weight *weight : order) {
+    if (!largest || kind(*weight) != kind(*largest) ||
+        4 * weight->kept < 3 * largest->kept)
+      largest = weight;
+    weight->room = weight->layout.roomFor(largest->kept);
+  }
+}
+
+/// Declares where a weight is stored.
+static SmallVector<ParameterOp> declare(const Weight &weight) {
+  ParameterOp parameter = weight.parameter;
+  OpBuilder builder(parameter->getContext());
+  builder.setInsertionPointAfter(parameter);
+  auto zeros = InitializerAttr::get(builder.getContext(),
+                                    InitializerKind::Zeros, "", APFloat(0.0));
+  static constexpr StringLiteral kNames[] = {"values", "columns", "cells",
+                                             "used"};
+  SmallVector<Type> types =
+      weight.layout.types(builder.getContext(), weight.room);
+  SmallVector<ParameterOp> stored;
+  for (auto [name, type] : llvm::zip_equal(kNames, types))
+    stored.push_back(ParameterOp::create(
+        builder, parameter.getLoc(),
+        (parameter.getSymName() + ".pst_" + name).str(), ParameterRole::State,
+        zeros, cast<RankedTensorType>(type), /*offset=*/nullptr,
+        /*decay=*/false, /*group=*/nullptr));
+  return stored;
+}
+
+/// pst.criterion @pst_as_it_is(%w: dense) { pst.yield weight %w }
+static CriterionOp declareCriterion(ModuleOp module) {
+  OpBuilder builder(module->getContext());
+  auto made = CriterionOp::create(
+      builder, module.getLoc(), "pst_as_it_is",
+      ArrayRef<int32_t>{static_cast<int32_t>(FactorKind::Dense)},
+      /*factors=*/ArrayAttr());
+  Block *block = builder.createBlock(&made.getBody());
+  Value weight = block->addArgument(builder.getF32Type(), module.getLoc());
+  YieldOp::create(builder, module.getLoc(), weight, /*score=*/Value());
+  SymbolTable(module).insert(made, module.getBody()->begin());
+  return made;
+}
+
+/// @pack: stores each weight, and returns how many slots it lacks, 0 unless
+/// more elements are not zero than there were.
+void StoreWeights::store(ArrayRef<Weight> weights) {
+  ModuleOp module = getOperation();
+  CriterionOp criterion = declareCriterion(module);
+  Builder types(&getContext());
+  Type i32 = types.getI32Type();
+  SmallVector<Type> results(weights.size(), RankedTensorType::get({}, i32));
+  auto pack = func::FuncOp::create(module.getLoc(), "pack",
+                                   types.getFunctionType({}, results));
+  SymbolTable(module).insert(pack);
+  OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
+  SmallVector<Value> used, lacking;
+  for (auto [i, weight] : llvm::enumerate(weights)) {
+    ParameterOp parameter = weight.parameter;
+    Location loc = parameter.getLoc();
+    SmallVector<ParameterOp> stored = declare(weight);
+    Value whole = LoadOp::create(builder, loc, parameter);
+    auto packed = MaterializeOp::create(
+        builder, loc, weight.layout.types(&getContext(), weight.room),
+        criterion.getSymName(), whole, /*selection=*/SelectionAttr(),
+        /*state=*/ValueRange(), /*pruned=*/Value(), weight.transposed,
+        Storage::Compressed, /*unordered=*/false);
+    for (auto [value, place] : llvm::zip_equal(packed.getStored(), stored))
+      StoreOp::create(builder, loc, value, place.getSymName());
+    used.push_back(packed.getStored().back());
+    pack.setResultAttr(i, kNameAttribute,
+                       types.getStringAttr(parameter.getSymName()));
+    multiply(weight, stored);
+  }
+  // After all of that is stored, which then is written in place.
+  for (auto [slots, weight] : llvm::zip_equal(used, weights)) {
+    Location loc = slots.getLoc();
+    auto constant = [&](int64_t value) {
+      return arith::ConstantOp::create(builder, loc,
+                                       types.getI32IntegerAttr(value));
+    };
+    Value beyond = arith::SubIOp::create(
+        builder, loc,
+        tensor::ExtractOp::create(builder, loc, slots, ValueRange()),
+        constant(weight.room));
+    Value count = arith::MaxSIOp::create(builder, loc, beyond, constant(0));
+    lacking.push_back(tensor::FromElementsOp::create(
+        builder, loc, cast<RankedTensorType>(results.front()), count));
+  }
+  func::ReturnOp::create(builder, module.getLoc(), lacking);
+}
+
+/// nn.linear -> pst.stored_matmul
+void StoreWeights::multiply(const Weight &weight,
+                            ArrayRef<ParameterOp> stored) {
+  for (nn::LinearOp product : weight.products) {
+    OpBuilder builder(product);
+    Location loc = product.getLoc();
+    SmallVector<Value> tensors;
+    for (ParameterOp place : stored)
+      tensors.push_back(LoadOp::create(builder, loc, place));
+    Operation *load = product.getWeight().getDefiningOp();
+    product.replaceAllUsesWith(
+        StoredMatmulOp::create(builder, loc, product.getType(),
+                               product.getInput(), Storage::Compressed, tensors,
+                               product.getBias(), /*addend=*/Value(),
+                               /*activation=*/nn::ActivationKindAttr())
+            .getResult());
+    product.erase();
+    if (load->use_empty())
+      load->erase();
+  }
+}

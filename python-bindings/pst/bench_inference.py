@@ -1,0 +1,67 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The rows of `pst bench --suite inference`: a saved sparse model's forward pass, against the dense one and PyTorch's and
+ONNX Runtime's."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from .bench_inputs import BERT_BASE, MINILM, write_random_bert
+from .bench_rows import Context, Row, need, take_turns
+
+# By model and batch: percent of zeros, and how many times as long each rival may take at least.
+_BARS = {
+    ("BERT-base", 1): {80: 2.2, 90: 3.5, 95: 5.0},
+    ("BERT-base", 32): {90: 3.0},
+    ("MiniLM", 1): {90: 3.0},
+    ("MiniLM", 32): {90: 4.0},
+}
+_SHAPES = {"BERT-base": BERT_BASE, "MiniLM": MINILM}
+_TINY = MINILM | {"vocab_size": 50, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160}
+_RIVALS = {
+    "ours dense": {"side": "ours", "weight_storage": "dense"},
+    "PyTorch eager": {"side": "eager"},
+    "ONNX Runtime": {"side": "onnx"},
+}
+
+
+def inference_rows(context: Context) -> list[Row]:
+    """Each row is one rival's time over ours, in turns; bars are for the standard sizes."""
+    length, threads = context.sizes.length, max(context.threads)
+
+    def measure(model, percent, batch, rival):
+        if rival == "ONNX Runtime":
+            for package in ("onnxruntime", "onnxscript"):
+                need(package)
+        settings = {"threads": threads, "model": _model(context, model, percent), "batch": batch, "length": length}
+        with context.worker("ours", "Forward", weight_storage="auto", **settings) as ours:
+            with context.worker(task="Forward", **_RIVALS[rival], **settings) as other:
+                row = take_turns(context, ours, other, [0.0, 0.0], context.samples)
+                row["compressed_weights"] = ours.about["compressed"]
+                row["peak_bytes"] = {"ours": ours.peak_bytes(), "rival": other.peak_bytes()}
+                return row
+
+    rows = []
+    for (model, batch), bars in _BARS.items():
+        for percent, bar in bars.items():
+            for rival in _RIVALS:
+                size = batch if context.sizes.standard else min(batch, context.sizes.batch)
+                name = f"{model}, {percent} %, {size} x {length}: {rival} / ours sparse"
+                standard = context.sizes.standard and length == 128
+                rows.append(
+                    Row(name, lambda m=model, p=percent, b=size, r=rival: measure(m, p, b, r), bar if standard else None)
+                )
+    return rows
+
+
+def _model(context: Context, model: str, percent: int) -> str:
+    """A directory with a model of that shape and random weights, written once."""
+    key = f"{model} {percent}"
+    if key not in context._memory:
+        directory = context._memory.setdefault("models", tempfile.TemporaryDirectory(prefix="pst-bench-"))
+        context._memory[key] = os.path.join(directory.name, key.replace(" ", "-"))
+        context.progress(f"    writing a {model} of random weights, {percent} % of them zero")
+        write_random_bert(context._memory[key], _SHAPES[model] if context.sizes.standard else _TINY, percent / 100)
+    return context._memory[key]
