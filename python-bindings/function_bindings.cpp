@@ -147,11 +147,15 @@ private:
   Bound bindInput(const Argument &argument, const InputArray &array,
                   const std::string &what) const {
     Bound bound = bindArray(argument, array, what);
-    if (!store.manifest().config.empty() && !argument.type.shape.empty() &&
-        argument.type.element == ElementType::i32 && !bound.there)
-      checkValues(store.manifest(),
-                  {argument.name, argument.type, array.data(), nullptr},
-                  "'" + name + "'", /*mayBeNoExample=*/true);
+    if (argument.type.shape.empty() ||
+        argument.type.element != ElementType::i32 || bound.there)
+      return bound;
+    DataArray values{argument.name, argument.type, array.data(), nullptr};
+    if (!store.manifest().config.empty())
+      checkValues(store.manifest(), values, "'" + name + "'",
+                  /*mayBeNoExample=*/true);
+    if (argument.name == "attention_mask")
+      checkTokenCount(store.manifest(), values, "'" + name + "'");
     return bound;
   }
 

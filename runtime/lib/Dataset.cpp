@@ -286,6 +286,20 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
   }
 }
 
+void pst::runtime::checkTokenCount(const Manifest &manifest,
+                                   const DataArray &mask,
+                                   const std::string &description) {
+  const int32_t *values = static_cast<const int32_t *>(mask.data);
+  int64_t count = 0;
+  for (int64_t i = 0, e = mask.type.numElements(); i < e; ++i)
+    count += values[i] != 0;
+  if (manifest.tokenCapacity && count > manifest.tokenCapacity)
+    throw Error(description + ": the batch has " + std::to_string(count) +
+                " tokens, but the program has room for " +
+                std::to_string(manifest.tokenCapacity) +
+                " (--token_capacity); give it fewer examples");
+}
+
 //===----------------------------------------------------------------------===//
 // Batches
 //===----------------------------------------------------------------------===//

@@ -211,5 +211,11 @@ def test_what_cannot_be_is_told(directories):
         compiled(directories("bert"), "bert", 36)
     with pytest.raises(ValueError, match=r"--token_capacity 60 is not for --target emulated"):
         compiled(directories("bert"), "bert", 60, target="emulated")
+    # What is called directly has no parts to go in.
+    program = pst.compile(directories("bert"), batch_size=2, sequence_length=5, token_capacity=7, num_labels=3, new_head=True)
+    ids = np.full((2, 5), 7, np.int32)
+    assert np.isfinite(program(ids, np.array([[1] * 5, [1, 1, 0, 0, 0]], np.int32))).all()
+    with pytest.raises(pst.Error, match=r"the batch has 8 tokens, but the program has room for 7"):
+        program(ids, np.array([[1] * 5, [1, 1, 1, 0, 0]], np.int32))
     # As much as there is with padding: nothing is packed.
     assert not is_packed(compiled(directories("bert"), "bert", BATCH * LENGTH))

@@ -18,6 +18,12 @@ namespace pst::runtime {
 void checkValues(const Manifest &manifest, const DataArray &array,
                  const std::string &description, bool mayBeNoExample);
 
+/// Checks that a batch's `attention_mask` has no more tokens than the program
+/// has room for, if that is without padding. Throws Error, which begins with
+/// `description`.
+void checkTokenCount(const Manifest &manifest, const DataArray &mask,
+                     const std::string &description);
+
 } // namespace pst::runtime
 
 #endif // PST_RUNTIME_INPUTVALUES_H
