@@ -75,6 +75,9 @@ class _PythonOptions:
     skip_bad_rows: bool = _option("data", False, "skip malformed rows with a warning")
 
     per_device_train_batch_size: int = _option("training", 8, "examples of a micro-batch")
+    tokens_per_batch: int = _option(
+        "training", 0, "as many examples in a micro-batch as have so many tokens on average (0: --per_device_train_batch_size)"
+    )
     per_device_eval_batch_size: int = _option(
         "training", 0, "for 'pst eval': examples of a batch (training evaluates in batches of its own size)"
     )
@@ -197,9 +200,11 @@ class _PythonOptions:
             raise ValueError(f"--label_columns must be different names, with commas between them, but is '{self.label_columns}'")
         if self.classes and len(set(self.class_names)) < max(2, len(self.class_names)):
             raise ValueError(f"--classes must be at least two different names, with commas between them, but is '{self.classes}'")
-        for name in ("block_size", "max_train_samples", "max_eval_samples", "per_device_eval_batch_size"):
+        for name in ("block_size", "max_train_samples", "max_eval_samples", "per_device_eval_batch_size", "tokens_per_batch"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must not be negative, but is {getattr(self, name)}")
+        if self.tokens_per_batch and self.bundle:
+            raise ValueError("--tokens_per_batch has no part with --bundle, which has a batch of its own: leave one of them out")
         if self.block_size == 1:
             raise ValueError("--block_size must be at least 2: a token is predicted from those before it")
         if not self.bundle:

@@ -35,6 +35,11 @@ def room_for(counts: np.ndarray, batch_size: int, length: int) -> int:
     return room if room <= 0.9 * batch_size * length else 0
 
 
+def examples_of(tokens: int, encoded: Encoded, length: int) -> int:
+    """How many examples, cut at `length`, have so many tokens on average; one at least."""
+    return max(1, round(tokens / float(np.mean([min(len(ids), length) for ids in encoded.ids]))))
+
+
 def used_share(encoded: Encoded, batch_size: int, length: int, capacity: int) -> float:
     """Mean share of `capacity` that the tokens of a batch take."""
     return batch_size * float(np.mean([min(len(ids), length) for ids in encoded.ids])) / capacity

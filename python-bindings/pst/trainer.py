@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from . import _pst, modelcard
 from .callbacks import Callbacks, StopOnSignal, own_metrics
@@ -26,7 +26,7 @@ from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
 from .options import Options
-from .packing import token_capacity, used_share
+from .packing import examples_of, token_capacity, used_share
 from .report import Progress
 from .reporters import Reporter, Reports
 from .settings import column_config, compiler_options, label_config, metric_name, runtime_options
@@ -150,6 +150,8 @@ class Trainer:
                 raise ValueError("compute_metrics is of models that classify: a language model's program has no logits")
             if program is None:
                 self.length = block_length(self.options.block_size, self.config)
+                if tokens := self.options.tokens_per_batch:
+                    self.options = replace(self.options, per_device_train_batch_size=max(1, round(tokens / self.length)))
             sets = [lambda source=source: self._blocks(*source) for source in sources]
         else:
             examples = [self._examples(*sources[0])]
@@ -212,7 +214,9 @@ class Trainer:
         self.result: dict | None = None
 
     def _pack(self, encoded: Encoded) -> None:
-        """Decides whether batches are stored without padding."""
+        """Decides how many examples a batch has, and whether it is stored without padding."""
+        if tokens := self.options.tokens_per_batch:
+            self.options = replace(self.options, per_device_train_batch_size=examples_of(tokens, encoded, self.length))
         batch = self.options.per_device_train_batch_size
         self.token_capacity = token_capacity(encoded, batch, self.length, self.options)
         if self.token_capacity:

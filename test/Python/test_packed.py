@@ -199,6 +199,14 @@ def test_a_batch_that_does_not_fit_goes_in_parts(directories, tmp_path):
     np.testing.assert_allclose(losses[2], losses[0], rtol=1e-4)
 
 
+def test_examples_by_their_tokens(directories, tmp_path):
+    data = [("film " * n, "ab"[n % 2]) for n in (1, 2, 3, 6)]  # 3, 4, 5 and 8 tokens
+    trainer = Trainer(directories("bert"), data, output_dir=tmp_path / "run", tokens_per_batch=17, max_seq_length=7, report_to="none")
+    assert trainer.plan["batch_size"] == round(17 / np.mean([3, 4, 5, 7]))
+    with pytest.raises(ValueError, match="--tokens_per_batch has no part with --bundle"):
+        Trainer(directories("bert"), data, output_dir=tmp_path / "run", tokens_per_batch=17, bundle="b")
+
+
 def test_what_cannot_be_is_told(directories):
     model = compiled(directories("bert"), "bert", 60)
     with pytest.raises(pst.Error, match=r"the 2 rows have more tokens than the 60 that a batch has room for"):
