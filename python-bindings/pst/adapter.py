@@ -101,6 +101,20 @@ def is_adapter(directory) -> bool:
     return os.path.exists(os.path.join(os.fspath(directory), CONFIG))
 
 
+def _is_evaluation(record) -> bool:
+    """Whether it is a record as a checkpoint has them, or none."""
+    if record is None:
+        return True
+    numbers = (int, float, type(None))
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("step"), int)
+        and isinstance(record.get("loss"), numbers)
+        and isinstance(record.get("metrics"), dict)
+        and all(isinstance(value, numbers) for value in record["metrics"].values())
+    )
+
+
 def read_config(directory) -> dict:
     """adapter_config.json of one of ours. Raises DataError."""
     path = os.path.join(os.fspath(directory), CONFIG)
@@ -110,9 +124,10 @@ def read_config(directory) -> dict:
         raise DataError(f"{path}: no adapter of 'pst export --format adapter': it lacks the object \"pst\"")
     if ours.get("format") != _FORMAT:
         raise DataError(f"{path}: an adapter of format {ours.get('format')!r}; this release reads format {_FORMAT}")
-    kinds = {"base_digest": str, "sparsity": (int, float), "config": dict, "run": dict}
-    for key, kind in kinds.items():
-        if not isinstance(ours.get(key), kind):
+    kinds = {"name": str, "base_digest": str, "sparsity": (int, float), "config": dict, "run": dict}
+    whole = {key: isinstance(ours.get(key), kind) for key, kind in kinds.items()}
+    for key, is_whole in {**whole, "evaluation": _is_evaluation(ours.get("evaluation"))}.items():
+        if not is_whole:
             raise DataError(f"{path}: damaged: \"pst\" has no \"{key}\" of the kind that 'pst export' writes")
     if not 0 <= ours["sparsity"] < 1:
         raise DataError(f"{path}: damaged: \"sparsity\" is {ours['sparsity']}, and must be from 0 to below 1")
@@ -158,6 +173,7 @@ def load(directory, model) -> float:
     for name, (parameter, space) in places.items():
         if space == "state" and np.array(model.parameter(parameter, space)).tobytes() != given[name].tobytes():
             raise DataError(
-                f"{path}: the threshold {name!r} is not the one that follows from the factors and the base: the adapter is damaged"
+                f"{path}: the threshold {name!r} is not the one that follows from the factors and the base: the adapter is damaged, or was "
+                "made on a machine that rounds otherwise"
             )
     return float(ours["sparsity"])

@@ -125,6 +125,7 @@ def metrics_of(directory, path, options, given: dict) -> dict:
     from .language import predicts_tokens
     from .trainer import read_config
 
+    directory = os.fspath(directory)
     config = read_config(directory)
     if predicts_tokens(options.implied_task, config):
         evaluation, _ = _language(directory, path, options, config)

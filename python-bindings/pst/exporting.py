@@ -158,8 +158,7 @@ def _adapter(args, source: str) -> _Trained:
     model = _pst.Model(_pst.compile_model(args.base, settings), args.base, run["options"]["seed"])
     sparsity = adapter.load(source, model)
     run = {**run, "compiler_options": settings}
-    return _Trained(model, sparsity, run, args.base, ours.get("name", os.path.basename(source)), ours["config"],
-                    ours.get("evaluation"), {"adapter": source})  # fmt: skip
+    return _Trained(model, sparsity, run, args.base, ours["name"], ours["config"], ours["evaluation"], {"adapter": source})
 
 
 def _card(trained: _Trained, zero_share: float, layers: int):

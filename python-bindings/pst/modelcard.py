@@ -92,8 +92,8 @@ class Card:
     def _results(self) -> dict[str, float]:
         """Numbers only: the hub has no word for one that is not defined."""
         found = self.evaluation or {}
-        values = {**found.get("metrics", {}), "loss": found.get("loss", math.nan)}
-        return {name: value for name, value in values.items() if math.isfinite(value)}
+        values = {**found.get("metrics", {}), "loss": found.get("loss")}
+        return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
 
     def _metadata(self) -> str:
         # JSON is YAML: strings are quoted as it quotes them. The licence is for

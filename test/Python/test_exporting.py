@@ -176,8 +176,11 @@ def test_adapters_that_are_damaged_are_refused(trained, tmp_path, capsys):
     refused({**tensors, factor: tensors[factor][:-1]}, "the model has float32")
     write_tensors(path, tensors)
     config = damaged / adapter.CONFIG
+    whole = json.loads(config.read_text())["pst"]
     for text, message in (("{}", 'it lacks the object "pst"'), ('{"pst": {"format": 7}}', "an adapter of format 7"), ("{", "malformed JSON"),
-                          ('{"pst": {"format": 1, "base_digest": 5}}', 'has no "base_digest"')):  # fmt: skip
+                          ('{"pst": {"format": 1, "name": "x", "base_digest": 5}}', 'has no "base_digest"'),
+                          (json.dumps({"pst": {**whole, "evaluation": {"step": 1, "loss": "0.5", "metrics": {}}}}), 'has no "evaluation"'),
+                          (json.dumps({"pst": {**whole, "run": {"labels": 3}}}), "expected the JSON object that 'pst train' writes")):  # fmt: skip
         config.write_text(text)
         assert message in refuse(capsys, "export", damaged, "--base", trained / "base", "--output_dir", tmp_path / "m")
 

@@ -157,3 +157,23 @@ def test_what_is_wrong_is_told(tmp_path, capsys):
         assert main(flags(model, train, tmp_path / "run", **given)) == 1
         assert message in capsys.readouterr().err
     assert block_length(0, {"n_positions": 2048}) == 1024 and block_length(0, CONFIG) == 40
+
+
+def test_a_compressed_model_is_the_same_one(tmp_path, capsys):
+    """Its fused weight is read by thirds."""
+    model, text = write_model(tmp_path / "m"), write_text(tmp_path / "dev.txt", 13)
+    tensors, rng = gpt2_tensors(CONFIG, 0), np.random.default_rng(5)
+    for name, weight in tensors.items():
+        if name.startswith("h.") and weight.ndim == 2:
+            weight[rng.random(weight.shape) < 0.8] = 0
+    write_tensors(model / "model.safetensors", tensors, {"format": "pt"})
+    argv = ["export", model, "--output_dir", tmp_path / "c", "--format", "compressed", "--value_type", "f32", "--validation_file", text, "--block_size", 32]
+    assert main(list(map(str, argv))) == 0
+    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert told["layers"] == "8" and told["loss"] == told["loss_before"] and told["perplexity"] == told["perplexity_before"]
+    outputs = []
+    for directory in (model, tmp_path / "c"):
+        out = tmp_path / f"run-{directory.name}"
+        assert main(flags(directory, text, out, max_steps=2, method="map")) == 0
+        outputs.append((out / "model" / "model.safetensors").read_bytes())
+    assert outputs[0] == outputs[1]
