@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import cross_entropy, linear
 
+from ._pst import TensorFile
 from .bench_eager_bert import Bert
 from .bench_inputs import peak_resident_bytes, random_head
 
@@ -216,6 +217,9 @@ class Forward:
 
     def __init__(self, settings, batch):
         self.model = Bert(settings["model"], settings["attention"] == "sdpa").requires_grad_(False).eval()
+        files = TensorFile(settings["model"])
+        for kind, parameter in self.model.classifier.named_parameters():
+            parameter.copy_(torch.from_numpy(files.read(f"classifier.{kind}")))
         self.batch = {name: torch.from_numpy(value).long() for name, value in batch.items() if name != "labels"}
 
     def check(self, sparsity):

@@ -92,12 +92,12 @@ def test_a_wrong_result_is_not_timed():
     right = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
     wrong = right.copy()
     wrong[3, 2] += 1
-    result = bench_rows._turns(context, Fixed(right), Fixed(right + 1e-6, 0.3), [0.9, 0.9], 3)
+    result = bench_rows.take_turns(context, Fixed(right), Fixed(right + 1e-6, 0.3), [0.9, 0.9], 3)
     assert result["value"] == pytest.approx(3.0) and len(result["samples"]["ours"]) == 3
     with pytest.raises(bench_worker.WorkerError, match="the results differ, so nothing was timed: y"):
-        bench_rows._turns(context, Fixed(right), Fixed(wrong), [0.9, 0.9], 3)
+        bench_rows.take_turns(context, Fixed(right), Fixed(wrong), [0.9, 0.9], 3)
     with pytest.raises(bench_worker.WorkerError, match="the results differ"):
-        bench_rows._turns(context, Fixed(right), Fixed(right * np.nan), [0.9, 0.9], 3)
+        bench_rows.take_turns(context, Fixed(right), Fixed(right * np.nan), [0.9, 0.9], 3)
 
 
 def test_a_worker_that_dies_says_why():
@@ -165,6 +165,20 @@ def test_steps_at_tiny_sizes(tmp_path, capsys):
     assert row["name"].startswith("step, 5 x 11 of real lengths") and row["status"] == "measured" and row["value"] > 0, row
     assert cli.main([*command[:-1], "3,12", "--rows", "*LoRA*"]) == 1
     assert "--lengths must be numbers from 1 to --sequence_length (11), but is '3,12'" in capsys.readouterr().err
+
+
+def test_saved_models_at_tiny_sizes(tmp_path):
+    pytest.importorskip("torch")
+    output = tmp_path / "results.json"
+    command = ["bench", "--suite", "inference", "--tiny", "--threads", "1", "--json", str(output)]
+    assert cli.main([*command, "--rows", "MiniLM, 90 %, 1 x 8: *"]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    rivals = [row["name"].split(": ")[1].split(" / ")[0] for row in rows]
+    assert rivals == ["ours dense", "PyTorch eager", "ONNX Runtime"]
+    for row in rows:
+        # ONNX Runtime is seldom there.
+        assert row["status"] == "measured" or (row["status"] == "absent" and "onnx" in row["reason"]), row
+    assert rows[0]["value"] > 0 and rows[0]["compressed_weights"] > 0
 
 
 def test_rivals_of_a_gpu(tmp_path):
