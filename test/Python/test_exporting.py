@@ -77,14 +77,15 @@ def test_any_form_from_any_other(trained, tmp_path, capsys, source, form):
 
 
 def test_every_command_takes_a_compressed_model(trained, tmp_path, capsys):
+    # The same texts for all, so that one program serves them.
+    texts = [line.split("\t")[0] for line in (trained / "dev.tsv").read_text().splitlines()[1:]]
     told = {}
     for form in ("dense", "compressed"):
         model = trained / form
-        (tmp_path / "new.tsv").write_text("sentence\nthe film was not good\nbad , awful food\n")
-        assert run(capsys, "predict", "--model_name_or_path", model, "--file", tmp_path / "new.tsv", "--output_file", tmp_path / "p.csv")[0] == 0
+        assert run(capsys, "predict", "--model_name_or_path", model, "--file", trained / "dev.tsv", "--output_file", tmp_path / "p.csv")[0] == 0
         _, inspected, _ = run(capsys, "inspect", model)
         _, evaluated, _ = run(capsys, "eval", "--model_name_or_path", model, "--validation_file", trained / "dev.tsv")
-        loaded = pst.load(model).predict(["the film was good"])
+        loaded = pst.load(model).predict(texts)
         output = tmp_path / form
         flags = ["--train_file", trained / "train.tsv", "--output_dir", output, "--max_steps", 2, "--sparsity", 0.5, "--report_to", "none"]
         assert run(capsys, "train", "--model_name_or_path", model, *flags)[0] == 0
@@ -96,7 +97,7 @@ def test_every_command_takes_a_compressed_model(trained, tmp_path, capsys):
 
 def test_int8_tells_its_bound_and_what_it_costs(trained, tmp_path, capsys):
     status, out, err = run(capsys, "export", trained / "compressed", "--output_dir", tmp_path / "m", "--format", "compressed",
-                           "--value_type", "int8", "--validation_file", trained / "dev.tsv")  # fmt: skip
+                           "--value_type", "int8", "--embedding_type", "int8", "--validation_file", trained / "dev.tsv")  # fmt: skip
     assert status == 0, err
     told, before, after = pairs(out), weights(trained / "dense"), weights(tmp_path / "m")
     differences = [np.abs(before[name].astype(np.float64) - after[name]).max(initial=0) for name in before if before[name].dtype == np.float32]
@@ -106,7 +107,7 @@ def test_int8_tells_its_bound_and_what_it_costs(trained, tmp_path, capsys):
         _, evaluated, _ = run(capsys, "eval", "--model_name_or_path", directory, "--validation_file", trained / "dev.tsv")
         assert pairs(evaluated)["loss"] == told[key]
     card = (tmp_path / "m" / "README.md").read_text()
-    assert f"| loss | {float(told['loss_before']):.4f} | {float(told['loss']):.4f} |" in card and "with values of int8 (a weight differs by" in card
+    assert f"| loss | {float(told['loss_before']):.4f} | {float(told['loss']):.4f} |" in card and "with values of int8, and embeddings are of int8 (a weight differs by" in card
     assert float(told["file_mib"]) < float(told["file_mib_dense"])
 
 
@@ -121,7 +122,6 @@ def test_embeddings_are_rounded_where_it_is_asked_for(trained, tmp_path, capsys,
         assert (file.stored_dtype(name) or file.dtype(name)) == {"bf16": "BF16", "int8": "I8"}[kind]
         steps = np.abs(before[name]).max(axis=1, keepdims=True) / 127 if kind == "int8" else np.abs(before[name]) * 2.0**-7
         assert (np.abs(after[name] - before[name]) <= steps * 0.50001).all() and (after[name] != before[name]).any()
-    assert run(capsys, "predict", "--model_name_or_path", tmp_path / "m", "--file", trained / "dev.tsv", "--output_file", tmp_path / "p.csv")[0] == 0
     # Without the flag again, tables are whole, and the same numbers.
     assert run(capsys, "export", tmp_path / "m", "--output_dir", tmp_path / "n", "--format", "compressed")[0] == 0
     again = TensorFile(tmp_path / "n")
