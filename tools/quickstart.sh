@@ -103,7 +103,7 @@ def seconds(program):
     return time.perf_counter() - begin
 
 
-times = np.array([[seconds(program) for program in programs] for _ in range(4)])[1:]
+times = np.array([[seconds(program) for program in programs] for _ in range(3)])[1:]
 pairs = {
     "model": output / "sparse" / "model",
     "pictures": output / "pictures",
