@@ -99,7 +99,7 @@ pst::compileToEmulation(ModuleOp module, CompilerOptions options) {
       createTargetMachine(options.triple, options.cpu, module.getLoc());
   if (failed(machine) || failed(lowerTo(module, Stage::LLVM, options)))
     return failure();
-  return emitObjects(module, **machine);
+  return emitObjects(module, **machine, Effort::Least);
 }
 
 /// What a file of the user's says now, and where it lies, as files that it
@@ -181,7 +181,11 @@ static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
     return failure();
   if (failed(runStages(module, Stage::Memory, Stage::LLVM, options)))
     return failure();
-  FailureOr<std::vector<std::string>> objects = emitObjects(module, machine);
+  // Of a run that is emulated, compiling is the longer part.
+  Effort effort =
+      targetOf(options).code == CodeForm::Object ? Effort::Full : Effort::Least;
+  FailureOr<std::vector<std::string>> objects =
+      emitObjects(module, machine, effort);
   if (failed(objects))
     return failure();
   return CompiledProgram{std::move(*manifest), std::move(*objects)};

@@ -23,6 +23,7 @@
 #include "llvm/TargetParser/SubtargetFeature.h"
 
 using namespace mlir;
+using namespace pst;
 
 FailureOr<std::unique_ptr<llvm::TargetMachine>>
 pst::createTargetMachine(StringRef tripleName, StringRef cpu, Location loc) {
@@ -107,7 +108,13 @@ static constexpr llvm::StringLiteral kOptimizations =
     "simplifycfg,loop(loop-idiom),gvn,dse,instcombine<no-verify-fixpoint>,"
     "loop-mssa(licm),simplifycfg)";
 
-static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine) {
+/// What makes the code so much smaller that it is compiled sooner.
+static constexpr llvm::StringLiteral kFewOptimizations =
+    "function(sroa,early-cse<memssa>,simplifycfg,"
+    "instcombine<no-verify-fixpoint>)";
+
+static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine,
+                            Effort effort) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager components;
@@ -119,7 +126,8 @@ static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine) {
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, components, modules);
   llvm::ModulePassManager passes;
-  if (llvm::Error error = builder.parsePassPipeline(passes, kOptimizations))
+  if (llvm::Error error = builder.parsePassPipeline(
+          passes, effort == Effort::Full ? kOptimizations : kFewOptimizations))
     return error;
   passes.run(code, modules);
   return llvm::Error::success();
@@ -127,16 +135,19 @@ static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine) {
 
 /// A machine may serve one thread at a time only.
 static std::unique_ptr<llvm::TargetMachine>
-copyOf(const llvm::TargetMachine &machine) {
+copyOf(const llvm::TargetMachine &machine, Effort effort) {
   return std::unique_ptr<llvm::TargetMachine>(
       machine.getTarget().createTargetMachine(
           machine.getTargetTriple(), machine.getTargetCPU(),
           machine.getTargetFeatureString(), machine.Options,
-          machine.getRelocationModel(), std::nullopt, machine.getOptLevel()));
+          machine.getRelocationModel(), std::nullopt,
+          effort == Effort::Full ? machine.getOptLevel()
+                                 : llvm::CodeGenOptLevel::None));
 }
 
 static FailureOr<std::string> emitPart(ModuleOp part,
                                        llvm::TargetMachine &machine,
+                                       Effort effort,
                                        llvm::CodeGenFileType kind) {
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> code =
@@ -145,7 +156,7 @@ static FailureOr<std::string> emitPart(ModuleOp part,
     return part.emitError("cannot be translated to LLVM IR");
   code->setTargetTriple(machine.getTargetTriple());
   code->setDataLayout(machine.createDataLayout());
-  if (llvm::Error error = optimize(*code, machine))
+  if (llvm::Error error = optimize(*code, machine, effort))
     return part.emitError() << llvm::toString(std::move(error));
 
   llvm::SmallVector<char, 0> buffer;
@@ -158,14 +169,14 @@ static FailureOr<std::string> emitPart(ModuleOp part,
 }
 
 static FailureOr<std::vector<std::string>>
-emitParts(ModuleOp module, const llvm::TargetMachine &machine,
+emitParts(ModuleOp module, const llvm::TargetMachine &machine, Effort effort,
           llvm::CodeGenFileType kind) {
   SmallVector<ModuleOp> parts(module.getOps<ModuleOp>());
   std::vector<std::string> results(parts.size());
   if (failed(failableParallelForEachN(
           module.getContext(), 0, parts.size(), [&](size_t i) -> LogicalResult {
             FailureOr<std::string> result =
-                emitPart(parts[i], *copyOf(machine), kind);
+                emitPart(parts[i], *copyOf(machine, effort), effort, kind);
             if (failed(result))
               return failure();
             results[i] = std::move(*result);
@@ -176,14 +187,15 @@ emitParts(ModuleOp module, const llvm::TargetMachine &machine,
 }
 
 FailureOr<std::vector<std::string>>
-pst::emitObjects(ModuleOp module, const llvm::TargetMachine &machine) {
-  return emitParts(module, machine, llvm::CodeGenFileType::ObjectFile);
+pst::emitObjects(ModuleOp module, const llvm::TargetMachine &machine,
+                 Effort effort) {
+  return emitParts(module, machine, effort, llvm::CodeGenFileType::ObjectFile);
 }
 
 FailureOr<std::string> pst::emitAssembly(ModuleOp module,
                                          const llvm::TargetMachine &machine) {
-  FailureOr<std::vector<std::string>> parts =
-      emitParts(module, machine, llvm::CodeGenFileType::AssemblyFile);
+  FailureOr<std::vector<std::string>> parts = emitParts(
+      module, machine, Effort::Full, llvm::CodeGenFileType::AssemblyFile);
   if (failed(parts))
     return failure();
   return llvm::join(*parts, "\n");

@@ -65,6 +65,25 @@ constexpr unsigned accumulatorRegister(unsigned row, unsigned column) {
   return column / 8 * 4 + row % 16 / 8 * 2 + column % 2;
 }
 
+/// The inverse: the element that a thread of the warpgroup holds as d[i].
+struct AccumulatorPlace {
+  unsigned row, column;
+};
+constexpr AccumulatorPlace accumulatorPlace(unsigned thread, unsigned i) {
+  return {thread / 32 * 16 + i / 2 % 2 * 8 + thread % 32 / 4,
+          i / 4 * 8 + thread % 4 * 2 + i % 2};
+}
+static_assert([] {
+  for (unsigned row = 0; row < 64; ++row)
+    for (unsigned column = 0; column < 32; ++column) {
+      AccumulatorPlace place = accumulatorPlace(
+          accumulatorThread(row, column), accumulatorRegister(row, column));
+      if (place.row != row || place.column != column)
+        return false;
+    }
+  return true;
+}());
+
 } // namespace pst::emulator
 
 #endif // PST_LIB_EMULATOR_ASYNCMODEL_H

@@ -48,10 +48,12 @@ void AsyncUnits::start(std::vector<char *> shared, int64_t sharedBytes,
   barriersFenced = true;
   copies.clear();
   written.clear();
-  warpgroups.assign((total + kWarpgroup - 1) / kWarpgroup, Warpgroup());
-  Issuer issuer;
-  issuer.registers = std::min<int64_t>(kRegisters / threads, 255) / 8 * 8;
-  issuers.assign(total, issuer);
+  warpgroups.resize((total + kWarpgroup - 1) / kWarpgroup);
+  for (Warpgroup &warpgroup : warpgroups)
+    warpgroup.issued.clear();
+  issuers.resize(total);
+  for (Issuer &issuer : issuers)
+    issuer.start(std::min<int64_t>(kRegisters / threads, 255) / 8 * 8);
   // What the threads of a block take they must have given: the rest of the
   // multiprocessor is not theirs, and a block that waits for it never ends.
   freeRegisters.assign(this->shared.size(), 0);
@@ -300,6 +302,12 @@ void AsyncUnits::waitStores(int64_t pending) {
 
 void AsyncUnits::fenceProducts() { issuers[machine.thread()].fenced = true; }
 
+/// Where a thread's i-th accumulator is in a product of n columns.
+static int64_t placeOf(int64_t thread, int64_t i, int64_t n) {
+  AccumulatorPlace place = accumulatorPlace(thread % kWarpgroup, i);
+  return place.row * n + place.column;
+}
+
 void AsyncUnits::multiply(const Product &product, float *accumulators) {
   int64_t thread = machine.thread();
   Issuer &issuer = issuers[thread];
@@ -322,11 +330,8 @@ void AsyncUnits::multiply(const Product &product, float *accumulators) {
   issued.previous = previous;
   if (previous < 0 && product.accumulates) {
     issued.result.resize(kRows * product.n);
-    for (int64_t row = 0; row < kRows; ++row)
-      for (int64_t column = 0; column < product.n; ++column)
-        if (int64_t(accumulatorThread(row, column)) == thread % kWarpgroup)
-          issued.result[row * product.n + column] =
-              accumulators[accumulatorRegister(row, column)];
+    for (int64_t i = 0; i < product.n / 2; ++i)
+      issued.result[placeOf(thread, i, product.n)] = accumulators[i];
   }
   std::fill_n(accumulators, product.n / 2, makeToken(number));
   if (++issued.threads == kWarpgroup && eager)
@@ -417,11 +422,7 @@ void AsyncUnits::waitProducts(int64_t pending, float *accumulators,
   for (int64_t i = 0; i < count; ++i) {
     if (productOf(accumulators[i]) != number)
       fail("a wait is tied to accumulators of several wgmmas");
-    // The inverse of accumulatorThread and accumulatorRegister.
-    int64_t row =
-        thread % kWarpgroup / 32 * 16 + i / 2 % 2 * 8 + thread % 32 / 4;
-    int64_t column = i / 4 * 8 + thread % 4 * 2 + i % 2;
-    accumulators[i] = issued.result[row * issued.product.n + column];
+    accumulators[i] = issued.result[placeOf(thread, i, issued.product.n)];
   }
 }
 

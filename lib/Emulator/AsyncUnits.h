@@ -129,6 +129,16 @@ private:
     std::vector<uintptr_t> unfenced; ///< units of memory that it wrote
     std::deque<Store> stores;        ///< not yet done
     int64_t storeGroups = 0;         ///< committed
+
+    /// Begins anew, in the memory that it has.
+    void start(int64_t registers) {
+      issued = storeGroups = 0;
+      groups.clear();
+      fenced = false;
+      this->registers = registers;
+      unfenced.clear();
+      stores.clear();
+    }
   };
 
   uint32_t addressOf(const char *pointer) const;

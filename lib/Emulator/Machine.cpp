@@ -68,14 +68,14 @@ void Machine::launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
 }
 
 void Machine::barrier() {
-  meet(barriers[{rank(), 0}], numThreads, "the barrier of the block");
+  meet(barriers[rank()][0], numThreads, "the barrier of the block");
 }
 
 void Machine::barrier(int64_t number, int64_t count) {
   if (number < 1 || number > 15 || count % kWarp != 0)
     fail("barriers of a part of a block have numbers from 1 to 15 and whole "
          "warps");
-  meet(barriers[{rank(), number}], count, "a barrier of a part of the block");
+  meet(barriers[rank()][number], count, "a barrier of a part of the block");
 }
 
 void Machine::clusterBarrier() {
@@ -117,7 +117,7 @@ void Machine::runCluster() {
   }
   warps.assign(total / kWarp, Warp());
   wholeCluster = Meeting();
-  barriers.clear();
+  barriers.assign(alive.size(), {});
   for (int64_t i = 0; i < total; ++i)
     threads[i]->done = false;
   while (std::any_of(alive.begin(), alive.end(),
@@ -160,7 +160,7 @@ void Machine::runNext() {
     running = backwards ? total - 1 - visited : visited;
     ++visited;
     Thread &thread = *threads[running];
-    if (thread.done || (thread.condition && !(*thread.condition)()))
+    if (!thread.isReady())
       continue;
     if (thread.started)
       _longjmp(thread.resume, 1);
@@ -193,23 +193,22 @@ void Machine::threadMain() {
     machine.threads[self]->done = true;
     --machine.alive[self / machine.numThreads];
     ++machine.progress;
-    machine.yield(self);
+    machine.yield();
   }
 }
 
-void Machine::yield(int64_t self) {
-  if (!_setjmp(threads[self]->resume))
+void Machine::yield() {
+  if (!_setjmp(threads[running]->resume))
     runNext();
 }
 
 void Machine::waitUntil(const std::function<bool()> &condition,
                         const std::function<std::string()> &what) {
   if (!condition()) {
-    int64_t self = running;
-    Thread &thread = *threads[self];
+    Thread &thread = *threads[running];
     thread.condition = &condition;
     thread.waiting = &what;
-    yield(self);
+    yield();
     thread.condition = nullptr;
     thread.waiting = nullptr;
   }
@@ -224,12 +223,15 @@ void Machine::meet(Meeting &meeting, int64_t count, const char *what) {
     ++meeting.phase;
     return;
   }
-  uint64_t own = meeting.phase;
-  waitUntil(
-      [&] {
-        // Other threads' code changes it, in what looks like this call.
-        const volatile uint64_t &current = meeting.phase;
-        return current != own;
-      },
-      [&] { return what + std::string(", which others do not reach"); });
+  const std::function<std::string()> waiting = [what] {
+    return what + std::string(", which others do not reach");
+  };
+  Thread &thread = *threads[running];
+  thread.meeting = &meeting;
+  thread.phase = meeting.phase;
+  thread.waiting = &waiting;
+  yield();
+  thread.meeting = nullptr;
+  thread.waiting = nullptr;
+  ++progress;
 }

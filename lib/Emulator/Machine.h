@@ -35,14 +35,29 @@ using LaneWords = std::array<uint64_t, 3>;
 /// Ends the program: what a GPU would do is not known, or not defined.
 [[noreturn]] void fail(const std::string &message);
 
+/// Threads of which each waits for the last to come.
+struct Meeting {
+  int64_t arrived = 0;
+  uint64_t phase = 0; ///< how often the last has come
+};
+
 /// A thread of the GPU: a stack, and where on it to go on.
 struct Thread {
-  std::unique_ptr<char[]> stack;
-  std::jmp_buf resume;
   bool started = false, done = true;
   /// What it waits for, and how that is called; null if it runs.
+  const Meeting *meeting = nullptr;
+  uint64_t phase; ///< of the meeting, when it came
   const std::function<bool()> *condition = nullptr;
   const std::function<std::string()> *waiting = nullptr;
+  std::jmp_buf resume;
+  std::unique_ptr<char[]> stack;
+
+  /// Whether it runs if it is its turn.
+  bool isReady() const {
+    if (done)
+      return false;
+    return meeting ? meeting->phase != phase : !condition || (*condition)();
+  }
 };
 
 /// Runs one cluster of blocks at a time: one block, if there are no clusters.
@@ -82,11 +97,6 @@ public:
   void checkShared(const char *begin, int64_t bytes) const;
 
 private:
-  /// Threads of which each waits for the last to come.
-  struct Meeting {
-    int64_t arrived = 0;
-    uint64_t phase = 0;
-  };
   /// What lanes show at one meeting, and at the next: who comes to the one
   /// after that has seen the first.
   struct Warp {
@@ -99,7 +109,7 @@ private:
   void runRound();
   [[noreturn]] void runNext();
   [[noreturn]] void start(Thread &thread);
-  void yield(int64_t self);
+  void yield();
   void meet(Meeting &meeting, int64_t count, const char *what);
   [[noreturn]] void failWaiting();
   static void threadMain();
@@ -111,8 +121,8 @@ private:
   std::vector<int64_t> alive;                     // threads of each block
   bool backwards;
   Meeting wholeCluster;
-  /// Of a block, by rank and number; 0 is that of all its threads.
-  std::map<std::pair<int64_t, int64_t>, Meeting> barriers;
+  /// Of each block, by number; 0 is that of all its threads.
+  std::vector<std::array<Meeting, 16>> barriers;
   uint64_t progress = 0;
   std::vector<std::unique_ptr<Thread>> threads;
   std::vector<Warp> warps;

@@ -19,7 +19,11 @@ static constexpr uint32_t kBeyondTF32 = 0x1fff;
 
 void WarpUnits::start(int64_t threads, bool eager) {
   this->eager = eager;
-  issuers.assign(threads, Issuer());
+  issuers.resize(threads);
+  for (Issuer &issuer : issuers) {
+    issuer.copies.clear();
+    issuer.groups = 0;
+  }
 }
 
 void WarpUnits::finish() {

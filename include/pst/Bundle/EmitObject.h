@@ -29,11 +29,16 @@ createTargetMachine(llvm::StringRef triple, llvm::StringRef cpu,
 /// f32 lanes of the vector registers that kernels are written for.
 int64_t vectorWidth(const llvm::TargetMachine &machine);
 
+/// How much time LLVM takes for code: as much as pays in a training run, or as
+/// little as it can, for what runs for a moment. Both compute the same bits.
+enum class Effort { Full, Least };
+
 /// Translates and compiles the parts of a program (-pst-split-parts), on as
 /// many threads as the context has. An ELF object for each part, in order; the
 /// same bits for every number of threads.
 mlir::FailureOr<std::vector<std::string>>
-emitObjects(mlir::ModuleOp module, const llvm::TargetMachine &machine);
+emitObjects(mlir::ModuleOp module, const llvm::TargetMachine &machine,
+            Effort effort = Effort::Full);
 
 /// The same as text, one part after another.
 mlir::FailureOr<std::string> emitAssembly(mlir::ModuleOp module,
