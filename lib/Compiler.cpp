@@ -16,11 +16,11 @@
 #include "pst/Bundle/EmitPTX.h"
 #include "pst/Bundle/ProgramCache.h"
 #include "pst/Options/Targets.h"
+#include "pst/Runtime/Files.h"
 #include "pst/Transforms/Recipes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
@@ -109,8 +109,11 @@ static std::string fileState(StringRef path) {
     return "";
   SmallString<256> absolute(path);
   (void)llvm::sys::fs::make_absolute(absolute);
-  auto buffer = llvm::MemoryBuffer::getFile(path);
-  return (absolute + (buffer ? (*buffer)->getBuffer() : "")).str();
+  try {
+    return absolute.str().str() + runtime::readFile(path.str());
+  } catch (const runtime::Error &) {
+    return absolute.str().str(); // told where it is read for its meaning
+  }
 }
 
 /// Digest of all that a compiled program depends on: the compiler, the machine,

@@ -6,12 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "ChooseLayers.h"
+#include "ReadText.h"
 #include "pst/Bundle/JsonText.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/JSON.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Regex.h"
 
 using namespace mlir;
@@ -190,13 +190,12 @@ LogicalResult pst::chooseLayers(ModuleOp module, StringRef targets,
 FailureOr<llvm::StringMap<double>> pst::readLayerSparsities(ModuleOp module,
                                                             StringRef path) {
   Location loc = FileLineColLoc::get(module.getContext(), path, 0, 0);
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
-  if (!buffer)
-    return emitError(loc) << "cannot be read: " << buffer.getError().message();
-  if (nestsTooDeep((*buffer)->getBuffer()))
+  FailureOr<std::string> contents = readText(module.getContext(), path);
+  if (failed(contents))
+    return failure();
+  if (nestsTooDeep(*contents))
     return emitError(loc) << "is no JSON: " << tooDeepMessage();
-  llvm::Expected<llvm::json::Value> json =
-      llvm::json::parse((*buffer)->getBuffer());
+  llvm::Expected<llvm::json::Value> json = llvm::json::parse(*contents);
   if (!json)
     return emitError(loc) << "is no JSON: " << llvm::toString(json.takeError());
   const llvm::json::Object *object = json->getAsObject();

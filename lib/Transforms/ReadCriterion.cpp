@@ -5,12 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ReadText.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Parser/Parser.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Transforms/Recipes.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -50,11 +50,10 @@ FailureOr<OwningOpRef<CriterionOp>> pst::readCriterion(MLIRContext *context,
   std::string text = source.str(), file = "<criterion>";
   if (!isCriterionText(source)) {
     file = source;
-    auto buffer = llvm::MemoryBuffer::getFile(source, /*IsText=*/true);
-    if (!buffer)
-      return emitError(FileLineColLoc::get(context, file, 0, 0))
-             << "cannot be read: " << buffer.getError().message();
-    text = (*buffer)->getBuffer();
+    FailureOr<std::string> read = readText(context, source);
+    if (failed(read))
+      return failure();
+    text = std::move(*read);
   }
   OwningOpRef<ModuleOp> module =
       parseSourceString<ModuleOp>(text, ParserConfig(context), file);

@@ -136,6 +136,14 @@ def test_entries_of_the_cache_are_compiled_anew(tmp_path, model, kind, monkeypat
 
 
 @pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("option", ["criterion", "layer_sparsity"])
+def test_files_that_options_name(tmp_path, model, option, kind):
+    ODD[kind](tmp_path / "file")
+    with pytest.raises(pst.CompileError, match=f"{tmp_path}/file: .*(cannot read|not a regular file)"):
+        _pst.compile_model(str(model), {"num_labels": 2, "batch_size": 1, "sequence_length": 4, "training": True, option: str(tmp_path / "file")})
+
+
+@pytest.mark.parametrize("kind", ODD)
 def test_files_of_a_bundle_and_of_a_run(tmp_path, model, kind):
     rows = write_data(tmp_path / "rows.tsv")
     run = tmp_path / "run"

@@ -14,7 +14,7 @@
 
 // What is wrong with a criterion of the user's is told at its lines.
 
-// NONE: {{.*}}none.mlir:0:0: error: cannot be read: No such file or directory
+// NONE: {{.*}}none.mlir:0:0: error: cannot read: No such file or directory
 // SYNTAX: {{.*}}syntax.mlir:2:8: error: custom op 'arith.add' is unknown
 // TYPE: {{.*}}type.mlir:3:19: error: use of value '%c' expects different type than prior uses: 'f32' vs 'i1'
 // UNDECLARED: {{.*}}undeclared.mlir:1:1: error: 'pst.criterion' op is a method, so each factor after the layer's weight must say how it begins, as in '%s: dense(S init<zeros>)'
