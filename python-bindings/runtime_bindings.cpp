@@ -93,7 +93,7 @@ std::vector<int64_t> readRows(nb::handle rows) {
 nb::object parameterView(nb::handle self, const std::string &name,
                          const std::string &space) {
   auto &model = nb::cast<SharedModel &>(self);
-  const Parameter *parameter = model.manifest().findParameter(name);
+  const Parameter *parameter = model.parameters().find(name);
   if (!parameter)
     throw Error("the program has no parameter '" + name + "'");
   const void *data = inTurn(model.turns, [&]() -> const void * {

@@ -344,7 +344,7 @@ ExportResult inspect(const fs::path &path, const Model &model,
   result.numTensors = static_cast<int64_t>(file.tensors().size());
   result.numBytes = static_cast<int64_t>(fs::file_size(path));
   for (const SparseLayer &entry : manifest.sparseLayers) {
-    const Parameter *weight = manifest.findParameter(entry.weight);
+    const Parameter *weight = model.parameters().find(entry.weight);
     const TensorView *tensor = file.find(weight->tensorName());
     std::vector<int64_t> shape = weight->type.shape;
     if (weight->sourceColumns)

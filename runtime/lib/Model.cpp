@@ -55,7 +55,7 @@ Model::Model(std::shared_ptr<const Program> program,
       state.resize(static_cast<size_t>(store.spaceBytes("state")));
   for (const SparseLayer &layer : manifest().sparseLayers)
     for (const std::string &name : layer.state) {
-      const Parameter *parameter = manifest().findParameter(name);
+      const Parameter *parameter = store.find(name);
       if (parameter->type.element == ElementType::f32)
         scores.push_back(
             {layer.weight, parameter->offset, parameter->type.numElements()});

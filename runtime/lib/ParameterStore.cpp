@@ -29,7 +29,7 @@ static std::vector<DType> sourceTypes(ElementType element) {
   case ElementType::f64:
     return {DType::F64};
   case ElementType::bf16:
-    return {DType::BF16, DType::F32, DType::F16};
+    return {DType::BF16, DType::F32, DType::F16, DType::F64};
   case ElementType::i32:
     return {DType::I32};
   case ElementType::i64:
@@ -66,23 +66,24 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
       throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
                   "\": " + std::strerror(errno) +
                   "; a smaller batch or a shorter length needs less");
-    spaces[name] = {base, size};
+    spaces.try_emplace(name, base, size);
   }
   if (remote)
     for (const auto &[name, bytes] : manifest().spaces)
       remote->zero(name);
-  for (const Parameter &parameter : manifest().parameters)
+  for (const Parameter &parameter : manifest().parameters) {
+    byName[parameter.name] = &parameter;
     if (parameter.role == Role::frozen)
       mapFrozen(parameter);
     else
       initialize(parameter, seed);
+  }
   digest = hexDigest(digestBits);
 }
 
-ParameterStore::~ParameterStore() {
-  for (const auto &[name, mapping] : spaces)
-    ::munmap(mapping.base, mapping.bytes);
-}
+ParameterStore::~ParameterStore() = default;
+
+ParameterStore::Mapping::~Mapping() { ::munmap(base, bytes); }
 
 /// The shape of the tensor that the parameter is, or is columns of.
 static std::vector<int64_t> sourceShape(const Parameter &parameter) {
@@ -352,8 +353,13 @@ const void *ParameterStore::data(const Parameter &parameter) const {
   return static_cast<const std::byte *>(base) + parameter.offset;
 }
 
+const Parameter *ParameterStore::find(std::string_view name) const {
+  auto found = byName.find(name);
+  return found == byName.end() ? nullptr : found->second;
+}
+
 const void *ParameterStore::data(std::string_view parameter) const {
-  if (const Parameter *found = manifest().findParameter(parameter))
+  if (const Parameter *found = find(parameter))
     return data(*found);
   throw Error("the program has no parameter \"" + std::string(parameter) +
               "\"");

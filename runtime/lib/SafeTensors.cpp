@@ -351,10 +351,15 @@ void pst::runtime::convertToBF16(const TensorView &tensor, uint16_t *target) {
       return roundToBF16(halfToFloat(bits));
     });
     return;
+  case DType::F64: // by way of F32, which the same weight is elsewhere
+    convertElements<double>(tensor, target, [](double value) {
+      return roundToBF16(static_cast<float>(value));
+    });
+    return;
   default:
     throw Error("tensor \"" + tensor.name + "\" is " +
                 describe(tensor.dtype, tensor.shape) +
-                ", where F32, F16 or BF16 is expected");
+                ", where floating-point numbers are expected");
   }
 }
 

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <unordered_set>
 
 using namespace pst::runtime;
 namespace fs = std::filesystem;
@@ -33,24 +34,31 @@ struct Layout {
 /// multiple of 64 bytes, so that data are aligned where sizes allow it.
 template <typename Spec>
 Layout makeLayout(const std::vector<Spec> &tensors, const Metadata &metadata) {
-  nlohmann::ordered_json json;
+  // Members are appended: of an ordered object, a search walks all of them.
+  using Object = nlohmann::ordered_json::object_t;
+  auto json = nlohmann::ordered_json::object();
+  auto append = [&](const std::string &key, nlohmann::ordered_json value) {
+    std::vector<Object::value_type> &members = json.get_ref<Object &>();
+    members.emplace_back(key, std::move(value));
+  };
+  std::unordered_set<std::string_view> names;
   if (!metadata.empty())
-    json["__metadata__"] = metadata;
+    append("__metadata__", metadata);
   size_t dataBytes = 0;
   Layout layout;
   for (const Spec &tensor : tensors) {
     size_t bytes = byteSize(tensor.dtype);
     for (int64_t size : tensor.shape)
       bytes *= size;
-    if (json.contains(tensor.name))
+    if (!names.insert(tensor.name).second)
       throw Error("tensor \"" + tensor.name + "\" would be written twice");
-    json[tensor.name] = {{"dtype", name(tensor.dtype)},
+    append(tensor.name, {{"dtype", name(tensor.dtype)},
                          {"shape", tensor.shape},
-                         {"data_offsets", {dataBytes, dataBytes + bytes}}};
+                         {"data_offsets", {dataBytes, dataBytes + bytes}}});
     layout.offsets.push_back(dataBytes);
     dataBytes += bytes;
   }
-  std::string text = tensors.empty() && metadata.empty() ? "{}" : json.dump();
+  std::string text = json.dump();
   text.resize((text.size() + 8 + 63) / 64 * 64 - 8, ' ');
   uint64_t headerBytes = text.size();
   layout.header.assign(reinterpret_cast<const char *>(&headerBytes), 8);

@@ -12,6 +12,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
+#include <utility>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -185,6 +187,21 @@ TEST_F(ParameterStoreTest, KeepsFrozenWeightsInBrainFloat) {
     check(store);
     EXPECT_EQ(store.numRounded(), 1);
   }
+  { // one of F64 as its F32 would be: of the first, a tie by then
+    std::vector<double> wide(kElements);
+    for (int i = 0; i < kElements; ++i)
+      wide[i] = tensors.floats("dense.weight")[i];
+    wide[0] = 1 + 0x1p-8 + 0x1p-40;
+    uint16_t first = std::exchange(expected[0], 0x3f80);
+    spec.dtype = DType::F64;
+    const std::byte *data = reinterpret_cast<const std::byte *>(wide.data());
+    bytes.assign(data, data + 8 * kElements);
+    tensors.write(directory.path());
+    ParameterStore store = make(program);
+    check(store);
+    EXPECT_EQ(store.numRounded(), 1);
+    expected[0] = first;
+  }
   // one of BF16 is used in place
   spec.dtype = DType::BF16;
   const std::byte *narrow =
@@ -202,6 +219,32 @@ TEST_F(ParameterStoreTest, KeepsFrozenWeightsInBrainFloat) {
   bytes[0] = std::byte(0x80);
   tensors.write(directory.path());
   EXPECT_ERROR(make(program), "holds inf at [0, 0]");
+}
+
+/// Pages of this process.
+static int64_t pages() {
+  int64_t count = 0;
+  std::ifstream("/proc/self/statm") >> count;
+  return count;
+}
+
+TEST_F(ParameterStoreTest, LeavesNoMemoryBehindIfItCannotBeMade) {
+  Tensors tensors(directory.path());
+  tensors.all.erase("dense.weight");
+  tensors.write(directory.path());
+  (void)error();
+  int64_t before = pages();
+  for (int i = 0; i < 200; ++i)
+    EXPECT_NE(error(), "");
+  // Of each store there would be five spaces, of a page at least.
+  EXPECT_LT(pages() - before, 200);
+}
+
+TEST_F(ParameterStoreTest, FindsParametersByName) {
+  ParameterStore store = make();
+  for (const Parameter &parameter : store.manifest().parameters)
+    EXPECT_EQ(store.find(parameter.name), &parameter);
+  EXPECT_EQ(store.find("none"), nullptr);
 }
 
 // As GPT-2's query, key and value, which are one tensor of its file.

@@ -12,6 +12,8 @@
 #include "pst/Runtime/SafeTensors.h"
 
 #include <set>
+#include <string_view>
+#include <unordered_map>
 
 namespace pst::runtime {
 
@@ -56,6 +58,9 @@ public:
   void clearSpace(std::string_view name) const;
   int64_t spaceBytes(std::string_view name) const;
 
+  /// The program's parameter of this name; null if there is none.
+  const Parameter *find(std::string_view name) const;
+
   /// Data of a parameter, of any role, to be read. Throws Error if there is
   /// none.
   const void *data(std::string_view parameter) const;
@@ -89,9 +94,15 @@ public:
 private:
   /// Of which memory a space's values are.
   enum class Latest { here, both, there };
+  /// Pages of its own.
   struct Mapping {
-    void *base = nullptr;
-    int64_t bytes = 0;
+    Mapping(void *base, int64_t bytes) : base(base), bytes(bytes) {}
+    ~Mapping();
+    Mapping(const Mapping &) = delete;
+    Mapping &operator=(const Mapping &) = delete;
+
+    void *base;
+    int64_t bytes;
     mutable Latest latest = Latest::both;
   };
   const Mapping &mapping(std::string_view name) const;
@@ -109,6 +120,7 @@ private:
   std::unique_ptr<Accelerator> remote;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;
+  std::unordered_map<std::string_view, const Parameter *> byName;
   std::vector<std::unique_ptr<std::byte[]>> converted;
   int64_t rounded = 0;
   uint64_t digestBits = 0;

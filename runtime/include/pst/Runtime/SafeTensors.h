@@ -143,8 +143,7 @@ private:
 /// other element types.
 void convertToF32(const TensorView &tensor, float *target);
 
-/// Converts a tensor of elements F32, F16 or BF16 to bf16, round to nearest,
-/// ties to even; NaN stays NaN. Throws Error for other element types.
+/// The same to bf16, ties to even; F64 by way of F32. NaN stays NaN.
 void convertToBF16(const TensorView &tensor, uint16_t *target);
 
 /// Index of the first element of `values` that is NaN or infinite, or -1.
