@@ -122,7 +122,7 @@ struct PackTokens : pst::impl::PackTokensBase<PackTokens> {
         return signalPassFailure();
       }
       // Of sequences of one token, there is no padding.
-      if (length == 1 || capacity >= type.getNumElements())
+      if (length == 1 || capacity > type.getNumElements())
         continue;
       if (failed(Packing(function, mask, capacity).run()))
         return signalPassFailure();

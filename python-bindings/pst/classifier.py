@@ -135,7 +135,7 @@ class Classifier:
                     self.options.of_evaluation(
                         longest, batch, task=self.labels.task, num_labels=self.labels.count,
                         regression=self.labels.regression, new_head=False,
-                        token_capacity=token_capacity(encoded, batch, longest, self.options),
+                        token_capacity=token_capacity(encoded, batch, longest, self.options, partly=True),
                     ),  # fmt: skip
                 )
                 self._compiled = (longest, _pst.Model(program, self.directory, 0))

@@ -199,6 +199,20 @@ def test_a_batch_that_does_not_fit_goes_in_parts(directories, tmp_path):
     np.testing.assert_allclose(losses[2], losses[0], rtol=1e-4)
 
 
+def test_a_text_alone_costs_no_batch(directories, tmp_path):
+    """A saved model's program has room for a batch of texts, and no padding; a batch of texts of one length fits, too."""
+    trainer = Trainer(directories("bert"), [("film " * n, "ab"[n % 2]) for n in (1, 2, 3, 6)], output_dir=tmp_path / "run", max_steps=1, report_to="none")
+    trainer.train()
+    trainer.save(tmp_path / "m")
+    loaded = pst.load(tmp_path / "m")
+    alone = loaded.predict("the film was good")
+    _, model = loaded._compiled
+    assert is_packed(model) == 32 * 6  # with [CLS] and [SEP]
+    assert loaded.predict(["the film was good"] * 40) == alone * 40
+    padded = pst.load(tmp_path / "m", pad_to_max_length=True).predict("the film was good")
+    assert padded[0]["probability"] == pytest.approx(alone[0]["probability"], rel=1e-5)
+
+
 def test_examples_by_their_tokens(directories, tmp_path):
     data = [("film " * n, "ab"[n % 2]) for n in (1, 2, 3, 6)]  # 3, 4, 5 and 8 tokens
     trainer = Trainer(directories("bert"), data, output_dir=tmp_path / "run", tokens_per_batch=17, max_seq_length=7, report_to="none")
@@ -225,5 +239,5 @@ def test_what_cannot_be_is_told(directories):
     assert np.isfinite(program(ids, np.array([[1] * 5, [1, 1, 0, 0, 0]], np.int32))).all()
     with pytest.raises(pst.Error, match=r"the batch has 8 tokens, but the program has room for 7"):
         program(ids, np.array([[1] * 5, [1, 1, 1, 0, 0]], np.int32))
-    # As much as there is with padding: nothing is packed.
-    assert not is_packed(compiled(directories("bert"), "bert", BATCH * LENGTH))
+    # More than there is with padding: nothing is packed.
+    assert not is_packed(compiled(directories("bert"), "bert", BATCH * LENGTH + 1))

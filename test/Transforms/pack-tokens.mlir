@@ -1,5 +1,5 @@
 // RUN: pst-opt %s -pst-pack-tokens=capacity=5 | FileCheck %s
-// RUN: pst-opt %s -pst-pack-tokens=capacity=6 | FileCheck %s --check-prefix=WHOLE
+// RUN: pst-opt %s -pst-pack-tokens=capacity=7 | FileCheck %s --check-prefix=WHOLE
 // RUN: pst-opt %s -pst-pack-tokens | FileCheck %s --check-prefix=WHOLE
 // RUN: pst-opt %s -pst-pack-tokens=capacity=5 -pst-autodiff | FileCheck %s --check-prefix=BACKWARD
 // RUN: pst-opt %s -pst-pack-tokens=capacity=5 -pst-autodiff -pst-emit-cpu-kernels | FileCheck %s --check-prefix=KERNELS

@@ -47,8 +47,7 @@ def PackTokens : Pass<"pst-pack-tokens", "::mlir::ModuleOp"> {
     and kernels work on those that are there. What each op means stays the same.
     The functions are those with an argument `attention_mask`, of which the one
     `nn.token_places` of each is made. A result that leaves a function is
-    unpacked. Nothing changes without a capacity, or where it is no less than
-    B*L. The module's `pst.token_capacity` says it to the runtime.
+    unpacked. Nothing changes without a capacity, or where it is more than B*L. The module's `pst.token_capacity` says it to the runtime.
 
     Before:
     ```mlir
