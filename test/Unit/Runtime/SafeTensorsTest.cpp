@@ -442,8 +442,14 @@ TEST(SafeTensors, RoundsToBrainFloat) {
   convertToBF16(halves, rounded.data());
   EXPECT_EQ(rounded[0], 0x3f80);
   EXPECT_EQ(rounded[1], 0xc000);
-  TensorView wide{"d", DType::F64, {1}, halves.data, 8};
-  EXPECT_ERROR(convertToBF16(wide, rounded.data()), "F32, F16 or BF16");
+  double wide[2] = {1 + 0x1p-8 + 0x1p-40, -2}; // as f32, in the middle
+  TensorView doubles{
+      "d", DType::F64, {2}, reinterpret_cast<std::byte *>(wide), 16};
+  convertToBF16(doubles, rounded.data());
+  EXPECT_EQ(rounded[0], 0x3f80);
+  EXPECT_EQ(rounded[1], 0xc000);
+  TensorView whole{"i", DType::I32, {1}, halves.data, 4};
+  EXPECT_ERROR(convertToBF16(whole, rounded.data()), "floating-point numbers");
 }
 
 TEST(SafeTensors, FindsWhatIsNoNumber) {
