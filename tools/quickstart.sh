@@ -60,7 +60,6 @@ say "before: dense fine-tuning, every weight trained"
 
 say "after: PST, 90 % of the encoder's weights pruned while training"
 "$pst" train "${common[@]}" --output_dir "$output/sparse" --method pst --sparsity 0.9 \
-  --learning_rate 4e-4 --mask_learning_rate 4e-4 --head_learning_rate 4e-4 \
   --max_steps 240 --warmup_steps 20 "${extra[@]}"
 
 say "the saved model, loaded from disk"
