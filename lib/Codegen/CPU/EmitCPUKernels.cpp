@@ -96,7 +96,8 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
     for (func::FuncOp function : functions) {
       context.takeAccumulations(function);
-      context.storePacked(function);
+      if (failed(context.storePacked(function)))
+        return signalPassFailure();
     }
     for (func::FuncOp function : functions) {
       walkAndApplyPatterns(function, frozen);

@@ -35,6 +35,12 @@ LogicalResult LaunchContext::checkAllLowered(StringRef target) {
       return WalkResult::skip();
     bool isOurs = isa_and_nonnull<nn::NNDialect, PSTDialect>(op->getDialect());
     // Declarations, and what the memory plan takes.
+    if (llvm::any_of(op->getResultTypes(), nn::getPacked)) {
+      op->emitOpError("makes a packed matrix, for which there are no kernels "
+                      "for ")
+          << target;
+      return WalkResult::interrupt();
+    }
     if (!isOurs ||
         isa<ParameterOp, LoadOp, StoreOp, SpaceOp, BufferOp, LaunchOp>(op))
       return WalkResult::advance();
@@ -112,16 +118,27 @@ static void forPacked(func::FuncOp function,
   });
 }
 
-void LaunchContext::storePacked(func::FuncOp function) {
+LogicalResult LaunchContext::storePacked(func::FuncOp function) {
+  FunctionType type = function.getFunctionType();
+  for (TypeRange types :
+       {TypeRange(type.getInputs()), TypeRange(type.getResults())})
+    if (llvm::any_of(types, nn::getPacked))
+      return function.emitOpError("takes or returns a packed matrix, which is "
+                                  "known within a function only");
+  auto places = function.getOps<nn::TokenPlacesOp>();
+  bool isPacked = false;
+  forPacked(function, [&](Value, nn::PackedAttr) { isPacked = true; });
+  if (isPacked && places.empty())
+    return function.emitOpError("has packed matrices, but no nn.token_places "
+                                "that says which rows there are");
   forPacked(function, [](Value value, nn::PackedAttr encoding) {
     auto type = cast<RankedTensorType>(value.getType());
     value.setType(
         RankedTensorType::get({encoding.getCapacity(), type.getDimSize(1)},
                               type.getElementType(), encoding));
   });
-  auto places = function.getOps<nn::TokenPlacesOp>();
   if (places.empty())
-    return;
+    return success();
   nn::TokenPlacesOp op = *places.begin();
   int64_t length = cast<ShapedType>(op.getMask().getType()).getDimSize(1);
   IRRewriter rewriter(op);
@@ -166,6 +183,7 @@ void LaunchContext::storePacked(func::FuncOp function) {
   // Nothing else is lowered yet.
   LaunchOp launch = *function.getOps<LaunchOp>().begin();
   tokenPlaces[function] = {launch.getResult(0), launch.getResult(1), length};
+  return success();
 }
 
 void LaunchContext::forgetPacked(func::FuncOp function) {
@@ -240,10 +258,13 @@ void LaunchContext::replaceByLaunch(RewriterBase &rewriter, Operation *op,
     for (Type type : values.getTypes())
       packedOnes.push_back(nn::getPacked(type) != nullptr);
   int64_t length = 0;
-  if (packedOnes.any()) {
-    const TokenPlaces &known = tokenPlaces.at(op->getParentOp());
-    read.insert(read.begin(), {known.places, known.starts});
-    length = known.length;
+  auto known = tokenPlaces.find(op->getParentOfType<func::FuncOp>());
+  if (known == tokenPlaces.end()) {
+    packedOnes.reset(); // by a target that refuses what is left of them
+  } else if (packedOnes.any()) {
+    length = known->second.length;
+    read.insert(read.begin(), {known->second.places, known->second.starts});
+    identity.distinguish(rewriter.getI64IntegerAttr(length));
   }
   SmallVector<Type> arguments;
   for (ValueRange values : {ValueRange(read), ValueRange(destinations)})

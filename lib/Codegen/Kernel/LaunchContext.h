@@ -77,8 +77,9 @@ public:
 
   /// Lowers the function's nn.token_places, if there is one, and gives packed
   /// matrices the shape that they are stored in. To be called before anything
-  /// else of the function is lowered.
-  void storePacked(mlir::func::FuncOp function);
+  /// else of the function is lowered. Fails if nothing says which rows there
+  /// are, or if packed matrices enter or leave the function.
+  mlir::LogicalResult storePacked(mlir::func::FuncOp function);
   /// Takes from the types of the function's values that they are packed.
   static void forgetPacked(mlir::func::FuncOp function);
   /// Of the kernel that is being built; null if no matrix of it is packed.
