@@ -106,6 +106,35 @@ def test_shared_keys_and_windows(shape, probability, cpu):
         reference.close(actual, expected, 2e-6, size=np.full(actual.shape, size))
 
 
+# Keys in several tiles, the last of one key, and of a part; windows within a
+# tile and across.
+LONG = [
+    ((1, 1025, 1, 5), None, False, 1, None),
+    ((1, 1100, 2, 8), 0.1, False, 2, None),
+    ((2, 1037, 2, 3), 0.1, True, 1, None),
+    ((1, 2100, 1, 17), None, True, 1, 100),
+    ((1, 2100, 1, 64), 0.1, True, 1, 1500),
+]
+
+
+@pytest.mark.parametrize(("sizes", "probability", "causal", "key_heads", "window"), LONG)
+def test_long_sequences(sizes, probability, causal, key_heads, window):
+    batch, length, heads, width = sizes
+    q, k, v, mask, g = arguments(*sizes, key_heads)
+    keep = None
+    if probability is not None:
+        keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
+    inputs = reference.double(q, k, v)
+    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0, causal, window)
+    compiled = reference.pst.compile(program(*sizes, probability, causal, key_heads, window))
+    (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
+    reference.close(y, exact, 2e-6)
+    results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
+    size = max(4.0, width**0.5) * (heads / key_heads)
+    for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
+        reference.close(actual, expected, 2e-6, size=np.full(actual.shape, size))
+
+
 def test_padding_has_no_say():
     """Keys and values of padding do not reach the result, not even as one bit; nor do the gradients reach them."""
     shape = (2, 37, 3, 17)

@@ -158,6 +158,49 @@ def test_rotary_positions_and_windows(family, tmp_path):
     np.testing.assert_allclose(gradient, right, rtol=2e-4, atol=2e-6 * np.abs(right).max())
 
 
+def test_sequences_of_several_tiles_of_keys(tmp_path):
+    """Attention's keys come in tiles of 1024: one that all see, one that some do, and examples that end before it."""
+    config, tensors, options = MODELS["gpt2"]
+    length = 1100
+    tensors = tensors()
+    tensors["wpe.weight"] = np.random.default_rng(7).standard_normal((length, tensors["wpe.weight"].shape[1])).astype(np.float32) * 0.2
+    directory = write_model(tmp_path / "m", config | {"n_positions": length}, tensors)
+    rng = np.random.default_rng(1)
+    counts = [1100, 3, 1030]
+    mask = (np.arange(length) < np.array(counts)[:, None]).astype(np.int32)
+    ids = np.where(mask, rng.integers(2, config["vocab_size"], mask.shape), 1).astype(np.int32)
+    data = _pst.Dataset.of({"input_ids": ids, "attention_mask": mask, "labels": np.array([0, 2, 1], np.int32)})
+    found = []
+    for capacity in (0, 2500):
+        settings = {"training": True, "batch_size": 3, "sequence_length": length, "token_capacity": capacity, "method": "dense"}
+        model = _pst.Model(_pst.compile_model(str(directory), settings | options | {"dropout": 0.1}), str(directory), 5)
+        found.append((*step(model, data, [0, 1, 2], 0.0, 1), _pst.evaluate(model, data, 0.0)["logits"]))
+    (expected, right, answers), (loss, gradient, logits) = found
+    assert loss == pytest.approx(expected, rel=3e-6)
+    np.testing.assert_allclose(gradient, right, rtol=2e-4, atol=4e-6 * np.abs(right).max())
+    np.testing.assert_allclose(logits, answers, rtol=1e-5, atol=2e-6)
+
+
+def test_a_run_goes_on_with_the_same_bits(directories, tmp_path):
+    """After any of its steps, also where a batch goes in parts."""
+    rng = np.random.default_rng(0)
+    data = [("film " * rng.integers(1, 9), "ab"[n % 2]) for n in range(24)]
+    settings = {"token_capacity": 20, "batch_size": 8, "sequence_length": 10, "training": True, "num_labels": 2, "method": "pst", "dropout": 0.1}
+    _pst.compile_model(str(directories("bert")), settings | {"bundle": str(tmp_path / "bundle")})
+
+    def run(name, **more):
+        trainer = Trainer(
+            directories("bert"), data, output_dir=tmp_path / name, bundle=str(tmp_path / "bundle"), max_steps=5, save_steps=1, logging_steps=1,
+            per_device_train_batch_size=8, max_seq_length=10, sparsity=0.5, learning_rate=1e-3, report_to="none", **more,
+        )  # fmt: skip
+        trainer.train()
+        trainer.save(tmp_path / name / "m")
+        return (tmp_path / name / "m" / "model.safetensors").read_bytes()
+
+    whole = run("run")
+    assert run("again", resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2")) == whole
+
+
 def test_bits_do_not_depend_on_threads(directories):
     found = []
     data = _pst.Dataset.of(batch(BERT, "", [30, 1, 37, 13, 20]))
