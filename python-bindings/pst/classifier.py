@@ -15,7 +15,7 @@ import numpy as np
 from . import _pst
 from .columns import Wish
 from .data import Examples
-from .entities import entity_metrics, is_iob
+from .entities import entity_metrics, is_scheme
 from .errors import DataError
 from .labels import Labels
 from .language import predicts_tokens
@@ -75,7 +75,7 @@ class Classifier:
         labels = None if examples.labels is None else self.labels.encode(examples)
         length, model = self._model_for(encoded)
         found = _pst.evaluate(model, dataset(encoded, length, labels, examples.path), 0.0)
-        if labels is not None and self.labels.tokens and is_iob(self.labels.names):
+        if labels is not None and self.labels.tokens and is_scheme(self.labels.names):
             array = encoded.label_array(labels, length)
             logits = found["logits"].reshape(*array.shape, -1)
             found["metrics"] = {**entity_metrics(self.labels.names, logits, array), **found["metrics"]}

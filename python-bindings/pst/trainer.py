@@ -21,7 +21,7 @@ from .compiled import parse_type
 from .criterion import Criterion
 from .data import DataError, Examples, Labels, names_in, read_examples
 from .distributed import Peers
-from .entities import entity_metrics, is_iob
+from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
@@ -193,7 +193,8 @@ class Trainer:
                 f"{examples[0].path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"
             )
         self._train, self._eval = [make() for make in sets] + ([] if eval is not None else [None])
-        finds_entities = self._tags and is_iob(self.labels.names)
+        finds_entities = self._tags and is_scheme(self.labels.names)
+        self.warnings += remarks(self.labels.names) if self._tags else []
         self._runtime_options = runtime_options(
             self.options, eval is not None, metric_name(self.options) or ("f1" if finds_entities else "")
         )

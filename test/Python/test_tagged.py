@@ -9,7 +9,7 @@ import pytest
 from test_data import write
 
 from pst.data import DataError
-from pst.entities import entities, entity_metrics, is_iob
+from pst.entities import entities, entity_metrics, is_scheme, remarks
 from pst.tagged import NO_LABEL, Tagged
 from pst.tokenizer import Tokenizer
 
@@ -109,21 +109,47 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path):
     assert kept.warnings == [f"{tmp_path / 'b.conll'}: 1 of 3 sentences are malformed and were skipped"]
 
 
-def random_tags(rng, kinds=("PER", "LOC"), length=9):
-    return [str(rng.choice(["O", *(f"{p}-{k}" for p in "BI" for k in kinds)])) for _ in range(length)]
+SCHEME_NAMES = {
+    "IOB": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"],
+    "IOE": ["O", "I-PER", "E-PER", "I-LOC", "E-LOC"],
+    "BIOES": ["O", *(f"{letter}-{kind}" for letter in "BIES" for kind in ("PER", "LOC"))],
+    "BILOU": ["O", *(f"{letter}-{kind}" for letter in "BILU" for kind in ("PER", "LOC"))],
+}
 
 
 def spans(tags):
-    """Another way to the same: where a type's run is broken, by a mark before each word."""
+    """Another way to the same: the words between which a run of a type is broken."""
+    tags = [tag.replace("L-", "E-").replace("U-", "S-") for tag in tags]
     types = [None if tag == "O" else tag[2:] for tag in tags]
-    begins = [t is not None and (tag[0] == "B" or i == 0 or types[i - 1] != t) for i, (tag, t) in enumerate(zip(tags, types))]
-    found = set()
-    for first in np.flatnonzero(begins):
-        last = first
-        while last + 1 < len(tags) and types[last + 1] == types[first] and not begins[last + 1]:
-            last += 1
-        found.add((types[first], int(first), int(last)))
-    return found
+    cuts = {i for i in range(1, len(tags)) if types[i] != types[i - 1] or tags[i][0] in "BS" or tags[i - 1][0] in "ES"}
+    ordered = sorted({0, len(tags)} | cuts)
+    return {(types[a], a, b - 1) for a, b in zip(ordered, ordered[1:]) if types[a] is not None}
+
+
+def tags_of(scheme, kinds):
+    """How a scheme says what is at each place: None or (type, number of the entity)."""
+    tags = []
+    for i, here in enumerate(kinds):
+        before, after = (kinds[j] if 0 <= j < len(kinds) else None for j in (i - 1, i + 1))
+        begins, ends = before != here, after != here
+        beside_before, beside_after = (bool(here and other) and other[0] == here[0] for other in (before, after))
+        letter = {
+            "IOB1": "B" if begins and beside_before else "I",
+            "IOB2": "B" if begins else "I",
+            "IOE1": "E" if ends and beside_after else "I",
+            "IOE2": "E" if ends else "I",
+            "BIOES": "S" if begins and ends else "B" if begins else "E" if ends else "I",
+            "BILOU": "U" if begins and ends else "B" if begins else "L" if ends else "I",
+        }[scheme]
+        tags.append("O" if here is None else f"{letter}-{here[0]}")
+    return tags
+
+
+def random_kinds(rng, length=9):
+    kinds = []
+    while len(kinds) < length:
+        kinds += int(rng.integers(1, 4)) * [[None, ("PER", len(kinds)), ("LOC", len(kinds))][rng.integers(3)]]
+    return kinds[:length]
 
 
 def test_entities():
@@ -131,26 +157,59 @@ def test_entities():
     assert entities(["I-PER", "B-PER", "I-LOC"]) == {("PER", 0, 0), ("PER", 1, 1), ("LOC", 2, 2)}
     assert entities([]) == set()
     rng = np.random.default_rng(0)
-    for _ in range(300):
-        tags = random_tags(rng)
-        assert entities(tags) == spans(tags), tags
-    assert is_iob(["O", "B-X", "I-X"]) and not is_iob(["NOUN", "O"]) and not is_iob(["O", "I-X"]) and not is_iob(["O", "B-X", "E-X"])
+    for names in SCHEME_NAMES.values():
+        for _ in range(150):
+            tags = [names[i] for i in rng.integers(0, len(names), 9)]
+            assert entities(tags) == spans(tags), tags
 
 
-def test_entity_metrics():
+@pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "IOE1", "IOE2", "BIOES", "BILOU"])
+def test_entities_of_each_scheme(scheme):
+    """What a scheme says is read as it was meant; seqeval's class of the scheme agrees where it is there."""
+    rng = np.random.default_rng(5)
+    sentences = [random_kinds(rng) for _ in range(100)]
+    tags = [tags_of(scheme, kinds) for kinds in sentences]
+    assert is_scheme({tag for row in tags for tag in row})
+    for kinds, row in zip(sentences, tags):
+        meant = {}
+        for i, kind in enumerate(kinds):
+            if kind:
+                meant.setdefault(kind, []).append(i)
+        assert entities(row) == {(kind[0], places[0], places[-1]) for kind, places in meant.items()}, row
+    seqeval = pytest.importorskip("seqeval.scheme")
+    if scheme == "IOE1":
+        return  # its class finds no entity that is one E- after an O
+    strict = seqeval.Entities(tags, {"BIOES": seqeval.IOBES}.get(scheme) or getattr(seqeval, scheme))
+    for row, found in zip(tags, strict.entities):
+        assert entities(row) == {(entity.tag, entity.start, entity.end - 1) for entity in found}, row
+
+
+def test_which_tags_are_of_entities():
+    assert all(map(is_scheme, SCHEME_NAMES.values())) and is_scheme(["O", "I-X"])
+    for names in ["NOUN", "O"], ["O"], ["O", "BX"], ["O", "B-X", "M-X", "E-X"], ["O", "B-X", "E-X", "L-X"]:
+        assert not is_scheme(names), names
+    assert remarks(["O", "B-X", "M-X"]) == [
+        "no f1 of entities: the tags are 'O', 'B-X', 'M-X', which none of the known schemes has (IOB1, IOB2, IOE1, IOE2, BIOES, BILOU)"
+    ]
+    assert not remarks(SCHEME_NAMES["BILOU"]) and not remarks(["NOUN", "O"])
+
+
+@pytest.mark.parametrize("scheme", ["IOB", "BIOES"])
+def test_entity_metrics(scheme):
     """By hand, and by seqeval where it is there."""
     rng = np.random.default_rng(1)
-    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
-    labels = rng.integers(0, 5, (17, 11)).astype(np.int32)
+    names = SCHEME_NAMES[scheme]
+    labels = rng.integers(0, len(names), (17, 11)).astype(np.int32)
     labels[:, 0], labels[3, 4:], labels[5] = -100, -100, -100
-    logits = rng.standard_normal((17, 11, 5)).astype(np.float32)
+    logits = rng.standard_normal((17, 11, len(names))).astype(np.float32)
+    logits[:8] += 3 * np.eye(len(names), dtype=np.float32)[np.maximum(labels[:8], 0)]
     ours = entity_metrics(names, logits, labels)
     truth = [[names[i] for i in row[row >= 0]] for row in labels]
     guess = [[names[i] for i in best[row >= 0]] for best, row in zip(logits.argmax(-1), labels)]
     hits = sum(len(spans(a) & spans(b)) for a, b in zip(truth, guess))
     precision, recall = hits / sum(map(len, map(spans, guess))), hits / sum(map(len, map(spans, truth)))
     assert hits and ours == pytest.approx({"precision": precision, "recall": recall, "f1": 2 * precision * recall / (precision + recall)})
-    nothing = entity_metrics(names, np.eye(5, dtype=np.float32)[np.zeros((2, 3), int)], np.ones((2, 3), np.int32))
+    nothing = entity_metrics(names, np.eye(len(names), dtype=np.float32)[np.zeros((2, 3), int)], np.ones((2, 3), np.int32))
     assert nothing == {"precision": 0, "recall": 0, "f1": 0}
     seqeval = pytest.importorskip("seqeval.metrics")
     for name in ours:
