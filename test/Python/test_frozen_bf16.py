@@ -100,6 +100,31 @@ def test_a_file_of_bf16_is_used_as_it_is(models, tmp_path):
     assert found[3].num_rounded == 0
 
 
+def nearest_bf16(values):
+    """The bf16 next to what each number is in f32, halves to even, in the arithmetic of float64."""
+    fraction, exponent = np.frexp(values.astype(np.float32).astype(np.float64))
+    return np.ldexp(np.rint(np.ldexp(fraction, 8)), exponent - 8).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16])
+def test_files_of_other_types(tmp_path, kind):
+    """A file of F64 or F16 is the model whose matrices were rounded by way of f32, and whose vectors are f32."""
+    rng = np.random.default_rng(8)
+    wide = {
+        name: (values * (1 + 1e-9 * rng.standard_normal(values.shape))).astype(kind)
+        for name, values in bert_tensors(CONFIG, seed=6).items()
+    }
+    # Halves between two bf16, and a hair beside: in f64 above the half, in f32 on it.
+    odd = np.array([1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-8 + 2.0**-40, -1 - 2.0**-8, 0.0, 2.0**-20]).astype(kind)
+    matrix = next(values for values in wide.values() if values.ndim == 2)
+    matrix.ravel()[: len(odd)] = odd
+    assert list(nearest_bf16(odd[:4])) == [1, 1 + 2.0**-6, 1, -1]
+    narrow = {name: nearest_bf16(values) if values.ndim == 2 else values.astype(np.float32) for name, values in wide.items()}
+    found = train(write_model(tmp_path / "wide", CONFIG, wide), tmp_path / "found", frozen_type="bf16")
+    same(found, train(write_model(tmp_path / "narrow", CONFIG, narrow), tmp_path / "expected"))
+    assert found[3].num_rounded > 0
+
+
 @pytest.mark.parametrize("method", ["lora", "dense", "mvp"])
 def test_other_methods(models, tmp_path, method):
     wide, narrow = models
