@@ -222,6 +222,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   case Stage::Import:
     break;
   case Stage::Sparsify:
+    passes.addPass(createBoundIds());
     // First: what a product costs depends on the tokens that there is room for.
     passes.addPass(createPackTokens({options.tokenCapacity}));
     if (options.training)

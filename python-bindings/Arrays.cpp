@@ -6,8 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Arrays.h"
-
-#include <nanobind/stl/string.h>
+#include "Strings.h"
 
 namespace nb = nanobind;
 using namespace pst;

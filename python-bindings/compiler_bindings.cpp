@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Bindings.h"
+#include "Strings.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
@@ -17,8 +18,8 @@
 #include "pst/Transforms/Recipes.h"
 #include "llvm/ADT/StringExtras.h"
 
+#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <fstream>
@@ -92,16 +93,16 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
   for (auto [key, value] : given) {
     std::string name = nb::cast<std::string>(key);
     if (name == "file")
-      file = nb::cast<std::string>(value);
+      file = nb::cast<std::filesystem::path>(value).string();
     else if (name == "bundle")
-      bundle = nb::cast<std::string>(value);
+      bundle = nb::cast<std::filesystem::path>(value).string();
     else if (name == "emulation")
-      emulation = nb::cast<std::string>(value);
+      emulation = nb::cast<std::filesystem::path>(value).string();
     else if (name == "new_head")
       newHead = nb::cast<bool>(value);
     else if (!pst::python::setOption(options, name, value))
-      throw nb::type_error(
-          ("there is no compiler option '" + name + "'").c_str());
+      ::pst::python::raise(PyExc_TypeError,
+                           "there is no compiler option '" + name + "'");
   }
   return options;
 }
@@ -190,8 +191,8 @@ pst::python::PyProgram compileWith(
   }
   forgetCompiler();
   for (const std::string &warning : error.warnings)
-    if (PyErr_WarnEx(PyExc_RuntimeWarning, warning.c_str(), 1) < 0)
-      throw nb::python_error();
+    nb::module_::import_("warnings")
+        .attr("warn")(warning, nb::handle(PyExc_RuntimeWarning));
   if (written && program->manifest.isForGPU())
     return {
         pst::runtime::Program::createForGPU(
@@ -219,14 +220,14 @@ pst::python::PyProgram compileText(const std::string &text,
                      });
 }
 
-pst::python::PyProgram compileModel(const std::string &directory,
+pst::python::PyProgram compileModel(const std::filesystem::path &directory,
                                     const nb::dict &options) {
   return compileWith(
       options, "",
       [&](MLIRContext &context, const pst::CompilerOptions &compiler,
           const std::string &) -> OwningOpRef<ModuleOp> {
-        auto module =
-            pst::importModel(context, directory, pst::importOptions(compiler));
+        auto module = pst::importModel(context, directory.string(),
+                                       pst::importOptions(compiler));
         return succeeded(module) ? std::move(*module) : nullptr;
       });
 }
@@ -256,9 +257,9 @@ nb::dict criterionAsDict(const std::string &source) {
 std::string recipeOf(const std::string &name) {
   if (std::optional<StringRef> text = pst::recipeText(name))
     return text->str();
-  throw nb::value_error(("there is no method '" + name + "'; there are " +
-                         llvm::join(pst::recipeNames(), ", "))
-                            .c_str());
+  ::pst::python::raise(PyExc_ValueError,
+                       "there is no method '" + name + "'; there are " +
+                           llvm::join(pst::recipeNames(), ", "));
 }
 
 } // namespace

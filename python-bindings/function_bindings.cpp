@@ -11,6 +11,7 @@
 
 #include "Arrays.h"
 #include "Bindings.h"
+#include "Strings.h"
 #include "Turns.h"
 
 #include "pst/Runtime/Error.h"
@@ -19,7 +20,6 @@
 
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 namespace nb = nanobind;
@@ -143,17 +143,16 @@ private:
     return {&argument, array.data(), there, what};
   }
 
-  /// A model's ids are checked where they can be read.
+  /// Ids, and a model's masks and labels, are checked where they can be read:
+  /// for what lies in a GPU's memory nobody waits.
   Bound bindInput(const Argument &argument, const InputArray &array,
                   const std::string &what) const {
     Bound bound = bindArray(argument, array, what);
-    if (argument.type.shape.empty() ||
-        argument.type.element != ElementType::i32 || bound.there)
+    if (argument.type.shape.empty() || bound.there)
       return bound;
     DataArray values{argument.name, argument.type, array.data(), nullptr};
-    if (!store.manifest().config.empty())
-      checkValues(store.manifest(), values, "'" + name + "'",
-                  /*mayBeNoExample=*/true);
+    checkValues(store.manifest(), argument, values, "'" + name + "'",
+                /*mayBeNoExample=*/true);
     if (argument.name == "attention_mask")
       checkTokenCount(store.manifest(), values, "'" + name + "'");
     return bound;

@@ -6,10 +6,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "Bindings.h"
+#include "Strings.h"
 #include "pst/Options/CompilerOptions.h"
 #include "pst/Runtime/TrainingOptions.h"
 
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
@@ -17,6 +17,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 using namespace pst;
 using namespace pst::runtime;
+using namespace pst::python;
 
 /// The text that an option reads: numbers as Python prints them, lists with
 /// commas, nothing for None.
@@ -51,13 +52,13 @@ static nb::object valueOf(const OptionInfo &option, const std::string &text) {
     return nb::float_(std::stod(text));
   case OptionType::text:
   case OptionType::choice:
-    return nb::str(text.c_str());
+    return toPython(text);
   case OptionType::integers:
   case OptionType::texts:
     for (const std::string &part : runtime::detail::splitList(text))
       parts.append(option.type == OptionType::integers
                        ? number(part)
-                       : nb::object(nb::str(part.c_str())));
+                       : nb::object(toPython(part)));
     return std::move(parts);
   }
   return nb::none();
@@ -80,7 +81,7 @@ template <typename FunctionT> static void asValueError(FunctionT &&function) {
   try {
     function();
   } catch (const Error &error) {
-    throw nb::value_error(error.what());
+    raise(PyExc_ValueError, error.what());
   }
 }
 
@@ -129,7 +130,7 @@ void pst::python::bindOptions(nb::module_ &module) {
            [](const Options &self, const std::string &name) {
              const auto *option = trainingOptions().find(name);
              if (!option)
-               throw nb::attribute_error(name.c_str());
+               raise(PyExc_AttributeError, name);
              return valueOf(*option, option->text(self));
            })
       .def("check", [](const Options &self) {

@@ -14,6 +14,7 @@
 #include "Arrays.h"
 #include "Bindings.h"
 #include "GpuArray.h"
+#include "Strings.h"
 #include "Turns.h"
 
 #include "pst/Runtime/Checkpoint.h"
@@ -27,7 +28,6 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -121,6 +121,21 @@ nb::object gradientView(nb::handle self) {
   return nb::cast(nb::ndarray<nb::numpy, float, nb::ndim<1>>(
       static_cast<float *>(data),
       {store.spaceBytes("gradient") / sizeof(float)}, self));
+}
+
+/// What is thrown becomes that exception. Its message may name a file, and so
+/// hold bytes that are no UTF-8.
+template <typename Thrown> void translate(nb::handle type) {
+  nb::register_exception_translator(
+      [](const std::exception_ptr &thrown, void *type) {
+        try {
+          std::rethrow_exception(thrown);
+        } catch (const Thrown &error) {
+          PyErr_SetObject(static_cast<PyObject *>(type),
+                          toPython(error.what()).ptr());
+        }
+      },
+      type.ptr());
 }
 
 void bindProgram(nb::module_ &module) {
@@ -286,16 +301,10 @@ void pst::python::bindRuntime(nb::module_ &module) {
   nb::exception<Error>(module, "Error", PyExc_RuntimeError);
   nb::exception<ManifestError>(module, "ManifestError",
                                module.attr("Error").ptr());
+  translate<Error>(module.attr("Error"));
+  translate<ManifestError>(module.attr("ManifestError"));
   // Such as a link to itself, where a file is looked for.
-  nb::register_exception_translator(
-      [](const std::exception_ptr &thrown, void *type) {
-        try {
-          std::rethrow_exception(thrown);
-        } catch (const std::filesystem::filesystem_error &error) {
-          PyErr_SetString(static_cast<PyObject *>(type), error.what());
-        }
-      },
-      module.attr("Error").ptr());
+  translate<std::filesystem::filesystem_error>(module.attr("Error"));
   bindGpuArray(module);
   bindProgram(module);
   bindFunction(module);

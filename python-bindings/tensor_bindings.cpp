@@ -11,6 +11,7 @@
 
 #include "Arrays.h"
 #include "Bindings.h"
+#include "Strings.h"
 
 #include "pst/Runtime/CompressedWeight.h"
 #include "pst/Runtime/Error.h"
@@ -20,7 +21,6 @@
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -77,14 +77,14 @@ DType fileType(nb::dlpack::dtype wanted, const std::string &name) {
 const TensorView &header(const ModelFiles &files, const std::string &name) {
   auto found = files.tensors().find(name);
   if (found == files.tensors().end())
-    throw nb::key_error(name.c_str());
+    raise(PyExc_KeyError, name);
   return *found->second;
 }
 
 const TensorView &find(const ModelFiles &files, const std::string &name) {
   if (const TensorView *tensor = files.find(name))
     return *tensor;
-  throw nb::key_error(name.c_str());
+  raise(PyExc_KeyError, name);
 }
 
 /// A tensor as an array over the mapped file, which it keeps; a copy where its

@@ -12,6 +12,7 @@
 
 #include "Bindings.h"
 #include "GpuArray.h"
+#include "Strings.h"
 #include "Turns.h"
 
 #include "pst/Runtime/Export.h"
@@ -22,7 +23,6 @@
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -40,7 +40,7 @@ namespace {
 nb::dict toDict(const Metrics &metrics) {
   nb::dict dict;
   for (const auto &[name, value] : metrics)
-    dict[name.c_str()] = value;
+    dict[toPython(name)] = value;
   return dict;
 }
 
@@ -89,7 +89,7 @@ nb::dict toDict(const TrainingResult &result) {
   dict["history"] = history;
   dict["best"] =
       result.best ? nb::object(toDict(*result.best)) : nb::object(nb::none());
-  dict["best_checkpoint"] = result.bestCheckpoint.string();
+  dict["best_checkpoint"] = pathToPython(result.bestCheckpoint);
   return dict;
 }
 
@@ -151,7 +151,7 @@ std::function<Result(Argument)> wrap(const nb::object &callable) {
   return [function = nb::handle(callable)](Argument argument) -> Result {
     nb::gil_scoped_acquire acquire;
     if constexpr (std::is_same_v<std::decay_t<Argument>, std::filesystem::path>)
-      function(argument.string());
+      function(pathToPython(argument));
     else if constexpr (std::is_same_v<std::decay_t<Argument>, std::string>)
       function(argument);
     else

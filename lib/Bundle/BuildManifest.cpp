@@ -98,6 +98,8 @@ static FailureOr<EntryPoint> describe(func::FuncOp function) {
         return failure();
       argument.type = *type;
     }
+    if (auto ids = function.getArgAttrOfType<IntegerAttr>(i, kIdsAttribute))
+      argument.ids = ids.getInt();
     entry.arguments.push_back(argument);
   }
   return entry;

@@ -112,6 +112,8 @@ EntryPoint readEntryPoint(const Json &json, const std::string &where) {
     argument.name = item.string("name");
     if (argument.kind != ArgKind::space)
       argument.type = item.type("type");
+    if (item.has("ids"))
+      argument.ids = item.integer("ids");
   });
   for (const std::string &text : reader.strings("launches"))
     entry.launches.push_back(Launch::fromText(
@@ -317,6 +319,8 @@ std::string Manifest::toJson() const {
                 {"name", argument.name}};
       if (argument.kind != ArgKind::space)
         item["type"] = spell(argument.type);
+      if (argument.ids)
+        item["ids"] = argument.ids;
       arguments.push_back(std::move(item));
     }
     Json launches = Json::array();
@@ -358,7 +362,7 @@ Manifest Manifest::fromJson(std::string_view text) {
   manifest.architecture = reader.string("architecture");
   manifest.config = reader.string("config");
   manifest.task = reader.keyword("task", kTasks);
-  if (json.contains("token_capacity"))
+  if (reader.has("token_capacity"))
     manifest.tokenCapacity = reader.integer("token_capacity");
   manifest.method = reader.string("method");
   Reader hyper(reader.object("hyperparameters"), "hyperparameters");

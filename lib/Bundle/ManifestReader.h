@@ -62,6 +62,8 @@ public:
     return where.empty() ? std::string(key) : where + "." + std::string(key);
   }
 
+  bool has(std::string_view key) const { return json.contains(key); }
+
   const Json &at(std::string_view key) {
     seen.emplace(key);
     auto found = json.find(key);

@@ -7,6 +7,7 @@
 
 #include "ManifestVerify.h"
 
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -155,6 +156,12 @@ void verifyArguments(const Verified &verified, const EntryPoint &entry,
       continue;
     }
     verifyType(argument.type, at);
+    if (argument.ids && (argument.kind != Argument::Kind::input ||
+                         argument.type.element != ElementType::i32))
+      fail(at, "has \"ids\", which only inputs of i32 hold");
+    if (argument.ids > std::numeric_limits<int32_t>::max())
+      fail(at, "has " + std::to_string(argument.ids) +
+                   " ids, which i32 cannot tell apart");
     if (argument.kind != Argument::Kind::parameter)
       continue;
     const Parameter *parameter = verified.find(argument.name);

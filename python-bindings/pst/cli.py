@@ -13,7 +13,7 @@ import sys
 from .arguments import Parser, add_hugging_face_flags, read_config_file
 from .command import UsageError, given_options, options_of, print_pairs, read_labelled, read_tagged, set_threads, warn
 from .outputs import check_output_directory, write_conll, write_json, write_predictions
-from .streams import flush_standard_streams, give_up, open_standard_streams, tell
+from .streams import flush_standard_streams, give_up, open_standard_streams, speak_utf8, tell
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -380,6 +380,7 @@ def main(argv=None) -> int:
 
 def program() -> int:
     """The process `pst`: main, and what is the process's alone."""
+    speak_utf8()
     from . import _pst
 
     open_standard_streams()

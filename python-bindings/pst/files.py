@@ -9,6 +9,7 @@ says whether it ends the reading; all else is a DataError with its place.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import errno
 import io
@@ -87,6 +88,17 @@ def read_small(path: str) -> bytes:
         data = file.read(MOST_BYTES + 1)
     _require_size(path, len(data))
     return data
+
+
+@contextlib.contextmanager
+def utf8_name(path: str):
+    """While it lasts, a name of a file for libraries that take none but UTF-8.
+    Raises as open_readable."""
+    if any("\ud800" <= letter <= "\udfff" for letter in path):
+        with open_readable(path) as file:
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        yield path
 
 
 def require_small(path: str) -> None:

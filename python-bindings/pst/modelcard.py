@@ -177,5 +177,5 @@ def rewrite(source, directory, base: str, storage: Storage) -> None:
 
 
 def _write(directory, text: str) -> None:
-    with open(os.path.join(directory, FILE), "w", encoding="utf-8") as file:
+    with open(os.path.join(directory, FILE), "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)

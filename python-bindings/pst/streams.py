@@ -1,6 +1,7 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Standard streams that are closed, full, or whose reader has gone: what nobody can read ends no run."""
+"""Standard streams that are closed, full, or whose reader has gone: what nobody can read ends no run.
+And texts of a command line, whatever the system makes of them."""
 
 from __future__ import annotations
 
@@ -24,6 +25,14 @@ def is_terminal(stream) -> bool:
         return stream.isatty()
     except (AttributeError, OSError, ValueError):
         return False
+
+
+def speak_utf8() -> None:
+    """Begins the program anew in UTF-8 mode where Python takes the command line
+    and the names of files for ASCII: in the C locale, if the environment forbids
+    the mode. Names of classes and columns would not be those of the files."""
+    if sys.getfilesystemencoding() == "ascii" and sys.executable:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def open_standard_streams() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from .data import DataError
-from .files import require_small
+from .files import require_small, utf8_name
 from .tokenizer_settings import NAMED, Settings
 
 # How Qwen 2 splits texts: contractions, letters with what stands before them,
@@ -86,7 +86,8 @@ def _pieces(settings: Settings, **more):
         files = settings.path("vocab.json"), settings.path("merges.txt")
         for file in files:
             require_small(file)
-        vocabulary, merges = models.BPE.read_file(*files)
+        with utf8_name(files[0]) as words, utf8_name(files[1]) as pairs:
+            vocabulary, merges = models.BPE.read_file(words, pairs)
     else:
         vocabulary = _vocabulary(settings, "BPE")
         merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in settings.source["model"]["merges"]]
@@ -103,7 +104,8 @@ def _word_pieces(settings: Settings):
 
     if settings.source is None:
         require_small(settings.path("vocab.txt"))
-        vocabulary = models.WordPiece.read_file(settings.path("vocab.txt"))
+        with utf8_name(settings.path("vocab.txt")) as name:
+            vocabulary = models.WordPiece.read_file(name)
     else:
         vocabulary = _vocabulary(settings, "WordPiece")
     impl = Tokenizer(models.WordPiece(vocabulary, unk_token=str(settings.named.get("unk_token"))))

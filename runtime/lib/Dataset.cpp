@@ -245,14 +245,42 @@ void Dataset::check(const Manifest &manifest, std::string_view entry,
       throw Error(
           what + ": \"" + input.name + "\" is " + spell(array->type, "N") +
           ", but the program was compiled for " + spell(input.type, "N"));
-    checkValues(manifest, *array, what, /*mayBeNoExample=*/false);
+    checkValues(manifest, input, *array, what, /*mayBeNoExample=*/false);
   }
 }
 
-void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
+/// The ids that an input may hold, from 0; 0 if it holds none. Bundles that do
+/// not say so have the model's sizes in their config.json.
+static int64_t countIds(const Manifest &manifest, const Argument &input) {
+  if (input.ids)
+    return input.ids;
+  if (input.name == "input_ids")
+    return configNumber(manifest, "vocab_size");
+  if (input.name == "token_type_ids")
+    return configNumber(manifest, "type_vocab_size");
+  return 0;
+}
+
+static std::string describeIds(const Manifest &manifest, const Argument &input,
+                               int64_t count) {
+  std::string number = std::to_string(count);
+  if (!manifest.config.empty() && input.name == "input_ids")
+    return "the vocabulary has " + number + " entries";
+  if (!manifest.config.empty() && input.name == "token_type_ids")
+    return "the model has " + number + " token types";
+  return "its table has " + number + " rows: ids go from 0 to " +
+         std::to_string(count - 1);
+}
+
+void pst::runtime::checkValues(const Manifest &manifest, const Argument &input,
+                               const DataArray &array,
                                const std::string &description,
                                bool mayBeNoExample) {
   ValueCheck values(array, description);
+  if (int64_t count = countIds(manifest, input))
+    return values.ids(count, describeIds(manifest, input, count));
+  if (manifest.config.empty())
+    return;
   bool isOfTokens = manifest.task == ModelTask::tokenClasses;
   if (array.name == "labels" && manifest.task == ModelTask::multiLabel) {
     values.answers(mayBeNoExample);
@@ -275,14 +303,6 @@ void pst::runtime::checkValues(const Manifest &manifest, const DataArray &array,
                  isOfTokens || mayBeNoExample ? kNoExample : 0);
   } else if (array.name == "attention_mask") {
     values.mask(manifest.tokenCapacity != 0);
-  } else if (array.name == "input_ids") {
-    if (int64_t size = configNumber(manifest, "vocab_size"))
-      values.ids(size,
-                 "the vocabulary has " + std::to_string(size) + " entries");
-  } else if (array.name == "token_type_ids") {
-    if (int64_t size = configNumber(manifest, "type_vocab_size"))
-      values.ids(size,
-                 "the model has " + std::to_string(size) + " token types");
   }
 }
 

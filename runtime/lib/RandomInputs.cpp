@@ -64,7 +64,8 @@ std::vector<std::byte> RandomInputs::fill(const Argument &argument) {
   size_t count = static_cast<size_t>(type.numElements());
   size_t size = static_cast<size_t>(byteSize(type.element));
   if (type.element == ElementType::i32 || type.element == ElementType::i64) {
-    int32_t below = argument.name == "input_ids"        ? tokens
+    int32_t below = argument.ids ? static_cast<int32_t>(argument.ids)
+                    : argument.name == "input_ids"      ? tokens
                     : argument.name == "labels"         ? labels
                     : argument.name == "token_type_ids" ? 1
                                                         : 2;

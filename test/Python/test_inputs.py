@@ -10,7 +10,7 @@ import pytest
 from conftest import CONFIG, bert_tensors, gpt2_tensors, write_model
 
 import pst
-from pst import write_tensors
+from pst import _pst, write_tensors
 
 CLASSES = 3
 
@@ -74,6 +74,34 @@ def test_what_is_out_of_range_is_an_error(bert, change, message):
         with pytest.raises(pst.Error) as error:
             program(inputs["input_ids"], inputs["attention_mask"], inputs["token_type_ids"])
         assert message in str(error.value)
+
+
+LOOK = """
+func.func @look(%ids: tensor<2x3xi32>, %table: tensor<5x4xf32>, %small: tensor<3x4xf32>, %other: tensor<2x3xi32>) -> tensor<6x4xf32> {
+  %x = nn.embedding %ids, %table : tensor<2x3xi32>, tensor<5x4xf32> -> tensor<6x4xf32>
+  %y = nn.embedding %other, %small : tensor<2x3xi32>, tensor<3x4xf32> -> tensor<6x4xf32>
+  %z = nn.add %x, %y : tensor<6x4xf32>
+  return %z : tensor<6x4xf32>
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["in memory", "bundle"])
+def test_ids_of_a_text_are_rows_of_their_table(tmp_path, kind):
+    call = pst.compile(LOOK)
+    if kind == "bundle":
+        _pst.compile_text(LOOK, {"bundle": str(tmp_path / "b")})
+        call = pst.compiled.Function(_pst.Program.load(tmp_path / "b"), "look")
+    rng = np.random.default_rng(3)
+    table, small = rng.standard_normal((5, 4)).astype(np.float32), rng.standard_normal((3, 4)).astype(np.float32)
+    ids, other = np.array([[0, 1, 4], [3, 4, 2]], np.int32), np.array([[2, 1, 0], [0, 0, 2]], np.int32)
+    np.testing.assert_array_equal(call(ids, table, small, other), table[ids.ravel()] + small[other.ravel()])
+    for name, array, bad, rows in (("ids", ids, 5, 5), ("ids", ids, -1, 5), ("other", other, 3, 3)):
+        changed = {"ids": ids, "other": other, name: array.copy()}
+        changed[name][1, 2] = bad
+        with pytest.raises(pst.Error) as error:
+            call(changed["ids"], table, small, changed["other"])
+        assert f'"{name}" of example 1 is {bad} at position 2; its table has {rows} rows: ids go from 0 to {rows - 1}' in str(error.value)
 
 
 def test_shapes_and_types_that_cannot_be(bert):

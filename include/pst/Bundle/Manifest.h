@@ -161,6 +161,9 @@ struct Argument {
   enum class Kind { parameter, space, input, output } kind = Kind::input;
   std::string name;
   TensorType type; // of no meaning for a space
+  /// Of an input i32 that holds ids: how many there are, from 0; else 0. What
+  /// is no id would be read as another one.
+  int64_t ids = 0;
 };
 
 /// A function `extern "C" void symbol(void *const *arguments)`; arguments[i]

@@ -66,6 +66,27 @@ def PackTokens : Pass<"pst-pack-tokens", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::func::FuncDialect", "::pst::nn::NNDialect"];
 }
 
+def BoundIds : Pass<"pst-bound-ids", "::mlir::ModuleOp"> {
+  let summary = "Notes how many ids there are of those that an argument holds";
+  let description = [{
+    An argument of a function whose elements are rows of a table gets `pst.ids`,
+    the rows of the smallest table that they are looked up in, here or in a
+    function that is called. The runtime refuses inputs with another id.
+
+    Before:
+    ```mlir
+    func.func @look(%ids: tensor<1x2xi32>, %table: tensor<3x4xf32>) -> tensor<2x4xf32> {
+      %x = nn.embedding %ids, %table : tensor<1x2xi32>, tensor<3x4xf32> -> tensor<2x4xf32>
+    ```
+    After:
+    ```mlir
+    func.func @look(%ids: tensor<1x2xi32> {pst.ids = 3 : i64}, %table: tensor<3x4xf32>) -> tensor<2x4xf32> {
+    ```
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::pst::nn::NNDialect",
+                           "::pst::PSTDialect"];
+}
+
 def MixedPrecision : Pass<"pst-mixed-precision", "::mlir::ModuleOp"> {
   let summary = "Makes the activations bf16";
   let description = [{

@@ -97,6 +97,7 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kKeptAttribute, {Place::Parameter}, isInteger, "an i64"},
       {kCostAttribute, {Place::Parameter}, isDictionaryOf<isNumber>, numbers},
       {kNameAttribute, {Place::Argument, Place::Result}, isText, "a string"},
+      {kIdsAttribute, {Place::Argument}, isInteger, "an i64"},
       {kKindAttribute,
        {Place::Argument},
        isKind,

@@ -19,6 +19,9 @@ TEST(Manifest, ReadsBackWhatItWrites) {
   Manifest manifest = makeManifest();
   manifest.features = "+avx2,+fma";
   manifest.parameters[3].decay = true;
+  for (Argument &argument : manifest.entryPoints.at("forward").arguments)
+    if (argument.name == "input_ids")
+      argument.ids = 11;
   manifest.parameters[5].initializer = {Initializer::Kind::constant, 0, 0.1};
   std::string text = manifest.toJson();
   Manifest copy = Manifest::fromJson(text);
@@ -37,6 +40,8 @@ TEST(Manifest, ReadsBackWhatItWrites) {
   EXPECT_EQ(apply.symbol, "tiny_apply");
   EXPECT_EQ(apply.arguments[4].name, "learning_rate");
   EXPECT_EQ(apply.arguments[4].type.shape.size(), 0u);
+  for (const Argument &argument : copy.entryPoints.at("forward").arguments)
+    EXPECT_EQ(argument.ids, argument.name == "input_ids" ? 11 : 0);
   EXPECT_EQ(copy.memory.peak(), manifest.memory.peak());
   EXPECT_EQ(copy.memory.activations, manifest.memory.activations);
 }
@@ -415,6 +420,13 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
           a["type"] = type;
     };
   };
+  auto ids = [](const char *name, int64_t count) {
+    return [=](Json &j) {
+      for (Json &a : j["entry_points"]["forward"]["arguments"])
+        if (a["name"] == name)
+          a["ids"] = count;
+    };
+  };
   auto weights = [](const char *type) {
     return [=](Json &j) {
       j["entry_points"]["forward"]["arguments"].push_back(
@@ -454,6 +466,11 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
             argument(entry, "labels", "i32[4,5]")(j);
         },
         "argument \"input_ids\" is i32[4,5], but \"logits\" has 4 rows"},
+       {"ids of floats", ids("logits", 3),
+        "argument \"logits\": has \"ids\", which only inputs of i32 hold"},
+       {"too many ids", ids("input_ids", int64_t(1) << 31),
+        "argument \"input_ids\": has 2147483648 ids, which i32 cannot tell "
+        "apart"},
        {"class weights", weights("f32[2]"),
         "argument \"class_weights\" must be f32[3], one for each class, but "
         "is f32[2]"},

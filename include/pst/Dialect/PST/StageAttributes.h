@@ -47,8 +47,10 @@ inline constexpr llvm::StringLiteral kSparsifyAttribute = "pst.sparsify",
                                      kCostAttribute = "pst.cost";
 
 // Of an argument or a result of an entry point: its name; and of an argument
-// what it is (memory): input, output, parameter or space.
+// how many ids there are if it holds ids (sparsify), and what it is (memory):
+// input, output, parameter or space.
 inline constexpr llvm::StringLiteral kNameAttribute = "pst.name",
+                                     kIdsAttribute = "pst.ids",
                                      kKindAttribute = "pst.kind";
 
 // Of a kernel: the blocks of its product; which of its arguments are tensor
