@@ -10,6 +10,7 @@
 #include "pst/Codegen/Passes.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Transforms/OpOrder.h"
 
 namespace pst {
 #define GEN_PASS_DEF_FUSEEPILOGUES
@@ -38,19 +39,21 @@ static Operation *productOf(Value value) {
 
 /// The product takes the place of `op`, where all that it will read is there.
 static void replaceByProduct(RewriterBase &rewriter, Operation *op,
-                             Operation *product) {
+                             Operation *product, OpOrder &order) {
   rewriter.moveOpBefore(product, op);
+  order.putBefore(product, op);
   rewriter.replaceOp(op, product);
 }
 
 namespace {
 struct FuseAdd : OpRewritePattern<nn::AddOp> {
-  using OpRewritePattern::OpRewritePattern;
+  FuseAdd(MLIRContext *context, OpOrder &order)
+      : OpRewritePattern(context), order(order) {}
   LogicalResult matchAndRewrite(nn::AddOp op,
                                 PatternRewriter &rewriter) const override {
     // Of two products the later one, whose operands live until there anyway.
     Operation *left = productOf(op.getLhs()), *right = productOf(op.getRhs());
-    if (left && right && left->isBeforeInBlock(right))
+    if (left && right && order.isBefore(left, right))
       left = nullptr;
     Operation *product = left ? left : right;
     if (!product || withProduct(product, [](auto product) {
@@ -63,13 +66,16 @@ struct FuseAdd : OpRewritePattern<nn::AddOp> {
         product.getAddendMutable().assign(addend);
       });
     });
-    replaceByProduct(rewriter, op, product);
+    replaceByProduct(rewriter, op, product, order);
     return success();
   }
+
+  OpOrder &order;
 };
 
 struct FuseActivation : OpRewritePattern<nn::ActivationOp> {
-  using OpRewritePattern::OpRewritePattern;
+  FuseActivation(MLIRContext *context, OpOrder &order)
+      : OpRewritePattern(context), order(order) {}
   LogicalResult matchAndRewrite(nn::ActivationOp op,
                                 PatternRewriter &rewriter) const override {
     Operation *product = productOf(op.getInput());
@@ -79,15 +85,18 @@ struct FuseActivation : OpRewritePattern<nn::ActivationOp> {
       withProduct(product,
                   [&](auto product) { product.setActivation(op.getKind()); });
     });
-    replaceByProduct(rewriter, op, product);
+    replaceByProduct(rewriter, op, product, order);
     return success();
   }
+
+  OpOrder &order;
 };
 
 struct FuseEpilogues : pst::impl::FuseEpiloguesBase<FuseEpilogues> {
   void runOnOperation() override {
+    OpOrder order(getOperation());
     RewritePatternSet patterns(&getContext());
-    patterns.add<FuseAdd, FuseActivation>(&getContext());
+    patterns.add<FuseAdd, FuseActivation>(&getContext(), order);
     FrozenRewritePatternSet frozen(std::move(patterns));
     for (auto function : getOperation().getOps<func::FuncOp>())
       walkAndApplyPatterns(function, frozen);

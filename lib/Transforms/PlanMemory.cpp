@@ -10,6 +10,7 @@
 // the lowest offset at which it overlaps no placed buffer that lives at the
 // same time.
 
+#include "Occupancy.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/Transforms/BufferViewFlowAnalysis.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -49,7 +50,8 @@ struct ArenaUse {
   int64_t workspace = 0; // of them, live at the worst op
 };
 
-/// The arguments that an entry point gets for what it reaches by name.
+/// The arguments that an entry point gets for what it reaches by name. Its type
+/// and its attributes know them when all are there: there may be thousands.
 class EntryArguments {
 public:
   EntryArguments(func::FuncOp function) : function(function) {}
@@ -65,18 +67,28 @@ public:
   /// Appends an argument.
   Value append(StringRef kind, StringRef name, Type type) {
     Builder builder(function.getContext());
-    unsigned position = function.getNumArguments();
-    auto attributes = builder.getDictionaryAttr(
+    attributes.push_back(builder.getDictionaryAttr(
         {builder.getNamedAttr(kKindAttribute, builder.getStringAttr(kind)),
-         builder.getNamedAttr(kNameAttribute, builder.getStringAttr(name))});
-    if (failed(function.insertArgument(position, type, attributes,
-                                       function.getLoc())))
-      llvm_unreachable("an entry point takes further arguments");
-    return function.getArgument(position);
+         builder.getNamedAttr(kNameAttribute, builder.getStringAttr(name))}));
+    return function.front().addArgument(type, function.getLoc());
+  }
+
+  /// Makes what was appended part of the function's type, which returns
+  /// nothing.
+  void finish() {
+    SmallVector<DictionaryAttr> all;
+    size_t before = function.front().getNumArguments() - attributes.size();
+    for (size_t i = 0; i < before; ++i)
+      all.push_back(function.getArgAttrDict(i));
+    llvm::append_range(all, attributes);
+    function.setType(FunctionType::get(
+        function.getContext(), function.front().getArgumentTypes(), {}));
+    function.setAllArgAttrs(all);
   }
 
 private:
   func::FuncOp function;
+  SmallVector<DictionaryAttr> attributes; ///< Of what was appended.
   llvm::StringMap<Value> arguments;
 };
 
@@ -136,8 +148,6 @@ LogicalResult PlanMemory::returnThroughArguments(func::FuncOp function,
     }
   }
   ret->setOperands({});
-  function.setType(
-      FunctionType::get(&getContext(), function.getArgumentTypes(), {}));
   function.removeResAttrsAttr();
   return success();
 }
@@ -187,24 +197,20 @@ void PlanMemory::place(SmallVectorImpl<Buffer> &buffers) {
   llvm::sort(bySize, [](Buffer *a, Buffer *b) {
     return std::pair(-a->size, a) < std::pair(-b->size, b);
   });
-  SmallVector<Buffer *> placed; // by ascending offset
+  // Whether two live at one time, the times at which some begin to live tell.
+  std::vector<int64_t> times;
+  for (const Buffer &buffer : buffers)
+    times.push_back(buffer.first);
+  llvm::sort(times);
+  times.erase(llvm::unique(times), times.end());
+  Occupancy taken(times.size());
   for (Buffer *buffer : bySize) {
-    int64_t offset = 0;
-    for (Buffer *other : placed) {
-      bool together =
-          other->first <= buffer->last && buffer->first <= other->last;
-      if (!together || other->offset + other->size <= offset)
-        continue;
-      if (other->offset >= offset + buffer->size)
-        break;
-      offset = other->offset + other->size;
-    }
-    buffer->offset = offset;
-    placed.insert(llvm::upper_bound(placed, buffer,
-                                    [](Buffer *a, Buffer *b) {
-                                      return a->offset < b->offset;
-                                    }),
-                  buffer);
+    if (buffer->first > buffer->last)
+      continue; // nothing touches it
+    size_t first = llvm::lower_bound(times, buffer->first) - times.begin();
+    size_t last = llvm::upper_bound(times, buffer->last) - times.begin() - 1;
+    buffer->offset = taken.findFree(first, last, buffer->size);
+    taken.take(first, last, buffer->offset, buffer->size);
   }
 }
 
@@ -328,10 +334,11 @@ void PlanMemory::runOnOperation() {
   // One arena serves every entry point.
   Type i8 = builder.getI8Type();
   for (Entry &entry : entries) {
-    if (entry.buffers.empty())
-      continue;
-    Value arena = entry.arguments->get("space", "arena",
-                                       MemRefType::get({worst.bytes}, i8));
+    Value arena;
+    if (!entry.buffers.empty())
+      arena = entry.arguments->get("space", "arena",
+                                   MemRefType::get({worst.bytes}, i8));
+    entry.arguments->finish();
     for (Buffer &buffer : entry.buffers) {
       OpBuilder at(buffer.alloc);
       Location loc = buffer.alloc.getLoc();

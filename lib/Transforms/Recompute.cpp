@@ -10,6 +10,7 @@
 #include "pst/Dialect/Interfaces/OpInterfaces.h"
 #include "pst/Dialect/Interfaces/Work.h"
 #include "pst/Dialect/PST/StageAttributes.h"
+#include "pst/Transforms/OpOrder.h"
 #include "pst/Transforms/Passes.h"
 
 namespace pst {
@@ -48,8 +49,9 @@ struct Recompute : pst::impl::RecomputeBase<Recompute> {
            repeatable.getRecomputePrice() == RecomputePrice::Cheap))
         forward.push_back(&op);
     }
+    OpOrder order(function);
     for (Operation *op : llvm::reverse(forward))
-      again += repeat(op, loss);
+      again += repeat(op, loss, order);
     Builder builder(&getContext());
     auto number = [&](StringRef name, double value) {
       return builder.getNamedAttr(name, builder.getF64FloatAttr(value));
@@ -62,19 +64,22 @@ struct Recompute : pst::impl::RecomputeBase<Recompute> {
 private:
   /// Computes `op` again before the first use after the loss, for those uses.
   /// Returns what that costs.
-  double repeat(Operation *op, Operation *loss) {
+  double repeat(Operation *op, Operation *loss, OpOrder &order) {
     Operation *first = nullptr;
+    auto userOf = [&](OpOperand &use) {
+      return loss->getBlock()->findAncestorOpInBlock(*use.getOwner());
+    };
     auto inBackward = [&](OpOperand &use) {
-      return loss->isBeforeInBlock(use.getOwner());
+      return order.isBefore(loss, userOf(use));
     };
     for (Value result : op->getResults())
       for (OpOperand &use : result.getUses())
-        if (inBackward(use) &&
-            (!first || use.getOwner()->isBeforeInBlock(first)))
-          first = use.getOwner();
+        if (inBackward(use) && (!first || order.isBefore(userOf(use), first)))
+          first = userOf(use);
     if (!first)
       return 0;
     Operation *again = OpBuilder(first).clone(*op);
+    order.putBefore(again, first);
     for (auto [result, repeated] :
          llvm::zip(op->getResults(), again->getResults()))
       result.replaceUsesWithIf(repeated, inBackward);

@@ -48,7 +48,7 @@ private:
   FailureOr<CriterionOp> findRecipe();
   FailureOr<llvm::StringMap<double>> givenHyperparameters();
   Layer declareLayer(ParameterOp weight, CriterionOp recipe);
-  void rewriteUses(ParameterOp weight, Layer layer, CriterionOp criterion);
+  void rewriteUses(ArrayRef<LoadOp> loads, Layer layer, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
 
   SelectionAttr rule; ///< Of the selection; null without a score.
@@ -203,15 +203,10 @@ Layer Sparsify::declareLayer(ParameterOp weight, CriterionOp recipe) {
   return layer;
 }
 
-/// nn.linear of the weight -> pst.masked_matmul, factors loaded beside it.
-void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
+/// nn.linear of the weight, which is what is loaded -> pst.masked_matmul,
+/// factors loaded beside it.
+void Sparsify::rewriteUses(ArrayRef<LoadOp> loads, Layer layer,
                            CriterionOp criterion) {
-  // Gathered first: the op after a load may be one that is erased.
-  SmallVector<LoadOp> loads;
-  getOperation().walk([&](LoadOp load) {
-    if (load.getParameter() == weight.getSymName())
-      loads.push_back(load);
-  });
   for (LoadOp load : loads) {
     for (Operation *user :
          llvm::make_early_inc_range(load.getResult().getUsers())) {
@@ -241,16 +236,19 @@ void Sparsify::rewriteUses(ParameterOp weight, Layer layer,
 void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
   Builder types(&getContext());
   SmallVector<Type> results;
+  SmallVector<DictionaryAttr> names;
   for (Layer layer : layers) {
     ParameterOp weight = layer.tensors.front();
     results.push_back(weight.getType());
+    names.push_back(types.getDictionaryAttr(
+        types.getNamedAttr(kNameAttribute, weight.getSymNameAttr())));
   }
   func::FuncOp function = addFunction(getOperation(), "materialize",
                                       types.getFunctionType({}, results));
+  function.setAllResultAttrs(names);
   OpBuilder builder = OpBuilder::atBlockEnd(&function.getBody().front());
   SmallVector<Value> weights;
-  for (auto [i, entry] : llvm::enumerate(layers)) {
-    Layer layer = entry;
+  for (Layer layer : layers) {
     ParameterOp weight = layer.tensors.front();
     Location loc = weight.getLoc();
     SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
@@ -258,8 +256,6 @@ void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
     weights.push_back(MaskedWeightOp::create(builder, loc, weight.getType(),
                                              criterion.getSymName(), factors,
                                              rule, state));
-    function.setResultAttr(i, kNameAttribute,
-                           types.getStringAttr(weight.getSymName()));
   }
   func::ReturnOp::create(builder, function.getLoc(), weights);
 }
@@ -341,6 +337,10 @@ void Sparsify::runOnOperation() {
     module->setAttr(kFinalSparsityAttribute,
                     builder.getF64FloatAttr(runSparsity));
   }
+  DenseMap<StringAttr, SmallVector<LoadOp>> loads;
+  module.walk([&](LoadOp load) {
+    loads[load.getParameterAttr().getAttr()].push_back(load);
+  });
   SmallVector<Layer> layers;
   for (ParameterOp weight : weights) {
     weight->removeAttr(kSparsifyAttribute);
@@ -358,7 +358,7 @@ void Sparsify::runOnOperation() {
       return signalPassFailure();
     }
     layers.push_back(declareLayer(weight, recipe));
-    rewriteUses(weight, layers.back(), recipe);
+    rewriteUses(loads[weight.getSymNameAttr()], layers.back(), recipe);
   }
   // What a checkpoint depends on, where no name of a method tells it.
   if (!criterion.empty())

@@ -8,6 +8,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/Builders.h"
 #include "pst/Dialect/PST/PSTOps.h"
+#include "pst/Transforms/OpOrder.h"
 #include "pst/Transforms/Passes.h"
 
 namespace pst {
@@ -19,7 +20,7 @@ using namespace mlir;
 using namespace pst;
 
 /// The launch that writes all that is copied, if nothing else touches it.
-static LaunchOp findWriter(memref::CopyOp copy) {
+static LaunchOp findWriter(memref::CopyOp copy, const OpOrder &order) {
   auto alloc = copy.getSource().getDefiningOp<memref::AllocOp>();
   if (!alloc || alloc.getType() != copy.getTarget().getType())
     return nullptr;
@@ -33,7 +34,7 @@ static LaunchOp findWriter(memref::CopyOp copy) {
     writer = launch;
   }
   if (!writer || writer->getBlock() != copy->getBlock() ||
-      !writer->isBeforeInBlock(copy))
+      !order.isBefore(writer, copy))
     return nullptr;
   return writer;
 }
@@ -62,9 +63,10 @@ struct StoreInPlace : pst::impl::StoreInPlaceBase<StoreInPlace> {
   void runOnOperation() override {
     SmallVector<memref::CopyOp> copies;
     getOperation()->walk([&](memref::CopyOp copy) { copies.push_back(copy); });
+    OpOrder order(getOperation());
     for (memref::CopyOp copy : copies) {
       auto target = copy.getTarget().getDefiningOp<BufferOp>();
-      LaunchOp writer = target ? findWriter(copy) : nullptr;
+      LaunchOp writer = target ? findWriter(copy, order) : nullptr;
       if (!writer || isTouched(target, writer, copy))
         continue;
       Value alloc = copy.getSource();

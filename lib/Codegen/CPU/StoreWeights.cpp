@@ -183,7 +183,8 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
   SymbolTable(module).insert(pack);
   OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
   SmallVector<Value> used, lacking;
-  for (auto [i, weight] : llvm::enumerate(weights)) {
+  SmallVector<DictionaryAttr> names;
+  for (const Weight &weight : weights) {
     ParameterOp parameter = weight.parameter;
     Location loc = parameter.getLoc();
     SmallVector<ParameterOp> stored = declare(weight);
@@ -196,10 +197,11 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
     for (auto [value, place] : llvm::zip_equal(packed.getStored(), stored))
       StoreOp::create(builder, loc, value, place.getSymName());
     used.push_back(packed.getStored().back());
-    pack.setResultAttr(i, kNameAttribute,
-                       types.getStringAttr(parameter.getSymName()));
+    names.push_back(types.getDictionaryAttr(
+        types.getNamedAttr(kNameAttribute, parameter.getSymNameAttr())));
     multiply(weight, stored);
   }
+  pack.setAllResultAttrs(names);
   // After all of that is stored, which then is written in place.
   for (auto [slots, weight] : llvm::zip_equal(used, weights)) {
     Location loc = slots.getLoc();

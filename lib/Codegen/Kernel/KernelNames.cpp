@@ -43,9 +43,10 @@ static std::string typeText(Type type) {
 }
 
 /// Whether an attribute of an op tells where its data is, not what is done.
-static bool isPlace(Operation *op, NamedAttribute attribute) {
-  if (auto symbol = dyn_cast<SymbolRefAttr>(attribute.getValue()))
-    return !SymbolTable::lookupNearestSymbolFrom<CriterionOp>(op, symbol);
+static bool isPlace(NamedAttribute attribute) {
+  // Of names, that of a criterion tells what is computed.
+  if (isa<SymbolRefAttr>(attribute.getValue()))
+    return attribute.getName() != "criterion";
   return attribute.getName() == "site";
 }
 
@@ -118,7 +119,7 @@ KernelIdentity::KernelIdentity(Operation *op)
   add(TypeRange(types));
   auto own = op->getName().getAttributeNames();
   for (NamedAttribute attribute : op->getAttrDictionary()) {
-    if (!llvm::is_contained(own, attribute.getName()) || isPlace(op, attribute))
+    if (!llvm::is_contained(own, attribute.getName()) || isPlace(attribute))
       continue;
     key +=
         "\n" + attribute.getName().str() + "=" + printed(attribute.getValue());
