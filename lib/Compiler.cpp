@@ -37,18 +37,33 @@ static LogicalResult verifyOptions(ModuleOp module,
   return success();
 }
 
+/// Gives kernels vectors as wide as the CPU's, unless the user chose others.
+static LogicalResult chooseVectors(ModuleOp module, CompilerOptions &options) {
+  if (targetOf(options).kernels != KernelFamily::CPU)
+    return success();
+  auto machine =
+      createTargetMachine(options.triple, options.cpu, module.getLoc());
+  if (failed(machine))
+    return failure();
+  int64_t widest = vectorWidth(**machine);
+  if (options.vectorWidth > widest)
+    module.emitWarning("--vector_width ")
+        << options.vectorWidth << " is more than the " << widest
+        << " lanes that " << (*machine)->getTargetCPU()
+        << " has: each vector takes several of its own, and time";
+  if (options.vectorWidth == 0)
+    options.vectorWidth = widest;
+  return success();
+}
+
 /// Runs the stages after `from` up to `to`.
 static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
                                CompilerOptions options) {
   if (failed(verifyOptions(module, options)))
     return failure();
-  if (options.vectorWidth == 0) {
-    auto machine =
-        createTargetMachine(options.triple, options.cpu, module.getLoc());
-    if (failed(machine))
+  if (from < Stage::Kernels && to >= Stage::Kernels)
+    if (failed(chooseVectors(module, options)))
       return failure();
-    options.vectorWidth = vectorWidth(**machine);
-  }
   // Verified after each stage: after each pass takes as long as the passes.
   for (int stage = static_cast<int>(from) + 1; stage <= static_cast<int>(to);
        ++stage) {
@@ -179,7 +194,7 @@ static FailureOr<CompiledProgram> compileAnew(ModuleOp module,
     return failure();
   manifest->triple = machine.getTargetTriple().str();
   manifest->cpu = machine.getTargetCPU().str();
-  manifest->features = machine.getTargetFeatureString().str();
+  manifest->features = featuresOf(machine);
   if (failed(verifyManifest(module, *manifest)))
     return failure();
   if (failed(runStages(module, Stage::Memory, Stage::LLVM, options)))

@@ -87,6 +87,17 @@ pst::createTargetMachine(StringRef tripleName, StringRef cpu, Location loc) {
       llvm::CodeGenOptLevel::Aggressive));
 }
 
+std::string pst::featuresOf(const llvm::TargetMachine &machine) {
+  // Of the CPU at hand they were found one by one; a name stands for its own.
+  if (!machine.getTargetFeatureString().empty())
+    return machine.getTargetFeatureString().str();
+  llvm::SubtargetFeatures features;
+  for (const llvm::SubtargetFeatureKV &feature :
+       machine.getMCSubtargetInfo()->getEnabledProcessorFeatures())
+    features.AddFeature(feature.Key);
+  return features.getString();
+}
+
 int64_t pst::vectorWidth(const llvm::TargetMachine &machine) {
   const llvm::MCSubtargetInfo &subtarget = *machine.getMCSubtargetInfo();
   if (machine.getTargetTriple().isX86()) {

@@ -91,6 +91,8 @@ std::optional<CompiledProgram> ProgramCache::find(StringRef key) const {
   }
   while (std::optional<StringRef> object = takeField(data))
     program.objects.push_back(object->str());
+  if (!data.empty())
+    return std::nullopt;
 
   // What was used last is thrown out last; whether that can be noted is of no
   // matter to the caller.

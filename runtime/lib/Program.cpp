@@ -35,8 +35,15 @@ static bool processorHas(std::string_view feature) {
   PST_FEATURE("avx")
   PST_FEATURE("avx2")
   PST_FEATURE("fma")
+  PST_FEATURE("f16c")
   PST_FEATURE("bmi")
   PST_FEATURE("bmi2")
+  PST_FEATURE("lzcnt")
+  PST_FEATURE("movbe")
+  PST_FEATURE("gfni")
+  PST_FEATURE("vaes")
+  PST_FEATURE("vpclmulqdq")
+  PST_FEATURE("avxvnni")
   PST_FEATURE("avx512f")
   PST_FEATURE("avx512bw")
   PST_FEATURE("avx512cd")
@@ -44,6 +51,12 @@ static bool processorHas(std::string_view feature) {
   PST_FEATURE("avx512vl")
   PST_FEATURE("avx512vnni")
   PST_FEATURE("avx512bf16")
+  PST_FEATURE("avx512fp16")
+  PST_FEATURE("avx512ifma")
+  PST_FEATURE("avx512vbmi")
+  PST_FEATURE("avx512vbmi2")
+  PST_FEATURE("avx512bitalg")
+  PST_FEATURE("avx512vpopcntdq")
 #undef PST_FEATURE
   return true;
 }

@@ -26,6 +26,11 @@ mlir::FailureOr<std::unique_ptr<llvm::TargetMachine>>
 createTargetMachine(llvm::StringRef triple, llvm::StringRef cpu,
                     mlir::Location loc);
 
+/// What of its CPU a machine's code makes use of, "+avx,+avx2,...", for the
+/// manifest: it says so where the CPU was named, too, so that a runtime whose
+/// processor lacks something does not run the code.
+std::string featuresOf(const llvm::TargetMachine &machine);
+
 /// f32 lanes of the vector registers that kernels are written for.
 int64_t vectorWidth(const llvm::TargetMachine &machine);
 

@@ -1,0 +1,28 @@
+// from=optimizer
+pst.criterion @movement(%w: dense, %s: dense) {
+  pst.yield weight %w score %s
+}
+func.func @selections(%x: tensor<5x8xf32>, %dy: tensor<5x6xf32>, %w: tensor<6x8xf32>,
+    %tau: tensor<f32>, %cut: tensor<i64>, %taus: tensor<6xf32>, %cuts: tensor<6xi64>,
+    %kept: tensor<i64>, %blocks: tensor<2x3xf32>, %rows: tensor<6x1xf32>) {
+  %0 = pst.masked_weight @movement(%w, %w) selection<topk layer>(%tau, %cut : tensor<f32>, tensor<i64>)
+      : (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<6x8xf32>
+  %1 = pst.masked_weight @movement(%w, %w) selection<topk row>(%taus, %cuts : tensor<6xf32>, tensor<6xi64>)
+      : (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<6x8xf32>
+  %2 = pst.masked_weight @movement(%w, %w) selection<topk global>(%tau, %cut : tensor<f32>, tensor<i64>)
+      : (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<6x8xf32>
+  %3 = pst.masked_matmul %x, @movement(%w, %w) selection<nm 2:4>(%kept : tensor<i64>)
+      : tensor<5x8xf32>, (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<5x6xf32>
+  %4 = pst.masked_matmul %dy, @movement(%w, %w) transposed selection<block 3x3 max>(%blocks, %tau, %cut : tensor<2x3xf32>, tensor<f32>, tensor<i64>)
+      : tensor<5x6xf32>, (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<5x8xf32>
+  %5 = pst.lowrank_accumulate %dy, %x, @movement(%w, %w) selection<rows mean>(%rows, %tau, %cut : tensor<6x1xf32>, tensor<f32>, tensor<i64>) wrt [1]
+      : tensor<5x6xf32>, tensor<5x8xf32>, (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<6x8xf32>
+  return
+}
+func.func @find(%w: tensor<6x8xf32>, %v: tensor<5x8xf32>, %sparsity: f64) {
+  %taus, %cuts, %pruned = pst.row_thresholds @movement(%w, %w), %sparsity : (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<6xf32>, tensor<6xi64>
+  %scores = pst.block_scores @movement(%w, %w), <block 3x3 max> : (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<2x3xf32>
+  %tau, %common:2, %counts:2 = pst.common_threshold @movement(%w, %w, %v, %v), %sparsity
+      : (tensor<6x8xf32>, tensor<6x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>) -> tensor<f32>, tensor<i64>, tensor<i64>, tensor<i64>, tensor<i64>
+  return
+}

@@ -1,0 +1,98 @@
+//===- Module.cpp - The text of a module, through the compiler ------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The first line of an input is a comment of words: `from=STAGE`, at which its
+// module stands (import), and options of pst-compile, as `target=cuda`. From
+// there it goes through all stages, as pst-opt and pst-compile would take it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "MutateText.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "pst/Bundle/BuildManifest.h"
+#include "pst/Pipelines.h"
+#include "pst/Runtime/Error.h"
+
+using namespace mlir;
+using namespace pst;
+
+/// Reads the words of the first line. What is none is not there.
+static CompilerOptions readOptions(StringRef line, Stage &from) {
+  CompilerOptions options;
+  SmallVector<StringRef> words;
+  line.ltrim("/ ").split(words, ' ', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+  for (StringRef word : words) {
+    auto [name, value] = word.split('=');
+    if (name == "from") {
+      from = parseStage(value).value_or(Stage::Import);
+      continue;
+    }
+    try {
+      compilerOptions().set(options, name.str(), value.str());
+    } catch (const runtime::Error &) {
+    }
+  }
+  return options;
+}
+
+/// Takes a module to the llvm dialect, and describes it on the way.
+static void lower(ModuleOp module, Stage from, const CompilerOptions &options) {
+  for (int i = static_cast<int>(from) + 1; i <= static_cast<int>(Stage::LLVM);
+       ++i) {
+    auto stage = static_cast<Stage>(i);
+    PassManager passes(module.getContext());
+    passes.enableVerifier(false);
+    buildStage(passes, stage, options);
+    if (failed(passes.run(module)) || failed(verify(module)))
+      return;
+    if (stage != Stage::Memory)
+      continue;
+    FailureOr<Manifest> manifest = buildManifest(module);
+    if (failed(manifest))
+      return;
+    try {
+      manifest->verify();
+    } catch (const ManifestError &) {
+      return;
+    }
+  }
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  StringRef text(reinterpret_cast<const char *>(data), size);
+  static const DialectRegistry registry = [] {
+    DialectRegistry registry;
+    registerDialects(registry);
+    return registry;
+  }();
+  // What a context has seen it keeps, so one serves for some time only.
+  static std::unique_ptr<MLIRContext> context;
+  static unsigned runs = 0;
+  if (runs++ % 256 == 0)
+    context = std::make_unique<MLIRContext>(registry,
+                                            MLIRContext::Threading::DISABLED);
+  ScopedDiagnosticHandler silent(context.get(),
+                                 [](Diagnostic &) { return success(); });
+  Stage from = Stage::Import;
+  CompilerOptions options = readOptions(text.split('\n').first, from);
+  try {
+    check(options);
+  } catch (const runtime::Error &) {
+    return 0;
+  }
+  if (auto module = parseSourceString<ModuleOp>(text, context.get()))
+    lower(*module, from, options);
+  return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size,
+                                          size_t limit, unsigned seed) {
+  return fuzz::mutateText(data, size, limit, seed);
+}
