@@ -326,6 +326,9 @@ void pst::python::bindTraining(nb::module_ &module) {
       },
       "model"_a, "output_dir"_a,
       "Raises Error if export_model could not write there.");
+  module.def("copy_companions", &copyCompanions, "source"_a, "target"_a,
+             "Copies what a model directory has beside its weights, "
+             "config.json and card.");
   module.def("check_model_target", &checkModelTarget, "target"_a, "source"_a,
              "overwrite"_a,
              "Raises Error if a model or an adapter that is made of `source` "

@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--train_file", required=True, metavar="FILE", help="training data: .tsv, .csv or .jsonl; texts for lm")
     train.add_argument("--validation_file", metavar="FILE", help="evaluation data")
     train.add_argument("--test_file", metavar="FILE", help="data to predict at the end (labels are not needed)")
+    train.add_argument("--plan_only", action="store_true", help="read and compile everything, print the memory, the steps and the room of a batch, and end")
     train.add_argument("--config", metavar="FILE", help="a YAML or JSON file of flags; those of the command line go before it")
     add_arguments(train, titles=True)
     add_hugging_face_flags(train)
@@ -207,6 +208,9 @@ def _train(args) -> int:
             + (f" on each of {peers.count} ranks" if peers.count > 1 else ""),
             flush=True,
         )
+    if args.plan_only:
+        peers.close()
+        return 0
     result = trainer.train()
     peers.close()
     if not peers.leads:

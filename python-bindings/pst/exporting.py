@@ -283,21 +283,17 @@ def _compress(args, source: str, target: str, options):
     return storage, told
 
 
-# What a model directory holds beside its weights, config.json and card.
-_TEXTS = ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json", "generation_config.json")
-
-
 def _copy(source: str, target: str, quantization: dict | None, dtype: str | None) -> None:
     """config.json, with how the weights are stored, and the tokenizer's files."""
+    from . import _pst
+
     config = read_object(os.path.join(source, "config.json"))
     config.pop("quantization_config", None)
     if quantization:
         config["quantization_config"] = quantization
-    elif dtype and "torch_dtype" in config:
+    elif dtype:
         config["torch_dtype"] = dtype
+        config.pop("dtype", None)
     with open(os.path.join(target, "config.json"), "w", encoding="utf-8") as file:
         file.write(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    for name in os.listdir(source):
-        is_tokenizer = name.startswith("tokenizer") and name.endswith((".json", ".model"))
-        if (is_tokenizer or name in _TEXTS) and os.path.isfile(os.path.join(source, name)):
-            shutil.copyfile(os.path.join(source, name), os.path.join(target, name))
+    _pst.copy_companions(source, target)

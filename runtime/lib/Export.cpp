@@ -289,24 +289,6 @@ std::string makeConfig(const Model &model, const std::string &updates) {
   return config.dump(2) + "\n";
 }
 
-bool isTokenizerFile(const std::string &name) {
-  static const std::set<std::string> exact{"vocab.txt", "vocab.json",
-                                           "merges.txt", "added_tokens.json",
-                                           "special_tokens_map.json"};
-  return exact.contains(name) ||
-         (name.starts_with("tokenizer") &&
-          (name.ends_with(".json") || name.ends_with(".model")));
-}
-
-void copyTokenizer(const fs::path &from, const fs::path &to) {
-  for (const fs::directory_entry &entry : fs::directory_iterator(from)) {
-    std::string name = entry.path().filename().string();
-    std::error_code unknown;
-    if (entry.is_regular_file(unknown) && isTokenizerFile(name))
-      writeFile(to / name, readFile(entry.path()));
-  }
-}
-
 /// How many elements of a layer its selection has pruned, as it counted them,
 /// or as they follow from its sparsity; nothing where that is not known.
 std::optional<int64_t> countPruned(const Model &model, const SparseLayer &layer,
@@ -379,6 +361,32 @@ ExportResult inspect(const fs::path &path, const Model &model,
 
 } // namespace
 
+/// Whether a model directory has this beside its weights, config.json and card:
+/// the tokenizer's files, and how texts are made with it.
+static bool isCompanion(const std::string &name) {
+  static const std::set<std::string> exact{"added_tokens.json",
+                                           "chat_template.jinja",
+                                           "generation_config.json",
+                                           "merges.txt",
+                                           "sentencepiece.bpe.model",
+                                           "special_tokens_map.json",
+                                           "spiece.model",
+                                           "vocab.json",
+                                           "vocab.txt"};
+  return exact.contains(name) ||
+         (name.starts_with("tokenizer") &&
+          (name.ends_with(".json") || name.ends_with(".model")));
+}
+
+void pst::runtime::copyCompanions(const fs::path &from, const fs::path &to) {
+  for (const fs::directory_entry &entry : fs::directory_iterator(from)) {
+    std::string name = entry.path().filename().string();
+    std::error_code unknown;
+    if (entry.is_regular_file(unknown) && isCompanion(name))
+      writeFile(to / name, readFile(entry.path()));
+  }
+}
+
 /// A directory that exists is only replaced if it looks like a model, and is
 /// not the one that is read.
 void pst::runtime::checkModelTarget(const fs::path &target,
@@ -431,7 +439,7 @@ ExportResult pst::runtime::exportModel(Model &model, double sparsity,
   StagedDirectory staged(options.outputDir);
   writeFile(staged.path() / "config.json", config);
   if (const auto &files = model.parameters().files())
-    copyTokenizer(files->directory(), staged.path());
+    copyCompanions(files->directory(), staged.path());
   writeWeights(model, sparsity, staged.path() / "model.safetensors");
   ExportResult result =
       inspect(staged.path() / "model.safetensors", model, sparsity);

@@ -19,6 +19,7 @@ def trained(tmp_path_factory):
     """The directory of a run by the command, its base beside it, and the run's own exports."""
     directory = tmp_path_factory.mktemp("forms")
     base = write_model(directory / "base", {**CONFIG, "num_hidden_layers": 1, "_name_or_path": "made/up-bert"})
+    (directory / "base" / "chat_template.jinja").write_text("{{ messages }}")
     write_data(directory / "dev.tsv", 21, 1)
     flags = ["--model_name_or_path", base, "--train_file", write_data(directory / "train.tsv", 24), "--output_dir", directory / "run",
              "--max_steps", 3, "--sparsity", 0.75, "--initial_warmup", 0, "--final_warmup", 0.5, "--learning_rate", 1e-2,
@@ -72,8 +73,19 @@ def test_any_form_from_any_other(trained, tmp_path, capsys, source, form):
     else:
         assert (tmp_path / "m" / "model.safetensors").read_bytes() == (trained / form / "model.safetensors").read_bytes()
         assert json.loads((tmp_path / "m" / "config.json").read_text()) == json.loads((trained / form / "config.json").read_text())
+        assert (tmp_path / "m" / "chat_template.jinja").read_text() == "{{ messages }}"
     card = (tmp_path / "m" / "README.md").read_text()
     assert card.count("## Files\n") == 1 and "base_model: \"made/up-bert\"" in card and "pst train" in card
+
+
+def test_a_dense_model_says_the_type_it_has(trained, tmp_path, capsys):
+    """By either name that transformers has had for it."""
+    shutil.copytree(trained / "compressed", tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}))
+    assert run(capsys, "export", tmp_path / "m", "--output_dir", tmp_path / "d", "--format", "dense")[0] == 0
+    written = json.loads((tmp_path / "d" / "config.json").read_text())
+    assert written["torch_dtype"] == "float32" and "dtype" not in written
 
 
 def test_every_command_takes_a_compressed_model(trained, tmp_path, capsys):

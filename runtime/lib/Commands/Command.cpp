@@ -98,12 +98,12 @@ int pst::runtime::runCommand(int argc, char **argv) {
   openStandardStreams();
   handleSignals();
 
-  CLI::App app("Runs a bundle that pst-compile made: trains, evaluates and "
-               "exports a sparse model");
+  CLI::App app("Runs a bundle that pst-compile made: trains, evaluates, "
+               "predicts and exports a sparse model");
   app.require_subcommand(1);
-  const std::unique_ptr<Command> commands[] = {addTrain(app),  addEval(app),
-                                               addExport(app), addCheck(app),
-                                               addBench(app),  addInfo(app)};
+  const std::unique_ptr<Command> commands[] = {
+      addTrain(app), addEval(app),  addPredict(app), addExport(app),
+      addCheck(app), addBench(app), addInfo(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {

@@ -29,6 +29,7 @@ public:
 
 std::unique_ptr<Command> addTrain(CLI::App &app);
 std::unique_ptr<Command> addEval(CLI::App &app);
+std::unique_ptr<Command> addPredict(CLI::App &app);
 std::unique_ptr<Command> addExport(CLI::App &app);
 std::unique_ptr<Command> addCheck(CLI::App &app);
 std::unique_ptr<Command> addBench(CLI::App &app);

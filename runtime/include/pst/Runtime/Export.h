@@ -49,6 +49,11 @@ void checkModelTarget(const std::filesystem::path &target,
 /// not be written.
 void checkExportTarget(const Model &model, const ExportOptions &options);
 
+/// Copies what a model directory has beside its weights, config.json and card,
+/// the tokenizer's files above all. Throws Error.
+void copyCompanions(const std::filesystem::path &from,
+                    const std::filesystem::path &to);
+
 /// Writes a directory that `transformers` loads unchanged, at `sparsity`: every
 /// tensor of the source model as f32 under its canonical name, sparse layers
 /// masked and merged, trained parameters in place of the source's; config.json;

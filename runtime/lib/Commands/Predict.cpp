@@ -1,0 +1,92 @@
+//===- Predict.cpp - pst-run predict --------------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Command.h"
+#include "Predictions.h"
+#include "TokenLines.h"
+#include "pst/Runtime/Error.h"
+#include "pst/Runtime/Evaluation.h"
+#include "pst/Runtime/Files.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+
+using namespace pst;
+using namespace pst::runtime;
+
+namespace {
+
+/// Lines that are read, computed and written together: memory does not grow
+/// with the file.
+constexpr int64_t kLines = 1024;
+
+struct PredictCommand final : Command {
+  Inputs inputs;
+  std::string file, output;
+
+  explicit PredictCommand(CLI::App &app) {
+    CLI::App *command = app.add_subcommand(
+        "predict", "Classes of texts that are tokens already, as JSON lines");
+    addInputs(*command, inputs);
+    command
+        ->add_option("--file", file,
+                     "JSON lines, each with \"input_ids\" and, where the model "
+                     "has them, \"token_type_ids\" (-: standard input)")
+        ->required();
+    command->add_option("--output_file", output,
+                        "Write the JSON lines here (default: standard output)");
+    command->callback([this] { run(); });
+  }
+
+  void run() override {
+    std::ifstream opened;
+    if (file != "-") {
+      std::error_code unknown;
+      opened.open(file);
+      if (!opened || std::filesystem::is_directory(file, unknown))
+        throw Error(file + ": cannot be read");
+    }
+    Model model(Program::load(inputs.bundle),
+                std::make_shared<const ModelFiles>(inputs.model), 0);
+    if (model.predictsTokens())
+      throw Error(inputs.bundle + ": a language model's program has no "
+                                  "classes to predict");
+    loadTrained(model, inputs, /*sparsityGiven=*/false);
+    TokenLines lines(file == "-" ? std::cin : opened,
+                     file == "-" ? "standard input" : file, model);
+    Predictions predictions(model);
+    std::string text;
+    while (std::optional<Dataset> rows = lines.read(kLines)) {
+      Evaluation evaluation =
+          evaluate(model, *rows, model.manifest().fixedSparsity().value_or(0));
+      for (int64_t row = 0; row < rows->size(); ++row)
+        text += predictions.describe(evaluation, row, lines.length(row)) + "\n";
+      if (output.empty())
+        print(text);
+    }
+    if (!output.empty())
+      writeFile(output, text);
+  }
+
+private:
+  /// Writes the text, and forgets it.
+  static void print(std::string &text) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
+        std::fflush(stdout) != 0)
+      throw Error("standard output: cannot be written");
+    text.clear();
+  }
+};
+
+} // namespace
+
+std::unique_ptr<Command> pst::runtime::addPredict(CLI::App &app) {
+  return std::make_unique<PredictCommand>(app);
+}

@@ -1,0 +1,51 @@
+//===- TokenLines.h - Texts as JSON lines of tokens -------------*- C++ -*-===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef PST_RUNTIME_LIB_COMMANDS_TOKENLINES_H
+#define PST_RUNTIME_LIB_COMMANDS_TOKENLINES_H
+
+#include "pst/Runtime/Model.h"
+
+#include <istream>
+#include <optional>
+
+namespace pst::runtime {
+
+/// Reads JSON lines of tokens as batches for a program:
+///   {"input_ids": [101, 2023, 102], "token_type_ids": [0, 0, 0]}
+/// Other keys of an object are nobody's. Errors name the line.
+class TokenLines {
+public:
+  /// `name` is what errors call the stream; both outlive this.
+  TokenLines(std::istream &stream, std::string name, const Model &model);
+
+  /// So many lines at most as the arrays of a data set, padded to the program's
+  /// length; nothing after the last one. Throws Error.
+  std::optional<Dataset> read(int64_t most);
+  /// Tokens of a row of what was read last.
+  int64_t length(int64_t row) const { return lengths[row]; }
+
+private:
+  std::vector<int32_t> readTokens(const std::string &line) const;
+  /// `count`: how many ids there are, or 0 where nobody knows.
+  void checkIds(const std::vector<int32_t> &ids, int64_t count,
+                const char *key) const;
+  [[noreturn]] void fail(const std::string &what) const;
+
+  std::istream &stream;
+  std::string name;
+  int64_t number = 0; ///< Of the line that was read last.
+  int64_t width = 0;  ///< Tokens that the program has room for.
+  int64_t numIds = 0, numTypes = 0;
+  int32_t padding = 0;
+  bool hasTypes = false;
+  std::vector<int64_t> lengths;
+};
+
+} // namespace pst::runtime
+
+#endif // PST_RUNTIME_LIB_COMMANDS_TOKENLINES_H
