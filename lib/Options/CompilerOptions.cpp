@@ -39,15 +39,17 @@ static bool maySkipZeros(const CompilerOptions &options) {
 
 ImportOptions pst::importOptions(const CompilerOptions &options) {
   ImportOptions import = options.model;
-  import.countKept = maySkipZeros(options);
+  import.countKept =
+      maySkipZeros(options) || options.recipe.layerSparsity == kOwnZeros;
   return import;
 }
 
 void pst::check(const CompilerOptions &options) {
   compilerOptions().check(options);
-  if (options.recipe.method == Method::LoRA && options.recipe.weightRank == 0)
-    throw Error("--weight_rank must be positive with --method lora, which "
-                "trains nothing else");
+  for (Method method : {Method::LoRA, Method::SparseLoRA})
+    if (options.recipe.method == method && options.recipe.weightRank == 0)
+      throw Error("--weight_rank must be positive with --method " +
+                  std::string(spell(method)) + ", which trains nothing else");
   if (!options.recipe.criterion.empty() && options.recipe.method != Method::PST)
     throw Error("--criterion takes the place of --method, but --method is " +
                 std::string(spell(options.recipe.method)));

@@ -238,3 +238,26 @@ FailureOr<llvm::StringMap<double>> pst::readLayerSparsities(ModuleOp module,
   }
   return sparsities;
 }
+
+FailureOr<llvm::StringMap<double>> pst::ownSparsities(ModuleOp module) {
+  llvm::StringMap<double> sparsities;
+  bool any = false;
+  for (ParameterOp weight : markedWeights(module)) {
+    auto kept = weight->getAttrOfType<IntegerAttr>(kKeptAttribute);
+    any |= kept != nullptr;
+    auto count = static_cast<double>(
+        cast<RankedTensorType>(weight.getType()).getNumElements());
+    double zeros = kept ? count - static_cast<double>(kept.getInt()) : 0.0;
+    if (zeros == count) {
+      weight->removeAttr(kSparsifyAttribute);
+      continue;
+    }
+    // In the middle between so many and one more, so that rounding tells them
+    // apart.
+    sparsities[weight.getSymName()] = (zeros + 0.5) / count;
+  }
+  if (!any)
+    return module.emitError("layer_sparsity is 'zeros', but no linear layer of "
+                            "the model has one");
+  return sparsities;
+}

@@ -40,6 +40,11 @@ mlir::LogicalResult chooseLayers(mlir::ModuleOp module, llvm::StringRef targets,
 mlir::FailureOr<llvm::StringMap<double>>
 readLayerSparsities(mlir::ModuleOp module, llvm::StringRef path);
 
+/// The sparsities of the marked weights whose zeros were counted
+/// (`pst.kept`): so many of each are pruned. What is zero altogether is marked
+/// no more, and stays as it is. An error if there are no zeros.
+mlir::FailureOr<llvm::StringMap<double>> ownSparsities(mlir::ModuleOp module);
+
 } // namespace pst
 
 #endif // PST_LIB_TRANSFORMS_CHOOSELAYERS_H

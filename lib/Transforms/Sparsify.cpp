@@ -86,7 +86,8 @@ FailureOr<CriterionOp> Sparsify::findRecipe() {
 FailureOr<llvm::StringMap<double>> Sparsify::givenHyperparameters() {
   llvm::StringMap<double> values;
   bool isPST = criterion.empty() && method == Method::PST;
-  if (isPST || (criterion.empty() && method == Method::LoRA)) {
+  if (isPST || (criterion.empty() &&
+                (method == Method::LoRA || method == Method::SparseLoRA))) {
     values["weight_rank"] = static_cast<double>(weightRank);
     values["weight_beta"] = weightBeta;
   }
@@ -277,19 +278,23 @@ void Sparsify::runOnOperation() {
   ModuleOp module = getOperation();
   if (failed(chooseLayers(module, targetModules, excludeModules)))
     return signalPassFailure();
-  SmallVector<ParameterOp> weights;
-  for (auto parameter : module.getOps<ParameterOp>())
-    if (parameter->hasAttr(kSparsifyAttribute))
-      weights.push_back(parameter);
-  if (weights.empty())
+  auto marked = [&] {
+    return llvm::filter_to_vector(
+        module.getOps<ParameterOp>(),
+        [](ParameterOp op) { return op->hasAttr(kSparsifyAttribute); });
+  };
+  if (marked().empty())
     return;
 
   if (!layerSparsity.empty()) {
-    auto read = readLayerSparsities(module, layerSparsity);
+    auto read = layerSparsity == kOwnZeros
+                    ? ownSparsities(module)
+                    : readLayerSparsities(module, layerSparsity);
     if (failed(read))
       return signalPassFailure();
     sparsities = std::move(*read);
   }
+  SmallVector<ParameterOp> weights = marked();
 
   FailureOr<CriterionOp> found = findRecipe();
   FailureOr<llvm::StringMap<double>> given = givenHyperparameters();

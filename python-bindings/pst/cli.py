@@ -111,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     recipe = command("recipe", _recipe, "print the criterion of a built-in method, to begin one of your own")
-    recipe.add_argument("method", metavar="METHOD", help="pst, dense, lora, map or mvp")
+    recipe.add_argument("method", metavar="METHOD", help="pst, dense, lora, sparse_lora, map or mvp")
 
     prepare = command("prepare", preparing.prepare, "tokenize data to a safetensors file for pst-run")
     _model_argument(prepare)

@@ -18,7 +18,7 @@ import difflib
 import io
 import operator
 import os
-from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 
 from . import _pst
 from .arguments import Switch, truth
@@ -28,6 +28,9 @@ from .tasks import TOKEN_CLASSES
 
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
+
+# What --layer_sparsity says in the place of a file: as sparse as the model is.
+OWN_ZEROS = "zeros"
 
 # Titles of the groups of flags, in their order.
 GROUPS = ("output", "data", "method", "training", "evaluation and checkpoints", "machine")
@@ -176,6 +179,14 @@ class _PythonOptions:
                 raise TypeError(f"option '{names[name]}' was given twice")
             chosen[names[name]] = value
         return Options(**chosen)
+
+    def of_method(self) -> "Options":
+        """With what the method implies: `sparse_lora`, to which no sparsity is
+        named, trains under the model's own zeros from the first step on."""
+        if self.method != "sparse_lora" or self.sparsity is not None or self.layer_sparsity not in ("", OWN_ZEROS) or self.bundle:
+            return self
+        # A layer's own sparsity is that for the run's, which is 0.9 unless it is named.
+        return replace(self, layer_sparsity=OWN_ZEROS, initial_sparsity=0.9)
 
     def check(self) -> None:
         """Raises ValueError for options that are out of their range, or do not

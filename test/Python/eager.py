@@ -50,7 +50,7 @@ class Bert:
         """W' and S (or None) of a layer."""
         v, hyper = (lambda suffix: self.values[name + suffix]), self.hyper
         w = v("")
-        if self.method in ("pst", "lora"):
+        if self.method in ("pst", "lora", "sparse_lora"):
             w = w + hyper["weight_beta"] * (v(".pst_U") @ v(".pst_V"))
         if self.method == "pst":
             score = w.detach().abs() if hyper["detach_magnitude"] else w.abs()
@@ -59,8 +59,8 @@ class Bert:
             if hyper["mask_alpha2"]:
                 score = score + hyper["mask_alpha2"] * (v(".pst_R")[:, None] + v(".pst_C")[None, :])
             return w, score
-        if self.method == "map":
-            return w, w.detach().abs()
+        if self.method in ("map", "sparse_lora"):
+            return w, v("").detach().abs()
         if self.method == "mvp":
             return w, v(".pst_S")
         return w, None

@@ -140,6 +140,7 @@ METHODS = {
     "pst": PST,
     "dense": {"method": "dense"},
     "lora": {"method": "lora", "weight_rank": 4, "weight_beta": 1.5},
+    "sparse_lora": {"method": "sparse_lora", "weight_rank": 4, "weight_beta": 1.5},
     "map": {"method": "map"},
     "mvp": {"method": "mvp"},
 }
@@ -338,7 +339,7 @@ def test_fifty_steps_with_each_form_of_the_products(fifty_steps, products):
     np.testing.assert_allclose(losses, expected, rtol=2e-4)
 
 
-@pytest.mark.parametrize("method", ["dense", "lora", "map", "mvp"])
+@pytest.mark.parametrize("method", ["dense", "lora", "sparse_lora", "map", "mvp"])
 def test_steps_of_the_other_methods(tmp_path, method):
     save_model(tmp_path / "m", 2, hidden_act="relu", num_labels=1)
     _, model = build(tmp_path / "m", 4, 8, **METHODS[method])

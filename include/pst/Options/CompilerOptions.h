@@ -21,7 +21,7 @@ class PassManager;
 namespace pst {
 
 /// The methods of the field (docs/Rationale.md, "Recipes").
-enum class Method { PST, Dense, LoRA, MaP, MvP };
+enum class Method { PST, Dense, LoRA, SparseLoRA, MaP, MvP };
 
 /// What a model is made to do. `automatic`: as the class that config.json
 /// names, or to classify if labels or regression are asked for. `classify`:
@@ -54,6 +54,10 @@ enum class FrozenType { F32, BF16 };
 /// is the element type of activations (-pst-mixed-precision).
 enum class Precision { F32, TF32, BF16 };
 
+/// What --layer_sparsity says in the place of a file: each layer is as sparse
+/// as the model has it.
+inline constexpr const char *kOwnZeros = "zeros";
+
 /// Where a program runs: lib/Targets.cpp says what becomes of each.
 enum class TargetKind { CPU, CUDA, Emulated, Emulation };
 
@@ -62,7 +66,8 @@ enum class GPUArch { SM80, SM90a };
 } // namespace pst
 
 template <> struct pst::runtime::Words<pst::Method> {
-  static constexpr const char *list[] = {"pst", "dense", "lora", "map", "mvp"};
+  static constexpr const char *list[] = {"pst",         "dense", "lora",
+                                         "sparse_lora", "map",   "mvp"};
 };
 template <> struct pst::runtime::Words<pst::TaskKind> {
   static constexpr const char *list[] = {"", "classification",
