@@ -81,17 +81,27 @@ def _read_run(path: str, checkpoint: str) -> dict:
 
 
 def _check_run(run: dict, path: str) -> None:
-    kinds = {"model": str, "bundle": str, "compiler_options": dict, "options": dict, "labels": (list, type(None))}
-    whole = all(isinstance(run.get(key, 0), kind) for key, kind in kinds.items())
+    """Whether all that is asked of it later is there, and of its kind. Raises UsageError."""
     from . import _pst
 
+    def values(key: str, *kinds) -> bool:
+        held = run.get(key) or {}
+        return all(isinstance(value, kinds) for value in (held.values() if isinstance(held, dict) else held))
+
     known = {option["name"] for option in _pst.option_table() if option["table"] == "compiler"}
+    kinds = {"model": str, "bundle": str, "compiler_options": dict, "options": dict}
+    # Of a run of labels or columns of its own; null where there are none.
+    more = {"labels": list, "text_columns": list, "data": dict, "trainable": int}
+    simple = (str, int, float, type(None))
     if (
-        not whole
-        or not all(isinstance(name, str) for name in run["labels"] or [])
-        or not isinstance(run["options"].get("seed"), int)
+        not all(isinstance(run.get(key), kind) for key, kind in kinds.items())
+        or not all(isinstance(run.get(key), (kind, type(None))) for key, kind in more.items())
+        or not all(values(key, str) for key in ("labels", "text_columns", "data"))
+        or not values("options", *simple)
+        or not values("compiler_options", *simple, list)
+        or not isinstance(run["options"].get("method"), str)
+        or type(run["options"].get("seed")) is not int
         or not 0 <= run["options"]["seed"] < 2**63
-        or not isinstance(run.get("text_columns") or [], list)
         or not known >= set(run["compiler_options"]) >= {"target"}
     ):
         raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes")
@@ -140,7 +150,7 @@ def _config_of(model, run: dict, model_dir: str) -> dict:
     from .tasks import TOKEN_CLASSES
     from .tokenizer import Tokenizer
 
-    names, task = run["labels"], run["compiler_options"].get("task")
+    names, task = run.get("labels"), run["compiler_options"].get("task")
     labels = None if model.predicts_tokens else Labels(names or [], names is None, task == PROBLEM, task == TOKEN_CLASSES)
     return {**label_config(labels, Tokenizer(model_dir)), **column_config(run.get("text_columns"))}
 
@@ -174,11 +184,11 @@ def _card(trained: _Trained, zero_share: float, layers: int):
         zero_share=zero_share,
         layers=layers,
         trainable=run.get("trainable"),
-        labels=run["labels"],
+        labels=run.get("labels"),
         predicts_tokens=trained.model.predicts_tokens,
         classifies_tokens=trained.model.task == TOKEN_CLASSES,
         evaluation=trained.evaluation,
-        data=run.get("data", {}),
+        data=run.get("data") or {},
     )
 
 

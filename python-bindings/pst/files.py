@@ -139,18 +139,31 @@ def object_in(data: bytes, path: str) -> dict:
         raise DataError(f"{path}:{error.lineno}:{error.colno}: malformed JSON: {error.msg}") from None
     except RecursionError:
         raise DataError(f"{path}: malformed JSON: {_TOO_DEEP}") from None
-    except ValueError as error:
-        # A number of more digits than Python takes.
-        raise DataError(f"{path}: malformed JSON: {error}") from None
+    except ValueError:
+        raise DataError(f"{path}: malformed JSON: {_TOO_LONG}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}:1:1: expected a JSON object, found {type(value).__name__}")
     if _is_deep(value):
         raise DataError(f"{path}: malformed JSON: {_TOO_DEEP}")
+    _require_characters(data, value, path)
     return value
+
+
+def _require_characters(data: bytes, value, path: str) -> None:
+    """Raises DataError for strings with half a character, which JSON can spell
+    and UTF-8 cannot."""
+    if not re.search(rb"\\u[dD][89a-fA-F]", data):
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ord(error.object[error.start])
+        raise DataError(f"{path}: malformed JSON: \\u{half:04x} is half of a character, and the other half is missing") from None
 
 
 # As deep as the compiler reads JSON (include/pst/Bundle/JsonText.h).
 _DEEPEST_JSON = 100
+_TOO_LONG = "a number has thousands of digits"  # more than Python takes
 _TOO_DEEP = f"objects and lists lie more than {_DEEPEST_JSON} deep in one another"
 
 
@@ -320,6 +333,8 @@ def _json_lines(path: str, text: str) -> list[Row]:
             rows.append(Row(number, {}, fault))
         except RecursionError:
             rows.append(Row(number, {}, f"{path}:{number}: malformed JSON: nested too deeply"))
+        except ValueError:
+            rows.append(Row(number, {}, f"{path}:{number}: malformed JSON: {_TOO_LONG}"))
     return rows
 
 
@@ -345,6 +360,8 @@ def _json_values(path: str, text: str) -> list[Row] | None:
                 return None
             place = f"{path}:{error.lineno}:{error.colno}"
             raise DataError(f"{place}: malformed JSON: {error.msg}; expected an array of objects") from None
+        except ValueError:
+            raise DataError(f"{path}:{line}: malformed JSON: {_TOO_LONG}") from None
         rows.append(Row(line, value))
         at = blank.match(text, at).end()
         if array and at < len(text) and text[at] not in ",]" or array and at >= len(text):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pst
 import pytest
 from conftest import CONFIG, gpt2_tensors, write_data, write_model
@@ -289,12 +290,44 @@ def test_odd_lines_of_a_log_are_left_out(tmp_path, model, line):
     assert found[:2] == whole[:2] and [json.loads(found_line)["step"] for found_line in found] == [1, 2, 3, 4]
 
 
+def places_in(value, place=()):
+    """The keys that lead to each value in an object."""
+    if place:
+        yield place
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield from places_in(below, (*place, key))
+
+
+def test_a_run_file_with_anything_in_it(tmp_path, model):
+    run = tmp_path / "run"
+    train = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", run]
+    assert cli.main(list(map(str, [*train, "--max_steps", 1, "--save_steps", 1]))) == 0
+    text = (run / "run.json").read_text()
+    random = np.random.default_rng(5)
+    places = [*places_in(json.loads(text)), *[("options", "seed"), ("compiler_options", "target"), ("labels", 0), ("data", "train")] * 4]
+    odd = [None, True, -1, 2**63, 2**70, 1.5, "", "x", "\ud800", [], [1], ["a"], {}, {"a": 1}, [[]]]
+    for _ in range(40):
+        changed = json.loads(text)
+        *way, last = places[random.integers(len(places))]
+        at = changed
+        for key in way:
+            at = at[key]
+        at[last] = odd[random.integers(len(odd))]
+        if random.integers(5) == 0:
+            del at[last]
+        (run / "run.json").write_text(json.dumps(changed))
+        # What is no sentence is raised.
+        pst_command("export", run / "checkpoint-1", "--output_dir", tmp_path / "out", "--overwrite_output_dir", statuses=(0, 1))
+
+
 @pytest.mark.parametrize("changes", [
     {"model": 3}, {"compiler_options": []}, {"compiler_options": {"target": "cpu", "tile": 3}}, {"labels": [1]}, {"labels": {}}, {"bundle": 0},
-    {"options": {"seed": "x"}}, {"options": {"seed": -1}}, {"options": {"seed": 2**64}}, {"text_columns": 3},
+    {"options": {"method": "pst", "seed": "x"}}, {"options": {"method": "pst", "seed": -1}}, {"options": {"method": "pst", "seed": 2**64}},
+    {"options": {"seed": 1}}, {"options": {"method": "pst", "seed": 1, "sparsity": {}}}, {"text_columns": 3}, {"trainable": "1"}, {"data": {"train": 1}},
 ])  # fmt: skip
 def test_a_damaged_run_file(tmp_path, capsys, changes):
-    whole = {"model": "m", "bundle": "", "compiler_options": {"target": "cpu"}, "labels": None, "options": {"seed": 1}}
+    whole = {"model": "m", "bundle": "", "compiler_options": {"target": "cpu"}, "labels": None, "options": {"method": "pst", "seed": 1}}
     (tmp_path / "checkpoint-1").mkdir()
     (tmp_path / "run.json").write_text(json.dumps({**whole, **changes}))
     assert cli.main(["export", str(tmp_path / "checkpoint-1"), "--output_dir", str(tmp_path / "out")]) == 1
