@@ -167,9 +167,6 @@ static FailureOr<Launch> launchOf(gpu::LaunchFuncOp op) {
   if (failed(extent(launch.grid, op.getGridSizeOperandValues(), op)) ||
       failed(extent(launch.block, op.getBlockSizeOperandValues(), op)))
     return failure();
-  if (op.hasClusterSize() &&
-      failed(extent(launch.cluster, op.getClusterSizeOperandValues(), op)))
-    return failure();
   if (Value shared = op.getDynamicSharedMemorySize()) {
     FailureOr<int64_t> bytes = constant(shared, op);
     if (failed(bytes))

@@ -57,8 +57,6 @@ std::string Launch::toText() const {
   std::string text = isCopy() ? "copy bytes " + std::to_string(copyBytes)
                               : kernel + " grid " + join(grid, 'x') +
                                     " block " + join(block, 'x');
-  if (cluster != Extent{1, 1, 1})
-    text += " cluster " + join(cluster, 'x');
   if (sharedBytes)
     text += " shared " + std::to_string(sharedBytes);
   if (!op.empty())
@@ -219,7 +217,8 @@ Launch Launch::fromText(std::string_view text, const std::string &where) {
     scan.expect(" block ");
     launch.block = scan.extent();
     if (scan.take(" cluster "))
-      launch.cluster = scan.extent();
+      fail(where, "forms clusters of blocks, as an older compiler made them: "
+                  "compile it anew");
     if (scan.take(" shared "))
       launch.sharedBytes = scan.number();
     if (scan.take(" for "))

@@ -80,26 +80,19 @@ void verifyLaunch(const Manifest &manifest, const EntryPoint &entry,
   if (launch.isCopy() &&
       (launch.copyBytes <= 0 || launch.arguments.size() != 2))
     fail(where, "a copy has a number of bytes and two places");
-  for (const Launch::Extent *extent :
-       {&launch.grid, &launch.block, &launch.cluster})
+  for (const Launch::Extent *extent : {&launch.grid, &launch.block})
     for (int64_t size : *extent)
       if (size <= 0 || size >= (int64_t(1) << 31))
-        fail(where, "sizes of grid, block and cluster are at least 1 and below "
-                    "2^31");
+        fail(where, "sizes of grid and block are at least 1 and below 2^31");
   auto count = [](const Launch::Extent &extent) {
     return Checked(extent[0]) * extent[1] * extent[2];
   };
   if (!count(launch.block).isAtMost(1024))
     fail(where, "a block has at most 1024 threads");
-  if (!count(launch.cluster).isAtMost(16))
-    fail(where, "a cluster has at most 16 blocks");
   if (launch.sharedBytes < 0 || launch.sharedBytes > kMostShared)
     fail(where, "a block has at most " + std::to_string(kMostShared) +
                     " bytes of shared memory, not " +
                     std::to_string(launch.sharedBytes));
-  for (size_t i = 0; i < 3; ++i)
-    if (launch.grid[i] % launch.cluster[i] != 0)
-      fail(where, "the grid is no multiple of the cluster");
   for (const LaunchArgument &argument : launch.arguments)
     switch (argument.kind) {
     case LaunchArgument::Kind::address:

@@ -37,26 +37,24 @@ static float fromBF16(uint16_t bits) {
   return std::bit_cast<float>(uint32_t(bits) << 16);
 }
 
-void AsyncUnits::start(std::vector<char *> shared, int64_t sharedBytes,
-                       int64_t threads, bool eager) {
-  this->shared = std::move(shared);
+void AsyncUnits::start(char *shared, int64_t sharedBytes, int64_t threads,
+                       bool eager) {
+  this->shared = shared;
   this->sharedBytes = sharedBytes;
-  this->threads = threads;
-  int64_t total = threads * int64_t(this->shared.size());
   this->eager = eager;
   barriers.clear();
   barriersFenced = true;
   copies.clear();
   written.clear();
-  warpgroups.resize((total + kWarpgroup - 1) / kWarpgroup);
+  warpgroups.resize((threads + kWarpgroup - 1) / kWarpgroup);
   for (Warpgroup &warpgroup : warpgroups)
     warpgroup.issued.clear();
-  issuers.resize(total);
+  issuers.resize(threads);
   for (Issuer &issuer : issuers)
     issuer.start(std::min<int64_t>(kRegisters / threads, 255) / 8 * 8);
   // What the threads of a block take they must have given: the rest of the
   // multiprocessor is not theirs, and a block that waits for it never ends.
-  freeRegisters.assign(this->shared.size(), 0);
+  freeRegisters = 0;
 }
 
 bool AsyncUnits::deliver() {
@@ -87,25 +85,12 @@ uint32_t AsyncUnits::addressOf(const char *pointer) const {
   return uint32_t(reinterpret_cast<uintptr_t>(pointer) % kSharedWindow);
 }
 
-int64_t AsyncUnits::rankOf(const char *pointer) const {
-  for (size_t rank = 0; rank < shared.size(); ++rank)
-    if (pointer >= shared[rank] && pointer < shared[rank] + sharedBytes)
-      return rank;
-  fail("an address is not in the cluster's shared memory");
-}
-
-char *AsyncUnits::inBlock(char *pointer, int64_t rank) {
-  if (rank < 0 || rank >= int64_t(shared.size()))
-    fail("there is no block " + std::to_string(rank) + " in the cluster");
-  return shared[rank] + (pointer - shared[rankOf(pointer)]);
-}
-
-const char *AsyncUnits::pointerTo(uint32_t address, int64_t rank) const {
-  int64_t offset = int64_t(address) - addressOf(shared[rank]);
+char *AsyncUnits::pointerTo(uint32_t address) const {
+  int64_t offset = int64_t(address) - addressOf(shared);
   if (offset < 0 || offset >= sharedBytes)
     fail("shared address " + std::to_string(address) +
          " is outside of the block's memory");
-  return shared[rank] + offset;
+  return shared + offset;
 }
 
 //===----------------------------------------------------------------------===//
@@ -123,7 +108,7 @@ std::string AsyncUnits::describe(Barrier &barrier, char *at) {
 void AsyncUnits::initBarrier(char *barrier, int64_t count) {
   if (reinterpret_cast<uintptr_t>(barrier) % 8)
     fail("a barrier must be at a multiple of 8 bytes");
-  rankOf(barrier);
+  machine.checkShared(barrier, sizeof(kBarrierBits));
   std::memcpy(barrier, &kBarrierBits, sizeof(kBarrierBits));
   barriers[barrier] = Barrier{count, count};
   barriersFenced = false;
@@ -132,8 +117,6 @@ void AsyncUnits::initBarrier(char *barrier, int64_t count) {
 void AsyncUnits::fenceBarrierInit() { barriersFenced = true; }
 
 AsyncUnits::Barrier &AsyncUnits::find(char *barrier) {
-  if (machine.hasEnded(rankOf(barrier)))
-    fail("a barrier of a block that has ended is used");
   auto found = barriers.find(barrier);
   if (found == barriers.end())
     fail("there is no initialised barrier at shared address " +
@@ -189,19 +172,15 @@ static void checkTensorMap(const TensorMap &map, uint32_t address) {
 }
 
 void AsyncUnits::loadTensor(char *target, const TensorMap &map, char *barrier,
-                            int64_t x, int64_t y, int64_t mask) {
+                            int64_t x, int64_t y) {
   checkTensorMap(map, addressOf(target));
   if (!barriersFenced)
     fail("a copy reports to a barrier whose initialisation was not fenced");
-  for (int64_t rank = 0; rank < int64_t(shared.size()); ++rank) {
-    if (mask ? !(mask >> rank & 1) : rank != machine.rank())
-      continue;
-    find(inBlock(barrier, rank));
-    copies.push_back(
-        {inBlock(target, rank), map, inBlock(barrier, rank), x, y});
-    if (eager)
-      deliver();
-  }
+  machine.checkShared(target, 1);
+  find(barrier);
+  copies.push_back({target, map, barrier, x, y});
+  if (eager)
+    deliver();
 }
 
 void AsyncUnits::perform(const Copy &copy) {
@@ -209,10 +188,9 @@ void AsyncUnits::perform(const Copy &copy) {
   int64_t bytes = map.elementBytes;
   const char *base = static_cast<const char *>(map.base);
   uint32_t address = addressOf(copy.target);
-  int64_t rank = rankOf(copy.target);
   for (int64_t row = 0; row < map.box[1]; ++row)
     for (int64_t i = 0; i < map.box[0]; ++i, address += bytes) {
-      char *to = const_cast<char *>(pointerTo(swizzle128(address), rank));
+      char *to = pointerTo(swizzle128(address));
       int64_t x = copy.x + i, y = copy.y + row;
       if (x < 0 || x >= map.size[0] || y < 0 || y >= map.size[1])
         std::memset(to, 0, bytes);
@@ -250,12 +228,11 @@ void AsyncUnits::forElements(const Store &store, Body body) {
   const TensorMap &map = store.map;
   char *base = static_cast<char *>(const_cast<void *>(map.base));
   uint32_t address = addressOf(store.source);
-  int64_t rank = rankOf(store.source);
   for (int64_t row = 0; row < map.box[1]; ++row)
     for (int64_t i = 0; i < map.box[0]; ++i, address += map.elementBytes) {
       int64_t x = store.x + i, y = store.y + row;
       if (x >= 0 && x < map.size[0] && y >= 0 && y < map.size[1])
-        body(pointerTo(swizzle128(address), rank),
+        body(pointerTo(swizzle128(address)),
              base + y * map.strideBytes + x * map.elementBytes);
     }
 }
@@ -263,6 +240,7 @@ void AsyncUnits::forElements(const Store &store, Body body) {
 void AsyncUnits::storeTensor(const TensorMap &map, const char *source,
                              int64_t x, int64_t y) {
   checkTensorMap(map, addressOf(source));
+  machine.checkShared(source, 1);
   Issuer &issuer = issuers[machine.thread()];
   Store store{map, source, x, y, issuer.storeGroups};
   forElements(store, [&](const char *from, char *) {
@@ -339,17 +317,16 @@ void AsyncUnits::multiply(const Product &product, float *accumulators) {
 }
 
 float AsyncUnits::operand(uint64_t descriptor, bool depthMajor, int64_t row,
-                          int64_t depth, int64_t rank) const {
+                          int64_t depth) const {
   MatrixDescriptor matrix = MatrixDescriptor::decode(descriptor);
   uint16_t bits;
-  std::memcpy(&bits, pointerTo(matrix.address(depthMajor, row, depth), rank),
+  std::memcpy(&bits, pointerTo(matrix.address(depthMajor, row, depth)),
               sizeof(bits));
   return fromBF16(bits);
 }
 
 void AsyncUnits::execute(int64_t warpgroup, int64_t number) {
   Warpgroup &group = warpgroups[warpgroup];
-  int64_t rank = warpgroup * kWarpgroup / threads;
   Issued &issued = group.issued[number];
   if (issued.done)
     return;
@@ -374,12 +351,12 @@ void AsyncUnits::execute(int64_t warpgroup, int64_t number) {
   for (int64_t depth = 0; depth < kDepth; ++depth)
     for (int64_t column = 0; column < n; ++column)
       b[depth * n + column] =
-          operand(product.b, product.bDepthMajor, column, depth, rank);
+          operand(product.b, product.bDepthMajor, column, depth);
   for (int64_t row = 0; row < kRows; ++row) {
     float *result = issued.result.data() + row * n;
     std::vector<double> sums(result, result + n);
     for (int64_t depth = 0; depth < kDepth; ++depth) {
-      double a = operand(product.a, product.aDepthMajor, row, depth, rank);
+      double a = operand(product.a, product.aDepthMajor, row, depth);
       for (int64_t column = 0; column < n; ++column)
         sums[column] += a * b[depth * n + column];
     }
@@ -431,12 +408,11 @@ void AsyncUnits::setMaxRegisters(int64_t count) {
     fail("setmaxnreg wants a multiple of 8 from 24 to 256");
   int64_t &own = issuers[machine.thread()].registers;
   int64_t more = count - own;
-  int64_t &free = freeRegisters[machine.rank()];
-  machine.waitUntil([&] { return more <= free; },
+  machine.waitUntil([&] { return more <= freeRegisters; },
                     [&] {
                       return std::to_string(more) + " more registers, of " +
-                             std::to_string(free) + " that are free";
+                             std::to_string(freeRegisters) + " that are free";
                     });
-  free -= more;
+  freeRegisters -= more;
   own = count;
 }

@@ -37,13 +37,12 @@ class AsyncUnits {
 public:
   explicit AsyncUnits(Machine &machine) : machine(machine) {}
 
-  /// A cluster begins, of blocks of `threads` threads, with each block's shared
-  /// memory; `eager`: everything happens at once.
-  void start(std::vector<char *> shared, int64_t sharedBytes, int64_t threads,
-             bool eager);
+  /// A block of `threads` threads begins, with its shared memory; `eager`:
+  /// everything happens at once.
+  void start(char *shared, int64_t sharedBytes, int64_t threads, bool eager);
   /// Something that was put off happens, if there is anything.
   bool deliver();
-  /// The cluster has ended.
+  /// The block has ended.
   void finish();
 
   // mbarrier
@@ -52,10 +51,9 @@ public:
   void arrive(char *barrier, int64_t expectedBytes);
   void waitParity(char *barrier, int64_t parity);
 
-  /// cp.async.bulk.tensor, two dimensions, x being the inner one; to the same
-  /// place, and barrier, of each block in the mask, or of this one if it is 0.
+  /// cp.async.bulk.tensor, two dimensions, x being the inner one.
   void loadTensor(char *target, const TensorMap &map, char *barrier, int64_t x,
-                  int64_t y, int64_t mask);
+                  int64_t y);
 
   /// A thread has written to shared memory, where bulk copies will read it only
   /// after a fence of its own (fence.proxy.async). Writes that nobody tells of
@@ -69,9 +67,6 @@ public:
   /// All of the thread's groups but the last `pending` have read what they
   /// store.
   void waitStores(int64_t pending);
-
-  /// mapa: the same place in another block of the cluster.
-  char *inBlock(char *pointer, int64_t rank);
 
   // wgmma, m64nNk16 of bf16. `accumulators` are the thread's N / 2.
   struct Product {
@@ -142,9 +137,7 @@ private:
   };
 
   uint32_t addressOf(const char *pointer) const;
-  /// The block that memory belongs to.
-  int64_t rankOf(const char *pointer) const;
-  const char *pointerTo(uint32_t address, int64_t rank) const;
+  char *pointerTo(uint32_t address) const;
   Barrier &find(char *barrier);
   std::string describe(Barrier &barrier, char *at);
   void settle(Barrier &barrier);
@@ -153,11 +146,11 @@ private:
   void perform(const Store &store);
   void execute(int64_t warpgroup, int64_t number);
   float operand(uint64_t descriptor, bool depthMajor, int64_t row,
-                int64_t depth, int64_t rank) const;
+                int64_t depth) const;
 
   Machine &machine;
-  std::vector<char *> shared;           ///< of each block
-  int64_t sharedBytes = 0, threads = 0; ///< of a block
+  char *shared = nullptr;
+  int64_t sharedBytes = 0;
   bool eager = false;
   std::map<char *, Barrier> barriers;
   bool barriersFenced = true;
@@ -166,7 +159,7 @@ private:
   std::unordered_map<uintptr_t, bool> written;
   std::vector<Warpgroup> warpgroups;
   std::vector<Issuer> issuers;
-  std::vector<int64_t> freeRegisters; ///< of each block
+  int64_t freeRegisters = 0;
 };
 
 } // namespace pst::emulator

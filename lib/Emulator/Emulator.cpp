@@ -15,19 +15,14 @@ static AsyncUnits &units() { return Machine::get().units(); }
 // For others to find: kernels that are a shared library call them by name.
 extern "C" {
 void pst_emulate_launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
-                        int64_t threads, int64_t sharedBytes, int64_t cluster) {
-  Machine::get().launch(kernel, arguments, blocks, threads, sharedBytes,
-                        cluster);
+                        int64_t threads, int64_t sharedBytes) {
+  Machine::get().launch(kernel, arguments, blocks, threads, sharedBytes);
 }
 void pst_emulate_barrier() { Machine::get().barrier(); }
 void pst_emulate_barrier_part(int32_t number, int32_t count) {
   Machine::get().barrier(number, count);
 }
 void pst_emulate_barrier_warp() { Machine::get().warpBarrier(); }
-void pst_emulate_barrier_cluster() { Machine::get().clusterBarrier(); }
-char *pst_emulate_map_shared(char *pointer, int32_t rank) {
-  return units().inBlock(pointer, rank);
-}
 uint64_t pst_emulate_shuffle_xor(uint64_t value, uint32_t mask) {
   return Machine::get().shuffleXor(value, mask);
 }
@@ -59,8 +54,8 @@ void pst_emulate_mbarrier_wait(char *barrier, int32_t parity) {
   units().waitParity(barrier, parity);
 }
 void pst_emulate_tensor_load(char *target, const TensorMap *map, char *barrier,
-                             int32_t x, int32_t y, int32_t mask) {
-  units().loadTensor(target, *map, barrier, x, y, mask);
+                             int32_t x, int32_t y) {
+  units().loadTensor(target, *map, barrier, x, y);
 }
 void pst_emulate_shared_write(const char *pointer, int32_t bytes) {
   units().writeShared(pointer, bytes);
@@ -100,8 +95,6 @@ std::vector<std::pair<std::string_view, void *>> pst::emulatorSymbols() {
   PST_ADD(pst_emulate_barrier);
   PST_ADD(pst_emulate_barrier_part);
   PST_ADD(pst_emulate_barrier_warp);
-  PST_ADD(pst_emulate_barrier_cluster);
-  PST_ADD(pst_emulate_map_shared);
   PST_ADD(pst_emulate_shuffle_xor);
   PST_ADD(pst_emulate_copy_async);
   PST_ADD(pst_emulate_copy_commit);

@@ -1,4 +1,4 @@
-//===- Machine.cpp - The threads of an emulated cluster -------------------===//
+//===- Machine.cpp - The threads of an emulated block ---------------------===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -7,7 +7,6 @@
 
 #include "Machine.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <ucontext.h>
@@ -25,7 +24,11 @@ void pst::emulator::fail(const std::string &message) {
   std::abort();
 }
 
-Machine::Machine() : async(*this), ofWarps(*this) {}
+Machine::Machine()
+    : window(
+          static_cast<char *>(std::aligned_alloc(kSharedWindow, kSharedWindow)),
+          &std::free),
+      shared(window.get() + kFirstShared), async(*this), ofWarps(*this) {}
 
 Machine &Machine::get() {
   static thread_local Machine machine;
@@ -33,53 +36,37 @@ Machine &Machine::get() {
 }
 
 void Machine::launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
-                     int64_t threads, int64_t sharedBytes, int64_t cluster) {
+                     int64_t threads, int64_t sharedBytes) {
   if (threads % kWarp != 0 || threads <= 0 || threads > 1024)
     fail("a block must have 32, 64, ... or 1024 threads");
   if (sharedBytes > kMostShared)
     fail("a block asks for " + std::to_string(sharedBytes) +
          " bytes of shared memory; there are " + std::to_string(kMostShared));
-  if (cluster < 1 || cluster > 8 || blocks % cluster != 0)
-    fail("a grid must be of whole clusters, and a cluster of at most 8 blocks");
   this->kernel = kernel;
   this->arguments = arguments;
   this->sharedBytes = sharedBytes;
   numThreads = threads;
-  total = threads * cluster;
   backwards = launches[kernel]++ % 2 != 0;
-  while (int64_t(windows.size()) < cluster) {
-    windows.emplace_back(
-        static_cast<char *>(std::aligned_alloc(kSharedWindow, kSharedWindow)),
-        &std::free);
-    shared.push_back(windows.back().get() + kFirstShared);
-  }
-  for (int64_t i = 0; i < blocks; i += cluster) {
-    firstBlock = backwards ? blocks - cluster - i : i;
-    alive.assign(cluster, threads);
-    for (char *memory : shared)
-      std::memset(memory, 0xff, sharedBytes);
-    async.start({shared.begin(), shared.begin() + cluster}, sharedBytes,
-                threads, /*eager=*/backwards);
-    ofWarps.start(total, /*eager=*/backwards);
-    runCluster();
+  for (int64_t i = 0; i < blocks; ++i) {
+    block = backwards ? blocks - 1 - i : i;
+    std::memset(shared, 0xff, sharedBytes);
+    async.start(shared, sharedBytes, threads, /*eager=*/backwards);
+    ofWarps.start(threads, /*eager=*/backwards);
+    runBlock();
     async.finish();
     ofWarps.finish();
   }
 }
 
 void Machine::barrier() {
-  meet(barriers[rank()][0], numThreads, "the barrier of the block");
+  meet(barriers[0], numThreads, "the barrier of the block");
 }
 
 void Machine::barrier(int64_t number, int64_t count) {
   if (number < 1 || number > 15 || count % kWarp != 0)
     fail("barriers of a part of a block have numbers from 1 to 15 and whole "
          "warps");
-  meet(barriers[rank()][number], count, "a barrier of a part of the block");
-}
-
-void Machine::clusterBarrier() {
-  meet(wholeCluster, total, "the barrier of the cluster");
+  meet(barriers[number], count, "a barrier of a part of the block");
 }
 
 void Machine::exchange(const LaneWords &words, const char *what,
@@ -104,24 +91,22 @@ uint64_t Machine::shuffleXor(uint64_t value, uint32_t mask) {
 }
 
 void Machine::checkShared(const char *begin, int64_t bytes) const {
-  const char *own = shared[rank()];
-  if (begin < own || begin + bytes > own + sharedBytes)
+  if (begin < shared || begin + bytes > shared + sharedBytes)
     fail("an address of shared memory is outside of the block's " +
          std::to_string(sharedBytes) + " bytes");
 }
 
-void Machine::runCluster() {
-  while (int64_t(threads.size()) < total) {
+void Machine::runBlock() {
+  while (int64_t(threads.size()) < numThreads) {
     threads.push_back(std::make_unique<Thread>());
     threads.back()->stack.reset(new char[kStackBytes]);
   }
-  warps.assign(total / kWarp, Warp());
-  wholeCluster = Meeting();
-  barriers.assign(alive.size(), {});
-  for (int64_t i = 0; i < total; ++i)
+  warps.assign(numThreads / kWarp, Warp());
+  barriers = {};
+  alive = numThreads;
+  for (int64_t i = 0; i < numThreads; ++i)
     threads[i]->done = false;
-  while (std::any_of(alive.begin(), alive.end(),
-                     [](int64_t count) { return count != 0; })) {
+  while (alive != 0) {
     uint64_t before = progress;
     runRound();
     if (progress == before && !async.deliver())
@@ -131,14 +116,14 @@ void Machine::runCluster() {
 
 void Machine::failWaiting() {
   std::string message = "all threads wait, and nothing will wake them:";
-  for (int64_t first = 0; first < total;) {
+  for (int64_t first = 0; first < numThreads;) {
     auto state = [&](int64_t i) {
       return threads[i]->done ? " have ended"
                               : " wait for " + (*threads[i]->waiting)();
     };
     std::string common = state(first);
     int64_t end = first + 1;
-    while (end < total && state(end) == common)
+    while (end < numThreads && state(end) == common)
       ++end;
     message += "\n  threads " + std::to_string(first) + " to " +
                std::to_string(end - 1) + common;
@@ -156,8 +141,8 @@ void Machine::runRound() {
 
 /// From thread to thread; back to the scheduler after the round's last.
 void Machine::runNext() {
-  while (visited < total) {
-    running = backwards ? total - 1 - visited : visited;
+  while (visited < numThreads) {
+    running = backwards ? numThreads - 1 - visited : visited;
     ++visited;
     Thread &thread = *threads[running];
     if (!thread.isReady())
@@ -187,11 +172,9 @@ void Machine::threadMain() {
   Machine &machine = get();
   int64_t self = machine.running;
   for (;;) {
-    int64_t rank = machine.rank();
-    machine.kernel(machine.arguments, machine.firstBlock + rank,
-                   self % machine.numThreads, machine.shared[rank]);
+    machine.kernel(machine.arguments, machine.block, self, machine.shared);
     machine.threads[self]->done = true;
-    --machine.alive[self / machine.numThreads];
+    --machine.alive;
     ++machine.progress;
     machine.yield();
   }

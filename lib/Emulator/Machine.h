@@ -1,4 +1,4 @@
-//===- Machine.h - The threads of an emulated cluster -----------*- C++ -*-===//
+//===- Machine.h - The threads of an emulated block -------------*- C++ -*-===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -60,20 +60,18 @@ struct Thread {
   }
 };
 
-/// Runs one cluster of blocks at a time: one block, if there are no clusters.
+/// Runs one block at a time.
 class Machine {
 public:
   static Machine &get();
 
   void launch(Kernel kernel, const int64_t *arguments, int64_t blocks,
-              int64_t threads, int64_t sharedBytes, int64_t cluster);
+              int64_t threads, int64_t sharedBytes);
 
   /// Waits until all threads of the block are here.
   void barrier();
   /// Waits until `count` threads are at the barrier of this number.
   void barrier(int64_t number, int64_t count);
-  /// Waits until all threads of the cluster are here.
-  void clusterBarrier();
   /// Waits until all lanes of the warp are here.
   void warpBarrier();
   uint64_t shuffleXor(uint64_t value, uint32_t mask);
@@ -86,11 +84,8 @@ public:
   void waitUntil(const std::function<bool()> &condition,
                  const std::function<std::string()> &what);
 
-  /// The thread that runs, and its block, in the cluster.
+  /// The thread that runs.
   int64_t thread() const { return running; }
-  int64_t rank() const { return running / numThreads; }
-  /// Whether all threads of a block of the cluster have ended.
-  bool hasEnded(int64_t rank) const { return alive[rank] == 0; }
   AsyncUnits &units() { return async; }
   WarpUnits &warpUnits() { return ofWarps; }
   /// Ends the program if some of the bytes are not the block's.
@@ -105,7 +100,7 @@ private:
   };
 
   Machine();
-  void runCluster();
+  void runBlock();
   void runRound();
   [[noreturn]] void runNext();
   [[noreturn]] void start(Thread &thread);
@@ -116,22 +111,19 @@ private:
 
   Kernel kernel;
   const int64_t *arguments;
-  int64_t firstBlock, numThreads, total, running; // threads: of a block, of all
-  int64_t visited;                                // threads of this round
-  std::vector<int64_t> alive;                     // threads of each block
+  int64_t block, running; // now
+  int64_t numThreads;     // of a block
+  int64_t visited, alive; // of them, in this round and at all
   bool backwards;
-  Meeting wholeCluster;
-  /// Of each block, by number; 0 is that of all its threads.
-  std::vector<std::array<Meeting, 16>> barriers;
+  std::array<Meeting, 16> barriers; ///< by number; 0 is that of all threads
   uint64_t progress = 0;
   std::vector<std::unique_ptr<Thread>> threads;
   std::vector<Warp> warps;
   std::jmp_buf scheduler;
   std::map<Kernel, int64_t> launches;
-  /// The windows of shared addresses of the cluster's blocks; what the kernel
-  /// has of each.
-  std::vector<std::unique_ptr<char, decltype(&std::free)>> windows;
-  std::vector<char *> shared;
+  /// The window of shared addresses, and what the kernel has of it.
+  std::unique_ptr<char, decltype(&std::free)> window;
+  char *shared;
   int64_t sharedBytes = 0;
   AsyncUnits async;
   WarpUnits ofWarps;

@@ -95,7 +95,7 @@ def test_some_gradients(wrt, frozen):
     check("pst", 136, 72, 37, 8, wrt=wrt, frozen=frozen)
 
 
-# Tiles of 128 and more columns, several to a block, in clusters of two blocks.
+# Tiles of 128 and more columns, several to a block.
 @pytest.mark.parametrize("rows, columns, tokens", [(1480, 1400, 72), (1408, 3064, 24)])
 def test_wide_tiles(rows, columns, tokens):
     check("pst", rows, columns, tokens, 8, wrt=[1, 2, 3, 4, 5, 6], frozen=True)

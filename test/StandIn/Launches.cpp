@@ -26,8 +26,7 @@ constexpr uint64_t kMapMark = 0x70614d726f736e54;
 
 static Result launch(const char *name, Function handle,
                      const unsigned (&grid)[3], const unsigned (&block)[3],
-                     unsigned sharedBytes, Stream stream, void **parameters,
-                     int64_t cluster) {
+                     unsigned sharedBytes, Stream stream, void **parameters) {
   State &state = enter(name, true, true);
   auto *function = reinterpret_cast<LoadedFunction *>(handle);
   bool known = false;
@@ -78,7 +77,7 @@ static Result launch(const char *name, Function handle,
   }
   int64_t blocks = int64_t(grid[0]) * grid[1] * grid[2];
   state.give(stream, [kernel = function->name, arguments, maps, blocks, threads,
-                      sharedBytes, cluster, text = function->text, where] {
+                      sharedBytes, text = function->text, where] {
     for (size_t i = 0; i < arguments.size(); ++i)
       if (text.parameters[i].isPointer)
         State::get().requireDevice(arguments[i], 1, where.c_str());
@@ -86,7 +85,7 @@ static Result launch(const char *name, Function handle,
     if (State::get().setting("broken", 0))
       State::get().broken = true;
     else
-      execute(kernel, arguments, blocks, threads, sharedBytes, cluster);
+      execute(kernel, arguments, blocks, threads, sharedBytes);
   });
   return kSuccess;
 }
@@ -98,28 +97,7 @@ Result cuLaunchKernel(Function function, unsigned gridX, unsigned gridY,
                       unsigned blockZ, unsigned sharedBytes, Stream stream,
                       void **parameters, void **) {
   return launch("cuLaunchKernel", function, {gridX, gridY, gridZ},
-                {blockX, blockY, blockZ}, sharedBytes, stream, parameters, 1);
-}
-
-Result cuLaunchKernelEx(const LaunchConfig *config, Function function,
-                        void **parameters, void **) {
-  uint64_t cluster = 1;
-  for (unsigned i = 0; i < config->numAttributes; ++i) {
-    const LaunchAttribute &attribute = config->attributes[i];
-    if (attribute.id != kClusterDimension)
-      fail("cuLaunchKernelEx with an attribute that is not known");
-    for (int d = 0; d < 3; ++d) {
-      uint32_t size = attribute.value.cluster[d];
-      if (!size || config->grid[d] % size != 0)
-        fail("the grid is no multiple of the cluster");
-      cluster *= size;
-    }
-    if (cluster > 8)
-      fail("a cluster of more than 8 blocks");
-  }
-  return launch("cuLaunchKernelEx", function, config->grid, config->block,
-                config->sharedBytes, config->stream, parameters,
-                int64_t(cluster));
+                {blockX, blockY, blockZ}, sharedBytes, stream, parameters);
 }
 
 Result cuTensorMapEncodeTiled(TensorMapObject *map, int type, uint32_t rank,

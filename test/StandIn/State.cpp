@@ -179,7 +179,7 @@ static const std::vector<void *> &kernelLibraries() {
 
 void standin::execute(const std::string &kernel,
                       const std::vector<int64_t> &arguments, int64_t blocks,
-                      int64_t threads, int64_t dynamicShared, int64_t cluster) {
+                      int64_t threads, int64_t dynamicShared) {
   if (kernelLibraries().empty())
     return;
   using Thread = void (*)(const int64_t *, int64_t, int64_t, void *);
@@ -195,14 +195,12 @@ void standin::execute(const std::string &kernel,
   }
   if (!thread || !shared)
     fail("the emulated kernels lack " + kernel);
-  using Launch =
-      void (*)(Thread, const int64_t *, int64_t, int64_t, int64_t, int64_t);
+  using Launch = void (*)(Thread, const int64_t *, int64_t, int64_t, int64_t);
   static const auto launch = [] {
     for (auto [name, address] : pst::emulatorSymbols())
       if (name == "pst_emulate_launch")
         return reinterpret_cast<Launch>(address);
     fail("the emulator launches no kernels");
   }();
-  launch(thread, arguments.data(), blocks, threads, *shared + dynamicShared,
-         cluster);
+  launch(thread, arguments.data(), blocks, threads, *shared + dynamicShared);
 }

@@ -102,8 +102,7 @@ struct State {
 
 /// Runs a kernel on the CPU ($PST_STANDIN_KERNELS), if there is one to run.
 void execute(const std::string &kernel, const std::vector<int64_t> &arguments,
-             int64_t blocks, int64_t threads, int64_t dynamicShared,
-             int64_t cluster);
+             int64_t blocks, int64_t threads, int64_t dynamicShared);
 
 } // namespace standin
 

@@ -65,7 +65,7 @@ struct LaunchArgument {
 struct Launch {
   using Extent = std::array<int64_t, 3>;
   std::string kernel;
-  Extent grid{1, 1, 1}, block{1, 1, 1}, cluster{1, 1, 1};
+  Extent grid{1, 1, 1}, block{1, 1, 1};
   int64_t sharedBytes = 0; ///< dynamic shared memory
   int64_t copyBytes = 0;
   /// The op that begins with this launch: what the launches from here to that

@@ -121,14 +121,11 @@ bool pst::cuda::emulateAsync(Operation *op) {
                         {wait.getAddr(), wait.getPhase()});
           })
           .Case([&](NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp load) {
-            Value mask = i32(b, 0);
-            if (load.getMulticastMask())
-              mask = arith::ExtUIOp::create(b, b.getI32Type(),
-                                            load.getMulticastMask());
-            return call("pst_emulate_tensor_load",
+            return !load.getMulticastMask() &&
+                   call("pst_emulate_tensor_load",
                         {load.getDstMem(), load.getTmaDescriptor(),
                          load.getMbar(), load.getCoordinates()[0],
-                         load.getCoordinates()[1], mask});
+                         load.getCoordinates()[1]});
           })
           .Case([&](NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp store) {
             return call("pst_emulate_tensor_store",
@@ -172,18 +169,6 @@ bool pst::cuda::emulateAsync(Operation *op) {
             return barrier.getBarrierId() && barrier.getNumberOfThreads() &&
                    call("pst_emulate_barrier_part",
                         {barrier.getBarrierId(), barrier.getNumberOfThreads()});
-          })
-          .Case([](NVVM::ClusterArriveOp arrive) {
-            // The wait that follows is both.
-            return isa<NVVM::ClusterWaitOp>(arrive->getNextNode());
-          })
-          .Case([&](NVVM::ClusterWaitOp) {
-            return call("pst_emulate_barrier_cluster", {});
-          })
-          .Case([&](NVVM::MapaOp map) {
-            return replace(callEmulator(b, "pst_emulate_map_shared",
-                                        map.getA().getType(),
-                                        {map.getA(), map.getB()}));
           })
           .Case([](NVVM::PrefetchOp) { return true; })
           .Case([&](LLVM::AddrSpaceCastOp cast) {

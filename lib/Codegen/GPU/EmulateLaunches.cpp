@@ -248,12 +248,10 @@ LogicalResult EmulateLaunches::convert(gpu::LaunchFuncOp launch) {
   if (Value dynamic = launch.getDynamicSharedMemorySize())
     shared = arith::AddIOp::create(b, shared,
                                    arith::ExtUIOp::create(b, i64, dynamic));
-  Value cluster =
-      launch.hasClusterSize() ? size(launch.getClusterSizeX()) : constant(1);
   callEmulator(b, "pst_emulate_launch", {},
                {LLVM::AddressOfOp::create(b, pointer, threadFunction(kernel)),
                 array, size(launch.getGridSizeX()),
-                size(launch.getBlockSizeX()), shared, cluster});
+                size(launch.getBlockSizeX()), shared});
   SmallVector<Value> operands(launch.getKernelOperands());
   launch.erase();
   for (Value operand : operands)

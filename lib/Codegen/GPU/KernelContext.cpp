@@ -7,7 +7,6 @@
 
 #include "KernelContext.h"
 #include "NoteWork.h"
-#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include <algorithm>
@@ -69,15 +68,10 @@ KernelContext::launch(CodeBuilder &host, const KernelPart &part, int64_t blocks,
     gpu::ReturnOp::create(thread);
   }
   Value one = host.index(1);
-  std::optional<gpu::KernelDim3> cluster;
-  if (auto size = kernel->getAttrOfType<DenseI32ArrayAttr>(
-          NVVM::NVVMDialect::getClusterDimAttrName()))
-    cluster = gpu::KernelDim3{host.index(size[0]), one, one};
   return gpu::LaunchFuncOp::create(
       host, kernel, gpu::KernelDim3{host.index(blocks), one, one},
       gpu::KernelDim3{host.index(threads), one, one},
-      sharedBytes ? host.i32(sharedBytes) : Value(), arguments,
-      /*asyncTokenType=*/nullptr, /*asyncDependencies=*/{}, cluster);
+      sharedBytes ? host.i32(sharedBytes) : Value(), arguments);
 }
 
 void KernelContext::made(func::FuncOp kernel, Operation *op) {

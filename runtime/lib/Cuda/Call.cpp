@@ -239,23 +239,9 @@ void Call::enqueue(const ReadyLaunch &ready, Stream stream) const {
   auto **parameters = const_cast<void **>(ready.parameters.data());
   const auto &[gridX, gridY, gridZ] = launch.grid;
   const auto &[blockX, blockY, blockZ] = launch.block;
-  if (launch.cluster == Launch::Extent{1, 1, 1}) {
-    PST_CUDA(cuda, cuLaunchKernel, doing, ready.function, size(gridX),
-             size(gridY), size(gridZ), size(blockX), size(blockY), size(blockZ),
-             size(launch.sharedBytes), stream, parameters, nullptr);
-    return;
-  }
-  LaunchAttribute cluster{kClusterDimension, 0, {}};
-  for (size_t i = 0; i < 3; ++i)
-    cluster.value.cluster[i] = size(launch.cluster[i]);
-  LaunchConfig config{{size(gridX), size(gridY), size(gridZ)},
-                      {size(blockX), size(blockY), size(blockZ)},
-                      size(launch.sharedBytes),
-                      stream,
-                      &cluster,
-                      1};
-  PST_CUDA(cuda, cuLaunchKernelEx, doing, &config, ready.function, parameters,
-           nullptr);
+  PST_CUDA(cuda, cuLaunchKernel, doing, ready.function, size(gridX),
+           size(gridY), size(gridZ), size(blockX), size(blockY), size(blockZ),
+           size(launch.sharedBytes), stream, parameters, nullptr);
 }
 
 void Call::enqueueAll(Stream stream) const {

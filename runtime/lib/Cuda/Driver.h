@@ -36,26 +36,6 @@ struct alignas(64) TensorMapObject {
   uint64_t opaque[16];
 };
 
-/// CUlaunchAttribute, of which the cluster's sizes are all we set.
-struct LaunchAttribute {
-  int id;
-  int padding;
-  union {
-    uint32_t cluster[3];
-    char bytes[64];
-  } value;
-};
-inline constexpr int kClusterDimension = 4;
-
-/// CUlaunchConfig.
-struct LaunchConfig {
-  uint32_t grid[3], block[3];
-  uint32_t sharedBytes;
-  Stream stream;
-  LaunchAttribute *attributes;
-  uint32_t numAttributes;
-};
-
 // Values of enumerations.
 inline constexpr Result kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100;
 inline constexpr int kComputeCapabilityMajor = 75, kComputeCapabilityMinor = 76,
@@ -118,8 +98,6 @@ inline constexpr unsigned kStreamNonBlocking = 1, kEventDisableTiming = 2;
     (Function function, unsigned gridX, unsigned gridY, unsigned gridZ,        \
      unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes,  \
      Stream stream, void **parameters, void **extra))                          \
-  F(cuLaunchKernelEx, (const LaunchConfig *config, Function function,          \
-                       void **parameters, void **extra))                       \
   F(cuTensorMapEncodeTiled,                                                    \
     (TensorMapObject * map, int type, uint32_t rank, void *address,            \
      const uint64_t *sizes, const uint64_t *strides, const uint32_t *box,      \

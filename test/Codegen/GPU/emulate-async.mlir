@@ -23,11 +23,7 @@
 // CHECK: llvm.call @pst_emulate_barrier_part(
 // CHECK: llvm.call @pst_emulate_mbarrier_arrive(%{{.*}}, %{{.*}})
 // CHECK: llvm.call @pst_emulate_tensor_load(
-// CHECK: %[[MASK:.*]] = arith.extui %{{.*}} : i16 to i32
-// CHECK: llvm.call @pst_emulate_tensor_load({{.*}}, %[[MASK]])
-// CHECK: %[[OTHER:.*]] = llvm.call @pst_emulate_map_shared(
-// CHECK: llvm.call @pst_emulate_mbarrier_arrive(%[[OTHER]],
-// CHECK: llvm.call @pst_emulate_barrier_cluster()
+// CHECK: llvm.call @pst_emulate_mbarrier_arrive(
 // CHECK: llvm.call @pst_emulate_mbarrier_wait(
 // CHECK: llvm.call @pst_emulate_set_max_registers(
 // CHECK: llvm.call @pst_emulate_wgmma_fence()
@@ -62,12 +58,7 @@ module attributes {gpu.container_module} {
       nvvm.mbarrier.arrive.expect_tx %shared, %bytes : !llvm.ptr<3>, i32
       %cluster = llvm.addrspacecast %shared : !llvm.ptr<3> to !llvm.ptr<7>
       nvvm.cp.async.bulk.tensor.shared.cluster.global %cluster, %pointer, %shared, box[%zero, %zero] : !llvm.ptr<7>, !llvm.ptr
-      %mask = arith.constant 3 : i16
-      nvvm.cp.async.bulk.tensor.shared.cluster.global %cluster, %pointer, %shared, box[%zero, %zero] multicast_mask = %mask : !llvm.ptr<7>, !llvm.ptr
-      %other = nvvm.mapa %shared, %one : !llvm.ptr<3> -> !llvm.ptr<7>
-      nvvm.mbarrier.arrive %other {scope = #nvvm.mem_scope<cluster>} : !llvm.ptr<7>
-      nvvm.cluster.arrive
-      nvvm.cluster.wait
+      nvvm.mbarrier.arrive %shared : !llvm.ptr<3>
       nvvm.mbarrier.try_wait.parity %shared, %zero, %bytes : !llvm.ptr<3>, i32, i32
       nvvm.setmaxregister increase 232
       nvvm.wgmma.fence.aligned

@@ -2,10 +2,10 @@
 
 module attributes {gpu.container_module} {
   gpu.module @kernels {
-    gpu.func @clusters(%x: memref<1xindex>) kernel {
+    gpu.func @size(%x: memref<1xindex>) kernel {
       %c0 = arith.constant 0 : index
-      // expected-error @below {{'gpu.cluster_id' op has no emulation}}
-      %id = gpu.cluster_id x
+      // expected-error @below {{'gpu.subgroup_size' op has no emulation}}
+      %id = gpu.subgroup_size : index
       memref.store %id, %x[%c0] : memref<1xindex>
       gpu.return
     }

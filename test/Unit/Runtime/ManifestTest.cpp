@@ -165,7 +165,7 @@ TEST(Manifest, RoomForTokensIsOfABatch) {
 
 TEST(Launch, SaysWhatItIsForOrNot) {
   for (const char *text :
-       {"mm grid 8x1x1 block 384x1x1 cluster 2x1x1 shared 64 for nn.matmul "
+       {"mm grid 8x1x1 block 384x1x1 shared 64 for nn.matmul "
         "flops 137438953472 bytes 48 : #3+0 #4+16",
         "gelu grid 1x2x3 block 256x1x1 for nn.activation bytes 7 : 4:3f800000",
         "gelu grid 1x2x3 block 256x1x1 : #0+0", "copy bytes 4 : #1+0 #0+0"})
@@ -530,8 +530,9 @@ TEST(Manifest, RefusesLaunchesThatWrap) {
       manifest,
       {{"block", launch("k grid 1x1x1 block 1073741824x1073741824x16 : #0+0"),
         where + "a block has at most 1024 threads"},
-       {"cluster", launch("k grid 8x8x8 block 1x1x1 cluster 4x4x4 : #0+0"),
-        where + "a cluster has at most 16 blocks"},
+       {"cluster", launch("k grid 8x1x1 block 1x1x1 cluster 2x1x1 : #0+0"),
+        "forms clusters of blocks, as an older compiler made them: compile it "
+        "anew"},
        {"shared", launch("k grid 1x1x1 block 1x1x1 shared 4294967296 : #0+0"),
         where + "a block has at most 262144 bytes of shared memory, not "
                 "4294967296"},
