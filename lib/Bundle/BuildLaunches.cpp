@@ -43,6 +43,12 @@ static FailureOr<Place> placeOf(Value buffer, Operation *user) {
   if (isa<memref::CastOp, memref::CollapseShapeOp, memref::ExpandShapeOp>(
           definition))
     return placeOf(definition->getOperand(0), user);
+  if (auto shape = dyn_cast<memref::ReinterpretCastOp>(definition)) {
+    auto source = dyn_cast<MemRefType>(shape.getSource().getType());
+    if (source && source.getLayout().isIdentity() &&
+        shape.getType().getLayout().isIdentity())
+      return placeOf(shape.getSource(), user);
+  }
   if (auto part = dyn_cast<memref::SubViewOp>(definition)) {
     FailureOr<Place> place = placeOf(part.getSource(), user);
     int64_t from, to;

@@ -17,7 +17,6 @@ static std::vector<Refusal> refusedOnGPUs() {
   return {{"products",
            {"packed", "compressed"},
            "whose products read the masked weight from a buffer"},
-          {"token_capacity", {}, "whose kernels work on batches with padding"},
           {"weight_storage",
            {"compressed"},
            "whose products with fixed weights are dense"},

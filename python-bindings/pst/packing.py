@@ -14,12 +14,12 @@ from .tokenizer import Encoded
 
 def token_capacity(encoded: Encoded, batch_size: int, length: int, options: Options, partly: bool = False) -> int:
     """What `room_for` says of these examples; 0, which is with padding, if
-    padding comes first, or on a target that knows no other.
+    padding comes first, or is asked for.
 
     With `partly`, batches may be of fewer examples than `batch_size`, which
     then cost nothing: never with padding where that can be.
     """
-    if options.pad_to_max_length or options.target != "cpu" or encoded.side == "left":
+    if options.pad_to_max_length or encoded.side == "left":
         return 0
     room = room_for(np.array([min(len(ids), length) for ids in encoded.ids]), batch_size, length)
     return room or (batch_size * length if partly else 0)

@@ -1,13 +1,14 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""make_models.py FOLDER ARCHITECTURE: for pack.sh, a small BERT and a small GPT-2, without dropout.
+"""make_models.py FOLDER ARCHITECTURE: for pack.sh, a small BERT and a small GPT-2, without dropout, with padding and without.
 
-FOLDER/NAME gets the model, data, and for both precisions P = f32, bf16: a bundle
+FOLDER/NAME, and FOLDER/NAME-packed, gets the model, data, and for both precisions P = f32, bf16: a bundle
 P for a GPU; one for x86 CPUs with AVX2, cpu-P, with frozen weights of that type;
 the losses of 50 steps by it, recorded-P. With $PACK_EMULATION the GPU's kernels
 for the stand-in are P.so.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -20,6 +21,8 @@ from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_model
 from pst import _pst, write_tensors
 
 BATCH, LENGTH, EXAMPLES = 8, 24, 96
+# Tokens that a batch has room for without padding: some batches have more, and go in parts.
+CAPACITY = 128
 # What `pst-run train` is given, here and there, and of the BERT one rate for all: at a higher rate what rounding does to
 # the smallest gradients grows too fast to be told from an error.
 TRAIN = {"max_steps": 50, "learning_rate": 2e-4, "sparsity": 0.5, "logging_steps": 1, "seed": 3, "save_strategy": "no"}
@@ -55,11 +58,11 @@ def main():
     root, arch = pathlib.Path(sys.argv[1]), sys.argv[2]
     if os.environ.get("PACK_EMULATION"):
         TRAIN["max_steps"] = 4
-    for name, write in (("bert", write_bert), ("gpt2", write_gpt2)):
-        folder = root / name
+    for (name, write), capacity in itertools.product((("bert", write_bert), ("gpt2", write_gpt2)), (0, CAPACITY)):
+        folder = root / (f"{name}-packed" if capacity else name)
         folder.mkdir(parents=True)
         more, rates = write(folder)
-        options = {"batch_size": BATCH, "sequence_length": LENGTH, **more}
+        options = {"batch_size": BATCH, "sequence_length": LENGTH, "token_capacity": capacity, **more}
         settings = TRAIN | rates
         (folder / "train.json").write_text(json.dumps(settings))
         flags = [text for key, value in settings.items() for text in (f"--{key}", str(value))]

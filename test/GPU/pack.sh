@@ -4,8 +4,8 @@
 #   pack.sh [--sweep] FOLDER [ARCHITECTURE]      # sm_90a (default) or sm_80
 #
 # FOLDER gets pst-run and libomp, a bundle with recorded results for each case
-# of the kernels' tests, a small BERT and a small GPT-2 with the losses of 50
-# steps on the CPU, the bundles of the benchmark, and PyTorch's side of it.
+# of the kernels' tests, a small BERT and a small GPT-2, with padding and without,
+# with the losses of 50 steps on the CPU, the bundles of the benchmark, and PyTorch's side of it.
 # With --sweep it gets the variants of make_sweep.py instead of the bundles and
 # models, and keeps those that are there. FOLDER.tar.xz holds the same, to be
 # carried.
@@ -52,7 +52,7 @@ if [[ $sweep ]]; then
   rm -rf "$folder/bench/sweep"
   "$python" "$root/test/GPU/make_sweep.py" "$folder/bench/sweep" "$arch"
 else
-  rm -rf "$folder"/{checks,bert,gpt2,bench}
+  rm -rf "$folder"/{checks,bert,gpt2,bert-packed,gpt2-packed,bench}
   record_checks
   "$python" "$root/test/GPU/make_models.py" "$folder" "$arch"
   "$python" "$root/test/GPU/make_benchmarks.py" "$folder/bench" "$arch"

@@ -106,7 +106,7 @@ class Stages:
         """By its name, what found_of(folder, precision, name) finds after pst-run, with what arguments(folder, precision, name) says,
         of each small model and precision that pack.sh leaves."""
         found = {}
-        for model, precision in itertools.product(("bert", "gpt2"), ("f32", "bf16")):
+        for model, precision in itertools.product(("bert", "gpt2", "bert-packed", "gpt2-packed"), ("f32", "bf16")):
             folder, log = self.here / model, f"{name}{model}-{precision}"
             libraries = standin_kernels([folder / f"{precision}.so"])
             if self.pst_run(log, *arguments(folder, precision, log), limit=left(TRAINING), environment=libraries):

@@ -39,19 +39,25 @@ LogicalResult AttentionShape::check(Operation *op) const {
          << " bytes of a block's shared memory; use more heads";
 }
 
-static Value isBelow(ThreadBuilder &b, Value i, int64_t size) {
-  return b.cmpi(arith::CmpIPredicate::slt, i, b.index(size));
+static Value isBelow(ThreadBuilder &b, Value i, Value size) {
+  return b.cmpi(arith::CmpIPredicate::slt, i, size);
 }
 
 BlockPlace::BlockPlace(ThreadBuilder &b, const AttentionShape &shape, Side side,
-                       int64_t tile)
+                       int64_t tile, const PackedRows *packed)
     : shape(shape), tile(tile) {
   int64_t tiles = (shape.length + tile - 1) / tile;
   int64_t heads = shape.headsOf(side);
   Value unit = b.divi(b.block(), tiles), head = b.remi(unit, heads);
   first = b.muli(b.remi(b.block(), tiles), tile);
   batch = b.divi(unit, heads);
-  row = b.muli(batch, shape.length);
+  if (packed) {
+    row = PackedRows::readStart(b, packed->starts, batch);
+    count =
+        b.subi(PackedRows::readStart(b, packed->starts, b.addi(batch, 1)), row);
+  } else {
+    row = b.muli(batch, shape.length);
+  }
   if (side == Side::queries) {
     task = unit;
     queryColumn = b.muli(head, shape.width);
@@ -81,6 +87,10 @@ BlockPlace::forGroup(ThreadBuilder &b, ValueRange carried,
                 });
 }
 
+Value BlockPlace::end(ThreadBuilder &b) const {
+  return count ? count : b.index(shape.length);
+}
+
 Value BlockPlace::keysBegin(ThreadBuilder &b) const {
   if (!shape.window)
     return b.index(0);
@@ -89,8 +99,7 @@ Value BlockPlace::keysBegin(ThreadBuilder &b) const {
 }
 
 Value BlockPlace::keysEnd(ThreadBuilder &b) const {
-  Value end = b.index(shape.length);
-  return shape.causal ? b.mini(b.addi(first, tile), end) : end;
+  return shape.causal ? b.mini(b.addi(first, tile), end(b)) : end(b);
 }
 
 Value BlockPlace::queriesBegin(ThreadBuilder &b) const {
@@ -98,13 +107,12 @@ Value BlockPlace::queriesBegin(ThreadBuilder &b) const {
 }
 
 Value BlockPlace::queriesEnd(ThreadBuilder &b) const {
-  Value end = b.index(shape.length);
-  return shape.window ? b.mini(b.addi(first, tile + shape.window - 1), end)
-                      : end;
+  return shape.window ? b.mini(b.addi(first, tile + shape.window - 1), end(b))
+                      : end(b);
 }
 
 Value BlockPlace::sees(ThreadBuilder &b, Value query, Value key) const {
-  Value last = b.index(shape.length - 1);
+  Value last = b.subi(end(b), b.index(1));
   // Rows behind the sequence's end see its last key, lest they see none.
   query = b.mini(query, last);
   Value sees =
@@ -117,8 +125,9 @@ Value BlockPlace::sees(ThreadBuilder &b, Value query, Value key) const {
 }
 
 AttentionBlock::AttentionBlock(ThreadBuilder &b, const AttentionShape &shape,
-                               Side side, Value mask)
-    : b(b), shape(shape), place(b, shape, side, shape.tile()), mask(mask) {}
+                               Side side, Value mask, const PackedRows *packed)
+    : b(b), shape(shape), place(b, shape, side, shape.tile(), packed),
+      mask(mask) {}
 
 Value AttentionBlock::matrixBuffer() {
   return b.sharedBuffer({shape.tile(), shape.width + 1});
@@ -137,7 +146,7 @@ void AttentionBlock::load(Side side, Value matrix, Value first, Value shared) {
     Value i = b.divi(element, shape.width), c = b.remi(element, shape.width);
     Value at = b.addi(first, i);
     Value value = b.choose(
-        isBelow(b, at, shape.length),
+        isBelow(b, at, place.end(b)),
         [&] {
           return b.load(matrix,
                         {b.addi(place.row, at), b.addi(place.column(side), c)});
@@ -168,11 +177,14 @@ Value AttentionBlock::score(Value queries, Value keys, Value firstQuery,
   return b.choose(
       place.sees(b, b.addi(firstQuery, i), key),
       [&] {
-        Value isToken = b.cmpi(arith::CmpIPredicate::ne,
-                               b.load(mask, {place.batch, key}), b.i32(0));
-        Value lowest = b.f32(std::numeric_limits<float>::lowest());
-        return b.fma(sum, b.f32(scale()),
-                     b.select(isToken, b.f32(0.0), lowest));
+        Value bias = b.f32(0.0);
+        if (!place.count) { // else all that there are are tokens
+          Value isToken = b.cmpi(arith::CmpIPredicate::ne,
+                                 b.load(mask, {place.batch, key}), b.i32(0));
+          bias = b.select(isToken, bias,
+                          b.f32(std::numeric_limits<float>::lowest()));
+        }
+        return b.fma(sum, b.f32(scale()), bias);
       },
       excluded);
 }
@@ -205,7 +217,7 @@ Value AttentionBlock::accumulate(Value scores, bool transposed, Value matrix,
 void AttentionBlock::store(Side side, Value value, Value result, Value i,
                            Value c) {
   Value at = b.addi(place.first, i);
-  b.ifThen(isBelow(b, at, shape.length), [&] {
+  b.ifThen(isBelow(b, at, place.end(b)), [&] {
     b.store(value, result,
             {b.addi(place.row, at), b.addi(place.column(side), c)});
   });
@@ -239,8 +251,9 @@ Value AttentionBlock::probabilityIndex(Value i, Value j) {
 namespace {
 struct ForwardBlock : AttentionBlock {
   ForwardBlock(ThreadBuilder &b, const AttentionShape &shape, Side side,
-               ValueRange values, const std::optional<DropoutMask> &dropout)
-      : AttentionBlock(b, shape, side, values[3]), dropout(dropout) {}
+               ValueRange values, const std::optional<DropoutMask> &dropout,
+               const PackedRows *packed)
+      : AttentionBlock(b, shape, side, values[3], packed), dropout(dropout) {}
 
   const std::optional<DropoutMask> &dropout;
 };
@@ -273,7 +286,7 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
             context.launch(host, "", AttentionMMA::blocks(shape, Side::queries),
                            AttentionMMA::kThreads, arguments,
                            emitBlock<AttentionMMA>(
-                               op, shape, Side::queries,
+                               context, op, shape, Side::queries,
                                [](AttentionMMA &block, ValueRange values) {
                                  block.forward(values.back());
                                }));
@@ -282,7 +295,7 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
           context.launch(host, "", shape.blocks(Side::queries),
                          AttentionShape::kThreads, arguments,
                          emitBlock<ForwardBlock>(
-                             op, shape, Side::queries,
+                             context, op, shape, Side::queries,
                              [](ForwardBlock &block, ValueRange values) {
                                emitForward(block, values);
                              }));

@@ -64,9 +64,12 @@ enum RowStatistic { Maximum, Reciprocal, Product, RowStatistics };
 
 /// The body of a kernel that runs `emit` on a Block of a side's heads, made of
 /// the kernel's arguments: an op's operands, then, if it drops out, the site.
+/// Blocks beyond a packed sequence's tokens have nothing to do.
 template <typename Block, typename OpT, typename EmitT>
-auto emitBlock(OpT op, const AttentionShape &shape, Side side, EmitT emit) {
-  return [op, &shape, side, emit](ThreadBuilder &b, ValueRange values) mutable {
+auto emitBlock(KernelContext &context, OpT op, const AttentionShape &shape,
+               Side side, EmitT emit) {
+  return [&context, op, &shape, side, emit](ThreadBuilder &b,
+                                            ValueRange values) mutable {
     std::optional<DropoutMask> dropout;
     if (op.getSeed()) {
       unsigned seed = op->getNumOperands() - 1;
@@ -74,8 +77,9 @@ auto emitBlock(OpT op, const AttentionShape &shape, Side side, EmitT emit) {
                       op.getProbability()->convertToDouble(),
                       shape.batch * shape.heads * shape.length * shape.length);
     }
-    Block block(b, shape, side, values, dropout);
-    emit(block, values);
+    Block block(b, shape, side, values, dropout, context.packedRows());
+    b.ifBelow(block.place.first, block.place.count,
+              [&] { emit(block, values); });
   };
 }
 
@@ -83,7 +87,7 @@ auto emitBlock(OpT op, const AttentionShape &shape, Side side, EmitT emit) {
 class BlockPlace {
 public:
   BlockPlace(ThreadBuilder &b, const AttentionShape &shape, Side side,
-             int64_t tile);
+             int64_t tile, const PackedRows *packed);
   /// Of a block of keys: goes on to the queries of the group's `index`th head.
   void setGroup(ThreadBuilder &b, Value index);
   Value column(Side side) const {
@@ -95,6 +99,8 @@ public:
   Value keysEnd(ThreadBuilder &b) const;
   Value queriesBegin(ThreadBuilder &b) const;
   Value queriesEnd(ThreadBuilder &b) const;
+  /// The sequence's end: behind its padding, of which packed ones have none.
+  Value end(ThreadBuilder &b) const;
   /// Whether a query sees a key, neither behind the sequence's end.
   Value sees(ThreadBuilder &b, Value query, Value key) const;
   /// loop(carried) for each head of queries that shares a block's keys, each
@@ -106,6 +112,7 @@ public:
   Value batch;
   Value task;  ///< batch * heads + the queries' head
   Value row;   ///< The sequence's first.
+  Value count; ///< Its tokens, if it is packed; else null.
   Value first; ///< The block's first query (or key) in the sequence.
 
 private:
@@ -119,7 +126,7 @@ private:
 class AttentionBlock {
 public:
   AttentionBlock(ThreadBuilder &b, const AttentionShape &shape, Side side,
-                 Value mask);
+                 Value mask, const PackedRows *packed);
 
   ThreadBuilder &b;
   AttentionShape shape;

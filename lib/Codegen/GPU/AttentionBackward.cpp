@@ -19,8 +19,9 @@ namespace {
 /// they recompute of an element.
 struct BackwardBlock : AttentionBlock {
   BackwardBlock(ThreadBuilder &b, const AttentionShape &shape, Side side,
-                ValueRange values, const std::optional<DropoutMask> &dropout)
-      : AttentionBlock(b, shape, side, values[3]), dropout(dropout),
+                ValueRange values, const std::optional<DropoutMask> &dropout,
+                const PackedRows *packed)
+      : AttentionBlock(b, shape, side, values[3], packed), dropout(dropout),
         queries(matrixBuffer()), keys(matrixBuffer()), others(matrixBuffer()),
         gradients(matrixBuffer()), scores(scoreBuffer()),
         products(scoreBuffer()) {}
@@ -91,7 +92,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
                 host, "queries", AttentionMMA::blocks(shape, Side::queries),
                 AttentionMMA::kThreads, with(results[0]),
                 emitBlock<AttentionMMA>(
-                    op, shape, Side::queries,
+                    context, op, shape, Side::queries,
                     [](AttentionMMA &block, ValueRange values) {
                       block.queryGradients(values.end()[-2], values.back());
                     }));
@@ -99,7 +100,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
                 host, "keys", AttentionMMA::blocks(shape, Side::keys),
                 AttentionMMA::kThreads, with({results[1], results[2]}),
                 emitBlock<AttentionMMA>(
-                    op, shape, Side::keys,
+                    context, op, shape, Side::keys,
                     [](AttentionMMA &block, ValueRange values) {
                       block.keyGradients(values.end()[-3], values.end()[-2],
                                          values.back());
@@ -109,7 +110,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
           context.launch(host, "queries", shape.blocks(Side::queries),
                          AttentionShape::kThreads, with(results[0]),
                          emitBlock<BackwardBlock>(
-                             op, shape, Side::queries,
+                             context, op, shape, Side::queries,
                              [](BackwardBlock &block, ValueRange values) {
                                SmallVector<Value> row = emitStatistics(
                                    block, values, values.end()[-2]);
@@ -119,7 +120,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
                          AttentionShape::kThreads,
                          with({results[1], results[2]}),
                          emitBlock<BackwardBlock>(
-                             op, shape, Side::keys,
+                             context, op, shape, Side::keys,
                              [](BackwardBlock &block, ValueRange values) {
                                emitKeyGradients(block, values);
                              }));
@@ -176,13 +177,10 @@ private:
     Value reciprocal = b.divf(b.f32(1.0), sums[1]);
     SmallVector<Value> row{sums[0], reciprocal, b.mulf(sums[2], reciprocal)};
     Value query = b.addi(first, i);
-    b.ifThen(
-        b.cmpi(arith::CmpIPredicate::slt, query, b.index(block.shape.length)),
-        [&] {
-          for (auto [which, value] : llvm::enumerate(row))
-            b.store(value, statistics,
-                    {block.place.task, query, b.index(which)});
-        });
+    b.ifThen(b.cmpi(arith::CmpIPredicate::slt, query, block.place.end(b)), [&] {
+      for (auto [which, value] : llvm::enumerate(row))
+        b.store(value, statistics, {block.place.task, query, b.index(which)});
+    });
     return row;
   }
 
@@ -267,7 +265,7 @@ private:
     ThreadBuilder &b = block.b;
     Value query = b.addi(firstQuery, i), zero = b.f32(0.0);
     Value isQuery =
-        b.cmpi(arith::CmpIPredicate::slt, query, b.index(block.shape.length));
+        b.cmpi(arith::CmpIPredicate::slt, query, block.place.end(b));
     auto statistic = [&](RowStatistic which) {
       return b.choose(
           isQuery,

@@ -80,7 +80,7 @@ SmallVector<Value> AttentionMMA::emitStatistics(const SharedMatrix &queries,
     Value product = b.mulf(total(state[4 + half]), reciprocal);
     Value query = rowOf(half);
     Value writes = arith::AndIOp::create(
-        b, b.cmpi(arith::CmpIPredicate::slt, query, b.index(shape.length)),
+        b, b.cmpi(arith::CmpIPredicate::slt, query, place.end(b)),
         b.cmpi(arith::CmpIPredicate::eq, b.remi(b.lane(), 4), b.index(0)));
     SmallVector<Value> found{state[half], reciprocal, product};
     b.ifThen(writes, [&] {
@@ -135,7 +135,7 @@ void AttentionMMA::keyGradients(Value statistics, Value keys, Value values) {
   auto addTile = [&](Value firstQuery, const Pair &pair, ValueRange carried) {
     WarpSums s = scores(ownKeys, pair[0]);
     WarpSums d = scores(ownValues, pair[1]);
-    Value last = b.index(shape.length - 1), zero = b.f32(0.0);
+    Value last = b.subi(place.end(b), b.index(1)), zero = b.f32(0.0);
     s.map([&](int64_t block, int64_t e, Value score) {
       Value query = columnOf(firstQuery, block, e);
       Value key = rowOf(WarpSums::half(e));

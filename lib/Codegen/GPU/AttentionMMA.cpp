@@ -27,9 +27,10 @@ bool AttentionMMA::suits(const AttentionShape &shape, Type element) {
 }
 
 AttentionMMA::AttentionMMA(ThreadBuilder &b, const AttentionShape &shape,
-                           Side side, ValueRange values, const Dropout &dropout)
-    : b(b), shape(shape), values(values), dropout(dropout),
-      place(b, shape, side, kRows) {
+                           Side side, ValueRange values, const Dropout &dropout,
+                           const PackedRows *packed)
+    : place(b, shape, side, kRows, packed), b(b), shape(shape), values(values),
+      dropout(dropout) {
   warpRow = b.muli(b.divi(b.thread(), kWarp), kMmaRows);
 }
 
@@ -46,7 +47,7 @@ void AttentionMMA::load(const SharedMatrix &matrix, Argument which,
                         Value first) {
   Side side = which == Keys || which == Values ? Side::keys : Side::queries;
   matrix.copy(b, values[which], b.addi(place.row, first), place.column(side),
-              b.addi(place.row, shape.length));
+              b.addi(place.row, place.end(b)));
 }
 
 SmallVector<Value> AttentionMMA::forTiles(Value begin, Value end, Argument one,
@@ -118,13 +119,15 @@ void AttentionMMA::accumulate(WarpSums &sums, const WarpSums &left,
 }
 
 Value AttentionMMA::masked(Value score, Value query, Value key) {
-  Value isSeen = place.sees(b, query, key);
-  Value at = b.mini(key, b.index(shape.length - 1));
-  Value isToken = b.cmpi(arith::CmpIPredicate::ne,
-                         b.load(values[Mask], {place.batch, at}), b.i32(0));
-  Value lowest = b.f32(std::numeric_limits<float>::lowest());
-  Value scaled = b.fma(score, b.f32(1.0 / std::sqrt(double(shape.width))),
-                       b.select(isToken, b.f32(0.0), lowest));
+  Value isSeen = place.sees(b, query, key), bias = b.f32(0.0);
+  if (!place.count) { // else all that there are are tokens
+    Value at = b.mini(key, b.index(shape.length - 1));
+    Value isToken = b.cmpi(arith::CmpIPredicate::ne,
+                           b.load(values[Mask], {place.batch, at}), b.i32(0));
+    bias = b.select(isToken, bias, b.f32(std::numeric_limits<float>::lowest()));
+  }
+  Value scaled =
+      b.fma(score, b.f32(1.0 / std::sqrt(double(shape.width))), bias);
   return b.select(isSeen, scaled,
                   b.f32(-std::numeric_limits<double>::infinity()));
 }
@@ -149,7 +152,7 @@ void AttentionMMA::store(Side side, const WarpSums &sums,
                          function_ref<Value(int64_t)> factor, Value result) {
   for (int64_t half : {0, 1}) {
     Value at = rowOf(half), scale = factor(half);
-    Value inside = b.cmpi(arith::CmpIPredicate::slt, at, b.index(shape.length));
+    Value inside = b.cmpi(arith::CmpIPredicate::slt, at, place.end(b));
     b.ifThen(inside, [&] {
       for (int64_t block = 0; block < sums.blocks(); ++block) {
         SmallVector<Value> pair;

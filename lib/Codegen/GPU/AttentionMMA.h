@@ -34,7 +34,8 @@ public:
   }
 
   AttentionMMA(ThreadBuilder &b, const AttentionShape &shape, Side side,
-               ValueRange values, const Dropout &dropout);
+               ValueRange values, const Dropout &dropout,
+               const PackedRows *packed);
 
   /// The block's queries of the attention, to `result`.
   void forward(Value result);
@@ -42,6 +43,8 @@ public:
   void queryGradients(Value statistics, Value result);
   /// The gradients of the block's keys and values.
   void keyGradients(Value statistics, Value keys, Value values);
+
+  BlockPlace place;
 
 private:
   static int64_t numTiles(const AttentionShape &shape) {
@@ -91,7 +94,6 @@ private:
   AttentionShape shape;
   ValueRange values;
   const Dropout &dropout;
-  BlockPlace place;
   Value warpRow; ///< of the warp in the block
   /// Shared memory for what a loop takes: the rows of all stages.
   std::optional<Pair> tiles;

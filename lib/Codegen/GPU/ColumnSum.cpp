@@ -36,7 +36,8 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
               [&](ThreadBuilder &b, ValueRange values, Value i) {
                 Value chunk = b.divi(i, columns), j = b.remi(i, columns);
                 Value begin = b.muli(chunk, kRows);
-                Value end = b.mini(b.addi(begin, kRows), b.index(rows));
+                Value end =
+                    b.mini(b.addi(begin, kRows), context.rowsOf(b, values[0]));
                 Value sum = b.loop(
                     begin, end, 1, {b.f32(0.0)},
                     [&](Value row, ValueRange carried) -> SmallVector<Value> {

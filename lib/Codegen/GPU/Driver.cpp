@@ -64,7 +64,55 @@ void KernelContext::writeRows(
                });
 }
 
-/// one block: loss = scale * sum
+/// for each sequence, a block:
+///   before = tokens of those before it, own = its tokens
+///   starts[sequence] = before; places[before + i] = its i-th row
+/// the last one also: starts[end] = all; places after them = 0
+void KernelContext::placeTokens(CodeBuilder &host, Value mask, Value places,
+                                Value starts) {
+  int64_t sequences = dim(mask, 0), length = dim(mask, 1),
+          capacity = dim(places, 0);
+  launch(
+      host, "", sequences, /*threads=*/256, {mask, places, starts},
+      [&](ThreadBuilder &b, ValueRange values) {
+        Value sequence = b.block(), first = b.muli(sequence, length);
+        Value flat = b.flatten(values[0]);
+        auto toI32 = [&](Value index) {
+          return arith::IndexCastOp::create(b, b.getI32Type(), index);
+        };
+        auto count = [&](Value begin, Value end) {
+          Value sum =
+              b.loop(b.addi(begin, b.thread()), end, b.threads(), {b.f64(0.0)},
+                     [&](Value i, ValueRange carried) -> SmallVector<Value> {
+                       Value isToken = b.cmpi(arith::CmpIPredicate::ne,
+                                              b.load(flat, i), b.i32(0));
+                       return {b.select(isToken, b.addf(carried[0], b.f64(1.0)),
+                                        carried[0])};
+                     })[0];
+          sum = arith::FPToSIOp::create(b, b.getI32Type(), b.blockSum(sum));
+          return arith::IndexCastOp::create(b, b.getIndexType(), sum);
+        };
+        Value room = b.index(capacity);
+        Value before = b.mini(count(b.index(0), first), room);
+        Value end =
+            b.mini(b.addi(before, count(first, b.addi(first, length))), room);
+        b.onFirstThread([&] { b.store(toI32(before), values[2], sequence); });
+        b.strided(before, end, [&](Value row) {
+          b.store(toI32(b.addi(first, b.subi(row, before))), values[1], row);
+        });
+        Value isLast =
+            b.cmpi(arith::CmpIPredicate::eq, sequence, b.index(sequences - 1));
+        b.ifThen(isLast, [&] {
+          b.onFirstThread(
+              [&] { b.store(toI32(end), values[2], b.index(sequences)); });
+          b.strided(end, room,
+                    [&](Value row) { b.store(b.i32(0), values[1], row); });
+        });
+      });
+}
+
+/// one block: loss = scale * sum; of the rows that the last argument has, if it
+/// is packed
 void KernelContext::scaledSum(
     CodeBuilder &host, int64_t rows, ValueRange arguments,
     function_ref<Value(CodeBuilder &, ValueRange, Value)> element) {
@@ -73,8 +121,10 @@ void KernelContext::scaledSum(
            auto wide = [&](Value value) {
              return arith::ExtFOp::create(b, b.getF64Type(), value);
            };
+           Value present = packedCount(values.back());
            Value sum = b.loop(
-               b.thread(), b.index(rows), b.threads(), {b.f64(0.0)},
+               b.thread(), present ? present : b.index(rows), b.threads(),
+               {b.f64(0.0)},
                [&](Value row, ValueRange carried) -> SmallVector<Value> {
                  return {b.addf(carried[0], wide(element(b, values, row)))};
                })[0];
@@ -90,7 +140,7 @@ void KernelContext::scaledSum(
 void KernelContext::forRows(CodeBuilder &host, ValueRange arguments,
                             function_ref<void(Row &, ValueRange)> body) {
   launchRows(
-      host, "", dim(arguments[0], 0), dim(arguments[0], 1), arguments,
+      host, "", arguments[0], dim(arguments[0], 1), arguments,
       [&](ThreadBuilder &b, ValueRange values, Value) {
         BlockRow row(b, values[0]);
         body(row, values);
@@ -118,14 +168,14 @@ void KernelContext::rowGradients(
     const ColumnSums *sums,
     function_ref<RowGradient(Row &, ValueRange)> gradient,
     AccumulateFunction accumulate) {
-  int64_t rows = dim(arguments[0], 0), columns = dim(arguments[0], 1);
+  int64_t columns = dim(arguments[0], 1);
   size_t inputs = arguments.size();
   SmallVector<Value> all(arguments);
   all.push_back(result);
   if (sums)
     all.push_back(sums->workspaces.back());
   launchRows(
-      host, "", rows, columns, all,
+      host, "", arguments[0], columns, all,
       [&](ThreadBuilder &b, ValueRange values, Value index) {
         BlockRow row(b, values[0]);
         RowGradient of = gradient(row, values.take_front(inputs));
@@ -151,7 +201,7 @@ void KernelContext::rowGradients(
       [&](ThreadBuilder &b, ValueRange values, Value i) {
         Value chunk = b.divi(i, columns), column = b.remi(i, columns);
         Value begin = b.muli(chunk, kSumRows);
-        Value end = b.mini(b.addi(begin, kSumRows), b.index(rows));
+        Value end = b.mini(b.addi(begin, kSumRows), rowsOf(b, values[0]));
         SmallVector<Value> zeros(numSums, b.f32(0.0));
         SmallVector<Value> total =
             b.loop(begin, end, 1, zeros, [&](Value row, ValueRange carried) {

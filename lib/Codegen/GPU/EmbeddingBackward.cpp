@@ -13,13 +13,6 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
-static int64_t rowsOf(Value value) {
-  return cast<ShapedType>(value.getType()).getDimSize(0);
-}
-static int64_t columnsOf(Value value) {
-  return cast<ShapedType>(value.getType()).getDimSize(1);
-}
-
 static Value toIndex(ThreadBuilder &b, Value value) {
   return arith::IndexCastOp::create(b, b.getIndexType(), value);
 }
@@ -35,28 +28,28 @@ struct EmbeddingBackwardPattern : KernelPattern<nn::EmbeddingBackwardOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::EmbeddingBackwardOp op,
                                 PatternRewriter &rewriter) const override {
-    int64_t tokens = rowsOf(op.getGradient()), rows = rowsOf(op.getResult()),
-            columns = columnsOf(op.getResult());
+    int64_t columns = op.getResult().getType().getDimSize(1);
     context.replaceByLaunch(
         rewriter, op, {op.getIndices(), op.getGradient()},
         /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.clear(host, arguments[2]);
-          context.launchRows(
-              host, "", tokens, columns, arguments,
-              [&](ThreadBuilder &b, ValueRange values, Value token) {
-                emitToken(b, values, token, tokens, rows, columns);
-              });
+          context.launchRows(host, "", arguments[1], columns, arguments,
+                             [&](ThreadBuilder &b, ValueRange values,
+                                 Value token) { emitToken(b, values, token); });
         });
     return success();
   }
 
 private:
-  static void emitToken(ThreadBuilder &b, ValueRange values, Value token,
-                        int64_t tokens, int64_t rows, int64_t columns) {
-    Value indices = values[0], own = tableRow(b, indices, token, rows);
+  void emitToken(ThreadBuilder &b, ValueRange values, Value token) const {
+    auto result = cast<ShapedType>(values[2].getType());
+    auto rowOf = [&](Value token) {
+      return tableRow(b, values[0], context.placeOf(b, token),
+                      result.getDimSize(0));
+    };
+    Value own = rowOf(token), tokens = context.rowsOf(b, values[1]);
     auto isOwn = [&](Value other) {
-      return b.cmpi(arith::CmpIPredicate::eq, tableRow(b, indices, other, rows),
-                    own);
+      return b.cmpi(arith::CmpIPredicate::eq, rowOf(other), own);
     };
     Value earlier =
         b.loop(b.thread(), token, b.threads(), {b.f32(0.0)},
@@ -66,9 +59,9 @@ private:
     Value isFirst =
         b.cmpf(arith::CmpFPredicate::OEQ, b.blockMax(earlier), b.f32(0.0));
     b.ifThen(isFirst, [&] {
-      b.strided(columns, [&](Value j) {
+      b.strided(result.getDimSize(1), [&](Value j) {
         Value sum = b.loop(
-            token, b.index(tokens), 1, {b.f32(0.0)},
+            token, tokens, 1, {b.f32(0.0)},
             [&](Value other, ValueRange carried) -> SmallVector<Value> {
               return {b.choose(
                   isOwn(other),

@@ -65,10 +65,15 @@ struct EmitGPUKernels : pst::impl::EmitGPUKernelsBase<EmitGPUKernels> {
     FrozenRewritePatternSet frozen(std::move(patterns));
     // Functions made on the way are kernels and hold nothing to lower.
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
-    for (func::FuncOp function : functions)
+    for (func::FuncOp function : functions) {
       context.takeAccumulations(function);
-    for (func::FuncOp function : functions)
+      if (failed(context.storePacked(function)))
+        return signalPassFailure();
+    }
+    for (func::FuncOp function : functions) {
       walkAndApplyPatterns(function, frozen);
+      context.forgetPacked(function);
+    }
     if (failed(context.checkAllLowered("GPUs")))
       signalPassFailure();
   }

@@ -88,13 +88,26 @@ void GemmTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
   });
 }
 
+Value pst::cuda::stepsOfPart(ThreadBuilder &b, const GemmPlan &plan,
+                             const GemmExtent &extent, int64_t depth) {
+  if (!extent.depth)
+    return b.index(plan.stepsOfPart(depth));
+  Value steps = b.divi(b.addi(extent.depth, depth - 1), depth);
+  return b.divi(b.addi(steps, plan.splits - 1), plan.splits);
+}
+
 void pst::cuda::launchTiles(KernelContext &context, CodeBuilder &host,
                             const KernelPart &part, const GemmPlan &plan,
                             Value left, Value right, ValueRange arguments,
                             TileBody body) {
   int64_t blocks = plan.blocks(), sharedBytes = 0;
+  assert(context.isPacked(right) ==
+             (plan.leftTransposed && context.isPacked(left)) &&
+         "k is packed in both operands, and n is not");
   if (plan.method == GemmMethod::Wgmma) {
+    Value matrix = left;
     std::tie(left, right) = wgmmaOperands(host, plan, left, right);
+    context.setRowsLike(left, matrix);
     blocks = wgmmaBlocks(plan);
     sharedBytes = wgmmaSharedBytes(plan);
   }
@@ -106,13 +119,16 @@ void pst::cuda::launchTiles(KernelContext &context, CodeBuilder &host,
         auto onTile = [&](const GemmTile &tile) {
           body(b, tile, values.drop_front(2));
         };
+        GemmExtent extent;
+        (plan.leftTransposed ? extent.depth : extent.rows) =
+            context.packedCount(values[0]);
         switch (plan.method) {
         case GemmMethod::FMA:
-          return emitFMATiles(b, plan, values[0], values[1], onTile);
+          return emitFMATiles(b, plan, extent, values[0], values[1], onTile);
         case GemmMethod::MMA:
-          return emitMMATiles(b, plan, values[0], values[1], onTile);
+          return emitMMATiles(b, plan, extent, values[0], values[1], onTile);
         case GemmMethod::Wgmma:
-          return emitWgmmaTiles(b, plan, values[0], values[1], onTile);
+          return emitWgmmaTiles(b, plan, extent, values[0], values[1], onTile);
         }
       },
       sharedBytes);
@@ -209,6 +225,7 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
                            ValueRange workspaces) {
   if (!workspaces.empty() &&
       isRightConverted(context, GemmShape::of(left, right))) {
+    context.setRowsLike(workspaces.front(), right.matrix);
     launchConversion(context, host, right.matrix, workspaces.front());
     right.matrix = workspaces.front();
     workspaces = workspaces.drop_front();

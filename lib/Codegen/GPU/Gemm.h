@@ -19,6 +19,14 @@
 
 namespace pst::cuda {
 
+/// How much there is of a product of packed matrices, as indices; null: all
+/// that the plan says. What an operand has beyond is undefined, and counts for
+/// nothing; C has no rows there.
+struct GemmExtent {
+  Value rows = nullptr;  ///< Of op(A).
+  Value depth = nullptr; ///< Of k.
+};
+
 /// A tile of C, in f32, in the registers of the threads that computed it.
 /// Each thread has some of its elements, in groups of adjacent columns.
 class GemmTile {
@@ -86,7 +94,9 @@ using TileBody =
     llvm::function_ref<void(ThreadBuilder &, const GemmTile &, ValueRange)>;
 
 /// Launches the kernel `part`, which computes op(A) op(B) as planned and calls
-/// `body` on each tile. Operands and arguments are buffers.
+/// `body` on each tile. Operands and arguments are buffers. Of a packed A,
+/// tiles without a row are left out; if it is transposed, k ends where its rows
+/// do, and B is packed too.
 void launchTiles(KernelContext &context, CodeBuilder &host,
                  const KernelPart &part, const GemmPlan &plan, Value left,
                  Value right, ValueRange arguments, TileBody body);
@@ -130,10 +140,12 @@ void launchGemm(KernelContext &context, CodeBuilder &host, GemmOperand left,
 
 /// Computes the block's tile and calls `body` on it.
 using TileFunction = llvm::function_ref<void(const GemmTile &)>;
-void emitFMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
-                  Value right, TileFunction body);
-void emitMMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
-                  Value right, TileFunction body);
+void emitFMATiles(ThreadBuilder &b, const GemmPlan &plan,
+                  const GemmExtent &extent, Value left, Value right,
+                  TileFunction body);
+void emitMMATiles(ThreadBuilder &b, const GemmPlan &plan,
+                  const GemmExtent &extent, Value left, Value right,
+                  TileFunction body);
 
 /// Blocks and dynamic shared memory of a launch of emitWgmmaTiles.
 int64_t wgmmaBlocks(const GemmPlan &plan);
@@ -145,8 +157,14 @@ std::pair<Value, Value> wgmmaOperands(CodeBuilder &host, const GemmPlan &plan,
 /// `result` for GemmTile::store.
 Value wgmmaResult(CodeBuilder &host, GemmPlan &plan, Value result);
 /// Computes the block's tiles and calls `body` on each.
-void emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
-                    Value right, TileFunction body);
+void emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan,
+                    const GemmExtent &extent, Value left, Value right,
+                    TileFunction body);
+
+/// Steps of `depth` of k that each part of k has, but for the last ones, which
+/// may have fewer: a constant, but where k has an extent.
+Value stepsOfPart(ThreadBuilder &b, const GemmPlan &plan,
+                  const GemmExtent &extent, int64_t depth);
 
 /// All of the conditions; null if there are none.
 Value allOf(ThreadBuilder &b, Value lhs, Value rhs);

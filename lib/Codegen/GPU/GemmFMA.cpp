@@ -36,7 +36,8 @@ static constexpr int64_t kLongest = 4096, kPart = 512;
 namespace {
 class FMATile : public GemmTile {
 public:
-  FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left, Value right);
+  FMATile(ThreadBuilder &b, const GemmPlan &plan, const GemmExtent &extent,
+          Value left, Value right);
 
   int64_t groupSize() const override { return kGroup; }
   void forGroups(ThreadBuilder &b, GroupBody body) const override;
@@ -48,17 +49,20 @@ private:
   void load(ThreadBuilder &b, Value matrix, Value first, int64_t size,
             Value depth, bool depthIsInner, Value shared) const;
   Value offset(ThreadBuilder &b, Value group, int64_t i) const;
+  /// Whether the depth lies in k; null if all do.
+  Value isDepth(ThreadBuilder &b, Value depth, Value kk) const;
   /// Elements that each thread loads of each operand decide the depth.
   int64_t depthOfTile() const { return plan.threads * 4 / plan.tileM; }
 
+  GemmExtent extent;
   Value groupOfRows, groupOfColumns; ///< of the thread, 0 to 15
   SmallVector<Value> sums;
 };
 } // namespace
 
-FMATile::FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
-                 Value right)
-    : GemmTile(plan) {
+FMATile::FMATile(ThreadBuilder &b, const GemmPlan &plan,
+                 const GemmExtent &extent, Value left, Value right)
+    : GemmTile(plan), extent(extent) {
   assert(plan.tileM == plan.tileN && plan.threads == kSide * kSide);
   Value number = b.divi(b.block(), plan.splits);
   if (plan.splits > 1)
@@ -74,13 +78,15 @@ FMATile::FMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   auto sumPart = [&](Value begin, Value end) {
     return sumOver(b, begin, end, left, right, sharedA, sharedB);
   };
-  int64_t length = plan.stepsOfPart(depthOfTile()) * depthOfTile();
-  Value begin = b.index(0), end = b.index(plan.k);
+  int64_t longest = plan.stepsOfPart(depthOfTile()) * depthOfTile();
+  Value begin = b.index(0), end = extent.depth ? extent.depth : b.index(plan.k);
   if (split) {
-    begin = b.muli(split, length);
+    Value length =
+        b.muli(stepsOfPart(b, plan, extent, depthOfTile()), depthOfTile());
+    begin = arith::MulIOp::create(b, split, length);
     end = b.mini(b.addi(begin, length), end);
   }
-  if (length <= kLongest) {
+  if (longest <= kLongest) {
     sums = sumPart(begin, end);
     return;
   }
@@ -146,8 +152,8 @@ void FMATile::load(ThreadBuilder &b, Value matrix, Value first, int64_t size,
     Value outerAt = b.divi(place, inner), innerAt = b.remi(place, inner);
     Value i = depthIsInner ? outerAt : innerAt;
     Value kk = depthIsInner ? innerAt : outerAt;
-    Value inside = allOf(b, isBelow(b, first, i, size, plan.tileM),
-                         isBelow(b, depth, kk, plan.k, depths));
+    Value inside =
+        allOf(b, isBelow(b, first, i, size, plan.tileM), isDepth(b, depth, kk));
     Value at = b.addi(first, i), atDepth = b.addi(depth, kk);
     auto read = [&] {
       return depthIsInner ? b.load(matrix, {at, atDepth})
@@ -158,6 +164,12 @@ void FMATile::load(ThreadBuilder &b, Value matrix, Value first, int64_t size,
   }
 }
 
+Value FMATile::isDepth(ThreadBuilder &b, Value depth, Value kk) const {
+  if (extent.depth)
+    return b.cmpi(arith::CmpIPredicate::slt, b.addi(depth, kk), extent.depth);
+  return isBelow(b, depth, kk, plan.k, depthOfTile());
+}
+
 void FMATile::forGroups(ThreadBuilder &b, GroupBody body) const {
   int64_t unit = plan.tileM / kSide;
   for (int64_t r = 0; r < unit; ++r)
@@ -166,7 +178,11 @@ void FMATile::forGroups(ThreadBuilder &b, GroupBody body) const {
            ArrayRef(sums).slice(r * unit + c, kGroup));
 }
 
-void pst::cuda::emitFMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
-                             Value right, TileFunction body) {
-  body(FMATile(b, plan, left, right));
+void pst::cuda::emitFMATiles(ThreadBuilder &b, const GemmPlan &plan,
+                             const GemmExtent &extent, Value left, Value right,
+                             TileFunction body) {
+  int64_t ofTileRow = plan.tilesOfN() * plan.splits;
+  Value row = b.muli(b.divi(b.block(), ofTileRow), plan.tileM);
+  b.ifBelow(row, extent.rows,
+            [&] { body(FMATile(b, plan, extent, left, right)); });
 }

@@ -47,6 +47,7 @@ struct Operand {
   MmaTile tile;
   int64_t extent, depth; ///< The matrix's: rows of op(A) or columns of op(B).
   int64_t rowLength;     ///< In memory, in elements.
+  Value depthEnd;        ///< Of k, if there is less of it; else null.
   Value first;           ///< Of the tile along `extent`.
 
   int64_t columns() const { return tile.depthIsInner ? depth : extent; }
@@ -56,7 +57,8 @@ struct Operand {
 
 class MMATile : public GemmTile {
 public:
-  MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left, Value right);
+  MMATile(ThreadBuilder &b, const GemmPlan &plan, const GemmExtent &extent,
+          Place<Code> place, Value left, Value right);
 
   int64_t groupSize() const override { return 2; }
   void forGroups(ThreadBuilder &b, GroupBody body) const override;
@@ -64,7 +66,7 @@ public:
 
 private:
   void copyStage(ThreadBuilder &b, const Operand &operand, Value step,
-                 int64_t steps);
+                 Value steps);
   static void copy(ThreadBuilder &b, const Operand &operand, Value from,
                    Value inside, Value target);
   SmallVector<Value> loadFragments(ThreadBuilder &b, const Operand &operand,
@@ -93,8 +95,9 @@ static Value stagesBuffer(ThreadBuilder &b, int64_t bytes) {
   return buffer;
 }
 
-static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
-                           bool isLeft, Value first) {
+static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan,
+                           const GemmExtent &extent, Value matrix, bool isLeft,
+                           Value first) {
   Operand operand;
   operand.source = globalPointer(b, matrix);
   operand.tile = {isLeft ? !plan.leftTransposed : plan.rightTransposed,
@@ -102,17 +105,17 @@ static Operand makeOperand(ThreadBuilder &b, const GemmPlan &plan, Value matrix,
                   plan.leftType.getIntOrFloatBitWidth() / 8};
   operand.extent = isLeft ? plan.m : plan.n;
   operand.depth = plan.k;
+  operand.depthEnd = extent.depth;
   operand.rowLength = isLeft ? plan.leftLength : plan.rightLength;
   operand.first = first;
   return operand;
 }
 
-MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
+MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan,
+                 const GemmExtent &extent, Place<Code> place, Value left,
                  Value right)
     : GemmTile(plan), grid{plan.tileM, plan.tileN} {
   assert(plan.threads == WarpGrid::kThreads);
-  Place<Code> place = tilePlace(Code(b, b.divi(b.block(), plan.splits)),
-                                plan.tilesOfM(), plan.tilesOfN(), kBand);
   if (plan.splits > 1)
     split = b.remi(b.block(), plan.splits);
   tileOfM = place.row;
@@ -122,50 +125,52 @@ MMATile::MMATile(ThreadBuilder &b, const GemmPlan &plan, Value left,
   Place<Code> first = grid.first(Code(b, b.thread()));
   warpRow = first.row;
   warpColumn = first.column;
-  lhs = makeOperand(b, plan, left, /*isLeft=*/true, row);
-  rhs = makeOperand(b, plan, right, /*isLeft=*/false, column);
+  lhs = makeOperand(b, plan, extent, left, /*isLeft=*/true, row);
+  rhs = makeOperand(b, plan, extent, right, /*isLeft=*/false, column);
   int64_t leftBytes = kStages * lhs.tile.bytes();
   stages = stagesBuffer(b, leftBytes + kStages * rhs.tile.bytes());
   lhs.shared = b.pointer(stages);
   rhs.shared = advance(b, lhs.shared, b.getI8Type(), b.index(leftBytes));
 
   // Of the block; `step` counts from its first.
-  int64_t steps = plan.stepsOfPart(lhs.tile.depth());
+  int64_t most = plan.stepsOfPart(lhs.tile.depth());
+  Value steps = stepsOfPart(b, plan, extent, lhs.tile.depth());
   auto copyStep = [&](Value step) {
     copyStage(b, lhs, step, steps);
     copyStage(b, rhs, step, steps);
   };
   for (int64_t step = 0; step < kStages - 1; ++step) {
-    if (step < steps)
-      copyStep(b.index(step));
+    if (step < most)
+      b.ifBelow(b.index(step), extent.depth ? steps : Value(),
+                [&] { copyStep(b.index(step)); });
     commitCopies(b);
   }
   SmallVector<Value> zeros(rowsOfMma() * columnsOfMma() * kMmaSums, b.f32(0.0));
-  sums = b.loop(b.index(0), b.index(steps), 1, zeros,
-                [&](Value step, ValueRange carried) {
-                  awaitCopies(b, /*pending=*/kStages - 2);
-                  b.barrier();
-                  Value ahead = b.addi(step, kStages - 1);
-                  b.ifThen(
-                      b.cmpi(arith::CmpIPredicate::slt, ahead, b.index(steps)),
-                      [&] { copyStep(ahead); });
-                  // Groups are counted, also where there is nothing to copy.
-                  commitCopies(b);
-                  return multiplyStage(b, step, carried);
-                });
+  sums =
+      b.loop(b.index(0), steps, 1, zeros, [&](Value step, ValueRange carried) {
+        awaitCopies(b, /*pending=*/kStages - 2);
+        b.barrier();
+        Value ahead = b.addi(step, kStages - 1);
+        b.ifBelow(ahead, steps, [&] { copyStep(ahead); });
+        // Groups are counted, also where there is nothing to copy.
+        commitCopies(b);
+        return multiplyStage(b, step, carried);
+      });
 }
 
 /// The operand's `step`-th part of the block's k, of `steps`, to its stage.
 void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
-                        int64_t steps) {
+                        Value steps) {
   const MmaTile &tile = operand.tile;
   Value stage = b.muli(pipelineStage(Code(b, step), kStages), tile.bytes());
   Value depth = b.muli(step, tile.depth());
   if (split)
-    depth = b.addi(depth, b.muli(split, steps * tile.depth()));
+    depth = b.addi(
+        depth, b.muli(arith::MulIOp::create(b, split, steps), tile.depth()));
   // Parts of k need not be whole, nor need steps.
   int64_t rowStep = tile.rows(), innerStep = tile.chunks() * tile.chunk();
-  (tile.depthIsInner ? innerStep : rowStep) *= steps * plan.splits;
+  (tile.depthIsInner ? innerStep : rowStep) *=
+      plan.stepsOfPart(tile.depth()) * plan.splits;
   Value firstRow = tile.depthIsInner ? operand.first : depth;
   Value firstInner = tile.depthIsInner ? depth : operand.first;
   int64_t rows = tile.depthIsInner ? operand.extent : operand.depth;
@@ -174,8 +179,10 @@ void MMATile::copyStage(ThreadBuilder &b, const Operand &operand, Value step,
     Place<Code> place =
         copiedChunk(tile, Code(b, b.thread()), plan.threads, part);
     Value chunk = b.addi(tile.offset(place.row, place.column), stage);
-    Value isRow = isBelow(b, firstRow, place.row, rows, rowStep);
     Value row = b.addi(firstRow, place.row);
+    Value isRow = isBelow(b, firstRow, place.row, rows, rowStep);
+    if (operand.depthEnd) // of what is transposed: k runs along its rows
+      isRow = b.cmpi(arith::CmpIPredicate::slt, row, operand.depthEnd);
     for (int64_t piece = 0; piece < tile.chunk(); piece += operand.copied()) {
       Value inner = place.column * tile.chunk() + piece;
       Value inside =
@@ -297,7 +304,11 @@ Value MMATile::scratch(ThreadBuilder &b, int64_t columns) const {
   return memref::ViewOp::create(b, type, stages, b.index(0), ValueRange());
 }
 
-void pst::cuda::emitMMATiles(ThreadBuilder &b, const GemmPlan &plan, Value left,
-                             Value right, TileFunction body) {
-  body(MMATile(b, plan, left, right));
+void pst::cuda::emitMMATiles(ThreadBuilder &b, const GemmPlan &plan,
+                             const GemmExtent &extent, Value left, Value right,
+                             TileFunction body) {
+  Place<Code> place = tilePlace(Code(b, b.divi(b.block(), plan.splits)),
+                                plan.tilesOfM(), plan.tilesOfN(), kBand);
+  b.ifBelow(place.row * plan.tileM, extent.rows,
+            [&] { body(MMATile(b, plan, extent, place, left, right)); });
 }

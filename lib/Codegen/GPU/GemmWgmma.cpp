@@ -28,6 +28,9 @@
 // one thread of each multiplying warpgroup. In their n-th round they are in
 // phase n: who fills waits for the phase before, which at first has passed.
 //
+// Where k ends with the rows of packed matrices, what a buffer has of k beyond
+// them is undefined: who multiplies writes zeros over it first.
+//
 // Blocks do not form clusters: two that loaded op(B) for each other took 1.6
 // times as long on an H200 (docs/GPU.md).
 
@@ -46,8 +49,9 @@ namespace {
 /// Emits a block.
 class WgmmaBlock {
 public:
-  WgmmaBlock(ThreadBuilder &b, const GemmPlan &plan, Value left, Value right)
-      : b(b), plan(plan), buffers(plan), async(b),
+  WgmmaBlock(ThreadBuilder &b, const GemmPlan &plan, const GemmExtent &extent,
+             Value left, Value right)
+      : b(b), plan(plan), extent(extent), buffers(plan), async(b),
         left(async.tensorMapAddress(left)),
         right(async.tensorMapAddress(right)), thread(b, b.thread()) {
     if (plan.scratch)
@@ -86,7 +90,11 @@ private:
     return b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
   }
 
-  int64_t depthSteps() const { return plan.stepsOfPart(OperandTile::kDepth); }
+  /// Of each part of k, one at least.
+  Value depthSteps() const {
+    Value steps = stepsOfPart(b, plan, extent, OperandTile::kDepth);
+    return extent.depth ? arith::MaxSIOp::create(b, steps, b.index(1)) : steps;
+  }
 
   /// body(place, part of k, step), which returns the next step, for each tile
   /// of the block, and each part of k that it sums over (null if there is one);
@@ -95,32 +103,46 @@ private:
     // Read by each of the two that loop: of one value that both begin with,
     // ptxas spills the counters.
     Value block = gpu::BlockIdOp::create(b, gpu::Dimension::x);
-    b.loop(block, b.index(plan.blocks()), wgmmaBlocks(plan), {b.index(0)},
-           [&](Value number, ValueRange steps) -> SmallVector<Value> {
-             Value part;
-             if (plan.splits > 1) {
-               part = b.remi(number, plan.splits);
-               number = b.divi(number, plan.splits);
-             }
-             Place<Code> place = tilePlace(Code(b, number), plan.tilesOfM(),
-                                           plan.tilesOfN(), plan.band);
-             return {body(place, part, {b, steps[0]})};
-           });
+    Value end = b.index(plan.blocks()), rows;
+    if (extent.rows) {
+      rows = b.divi(b.addi(extent.rows, plan.tileM - 1), plan.tileM);
+      end = b.muli(rows, plan.tilesOfN() * plan.splits);
+    }
+    b.loop(
+        block, end, wgmmaBlocks(plan), {b.index(0)},
+        [&](Value number, ValueRange steps) -> SmallVector<Value> {
+          Value part;
+          if (plan.splits > 1) {
+            part = b.remi(number, plan.splits);
+            number = b.divi(number, plan.splits);
+          }
+          Code at(b, number);
+          Place<Code> place =
+              rows ? placeInBands(at, Code(b, rows), plan.tilesOfN(), plan.band)
+                   : tilePlace(at, plan.tilesOfM(), plan.tilesOfN(), plan.band);
+          return {body(place, part, {b, steps[0]})};
+        });
   }
 
   void load() {
     forTiles([&](Place<Code> place, Value part, Code steps) {
-      return b.loop(b.index(0), b.index(depthSteps()), 1, {steps},
+      Value count = depthSteps();
+      return b.loop(b.index(0), count, 1, {steps},
                     [&](Value depth, ValueRange carried) -> SmallVector<Value> {
                       Code step(b, carried[0]);
-                      if (part)
-                        depth = b.addi(depth, b.muli(part, depthSteps()));
-                      loadStep(step, Code(b, depth) * OperandTile::kDepth,
+                      loadStep(step, depthOf(depth, part, count),
                                place.row * plan.tileM,
                                place.column * plan.tileN);
                       return {step + 1};
                     })[0];
     });
+  }
+
+  /// Where the `step`-th of the `steps` of a part of k begins in k.
+  Code depthOf(Value step, Value part, Value steps) {
+    if (part)
+      step = b.addi(step, arith::MulIOp::create(b, part, steps));
+    return Code(b, step) * OperandTile::kDepth;
   }
 
   void loadStep(Code step, Code depth, Code row, Code column) {
@@ -150,17 +172,20 @@ private:
     forTiles([&](Place<Code> place, Value part, Code steps) -> Value {
       // A first step of its own: were it told by a condition, accumulators
       // would be moved between the products.
-      Value sums =
-          multiplyStep(steps, async.noAccumulators(plan.tileN), /*first=*/true);
+      Value count = depthSteps();
+      Value sums = multiplyStep(steps, depthOf(b.index(0), part, count),
+                                async.noAccumulators(plan.tileN),
+                                /*first=*/true);
       if (plan.release == 0) {
         async.waitProducts(/*pending=*/0);
         release(steps, /*ago=*/0);
       }
       SmallVector<Value> last =
-          b.loop(b.index(1), b.index(depthSteps()), 1, {sums, steps + 1},
-                 [&](Value, ValueRange carried) -> SmallVector<Value> {
+          b.loop(b.index(1), count, 1, {sums, steps + 1},
+                 [&](Value depth, ValueRange carried) -> SmallVector<Value> {
                    Code step(b, carried[1]);
-                   Value next = multiplyStep(step, carried[0], /*first=*/false);
+                   Value next = multiplyStep(step, depthOf(depth, part, count),
+                                             carried[0], /*first=*/false);
                    async.waitProducts(/*pending=*/plan.release);
                    release(step, plan.release);
                    return {next, step + 1};
@@ -178,10 +203,12 @@ private:
       b.ifThen(isFirst(), [&] { async.awaitStores(/*pending=*/0); });
   }
 
-  Value multiplyStep(Code step, Value sums, bool first) {
+  Value multiplyStep(Code step, Code depth, Value sums, bool first) {
     Code stage = pipelineStage(step, buffers.stages);
     async.waitParity(async.shared(buffers.full(stage)),
                      pipelineParity(step, buffers.stages));
+    if (extent.depth)
+      clearBeyond(buffers.start(stage), depth);
     Code start = buffers.start(stage) + async.sharedStart();
     Code rows = thread / kWarpgroup * kWgmmaRows;
     Value left =
@@ -200,6 +227,35 @@ private:
     return sums;
   }
 
+  /// Zeros in the buffer at `start`, whose k begin at `depth`, from the end of
+  /// k on. Both operands are boxes of 64 rows of 128 bytes, one for each k.
+  void clearBeyond(Code start, Code depth) {
+    Value rest = b.subi(extent.depth, depth);
+    Value isWhole =
+        b.cmpi(arith::CmpIPredicate::sge, rest, b.index(OperandTile::kDepth));
+    b.ifElse(
+        isWhole, [] {},
+        [&] {
+          constexpr int64_t kPiece = 16, kPieces = 128 / kPiece;
+          auto type = VectorType::get(kPiece / 4, b.getI32Type());
+          Value zeros = arith::ConstantOp::create(b, type, b.getZeroAttr(type));
+          b.loop(thread, b.index(buffers.stageBytes() / kPiece),
+                 kWgmmaConsumers * kWarpgroup, [&](Value piece) {
+                   Code at(b, piece);
+                   Value isBeyond =
+                       b.cmpi(arith::CmpIPredicate::sge,
+                              at / kPieces % OperandTile::kDepth, rest);
+                   b.ifThen(isBeyond, [&] {
+                     LLVM::StoreOp::create(b, zeros,
+                                           async.shared(start + at * kPiece),
+                                           /*alignment=*/kPiece);
+                   });
+                 });
+          async.fenceWrites();
+          barrierOfConsumers(b);
+        });
+  }
+
   /// The buffer of the step `ago` steps before this one is empty.
   void release(Code step, int64_t ago) {
     Code stage = pipelineStage(step + (-ago), buffers.stages);
@@ -209,6 +265,7 @@ private:
 
   ThreadBuilder &b;
   const GemmPlan &plan;
+  const GemmExtent &extent;
   WgmmaBuffers buffers;
   AsyncBuilder async;
   Value left, right; ///< addresses of the tensor maps
@@ -244,6 +301,7 @@ Value pst::cuda::wgmmaResult(CodeBuilder &host, GemmPlan &plan, Value result) {
 }
 
 void pst::cuda::emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan,
-                               Value left, Value right, TileFunction body) {
-  WgmmaBlock(b, plan, left, right).emit(body);
+                               const GemmExtent &extent, Value left,
+                               Value right, TileFunction body) {
+  WgmmaBlock(b, plan, extent, left, right).emit(body);
 }

@@ -50,60 +50,128 @@ KernelContext::launch(CodeBuilder &host, const KernelPart &part, int64_t blocks,
                       int64_t sharedBytes) {
   Location loc = host.getLoc();
   gpu::GPUModuleOp kernels = kernelModule(module);
-  StringRef name = kernelNames.of(
-      part.of(currentKernel()).distinguish(arguments.getTypes()));
+  llvm::BitVector packedOnes = packedAmong(arguments);
+  SmallVector<Value> operands;
+  if (packedOnes.any())
+    operands = {packedRows()->places, packedRows()->starts};
+  llvm::append_range(operands, arguments);
+  KernelIdentity identity = part.of(currentKernel());
+  identity.distinguish(ValueRange(operands).getTypes());
+  if (packedOnes.any())
+    identity.add("packed", SmallVector<unsigned>(packedOnes.set_bits()))
+        .distinguish(host.getI64IntegerAttr(packedRows()->length));
+  StringRef name = kernelNames.of(identity);
   auto kernel = kernels.lookupSymbol<gpu::GPUFuncOp>(name);
   if (!kernel) {
     OpBuilder builder = OpBuilder::atBlockEnd(kernels.getBody());
     kernel = gpu::GPUFuncOp::create(
         builder, loc, name,
-        FunctionType::get(builder.getContext(), arguments.getTypes(), {}));
+        FunctionType::get(builder.getContext(), ValueRange(operands).getTypes(),
+                          {}));
     kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(),
                     builder.getUnitAttr());
     kernel.setKnownBlockSizeAttr(
         builder.getDenseI32ArrayAttr({int32_t(threads), 1, 1}));
     ThreadBuilder thread(loc, kernel, threads);
     SmallVector<Value> inner(kernel.getArguments());
-    body(thread, inner);
+    buildKernel(thread, inner, packedOnes, body);
     gpu::ReturnOp::create(thread);
   }
   Value one = host.index(1);
   return gpu::LaunchFuncOp::create(
       host, kernel, gpu::KernelDim3{host.index(blocks), one, one},
       gpu::KernelDim3{host.index(threads), one, one},
-      sharedBytes ? host.i32(sharedBytes) : Value(), arguments);
+      sharedBytes ? host.i32(sharedBytes) : Value(), operands);
+}
+
+/// Rows that each token has in a matrix: several, if it has room for more rows
+/// than there are places.
+static int64_t rowsOfToken(Value matrix, Value places) {
+  auto type = dyn_cast<MemRefType>(matrix.getType());
+  int64_t capacity = cast<MemRefType>(places.getType()).getDimSize(0);
+  return type ? std::max<int64_t>(type.getDimSize(0) / capacity, 1) : 1;
+}
+
+void KernelContext::buildKernel(
+    ThreadBuilder &b, ValueRange values, const llvm::BitVector &packedOnes,
+    function_ref<void(ThreadBuilder &, ValueRange)> body) {
+  int64_t length = packedOnes.any() ? packedRows()->length : 0;
+  PackedScope scope(*this);
+  if (packedOnes.any()) {
+    PackedRows packed{values[0], values[1], PackedRows::readCount(b, values[1]),
+                      length};
+    values = values.drop_front(2);
+    scope.enter(packed, values, packedOnes);
+    for (unsigned i : packedOnes.set_bits())
+      if (int64_t each = rowsOfToken(values[i], packed.places); each > 1)
+        setRows(values[i], b.muli(packed.count, each));
+  }
+  body(b, values);
+}
+
+void KernelContext::withRows(Value count, ValueRange matrices,
+                             function_ref<void()> body) {
+  PackedRows part = *packedRows();
+  part.starts = count;
+  PackedScope scope(*this);
+  scope.enter(part, matrices, llvm::BitVector(matrices.size(), true));
+  body();
 }
 
 void KernelContext::made(func::FuncOp kernel, Operation *op) {
   noteWork(kernel, op);
 }
 
+/// The place of `matrix` among the arguments of a launch.
+static size_t placeAmong(ValueRange arguments, Value matrix) {
+  size_t place = llvm::find(arguments, matrix) - arguments.begin();
+  assert(place < arguments.size() && "the matrix is an argument");
+  return place;
+}
+
 /// body(i) for each i in [0, count), `perThread` of them on each thread, which
-/// gets it from `prepare` first.
+/// gets it from `prepare` first. `present` is how many there are in a kernel,
+/// if that is less; null: all.
 static void launchItems(
     KernelContext &context, CodeBuilder &host, const KernelPart &part,
     int64_t count, int64_t perThread, ValueRange arguments,
     function_ref<std::function<void(Value)>(ThreadBuilder &, ValueRange)>
-        prepare) {
+        prepare,
+    function_ref<Value(ThreadBuilder &, ValueRange)> present) {
   int64_t perBlock = kThreads * perThread;
   int64_t blocks = (count + perBlock - 1) / perBlock;
   context.launch(host, part, blocks, kThreads, arguments,
                  [&](ThreadBuilder &b, ValueRange values) {
+                   Value all = present(b, values);
                    std::function<void(Value)> body = prepare(b, values);
                    Value begin = b.muli(b.block(), perBlock);
-                   Value end = b.mini(b.addi(begin, perBlock), b.index(count));
+                   Value end = b.mini(b.addi(begin, perBlock),
+                                      all ? all : b.index(count));
                    b.strided(begin, end, body);
                  });
+}
+
+/// The groups of `size` elements in the rows of a matrix that there are; null:
+/// all, of one that is not packed.
+static Value presentGroups(KernelContext &context, ThreadBuilder &b,
+                           Value matrix, int64_t size) {
+  Value rows = context.packedCount(matrix);
+  if (!rows)
+    return nullptr;
+  int64_t columns = cast<ShapedType>(matrix.getType()).getDimSize(1);
+  return b.muli(rows, columns / size);
 }
 
 void KernelContext::launchElements(
     CodeBuilder &host, const KernelPart &part, int64_t count,
     ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value)> body) {
-  launchItems(*this, host, part, count, kElements, arguments,
-              [&](ThreadBuilder &b, ValueRange values) {
-                return [&b, values, body](Value i) { body(b, values, i); };
-              });
+  launchItems(
+      *this, host, part, count, kElements, arguments,
+      [&](ThreadBuilder &b, ValueRange values) {
+        return [&b, values, body](Value i) { body(b, values, i); };
+      },
+      [](ThreadBuilder &, ValueRange) { return Value(); });
 }
 
 /// Groups of one element are no gain: a thread takes several.
@@ -129,14 +197,19 @@ void KernelContext::launchMatrix(
         body) {
   auto type = cast<ShapedType>(matrix.getType());
   int64_t columns = type.getDimSize(1), size = groupOf(matrix);
-  launchItems(*this, host, part, type.getNumElements() / size,
-              groupsPerThread(size), arguments,
-              [&](ThreadBuilder &b, ValueRange values) {
-                return [&b, values, body, columns, size](Value group) {
-                  Value i = b.muli(group, size);
-                  body(b, values, b.divi(i, columns), b.remi(i, columns), size);
-                };
-              });
+  size_t place = placeAmong(arguments, matrix);
+  launchItems(
+      *this, host, part, type.getNumElements() / size, groupsPerThread(size),
+      arguments,
+      [&](ThreadBuilder &b, ValueRange values) {
+        return [&b, values, body, columns, size](Value group) {
+          Value i = b.muli(group, size);
+          body(b, values, b.divi(i, columns), b.remi(i, columns), size);
+        };
+      },
+      [&](ThreadBuilder &b, ValueRange values) {
+        return presentGroups(*this, b, values[place], size);
+      });
 }
 
 void KernelContext::launchMap(
@@ -145,7 +218,7 @@ void KernelContext::launchMap(
     function_ref<ElementFunction(CodeBuilder &, ValueRange)> prepare) {
   Value result = arguments.back();
   int64_t count = cast<ShapedType>(result.getType()).getNumElements();
-  int64_t size = elementsOfAccess(result);
+  int64_t size = isPacked(result) ? groupOf(result) : elementsOfAccess(result);
   if (count % size != 0)
     size = 1;
   auto mapGroup = [=](ThreadBuilder &b, ValueRange values,
@@ -162,27 +235,35 @@ void KernelContext::launchMap(
     }
     b.storeGroup(results, b.flatten(values.back()), i);
   };
-  launchItems(*this, host, part, count / size, groupsPerThread(size), arguments,
-              [&](ThreadBuilder &b, ValueRange values) {
-                return [&b, values, mapGroup, size,
-                        function = prepare(b, values)](Value group) {
-                  mapGroup(b, values, function, b.muli(group, size));
-                };
-              });
+  launchItems(
+      *this, host, part, count / size, groupsPerThread(size), arguments,
+      [&](ThreadBuilder &b, ValueRange values) {
+        return [&b, values, mapGroup, size,
+                function = prepare(b, values)](Value group) {
+          mapGroup(b, values, function, b.muli(group, size));
+        };
+      },
+      [&](ThreadBuilder &b, ValueRange values) {
+        return presentGroups(*this, b, values.back(), size);
+      });
 }
 
 void KernelContext::launchRows(
-    CodeBuilder &host, const KernelPart &part, int64_t rows, int64_t columns,
+    CodeBuilder &host, const KernelPart &part, Value matrix, int64_t columns,
     ValueRange arguments,
     function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
     int64_t group) {
+  int64_t rows = cast<ShapedType>(matrix.getType()).getDimSize(0);
+  size_t place = placeAmong(arguments, matrix);
   int64_t perThread = std::max(group, kElements);
   int64_t wanted = (columns + perThread - 1) / perThread;
   int64_t threads =
       std::clamp((wanted + kWarp - 1) / kWarp * kWarp, kWarp, kThreads);
-  launch(
-      host, part, rows, threads, arguments,
-      [&](ThreadBuilder &b, ValueRange values) { body(b, values, b.block()); });
+  launch(host, part, rows, threads, arguments,
+         [&](ThreadBuilder &b, ValueRange values) {
+           b.ifBelow(b.block(), packedCount(values[place]),
+                     [&] { body(b, values, b.block()); });
+         });
 }
 
 /// The sum of partials[p, i] over p, ascending. Many loads are on their way

@@ -59,7 +59,9 @@ public:
   /// Launches `blocks` blocks of `threads` threads of the kernel `part`, built
   /// by `body` the first time that it is asked for. `arguments` are buffers of
   /// identity layout, scalars of `host`'s function and tensor maps. Blocks have
-  /// `sharedBytes` of dynamic shared memory.
+  /// `sharedBytes` of dynamic shared memory. Grids are for what packed matrices
+  /// have room for; as `body` builds the kernel, their rows (rowsOf) are those
+  /// that there are.
   mlir::gpu::LaunchFuncOp
   launch(CodeBuilder &host, const KernelPart &part, int64_t blocks,
          int64_t threads, ValueRange arguments,
@@ -74,8 +76,8 @@ public:
       llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body);
 
   /// body(b, arguments, row, column, size), each on a thread of its own, for
-  /// the elements of `matrix`, as many adjacent ones of a row at a time as an
-  /// access moves.
+  /// the elements of `matrix`, one of the arguments, as many adjacent ones of a
+  /// row at a time as an access moves.
   void launchMatrix(CodeBuilder &host, const KernelPart &part, Value matrix,
                     ValueRange arguments,
                     llvm::function_ref<void(ThreadBuilder &, ValueRange, Value,
@@ -88,13 +90,18 @@ public:
       ValueRange arguments,
       llvm::function_ref<ElementFunction(CodeBuilder &, ValueRange)> prepare);
 
-  /// A block for each of `rows`, of as many threads as suit `columns` that come
-  /// in groups of `group`.
+  /// A block for each row of `matrix`, one of the arguments, of as many threads
+  /// as suit `columns` that come in groups of `group`.
   void
-  launchRows(CodeBuilder &host, const KernelPart &part, int64_t rows,
+  launchRows(CodeBuilder &host, const KernelPart &part, Value matrix,
              int64_t columns, ValueRange arguments,
              llvm::function_ref<void(ThreadBuilder &, ValueRange, Value)> body,
              int64_t group = 1);
+
+  /// body(), whose launches take `matrices` to have as many rows as `count`
+  /// says, a buffer of one i32: some of those that packed matrices have.
+  void withRows(Value count, ValueRange matrices,
+                llvm::function_ref<void()> body);
 
   /// All in one launch.
   void launchSums(CodeBuilder &host, llvm::ArrayRef<PartialSum> sums);
@@ -123,6 +130,15 @@ public:
 
 private:
   void made(mlir::func::FuncOp kernel, mlir::Operation *op) override;
+  void placeTokens(CodeBuilder &host, Value mask, Value places,
+                   Value starts) override;
+  Value countRows(CodeBuilder &, Value) override { return nullptr; }
+
+  /// What `body` builds, of the arguments `values` of a kernel that is launched
+  /// on packed matrices where `packedOnes` says so.
+  void buildKernel(ThreadBuilder &b, ValueRange values,
+                   const llvm::BitVector &packedOnes,
+                   llvm::function_ref<void(ThreadBuilder &, ValueRange)> body);
 
   std::string arch;
   bool tf32;

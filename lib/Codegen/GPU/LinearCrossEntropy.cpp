@@ -20,11 +20,13 @@
 //
 // A chunk's logits fill a fixed room, however many tokens there are. The copies
 // are 1 / vocabulary of the products. Kernels are shared by all chunks of a
-// size: where a chunk begins is an argument.
+// size: where a chunk begins is an argument. Of packed tokens, a first launch
+// says how many each chunk has, and the launches of a chunk take its matrices
+// to have so many rows.
 
 #include "Gemm.h"
 #include "Loss.h"
-#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/NN/NNPacking.h"
 #include <algorithm>
 
 using namespace mlir;
@@ -51,11 +53,14 @@ struct VocabularyStream {
     int64_t largest =
         std::min(tokens, std::max<int64_t>(kLogits / classes, 64));
     chunk = llvm::divideCeil(tokens, llvm::divideCeil(tokens, largest));
+    packed = nn::getPacked(input.getType()) != nullptr;
   }
 
   /// What forChunks takes.
   SmallVector<RankedTensorType> workspaces(bool backward) const {
-    SmallVector<RankedTensorType> types;
+    auto i32 = IntegerType::get(element.getContext(), 32);
+    SmallVector<RankedTensorType> types(numCounts(),
+                                        RankedTensorType::get(1, i32));
     if (convertsWeight)
       types.push_back(RankedTensorType::get({classes, features}, element));
     llvm::append_range(types, workspacesOf(chunk, backward));
@@ -65,8 +70,8 @@ struct VocabularyStream {
   }
 
   struct Chunk {
-    int64_t rows;
-    Value first; ///< Its first token, an i64.
+    int64_t rows; ///< That there is room for.
+    Value first;  ///< Its first token, an i64.
     Value logits, part;
     Value weight;         ///< As it is multiplied.
     GemmOperand gradient; ///< Of the logits.
@@ -74,8 +79,13 @@ struct VocabularyStream {
     std::string suffix;   ///< Of what its kernels are called.
   };
   /// body(chunk) for each chunk.
-  void forChunks(CodeBuilder &host, Value weight, ValueRange workspaces,
-                 bool backward, function_ref<void(const Chunk &)> body) const {
+  void forChunks(CodeBuilder &host, Value input, Value weight,
+                 ValueRange workspaces, bool backward,
+                 function_ref<void(const Chunk &)> body) const {
+    ValueRange counts = workspaces.take_front(numCounts());
+    workspaces = workspaces.drop_front(counts.size());
+    if (packed)
+      launchCounts(host, input, counts);
     if (convertsWeight) {
       launchConversion(context, host, weight, workspaces.front());
       weight = workspaces.front();
@@ -99,25 +109,32 @@ struct VocabularyStream {
         }
         one.ofProduct = buffers;
       }
-      body(one);
+      if (!packed) {
+        body(one);
+        continue;
+      }
+      SmallVector<Value> matrices{one.logits, one.part};
+      if (narrow && backward)
+        matrices.push_back(one.gradient.matrix);
+      context.withRows(counts[first / chunk], matrices, [&] { body(one); });
     }
   }
 
   /// part = rows of `matrix`, or with `back` the rows = part.
   void launchCopy(CodeBuilder &host, const Chunk &chunk, Value matrix,
                   bool back) const {
-    context.launchElements(
-        host, (back ? "store" : "load") + chunk.suffix, chunk.rows * features,
+    context.launchMatrix(
+        host, (back ? "store" : "load") + chunk.suffix, chunk.part,
         {matrix, chunk.part, chunk.first},
-        [&](ThreadBuilder &b, ValueRange values, Value i) {
-          Value row = b.divi(i, features), column = b.remi(i, features);
+        [&](ThreadBuilder &b, ValueRange values, Value row, Value column,
+            int64_t size) {
           Value from = b.addi(toIndex(b, values[2]), row);
           if (back)
-            b.store(b.load(values[1], {row, column}), values[0],
-                    {from, column});
+            b.storeGroup(b.loadGroup(values[1], {row, column}, size), values[0],
+                         {from, column});
           else
-            b.store(b.load(values[0], {from, column}), values[1],
-                    {row, column});
+            b.storeGroup(b.loadGroup(values[0], {from, column}, size),
+                         values[1], {row, column});
         });
   }
 
@@ -136,10 +153,35 @@ struct VocabularyStream {
   int64_t tokens, features, classes, chunk;
   Type element; ///< Of activations.
   bool narrow;  ///< Whether they are bf16.
+  bool packed;  ///< Whether their rows are.
   bool convertsWeight;
   Type weightType; ///< As it is multiplied.
 
 private:
+  int64_t numCounts() const {
+    return packed ? llvm::divideCeil(tokens, chunk) : 0;
+  }
+  /// counts[c] = the rows that there are of the c-th chunk
+  void launchCounts(CodeBuilder &host, Value input, ValueRange counts) const {
+    SmallVector<Value> arguments{input};
+    llvm::append_range(arguments, counts);
+    context.launch(
+        host, "counts", /*blocks=*/1, /*threads=*/kWarp, arguments,
+        [&](ThreadBuilder &b, ValueRange values) {
+          b.onFirstThread([&] {
+            Value all = context.packedCount(values[0]);
+            for (auto [c, count] : llvm::enumerate(values.drop_front())) {
+              int64_t first = c * chunk;
+              Value after = b.subi(all, b.mini(all, b.index(first)));
+              Value here =
+                  b.mini(after, b.index(std::min(chunk, tokens - first)));
+              b.store(arith::IndexCastOp::create(b, b.getI32Type(), here),
+                      count, b.index(0));
+            }
+          });
+        });
+  }
+
   /// Logits and part of a chunk; backward the logits' gradient, if it is not
   /// in their place, and what its product with W wants.
   SmallVector<RankedTensorType> workspacesOf(int64_t rows,
@@ -180,11 +222,12 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
         workspaces, [&](CodeBuilder &host, ValueRange arguments) {
           Value losses = arguments[5];
           stream.forChunks(
-              host, arguments[1], arguments.drop_front(6), /*backward=*/false,
-              [&](const VocabularyStream::Chunk &chunk) {
+              host, arguments[0], arguments[1], arguments.drop_front(6),
+              /*backward=*/false, [&](const VocabularyStream::Chunk &chunk) {
                 stream.launchLogits(host, chunk, arguments[0]);
                 launchLosses(stream, host, chunk, arguments[2], losses);
               });
+          context.setRowsLike(losses, arguments[0]);
           context.scaledSum(host, stream.tokens,
                             {arguments[3], arguments[4], losses}, loadRowLoss);
         });
@@ -196,12 +239,12 @@ private:
                     const VocabularyStream::Chunk &chunk, Value labels,
                     Value losses) const {
     context.launchRows(
-        host, "losses" + chunk.suffix, chunk.rows, stream.classes,
+        host, "losses" + chunk.suffix, chunk.logits, stream.classes,
         {chunk.logits, labels, losses, chunk.first},
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value token = b.addi(VocabularyStream::toIndex(b, values[3]), row);
-          RowLabel label(b, values[1], token, stream.classes,
-                         kernel::LabelOf::NextToken);
+          RowLabel label(b, values[1], context.placeOf(b, token),
+                         stream.classes, kernel::LabelOf::NextToken);
           RowSoftmax softmax(b, values[0], row, stream.classes);
           storeRowLoss(b, softmax, label, values[2], token);
         });
@@ -224,7 +267,8 @@ struct LinearCrossEntropyBackwardPattern
           if (wantsWeight)
             context.clear(host, arguments[6]);
           stream.forChunks(
-              host, arguments[1], arguments.drop_front(wantsWeight ? 7 : 6),
+              host, arguments[0], arguments[1],
+              arguments.drop_front(wantsWeight ? 7 : 6),
               /*backward=*/true, [&](const VocabularyStream::Chunk &chunk) {
                 stream.launchLogits(host, chunk, arguments[0]);
                 launchGradients(stream, host, chunk, arguments);
@@ -249,14 +293,14 @@ private:
                        const VocabularyStream::Chunk &chunk,
                        ValueRange arguments) const {
     context.launchRows(
-        host, "gradients" + chunk.suffix, chunk.rows, stream.classes,
+        host, "gradients" + chunk.suffix, chunk.logits, stream.classes,
         {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first,
          chunk.gradient.matrix},
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value factor = b.mulf(b.load(values[3], {}), values[2]);
           Value token = b.addi(VocabularyStream::toIndex(b, values[4]), row);
-          RowLabel label(b, values[1], token, stream.classes,
-                         kernel::LabelOf::NextToken);
+          RowLabel label(b, values[1], context.placeOf(b, token),
+                         stream.classes, kernel::LabelOf::NextToken);
           RowSoftmax softmax(b, values[0], row, stream.classes);
           storeRowGradient(b, softmax, label, factor, values[5]);
           int64_t length = cast<ShapedType>(values[5].getType()).getDimSize(1);

@@ -95,12 +95,13 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
         [&](CodeBuilder &host, ValueRange arguments) {
           Value result = arguments.drop_back().back(),
                 losses = arguments.back();
+          context.setRowsLike(losses, arguments[0]);
           SmallVector<Value> used{arguments[0], arguments[1], losses};
           llvm::append_range(used, arguments.drop_front(3).drop_back(2));
           context.launchRows(
-              host, "", rows, classes, used,
+              host, "", arguments[0], classes, used,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
-                RowLabel label(b, values[1], row, classes,
+                RowLabel label(b, values[1], context.placeOf(b, row), classes,
                                kernel::LabelOf::Row);
                 RowSoftmax softmax(b, values[0], row, classes);
                 storeRowLoss(b, softmax, label, values[2], row,
@@ -121,15 +122,15 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
   LogicalResult matchAndRewrite(nn::CrossEntropyBackwardOp op,
                                 PatternRewriter &rewriter) const override {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
-    int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
+    int64_t classes = type.getDimSize(1);
     context.replaceByLaunch(
         rewriter, op, op->getOperands(),
         /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
           context.launchRows(
-              host, "", rows, classes, arguments,
+              host, "", arguments[0], classes, arguments,
               [&](ThreadBuilder &b, ValueRange values, Value row) {
                 Value factor = b.mulf(b.load(values[3], {}), values[2]);
-                RowLabel label(b, values[1], row, classes,
+                RowLabel label(b, values[1], context.placeOf(b, row), classes,
                                kernel::LabelOf::Row);
                 RowSoftmax softmax(b, values[0], row, classes);
                 storeRowGradient(

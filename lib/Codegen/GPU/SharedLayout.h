@@ -120,6 +120,17 @@ struct ResultBox {
   }
 };
 
+/// What tilePlace says of bands of which the last may be lower; `rows` may be
+/// an index.
+template <typename Int, typename Rows>
+constexpr Place<Int> placeInBands(Int number, Rows rows, int64_t columns,
+                                  int64_t band) {
+  Int first = number / (band * columns) * band;
+  Int within = number % (band * columns);
+  Int height = smaller(band, rows - first);
+  return {first + within % height, within / height};
+}
+
 /// Of the `number`-th tile of a result of rows x columns tiles. Tiles go down
 /// the columns of a band of `band` rows, so that blocks that run together read
 /// few rows of either operand: from the second-level cache.
@@ -132,9 +143,7 @@ constexpr Place<Int> tilePlace(Int number, int64_t rows, int64_t columns,
   Int within = number % (band * columns);
   if (rows % band == 0)
     return {first + within % band, within / band};
-  // The last band may be lower.
-  Int height = smaller(band, rows - first);
-  return {first + within % height, within / height};
+  return placeInBands(number, rows, columns, band);
 }
 
 /// The `number`-th of the tiles that a pipeline of `stages` buffers carries:

@@ -125,6 +125,12 @@ Value ThreadBuilder::reduceBlock(Value value,
   return result;
 }
 
+void ThreadBuilder::ifBelow(Value i, Value size, function_ref<void()> body) {
+  if (!size)
+    return body();
+  ifThen(cmpi(arith::CmpIPredicate::slt, i, size), body);
+}
+
 void ThreadBuilder::onFirstThread(function_ref<void()> body) {
   ifThen(cmpi(arith::CmpIPredicate::eq, threadIndex, index(0)), body);
 }

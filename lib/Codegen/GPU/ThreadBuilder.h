@@ -68,6 +68,8 @@ public:
   /// must come by.
   Value blockSum(Value value);
   Value blockMax(Value value);
+  /// body() where i < size; null: in any case.
+  void ifBelow(Value i, Value size, llvm::function_ref<void()> body);
   /// body() on thread 0 alone.
   void onFirstThread(llvm::function_ref<void()> body);
   /// then() where the condition holds, else `otherwise`.

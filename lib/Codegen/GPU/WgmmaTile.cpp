@@ -84,9 +84,11 @@ void WgmmaTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
   }
 }
 
-void WgmmaTile::barrier(ThreadBuilder &b) const {
+void pst::cuda::barrierOfConsumers(ThreadBuilder &b) {
   createBarrier(b, b.i32(1), kWgmmaConsumers * kWarpgroup);
 }
+
+void WgmmaTile::barrier(ThreadBuilder &b) const { barrierOfConsumers(b); }
 
 Value WgmmaTile::scratch(ThreadBuilder &b, int64_t columns) const {
   assert(scratchPointer && columns <= WgmmaBuffers::scratchColumns(plan));

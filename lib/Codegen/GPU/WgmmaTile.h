@@ -70,6 +70,9 @@ struct WgmmaBuffers {
   int64_t stages;
 };
 
+/// The warpgroups that multiply wait here for each other.
+void barrierOfConsumers(ThreadBuilder &b);
+
 /// The part of a tile that a warpgroup has.
 class WgmmaTile : public GemmTile {
 public:

@@ -120,8 +120,8 @@ private:
               row,
               [&b, mask, first, row, input = values[0]](Value j, int64_t size) {
                 Group group = b.loadGroup(input, {row, j}, size);
-                for (Value &element : group)
-                  element = drop(b, mask, element, b.addi(first, j));
+                for (auto [e, element] : llvm::enumerate(group))
+                  element = drop(b, mask, element, b.addi(first, b.addi(j, e)));
                 return group;
               }};
         });

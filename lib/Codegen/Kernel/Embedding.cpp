@@ -49,11 +49,8 @@ struct SelectedToken {
   /// The same of packed matrices, where a sequence may have no such token.
   SelectedToken(CodeBuilder &b, std::optional<int64_t> index,
                 const PackedRows &packed, Value row) {
-    auto start = [&](Value sequence) {
-      return arith::IndexCastOp::create(b, b.getIndexType(),
-                                        b.load(packed.starts, sequence));
-    };
-    Value begin = start(row), end = start(b.addi(row, 1));
+    Value begin = PackedRows::readStart(b, packed.starts, row);
+    Value end = PackedRows::readStart(b, packed.starts, b.addi(row, 1));
     Value at = index ? b.addi(begin, *index) : b.addi(end, -1);
     Value isThere = b.cmpi(arith::CmpIPredicate::slt, at, end);
     if (!index)
@@ -281,11 +278,8 @@ static GroupFunction sumPacked(CodeBuilder &b, nn::PositionSumOp op,
     return b.loop(
         b.index(0), sequences, 1, b.zeroGroup(size),
         [&](Value sequence, ValueRange carried) {
-          auto start = [&](Value sequence) {
-            return arith::IndexCastOp::create(b, b.getIndexType(),
-                                              b.load(starts, sequence));
-          };
-          Value begin = start(sequence), end = start(b.addi(sequence, 1));
+          Value begin = PackedRows::readStart(b, starts, sequence);
+          Value end = PackedRows::readStart(b, starts, b.addi(sequence, 1));
           // Unsigned: rows before the first are none either.
           Value isThere =
               b.cmpi(arith::CmpIPredicate::ult, position, b.subi(end, begin));

@@ -63,25 +63,18 @@ func::FuncOp LaunchContext::create(Location loc, StringRef name,
   CodeBuilder builder(loc, mlirContext);
   builder.setInsertionPointToStart(block);
   func::FuncOp outer = std::exchange(current, function);
-  PackedRows outerPacked = std::exchange(packed, {});
-  auto outerRows = std::exchange(rows, llvm::DenseMap<Value, Value>());
-  ValueRange values = block->getArguments();
-  if (packedOnes.any()) {
-    packed.places = values[0];
-    packed.starts = values[1];
-    packed.length = length;
-    auto starts = cast<MemRefType>(packed.starts.getType());
-    packed.count = arith::IndexCastOp::create(
-        builder, builder.getIndexType(),
-        builder.load(packed.starts, builder.index(starts.getDimSize(0) - 1)));
-    values = values.drop_front(2);
-    for (unsigned i : packedOnes.set_bits())
-      rows[values[i]] = packed.count;
+  {
+    PackedScope scope(*this);
+    ValueRange values = block->getArguments();
+    if (packedOnes.any()) {
+      Value places = values[0], starts = values[1];
+      values = values.drop_front(2);
+      scope.enter({places, starts, countRows(builder, starts), length}, values,
+                  packedOnes);
+    }
+    body(builder, values);
   }
-  body(builder, values);
   current = outer;
-  packed = outerPacked;
-  rows = std::move(outerRows);
   builder.setInsertionPointToEnd(block);
   func::ReturnOp::create(builder);
   return function;
@@ -89,9 +82,7 @@ func::FuncOp LaunchContext::create(Location loc, StringRef name,
 
 void LaunchContext::callPart(CodeBuilder &builder, StringRef part,
                              ValueRange arguments, Body body) {
-  llvm::BitVector packedOnes(arguments.size());
-  for (auto [i, argument] : llvm::enumerate(arguments))
-    packedOnes[i] = isPacked(argument);
+  llvm::BitVector packedOnes = packedAmong(arguments);
   SmallVector<Value> operands;
   if (packedOnes.any())
     operands = {packed.places, packed.starts};
@@ -107,6 +98,40 @@ void LaunchContext::callPart(CodeBuilder &builder, StringRef part,
 //===----------------------------------------------------------------------===//
 // Packed matrices
 //===----------------------------------------------------------------------===//
+
+Value PackedRows::readStart(CodeBuilder &b, Value starts, Value sequence) {
+  return arith::IndexCastOp::create(b, b.getIndexType(),
+                                    b.load(starts, sequence));
+}
+
+Value PackedRows::readCount(CodeBuilder &b, Value starts) {
+  int64_t last = cast<MemRefType>(starts.getType()).getDimSize(0) - 1;
+  return readStart(b, starts, b.index(last));
+}
+
+LaunchContext::PackedScope::PackedScope(LaunchContext &context)
+    : context(context), packed(std::exchange(context.packed, {})),
+      rows(std::exchange(context.rows, llvm::DenseMap<Value, Value>())) {}
+
+LaunchContext::PackedScope::~PackedScope() {
+  context.packed = packed;
+  context.rows = std::move(rows);
+}
+
+void LaunchContext::PackedScope::enter(const PackedRows &packed,
+                                       ValueRange arguments,
+                                       const llvm::BitVector &packedOnes) {
+  context.packed = packed;
+  for (unsigned i : packedOnes.set_bits())
+    context.rows[arguments[i]] = packed.count;
+}
+
+llvm::BitVector LaunchContext::packedAmong(ValueRange arguments) const {
+  llvm::BitVector packedOnes(arguments.size());
+  for (auto [i, argument] : llvm::enumerate(arguments))
+    packedOnes[i] = isPacked(argument);
+  return packedOnes;
+}
 
 /// fn(value) for each value of the function that is a packed matrix.
 static void forPacked(func::FuncOp function,
@@ -142,48 +167,49 @@ LogicalResult LaunchContext::storePacked(func::FuncOp function) {
   nn::TokenPlacesOp op = *places.begin();
   int64_t length = cast<ShapedType>(op.getMask().getType()).getDimSize(1);
   IRRewriter rewriter(op);
-  replaceByLaunch(
-      rewriter, op, op.getMask(), /*workspaces=*/{},
-      [&](CodeBuilder &b, ValueRange arguments) {
-        Value mask = arguments[0], places = arguments[1], starts = arguments[2];
-        auto type = cast<MemRefType>(mask.getType());
-        Value capacity =
-            b.index(cast<MemRefType>(places.getType()).getDimSize(0));
-        auto store = [&](Value index, Value to, Value at) {
-          b.store(arith::IndexCastOp::create(b, b.getI32Type(), index), to, at);
-        };
-        Value count = b.loop(
-            b.index(0), b.index(type.getDimSize(0)), 1, {b.index(0)},
-            [&](Value sequence, ValueRange before) -> SmallVector<Value> {
-              store(before[0], starts, sequence);
-              Value first = b.muli(sequence, length);
-              return b.loop(
-                  b.index(0), b.index(length), 1, before,
-                  [&](Value i, ValueRange at) -> SmallVector<Value> {
-                    Value isToken =
-                        b.cmpi(arith::CmpIPredicate::ne,
-                               b.load(mask, {sequence, i}), b.i32(0));
-                    Value fits =
-                        b.cmpi(arith::CmpIPredicate::slt, at[0], capacity);
-                    Value counts = arith::AndIOp::create(b, isToken, fits);
-                    b.ifThen(counts, [&] {
-                      Value inSequence = b.subi(
-                          at[0],
-                          arith::IndexCastOp::create(b, b.getIndexType(),
-                                                     b.load(starts, sequence)));
-                      store(b.addi(first, inSequence), places, at[0]);
-                    });
-                    return {b.select(counts, b.addi(at[0], 1), at[0])};
+  tokenPlaces[function] = {op.getPlaces(), op.getStarts(), length};
+  replaceByLaunch(rewriter, op, op.getMask(), /*workspaces=*/{},
+                  [&](CodeBuilder &b, ValueRange arguments) {
+                    placeTokens(b, arguments[0], arguments[1], arguments[2]);
                   });
-            })[0];
-        store(count, starts, b.index(type.getDimSize(0)));
-        b.loop(count, capacity, 1,
-               [&](Value row) { b.store(b.i32(0), places, row); });
-      });
   // Nothing else is lowered yet.
   LaunchOp launch = *function.getOps<LaunchOp>().begin();
   tokenPlaces[function] = {launch.getResult(0), launch.getResult(1), length};
   return success();
+}
+
+void LaunchContext::placeTokens(CodeBuilder &b, Value mask, Value places,
+                                Value starts) {
+  auto type = cast<MemRefType>(mask.getType());
+  int64_t length = type.getDimSize(1);
+  Value capacity = b.index(cast<MemRefType>(places.getType()).getDimSize(0));
+  auto store = [&](Value index, Value to, Value at) {
+    b.store(arith::IndexCastOp::create(b, b.getI32Type(), index), to, at);
+  };
+  Value count = b.loop(
+      b.index(0), b.index(type.getDimSize(0)), 1, {b.index(0)},
+      [&](Value sequence, ValueRange before) -> SmallVector<Value> {
+        store(before[0], starts, sequence);
+        Value first = b.muli(sequence, length);
+        return b.loop(
+            b.index(0), b.index(length), 1, before,
+            [&](Value i, ValueRange at) -> SmallVector<Value> {
+              Value isToken = b.cmpi(arith::CmpIPredicate::ne,
+                                     b.load(mask, {sequence, i}), b.i32(0));
+              Value fits = b.cmpi(arith::CmpIPredicate::slt, at[0], capacity);
+              Value counts = arith::AndIOp::create(b, isToken, fits);
+              b.ifThen(counts, [&] {
+                Value inSequence = b.subi(
+                    at[0], arith::IndexCastOp::create(
+                               b, b.getIndexType(), b.load(starts, sequence)));
+                store(b.addi(first, inSequence), places, at[0]);
+              });
+              return {b.select(counts, b.addi(at[0], 1), at[0])};
+            });
+      })[0];
+  store(count, starts, b.index(type.getDimSize(0)));
+  b.loop(count, capacity, 1,
+         [&](Value row) { b.store(b.i32(0), places, row); });
 }
 
 void LaunchContext::forgetPacked(func::FuncOp function) {
@@ -199,7 +225,7 @@ Value LaunchContext::rowsOf(CodeBuilder &b, Value matrix) const {
 }
 
 Value LaunchContext::placeOf(CodeBuilder &b, Value row) const {
-  if (!packed.count)
+  if (!packed.places)
     return row;
   return arith::IndexCastOp::create(b, b.getIndexType(),
                                     b.load(packed.places, row));
@@ -222,6 +248,15 @@ void LaunchContext::takeAccumulations(func::FuncOp function) {
     accumulations[op.getValue()] = op.getParameterAttr();
     op.erase();
   });
+}
+
+bool LaunchContext::isWanted(OpResult result) const {
+  if (isAdded(result) || !result.use_empty())
+    return true;
+  auto known = tokenPlaces.find(result.getOwner()->getParentOp());
+  // Of other launches, once there are some.
+  return known != tokenPlaces.end() &&
+         (known->second.places == result || known->second.starts == result);
 }
 
 Value LaunchContext::createDestination(RewriterBase &rewriter,
@@ -258,12 +293,11 @@ void LaunchContext::replaceByLaunch(RewriterBase &rewriter, Operation *op,
     for (Type type : values.getTypes())
       packedOnes.push_back(nn::getPacked(type) != nullptr);
   int64_t length = 0;
-  auto known = tokenPlaces.find(op->getParentOfType<func::FuncOp>());
-  if (known == tokenPlaces.end()) {
-    packedOnes.reset(); // by a target that refuses what is left of them
-  } else if (packedOnes.any()) {
-    length = known->second.length;
-    read.insert(read.begin(), {known->second.places, known->second.starts});
+  if (packedOnes.any()) {
+    const TokenPlaces &known =
+        tokenPlaces.at(op->getParentOfType<func::FuncOp>());
+    length = known.length;
+    read.insert(read.begin(), {known.places, known.starts});
     identity.distinguish(rewriter.getI64IntegerAttr(length));
   }
   SmallVector<Type> arguments;

@@ -22,10 +22,16 @@ namespace pst::kernel {
 /// What a kernel on packed matrices (#nn.packed) knows of their rows, as
 /// nn.token_places says it.
 struct PackedRows {
-  Value places;   ///< i32 for each row: where it is among all B*L.
-  Value starts;   ///< i32 for each sequence, and one more: its first row.
-  Value count;    ///< An index: the rows that there are.
+  Value places; ///< i32 for each row: where it is among all B*L.
+  Value starts; ///< i32 for each sequence, and one more: its first row.
+  /// An index: the rows that there are; null where a GPU's kernels are launched
+  /// from, which cannot read it.
+  Value count;
   int64_t length; ///< L.
+
+  /// One of the starts as an index, and the last of them.
+  static Value readStart(CodeBuilder &b, Value starts, Value sequence);
+  static Value readCount(CodeBuilder &b, Value starts);
 };
 
 /// Replaces the ops of one module by launches of kernels.
@@ -84,15 +90,20 @@ public:
   static void forgetPacked(mlir::func::FuncOp function);
   /// Of the kernel that is being built; null if no matrix of it is packed.
   const PackedRows *packedRows() const {
-    return packed.count ? &packed : nullptr;
+    return packed.places ? &packed : nullptr;
   }
   /// How many rows there are of an argument of the kernel that is being built,
   /// or of what `setRows` was called for: a constant, but of packed matrices.
   Value rowsOf(CodeBuilder &b, Value matrix) const;
   bool isPacked(Value matrix) const { return rows.contains(matrix); }
-  /// The number of them if it is packed, else null.
+  /// The number of them if it is packed, and known here, else null.
   Value packedCount(Value matrix) const { return rows.lookup(matrix); }
   void setRows(Value matrix, Value count) { rows[matrix] = count; }
+  /// `matrix`, a workspace for instance, has the rows that `like` has.
+  void setRowsLike(Value matrix, Value like) {
+    if (isPacked(like))
+      setRows(matrix, packedCount(like));
+  }
   /// Where a row is among all B*L: itself, if matrices are not packed.
   Value placeOf(CodeBuilder &b, Value row) const;
 
@@ -104,14 +115,39 @@ public:
     return accumulations.contains(result);
   }
   /// Whether anybody reads what the op leaves in `result`.
-  bool isWanted(mlir::OpResult result) const {
-    return isAdded(result) || !result.use_empty() ||
-           llvm::isa<nn::TokenPlacesOp>(result.getOwner()); // by other launches
-  }
+  bool isWanted(mlir::OpResult result) const;
 
 protected:
   /// Called once for each kernel that an op is replaced by a launch of.
   virtual void made(mlir::func::FuncOp kernel, mlir::Operation *op) {}
+  /// Which rows of packed matrices are which tokens, as nn.token_places says,
+  /// row by row.
+  virtual void placeTokens(CodeBuilder &b, Value mask, Value places,
+                           Value starts);
+  /// PackedRows::count where the function of an op begins.
+  virtual Value countRows(CodeBuilder &b, Value starts) {
+    return PackedRows::readCount(b, starts);
+  }
+
+  /// Which of the arguments of what is being built are packed.
+  llvm::BitVector packedAmong(ValueRange arguments) const;
+  /// While it lives, a function is built that knows of packed matrices what it
+  /// is told.
+  class PackedScope {
+  public:
+    explicit PackedScope(LaunchContext &context);
+    ~PackedScope();
+    PackedScope(const PackedScope &) = delete;
+    PackedScope &operator=(const PackedScope &) = delete;
+    /// Of `arguments`, the set ones are packed.
+    void enter(const PackedRows &packed, ValueRange arguments,
+               const llvm::BitVector &packedOnes);
+
+  private:
+    LaunchContext &context;
+    PackedRows packed;
+    llvm::DenseMap<Value, Value> rows;
+  };
   /// What the kernel that replaces an op writes `result` to.
   Value createDestination(mlir::RewriterBase &rewriter, mlir::OpResult result);
   /// Name of the kernel that is being built. (A builder does not know it: the

@@ -20,16 +20,15 @@ using namespace pst::kernel;
 /// A row for each `half` columns of a buffer.
 static Value inHalves(LaunchContext &context, CodeBuilder &b, Value buffer,
                       int64_t half) {
-  Value flat = b.flatten(buffer);
-  auto type = cast<MemRefType>(flat.getType());
-  auto rows = MemRefType::get(
-      {type.getNumElements() / half, half}, type.getElementType(),
-      MemRefLayoutAttrInterface(), type.getMemorySpace());
-  Value halves = memref::ExpandShapeOp::create(
-      b, rows, flat, ArrayRef<ReassociationIndices>{{0, 1}});
-  if (Value count = context.packedCount(buffer)) {
-    int64_t columns = cast<ShapedType>(buffer.getType()).getDimSize(1);
-    context.setRows(halves, b.muli(count, columns / half));
+  auto type = cast<MemRefType>(buffer.getType());
+  SmallVector<int64_t> sizes{type.getNumElements() / half, half};
+  Value halves = memref::ReinterpretCastOp::create(
+      b, MemRefType::get(sizes, type.getElementType()), buffer, /*offset=*/0,
+      sizes, ArrayRef<int64_t>{half, 1});
+  if (context.isPacked(buffer)) {
+    Value count = context.packedCount(buffer);
+    int64_t each = type.getDimSize(1) / half;
+    context.setRows(halves, count ? b.muli(count, each) : Value());
   }
   return halves;
 }

@@ -148,6 +148,8 @@ TEST(SharedLayoutTest, TilesAreVisitedOnceEach) {
           ASSERT_TRUE(place.row >= 0 && place.row < rows);
           ASSERT_TRUE(place.column >= 0 && place.column < columns);
           ASSERT_TRUE(seen.emplace(place.row, place.column).second);
+          Place<int64_t> same = placeInBands(number, rows, columns, band);
+          ASSERT_TRUE(same.row == place.row && same.column == place.column);
         }
       }
 }
