@@ -3,20 +3,25 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
 # fuzz.sh [MINUTES]: goes on looking for files that do harm, so many minutes for
-# each format that the runtime reads (default: 10), under ASan and UBSan. What it
-# finds lies in build-fuzz/found; once it is mended, it goes into
-# test/Fuzz/Corpus, which tools/test.sh replays. Needs libclang-rt-22-dev.
+# each format that is read (default: 10), under ASan and UBSan; LLVM itself comes
+# without them. What it finds lies in build-fuzz/found; once it is mended, it goes
+# into test/Fuzz/Corpus, which tools/test.sh replays. Needs libclang-rt-22-dev.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 minutes=${1:-10}
 (cd runtime && cmake --preset fuzz > /dev/null && cmake --build --preset fuzz)
+cmake --preset fuzz > /dev/null && cmake --build --preset fuzz
+# LLVM's own code does not tell the sanitizer what of its memory is in use.
+export ASAN_OPTIONS=allow_user_poisoning=0:detect_container_overflow=0
 mkdir -p build-fuzz/found
 status=0
 for folder in test/Fuzz/Corpus/*; do
   name=$(basename "$folder")
   mkdir -p "build-fuzz/corpus/$name"
   echo "== $name"
-  "build-fuzz/fuzz/Fuzz$name" -max_total_time=$((minutes * 60)) -timeout=20 \
+  program=build-fuzz/fuzz/Fuzz$name
+  [ -x "$program" ] || program=build-fuzz-compiler/bin/Fuzz$name
+  "$program" -max_total_time=$((minutes * 60)) -timeout=20 \
     -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build-fuzz/found/$name-" \
     "build-fuzz/corpus/$name" "$folder" 2> "build-fuzz/$name.log" || status=1
   grep -E 'ERROR|SUMMARY|runtime error|number_of_executed_units' "build-fuzz/$name.log" || true

@@ -114,6 +114,9 @@ void verifyLabels(ModelTask task, const EntryPoint &entry,
 /// are no more than it has with padding.
 void verifyTokenCapacity(int64_t capacity, const EntryPoint &entry,
                          const std::string &where) {
+  if (capacity < 0)
+    fail(where, "\"token_capacity\" must be 0 or more, but is " +
+                    std::to_string(capacity));
   const Argument *mask = find(entry, Argument::Kind::input, "attention_mask");
   if (!mask || capacity == 0)
     return;

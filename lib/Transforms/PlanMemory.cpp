@@ -33,6 +33,8 @@ using namespace pst;
 
 /// Buffers start at cache lines.
 static constexpr int64_t kAlignment = 64;
+/// More than there is to place parameters in.
+static constexpr int64_t kMostBytes = int64_t{1} << 60;
 
 namespace {
 
@@ -109,6 +111,31 @@ private:
 };
 
 } // namespace
+
+/// Fails for what memory cannot be planned for: functions of several blocks,
+/// calls of entry points, whose buffers their callers do not have, and calls of
+/// functions that are not there.
+static LogicalResult verifyFunctions(ModuleOp module) {
+  for (auto function : module.getOps<func::FuncOp>())
+    if (!function.isPrivate() && !function.isExternal() &&
+        !llvm::hasSingleElement(function.getBody()))
+      return function.emitOpError("must be one block to be an entry point: "
+                                  "write branches as scf.if");
+  SymbolTableCollection symbols;
+  WalkResult result = module.walk([&](func::CallOp call) {
+    auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(
+        call, call.getCalleeAttr());
+    if (callee && callee.isPrivate() && !callee.isExternal())
+      return WalkResult::advance();
+    InFlightDiagnostic error = call.emitOpError("calls @") << call.getCallee();
+    if (callee && !callee.isExternal())
+      error << ", which is an entry point: what is called must be private";
+    else
+      error << ", which has no body";
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
 
 /// Names the inputs, and turns each returned buffer into an output argument:
 /// a buffer allocated here is written in place, another one copied.
@@ -287,6 +314,8 @@ void PlanMemory::resolveNames(func::FuncOp function,
 void PlanMemory::runOnOperation() {
   ModuleOp module = getOperation();
   Builder builder(&getContext());
+  if (failed(verifyFunctions(module)))
+    return signalPassFailure();
 
   // The spaces end where the parameter furthest out ends.
   int64_t frozen = 0, trainable = 0, state = 0;
@@ -294,7 +323,13 @@ void PlanMemory::runOnOperation() {
   for (auto parameter : module.getOps<ParameterOp>()) {
     parameters[parameter.getSymNameAttr()] = parameter;
     auto type = cast<RankedTensorType>(parameter.getType());
-    int64_t end = parameter.getOffset().value_or(0) + bytesOf(type);
+    int64_t offset = parameter.getOffset().value_or(0);
+    if (offset < 0 || offset > kMostBytes) {
+      parameter.emitOpError("has the offset ")
+          << offset << ", which no memory has";
+      return signalPassFailure();
+    }
+    int64_t end = offset + bytesOf(type);
     if (parameter.getRole() == ParameterRole::Frozen)
       frozen += bytesOf(type);
     else if (parameter.getRole() == ParameterRole::Trainable)

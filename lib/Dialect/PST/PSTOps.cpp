@@ -39,7 +39,8 @@ LogicalResult ParameterOp::verify() {
   InitializerAttr init = getInitializer();
   if (init.isPart() && // (C4)
       (type.getRank() == 0 || init.getColumn() < 0 ||
-       init.getColumn() + type.getShape().back() > init.getSourceColumns()))
+       init.getSourceColumns() < type.getShape().back() ||
+       init.getColumn() > init.getSourceColumns() - type.getShape().back()))
     return emitOpError("takes columns from ")
            << init.getColumn() << " of a tensor of " << init.getSourceColumns()
            << ", but they must hold those of " << type;

@@ -161,6 +161,9 @@ TEST(Manifest, RoomForTokensIsOfABatch) {
                  "\"token_capacity\" is " +
                      std::to_string(capacity));
   }
+  manifest.tokenCapacity = -1;
+  EXPECT_ERROR(manifest.verify(),
+               "\"token_capacity\" must be 0 or more, but is -1");
 }
 
 TEST(Launch, SaysWhatItIsForOrNot) {
