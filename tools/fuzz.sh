@@ -11,17 +11,19 @@ cd "$(dirname "$0")/.."
 minutes=${1:-10}
 (cd runtime && cmake --preset fuzz > /dev/null && cmake --build --preset fuzz)
 cmake --preset fuzz > /dev/null && cmake --build --preset fuzz
-# LLVM's own code does not tell the sanitizer what of its memory is in use.
-export ASAN_OPTIONS=allow_user_poisoning=0:detect_container_overflow=0
 mkdir -p build-fuzz/found
 status=0
 for folder in test/Fuzz/Corpus/*; do
   name=$(basename "$folder")
   mkdir -p "build-fuzz/corpus/$name"
   echo "== $name"
-  program=build-fuzz/fuzz/Fuzz$name
-  [ -x "$program" ] || program=build-fuzz-compiler/bin/Fuzz$name
-  "$program" -max_total_time=$((minutes * 60)) -timeout=20 \
+  program=build-fuzz/fuzz/Fuzz$name options=
+  if [ ! -x "$program" ]; then
+    program=build-fuzz-compiler/bin/Fuzz$name
+    # LLVM does not tell the sanitizer what of its memory is in use.
+    options=allow_user_poisoning=0:detect_container_overflow=0
+  fi
+  ASAN_OPTIONS=$options "$program" -max_total_time=$((minutes * 60)) -timeout=20 \
     -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build-fuzz/found/$name-" \
     "build-fuzz/corpus/$name" "$folder" 2> "build-fuzz/$name.log" || status=1
   grep -E 'ERROR|SUMMARY|runtime error|number_of_executed_units' "build-fuzz/$name.log" || true
