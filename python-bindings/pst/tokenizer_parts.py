@@ -166,8 +166,8 @@ def _add_tokens(impl, settings: Settings) -> None:
     tokens = list(settings.added.values())
     there = {token.content for token in impl.get_added_tokens_decoder().values()} | {str(token) for token in tokens}
     for token in (*settings.named.values(), *settings.extra):
-        if str(token) not in there:
-            there.add(str(token))
+        # One text may come twice, as a string and as an object: the last one says its flags.
+        if str(token) not in there and token not in tokens:
             tokens.append(token)
     named = {str(token) for token in settings.named.values()}
     for i, token in enumerate(tokens):

@@ -245,6 +245,8 @@ def _read_tokens(settings: Settings) -> None:
     extra = values.get("extra_special_tokens") or values.get("additional_special_tokens") or []
     where = settings.path("tokenizer_config.json")
     added = {}
+    # What makes a token of added_tokens.json special: its text, where these files give it.
+    given = [values.get(key) for key in NAMED] + (extra if isinstance(extra, list) else [])
     decoder = values.get("added_tokens_decoder")
     if decoder is not None:
         for number, token in _table(decoder, "added_tokens_decoder", where).items():
@@ -256,8 +258,10 @@ def _read_tokens(settings: Settings) -> None:
         older = read_object(path)
         named.update({key: older[key] and _token(older[key], path) for key in older if key.endswith("_token")})
         more = older.get("extra_special_tokens")
+        given += [named[key] for key in NAMED if key in older]
+        given += [_token(token, path) for token in more] if isinstance(more, list) else []
         if isinstance(more, list) and isinstance(extra, list):
-            extra = extra + more
+            extra = extra + [_token(token, path) for token in more]
         else:
             extra = more or extra or older.get("additional_special_tokens") or []
     if isinstance(extra, dict):
@@ -265,25 +269,24 @@ def _read_tokens(settings: Settings) -> None:
         extra = []
     if not isinstance(extra, list):
         raise DataError(f'{where}: "extra_special_tokens" must be a list of tokens, but is {extra!r}')
-    settings.extra = [_token(token, where) for token in extra]
+    settings.extra = [_token(token, where, special=None) for token in extra]
     padding = (settings.source or {}).get("padding")
     if isinstance(padding, dict) and settings.kind == "file":
         named.setdefault("pad_token", padding.get("pad_token"))
     settings.named = {key: _token(token, where) for key, token in named.items() if _is_token(token)}
     if decoder is None:
-        _read_older(settings, added)
+        _read_older(settings, added, {str(token) for token in given})
     settings.added = dict(sorted(added.items()))
     # What is known of a token beside its text.
     known = {str(token): token for token in added.values()}
     settings.named = {key: known.get(str(token), token) if key in NAMED else token for key, token in settings.named.items()}
 
 
-def _read_older(settings: Settings, added: dict) -> None:
+def _read_older(settings: Settings, added: dict, special: set[str]) -> None:
     """added_tokens.json, and the added tokens of tokenizer.json."""
     from tokenizers import AddedToken
 
     path = settings.path("added_tokens.json")
-    special = {str(token) for token in (*settings.named.values(), *settings.extra)}
     for text, number in read_object(path).items():
         if isinstance(number, bool) or not isinstance(number, int):
             raise DataError(f"{path}: the id of {text!r} must be a whole number, but is {number!r}")

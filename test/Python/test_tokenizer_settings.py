@@ -153,6 +153,9 @@ ROWS = {
     "additional_special_tokens": bert(additional_special_tokens=["[E1]", "<ent>"]),
     "extra_special_tokens": bert(extra_special_tokens=["[E1]", "[E2]"]),
     "extra_special_tokens by name": bert(extra_special_tokens={"first_token": "[E1]", "second_token": "[E2]"}),
+    "extra_special_tokens as objects that are not special": bert(
+        split_special_tokens=True, extra_special_tokens=[{"__type": "AddedToken", **token("[E1]", special=False)}, "[E2]"]
+    ),
     "tokens of a model's own": bert(entity_token="<ent>"),
     "split_special_tokens": bert(split_special_tokens=True),
     "named tokens": bert(cls_token="[E1]", sep_token="[E2]", mask_token="<ent>"),
@@ -164,6 +167,12 @@ ROWS = {
         *bert()[:3], {"special_tokens_map.json": {"mask_token": token("[MASK]", lstrip=True), "sep_token": "[E2]"}}
     ),
     "special_tokens_map.json's others": (*bert()[:3], {"special_tokens_map.json": {"additional_special_tokens": ["[E1]"]}}),
+    "special_tokens_map.json's others beside added_tokens.json": (
+        *bert()[:3], {"special_tokens_map.json": {"additional_special_tokens": ["[E1]"]}, "added_tokens.json": {"[E1]": 299}}
+    ),
+    "special_tokens_map.json's object for a token that has two names": (
+        *roberta()[:3], {"special_tokens_map.json": {"cls_token": token("<s>", rstrip=True)}}
+    ),
     "special_tokens_map.json beside added_tokens_decoder": (
         *bert(added_tokens_decoder=ADDED)[:3], {"special_tokens_map.json": {"sep_token": "[E2]"}}
     ),
