@@ -16,3 +16,6 @@ export UBSAN_OPTIONS=print_stacktrace=1
 cmake --preset asan
 cmake --build --preset asan --parallel "${PST_JOBS:-$(nproc)}"
 ctest --preset asan --parallel "${PST_JOBS:-$(nproc)}"
+
+# And the wheel, built and then tried in a root without LLVM.
+bash ../tools/wheel.sh

@@ -72,6 +72,17 @@ python -m pst train --model_name_or_path model --train_file data/train.tsv --val
   --max_steps 4 --per_device_train_batch_size 8 --sparsity 0.5 --max_seq_length 16 --report_to none
 python -m pst eval --model_name_or_path run/model --validation_file data/dev.tsv
 python -m pst inspect run/model
+python -m pst predict --model_name_or_path run/model --file data/dev.tsv --output_file dense.csv
+python -m pst export run/model --output_dir small --format compressed
+python -m pst predict --model_name_or_path small --file data/dev.tsv --output_file small.csv
+python -c 'assert open("small.csv").read() == open("dense.csv").read()'
+python -m pst export run --output_dir adapter --format adapter
+python -m pst export adapter --base model --output_dir again
+python -c 'assert open("again/model.safetensors", "rb").read() == open("run/model/model.safetensors", "rb").read()'
+python -m pst compile --model_name_or_path run/model --bundle forward.bundle --for inference --max_seq_length 16 --per_device_eval_batch_size 4
+python -m pst prepare --model_name_or_path run/model --train_file data/dev.tsv --output_dir prepared --max_seq_length 16 --pad_to_max_length
+/site/pst/bin/pst-run eval --bundle forward.bundle --model run/model --eval prepared/train.safetensors
+/site/pst/bin/pst-run eval --bundle forward.bundle --model small --eval prepared/train.safetensors
 /site/pst/bin/pst-compile model -o step.bundle --batch-size 4 --sequence-length 8
 /site/pst/bin/pst-run info --bundle step.bundle
 /site/pst/bin/pst-compile model --target=cuda --gpu-arch=sm_90a --batch-size 4 --sequence-length 8 -o gpu.bundle
