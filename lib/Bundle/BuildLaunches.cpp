@@ -226,8 +226,8 @@ FailureOr<std::vector<Launch>> pst::buildLaunches(func::FuncOp entry) {
       launch = copyOf(copy);
     else if (isa<func::ReturnOp, arith::ConstantOp, memref::ViewOp,
                  memref::CastOp, memref::CollapseShapeOp, memref::ExpandShapeOp,
-                 memref::SubViewOp, nvgpu::TmaCreateDescriptorOp,
-                 UnrealizedConversionCastOp>(op))
+                 memref::ReinterpretCastOp, memref::SubViewOp,
+                 nvgpu::TmaCreateDescriptorOp, UnrealizedConversionCastOp>(op))
       continue; // of use to launches only
     else
       return op.emitOpError("in an entry point for a GPU, which may only "

@@ -224,16 +224,16 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
                          layout.groups() * llvm::divideCeil(tokens, kTokens),
                          Layout::kRows * kTokens, arguments,
                          [&](ThreadBuilder &b, ValueRange values) {
-                           emitProduct(b, layout, tokens, epilogue, values);
+                           emitProduct(b, layout, context.rowsOf(b, values[0]),
+                                       epilogue, values);
                          });
         });
     return success();
   }
 
 private:
-  static void emitProduct(ThreadBuilder &b, const Layout &layout,
-                          int64_t tokens, const GemmEpilogue &epilogue,
-                          ValueRange values) {
+  static void emitProduct(ThreadBuilder &b, const Layout &layout, Value tokens,
+                          const GemmEpilogue &epilogue, ValueRange values) {
     Stored stored(values.slice(1, 4));
     Value group = b.remi(b.block(), layout.groups());
     Value row = b.remi(b.thread(), Layout::kRows);
@@ -243,7 +243,7 @@ private:
     Value whole = stored.isWhole(b);
     Value inside = arith::AndIOp::create(
         b, b.cmpi(arith::CmpIPredicate::slt, column, b.index(layout.rows)),
-        b.cmpi(arith::CmpIPredicate::slt, token, b.index(tokens)));
+        b.cmpi(arith::CmpIPredicate::slt, token, tokens));
     b.ifThen(inside, [&] {
       Value sum = b.choose(
           whole,

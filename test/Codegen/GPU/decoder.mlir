@@ -7,6 +7,11 @@
 // RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s
+// RUN: pst-compile %s --target=cuda --gpu-arch=sm_80 -o %t.bundle
+// RUN: FileCheck %s --check-prefix=BUNDLE --input-file=%t.bundle/manifest.json
+
+// Rotations see their matrices as one row for each half of a head: no launch.
+// BUNDLE: "rotary_128x384_64x64 grid {{.*}} : #0+
 
 // CHECK-DAG: attention{{.*}}bf16{{.*}}: {{[0-9]+}} registers, 27648 bytes shared
 // CHECK-DAG: attention_backward{{.*}}bf16{{.*}}_keys: {{[0-9]+}} registers, 36864 bytes shared
