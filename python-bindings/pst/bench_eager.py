@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, linear
 
 from ._pst import TensorFile
 from .bench_eager_bert import Bert
-from .bench_inputs import peak_resident_bytes, random_head
+from .bench_inputs import HEAD_WIDTH, HEADS, peak_resident_bytes, random_head
 
 METHODS = ("published", "kthvalue", "lora", "mvp")
 
@@ -115,6 +115,27 @@ class Selection:
 
     def call(self, sparsity):
         torch.argsort(self.scores.flatten())
+
+
+class Attention:
+    """PyTorch's fused attention, forward and backward."""
+
+    def __init__(self, settings, inputs):
+        shape = (settings["batch"], settings["length"], HEADS, HEAD_WIDTH)
+        self.inputs = [torch.from_numpy(array).view(shape).transpose(1, 2).contiguous() for array in inputs.values()]
+        for tensor in self.inputs[:3]:
+            tensor.requires_grad_()
+
+    def check(self, sparsity):
+        self.call(sparsity)
+        found = [self.y, *(tensor.grad for tensor in self.inputs[:3])]
+        return {name: t.detach().transpose(1, 2).contiguous().numpy() for name, t in zip(("y", "dq", "dk", "dv"), found)}
+
+    def call(self, sparsity):
+        for tensor in self.inputs[:3]:
+            tensor.grad = None
+        self.y = torch.nn.functional.scaled_dot_product_attention(*self.inputs[:3])
+        self.y.backward(self.inputs[3])
 
 
 class Layer:

@@ -61,6 +61,17 @@ def random_factors(settings) -> dict:
     return {name: (rng.standard_normal(shape) * scale).astype(np.float32) for name, (shape, scale) in shapes}
 
 
+# Heads of an attention, and columns of each, as BERT-base has them.
+HEADS, HEAD_WIDTH = 12, 64
+
+
+def random_attention(settings) -> dict:
+    """Query, key, value and the result's gradient, (batch * length) x (heads * width)."""
+    rng = np.random.default_rng(0)
+    shape = (settings["batch"] * settings["length"], HEADS * HEAD_WIDTH)
+    return {name: rng.standard_normal(shape).astype(np.float32) for name in ("q", "k", "v", "g")}
+
+
 def random_batch(settings) -> dict:
     rng = np.random.default_rng(0)
     shape = (settings["batch"], settings["length"])

@@ -9,7 +9,7 @@ import json
 import numpy as np
 
 from . import _pst
-from .bench_inputs import random_head
+from .bench_inputs import HEAD_WIDTH, HEADS, random_head
 from .compiled import compile, compressed_weights
 from .packing import room_for
 
@@ -80,6 +80,34 @@ func.func @layer(%x: {x}, %dy: {y}, {parameters}, %previous: tensor<f32>, %spars
     : {y}, {x}, ({listed}) -> {gradients}
   return %y, %dx, %g#0, %g#1, %g#2, %g#3, %g#4, %g#5, %tau : {y}, {x}, {gradients}, tensor<f32>
 }}"""
+
+
+def attention_text(batch: int, length: int) -> str:
+    """@attention: the result, and the gradients of query, key and value."""
+    x, mask = _type("f32", batch * length, HEADS * HEAD_WIDTH), _type("i32", batch, length)
+    return f"""
+func.func @attention(%q: {x}, %k: {x}, %v: {x}, %g: {x}, %mask: {mask}) -> ({x}, {x}, {x}, {x}) {{
+  %y = nn.attention %q, %k, %v, %mask heads {HEADS} : {x}, {mask}
+  %dq, %dk, %dv = nn.attention_backward %q, %k, %v, %mask, %g heads {HEADS} : {x}, {mask}
+  return %y, %dq, %dk, %dv : {x}, {x}, {x}, {x}
+}}"""
+
+
+class Attention:
+    """Attention of whole sequences, forward and backward."""
+
+    def __init__(self, settings, inputs):
+        batch, length = settings["batch"], settings["length"]
+        self.function = compile(attention_text(batch, length)).function("attention")
+        self.inputs = [*inputs.values(), np.ones((batch, length), np.int32)]
+        self.outputs = [np.zeros(output.shape, np.float32) for output in self.function.outputs]
+
+    def check(self, sparsity):
+        self.call(sparsity)
+        return dict(zip(("y", "dq", "dk", "dv"), self.outputs))
+
+    def call(self, sparsity):
+        self.function(*self.inputs, out=self.outputs)
 
 
 def _shapes(factors):

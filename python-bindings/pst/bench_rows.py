@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import programs
-from .bench_inputs import BERT_BASE, write_random_bert
+from .bench_inputs import BERT_BASE, HEAD_WIDTH, HEADS, write_random_bert
 from .bench_worker import Worker, WorkerError, differ
 
 LEARNING_RATE = 3e-5
@@ -35,12 +35,13 @@ class Sizes:
     batch: int = 32
     length: int = 128
     standard: bool = True
+    attention: tuple = ((8, 512), (1, 4096))  # sequences x tokens
     lengths: tuple = ()  # of the examples of a whole step, in turn; none: `length`
 
     @staticmethod
     def tiny() -> Sizes:
         """Shows that the machinery works; has no bars, and means nothing."""
-        return Sizes(((48, 32, 40),), (48, 32), (40, 24), 0.9, 3, 8, False)
+        return Sizes(((48, 32, 40),), (48, 32), (40, 24), 0.9, 3, 8, False, ((2, 7),))
 
 
 @dataclass
@@ -136,7 +137,7 @@ def spread(values) -> list:
 
 def all_rows(context: Context) -> list[Row]:
     """Bars are for the standard sizes, and those of steps for BERT-base."""
-    kernels = [*_products(context), *_selection(context), *_layer_steps(context)]
+    kernels = [*_products(context), *_selection(context), *_layer_steps(context), *_attention(context)]
     steps = list(_steps(context))
     other_step = context.model or (context.sizes.batch, context.sizes.length) != (Sizes.batch, Sizes.length)
     for row in kernels + steps:
@@ -290,6 +291,18 @@ def _layer_steps(context: Context):
         for threads in context.threads:
             name = f"layer step {layer}, {tokens} tokens, {_count(threads)}: eager as published / ours"
             yield Row(name, lambda k=tokens, t=threads: measure(k, "published", False, t), bar)
+
+
+def _attention(context: Context):
+    def measure(batch, length, threads):
+        with context.worker("ours", "Attention", threads, batch=batch, length=length) as ours:
+            with context.worker("eager", "Attention", threads, batch=batch, length=length) as rival:
+                return take_turns(context, ours, rival, [0.0, 0.0], context.samples)
+
+    for (batch, length), bar in zip(context.sizes.attention, (1.2, None)):
+        for threads in context.threads:
+            name = f"attention {batch} x {length}, {HEADS} heads of {HEAD_WIDTH}, forward and backward, {_count(threads)}: PyTorch's fused one / ours"
+            yield Row(name, lambda b=batch, n=length, t=threads: measure(b, n, t), bar)
 
 
 # --- Whole steps

@@ -147,7 +147,10 @@ def differ(ours: dict, theirs: dict, tolerance: float) -> str:
 
 
 def _make(settings: dict):
-    make_inputs = {"Step": bench_inputs.random_batch, "Forward": bench_inputs.random_batch, "Operation": lambda settings: {}}
+    make_inputs = {
+        "Attention": bench_inputs.random_attention, "Step": bench_inputs.random_batch, "Forward": bench_inputs.random_batch,
+        "Operation": lambda settings: {},
+    }  # fmt: skip
     inputs = make_inputs.get(settings["task"], bench_inputs.random_factors)(settings)
     if settings["side"] == "ours":
         from . import _pst, bench_ours

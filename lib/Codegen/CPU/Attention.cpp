@@ -79,8 +79,7 @@ AttentionHead::AttentionHead(KernelBuilder &b, const AttentionShape &shape,
   row = b.muli(batch, length);
   if (packed) {
     auto start = [&](Value sequence) {
-      return arith::IndexCastOp::create(b, b.getIndexType(),
-                                        b.load(packed->starts, sequence));
+      return PackedRows::readStart(b, packed->starts, sequence);
     };
     row = start(batch);
     count = b.subi(start(b.addi(batch, 1)), row);
