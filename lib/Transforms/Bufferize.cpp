@@ -99,6 +99,25 @@ struct StoreModel
 /// identity layout, so a strided view is copied first.
 struct LaunchModel
     : DstBufferizableOpInterfaceExternalModel<LaunchModel, LaunchOp> {
+  /// The result that an output is, or none. The analysis asks for it more often
+  /// than for anything else, and DestinationStyleOpInterface makes an attribute
+  /// to answer.
+  static OpResult resultOf(Operation *op, OpOperand &operand) {
+    auto launch = cast<LaunchOp>(op);
+    size_t inputs = launch.getInputs().size();
+    size_t number = operand.getOperandNumber();
+    return number < inputs ? OpResult() : op->getResult(number - inputs);
+  }
+  bool bufferizesToMemoryWrite(Operation *op, OpOperand &operand,
+                               const AnalysisState &) const {
+    return static_cast<bool>(resultOf(op, operand));
+  }
+  AliasingValueList getAliasingValues(Operation *op, OpOperand &operand,
+                                      const AnalysisState &) const {
+    if (OpResult result = resultOf(op, operand))
+      return {{result, BufferRelation::Equivalent}};
+    return {};
+  }
   LogicalResult bufferize(Operation *op, RewriterBase &rewriter,
                           const BufferizationOptions &options,
                           BufferizationState &state) const {
