@@ -62,6 +62,11 @@ bool checkArray(const Array &array, const TensorType &type,
                            "contiguous copy");
     stride *= shape[i];
   }
+  size_t size = array.itemsize();
+  if (reinterpret_cast<uintptr_t>(array.data()) % size != 0)
+    throw runtime::Error(what + " must lie at a multiple of the " +
+                         std::to_string(size) +
+                         " bytes of an element; pass a copy");
   return there;
 }
 

@@ -71,6 +71,8 @@ class Function:
         arrays = self._bind(args, kwargs)
         device = torch.gpu_of(arrays)
         if out is not None:
+            if not isinstance(out, (list, tuple)):
+                raise TypeError(f"out must be a list of '{self.name}'s outputs, out=[{', '.join(o.name for o in self.outputs)}]")
             outputs = list(out)
             for tensor, value in zip(self.outputs, outputs):
                 torch.check(value, f"output '{tensor.name}'", self._on_gpu)
@@ -109,6 +111,8 @@ class Function:
                     f"input '{tensor.name}' of '{self.name}' must be an array or a tensor ({tensor}), "
                     f"not {type(value).__name__}"
                 )
+            if isinstance(value, np.ma.MaskedArray):
+                raise ValueError(f"input '{tensor.name}' is masked, which a program cannot see: pass .filled(VALUE) of it")
             torch.check(value, f"input '{tensor.name}'", self._on_gpu)
             arrays.append(value)
         return arrays

@@ -69,6 +69,18 @@ def test_an_output_may_be_written(function, arrays):
         function(np.full((4, 6), "a", object), arrays[1])
 
 
+def test_arrays_that_are_read_otherwise_than_they_lie(function, arrays):
+    x, y = arrays
+    odd = np.zeros(4 * 6 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(4, 6)
+    with pytest.raises(pst.Error, match="input 'x' must lie at a multiple of the 4 bytes of an element; pass a copy"):
+        function(odd, y)
+    with pytest.raises(ValueError, match=r"input 'y' is masked, which a program cannot see: pass \.filled\(VALUE\) of it"):
+        function(x, np.ma.array(y, mask=y > 0))
+    first, second = outputs(function)
+    with pytest.raises(TypeError, match=rf"out must be a list of 'main's outputs, out=\[{first}, {second}\]"):
+        function(x, y, out=np.empty((2, 4, 6), np.float32))
+
+
 def test_tensors_that_torch_has_not_computed_yet(function, arrays):
     torch = pytest.importorskip("torch")
     x, y = map(torch.from_numpy, arrays)
