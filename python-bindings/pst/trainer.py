@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
-from . import _pst, modelcard
+from . import _pst, adapter, modelcard
 from .callbacks import Callbacks, StopOnSignal, own_metrics
 from .classifier import Classifier, dataset, encode
 from .columns import Wish
@@ -44,6 +44,8 @@ def read_config(model_dir) -> dict:
     """config.json of a model directory. Raises DataError."""
     path = os.path.join(os.fspath(model_dir), "config.json")
     if not os.path.exists(path):
+        if os.path.exists(os.path.join(os.fspath(model_dir), adapter.CONFIG)):
+            raise DataError(f"{os.fspath(model_dir)}: an adapter, which is no model: 'pst export {os.fspath(model_dir)} --output_dir MODEL' makes one")
         raise DataError(
             f"{os.fspath(model_dir)}: not a model directory: expected config.json, model.safetensors and a tokenizer; nothing is "
             f"downloaded: 'hf download google-bert/bert-base-uncased --local-dir {os.path.basename(os.fspath(model_dir))}', with "

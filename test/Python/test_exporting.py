@@ -156,6 +156,8 @@ def test_an_adapter_holds_what_was_trained_and_no_more(trained):
 
 def test_an_adapter_is_of_its_base_alone(trained, tmp_path, capsys):
     out = ["--output_dir", tmp_path / "m"]
+    told = refuse(capsys, "eval", "--model_name_or_path", trained / "adapter", "--validation_file", "dev.tsv")
+    assert "adapter: an adapter, which is no model: 'pst export " in told
     assert "--base DIR is the model that it was trained on" in refuse(capsys, "export", trained / "adapter", *out)
     shutil.copytree(trained / "base", tmp_path / "other")
     tensors = weights(tmp_path / "other")
