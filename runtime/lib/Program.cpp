@@ -9,7 +9,9 @@
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
 
+#include <cstdlib>
 #include <dlfcn.h>
+#include <mutex>
 #include <omp.h>
 #include <sstream>
 
@@ -176,6 +178,22 @@ static void checkThreads() {
         ": make it smaller, or unset it");
 }
 
+/// Lets threads that have nothing to do sleep after a millisecond, not after
+/// libomp's 200: between two parts of a program less passes, and after it the
+/// cores are another library's. What the environment says goes before it.
+static void shortenWaiting() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    for (const char *name : {"OMP_WAIT_POLICY", "KMP_BLOCKTIME", "KMP_LIBRARY"})
+      if (std::getenv(name))
+        return;
+    // Of threads that are to call programs, and of this one, which libomp knows
+    // already.
+    ::kmp_set_defaults("KMP_BLOCKTIME=1");
+    ::kmp_set_blocktime(1);
+  });
+}
+
 std::shared_ptr<const Program> Program::load(const fs::path &directory) {
   fs::path file = directory / "manifest.json";
   if (!isNamed(file))
@@ -204,6 +222,7 @@ std::shared_ptr<const Program> Program::load(const fs::path &directory) {
   }
   checkMachine(manifest, directory);
   checkThreads();
+  shortenWaiting();
   exposeLibraries();
   void *handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle)
@@ -230,6 +249,7 @@ Program::create(Manifest manifest,
     throw Error(error.what());
   }
   checkThreads();
+  shortenWaiting();
   auto program = std::shared_ptr<Program>(new Program);
   for (const auto &[name, entry] : manifest.entryPoints) {
     auto found = functions.find(name);

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """What several threads of Python share: they take turns, and the bits are those of one thread."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -171,3 +174,24 @@ def test_threads_compile_at_once(model):
 
     whole = manifest()
     assert in_threads(*[manifest] * 3) == [whole] * 3
+
+
+# libomp's own answer, asked from the thread that compiled and from one that comes later.
+WAITING = """
+import ctypes, sys, threading
+import pst
+pst.compile(sys.argv[1])
+libomp = ctypes.CDLL(next(line.split()[-1] for line in open("/proc/self/maps") if "libomp" in line))
+found = [libomp.kmp_get_blocktime()]
+thread = threading.Thread(target=lambda: found.append(libomp.kmp_get_blocktime()))
+thread.start(), thread.join()
+print(found)
+"""
+
+
+@pytest.mark.parametrize("own, expected", [({}, 1), ({"KMP_BLOCKTIME": "7"}, 7), ({"OMP_WAIT_POLICY": "passive"}, 0)])
+def test_threads_that_wait_leave_their_cores_soon(own, expected):
+    """After a millisecond, unless the environment says otherwise."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KMP_", "OMP_"))}
+    done = subprocess.run([sys.executable, "-c", WAITING, TEXT], env={**environment, **own}, capture_output=True, encoding="utf-8")
+    assert done.stdout.strip() == str([expected, expected]), done.stderr
