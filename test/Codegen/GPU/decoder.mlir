@@ -11,7 +11,7 @@
 // RUN: FileCheck %s --check-prefix=BUNDLE --input-file=%t.bundle/manifest.json
 
 // Rotations see their matrices as one row for each half of a head: no launch.
-// BUNDLE: "rotary_128x384_64x64 grid {{.*}} : #0+
+// BUNDLE: "rotary_128x384_64x64 grid {{[0-9x]+}} block 256x1x1 for nn.rotary
 
 // CHECK-DAG: attention{{.*}}bf16{{.*}}: {{[0-9]+}} registers, 27648 bytes shared
 // CHECK-DAG: attention_backward{{.*}}bf16{{.*}}_keys: {{[0-9]+}} registers, 36864 bytes shared
