@@ -12,7 +12,7 @@ import lit.util
 config.name = "PST"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".mlir", ".test"]
-config.excludes = ["CMakeLists.txt", "Unit", "Python", "Inputs", "TestDialect"]
+config.excludes = ["CMakeLists.txt", "Unit", "Python", "Fuzz", "Inputs", "TestDialect"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.pst_binary_dir, "test")
 
