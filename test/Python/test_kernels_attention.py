@@ -51,25 +51,31 @@ def arguments(batch, length, heads, width, key_heads=None):
     return *matrices, mask, g
 
 
+def check(sizes, probability, causal, key_heads, window, **options):
+    """Result and gradients against float64."""
+    batch, length, heads, width = sizes
+    q, k, v, mask, g = arguments(*sizes, key_heads)
+    keep = None
+    if probability is not None:
+        keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
+    inputs = reference.double(q, k, v)
+    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0, causal, window)
+    compiled = reference.pst.compile(program(*sizes, probability, causal, key_heads, window), **options)
+    (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
+    reference.close(y, exact, 2e-6)
+    results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
+    # A gradient is a difference of products of size sqrt(width); of a key a sum over the queries that share it.
+    size = max(4.0, width**0.5) * (heads / key_heads)
+    for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
+        reference.close(actual, expected, 2e-6, size=np.full(actual.shape, size))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("probability", [None, 0.1])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("cpu", reference.cpus())
 def test_attention_and_backward(shape, probability, causal, cpu):
-    batch, length, heads, _ = shape
-    q, k, v, mask, g = arguments(*shape)
-    keep = None
-    if probability is not None:
-        keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
-    inputs = reference.double(q, k, v)
-    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0, causal)
-    compiled = reference.pst.compile(program(*shape, probability, causal), cpu=cpu)
-    (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
-    reference.close(y, exact, 2e-6)
-    results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
-    # Gradients are differences of products of size sqrt(width).
-    for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
-        reference.close(actual, expected, 2e-6, size=np.full(actual.shape, max(4.0, shape[3] ** 0.5)))
+    check(shape, probability, causal, shape[2], None, cpu=cpu)
 
 
 # batch, length, heads, width, heads of keys, window: groups of 3 and of all,
@@ -89,21 +95,7 @@ GROUPS = [
 @pytest.mark.parametrize("cpu", reference.cpus())
 def test_shared_keys_and_windows(shape, probability, cpu):
     *sizes, key_heads, window = shape
-    batch, length, heads, width = sizes
-    q, k, v, mask, g = arguments(*sizes, key_heads)
-    keep = None
-    if probability is not None:
-        keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
-    inputs = reference.double(q, k, v)
-    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0, True, window)
-    compiled = reference.pst.compile(program(*sizes, probability, True, key_heads, window), cpu=cpu)
-    (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
-    reference.close(y, exact, 2e-6)
-    results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
-    # A gradient of a key is a sum over the queries that share it.
-    size = max(4.0, width**0.5) * (heads / key_heads)
-    for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
-        reference.close(actual, expected, 2e-6, size=np.full(actual.shape, size))
+    check(sizes, probability, True, key_heads, window, cpu=cpu)
 
 
 # Keys in several tiles, the last of one key, and of a part; windows within a
@@ -119,20 +111,7 @@ LONG = [
 
 @pytest.mark.parametrize(("sizes", "probability", "causal", "key_heads", "window"), LONG)
 def test_long_sequences(sizes, probability, causal, key_heads, window):
-    batch, length, heads, width = sizes
-    q, k, v, mask, g = arguments(*sizes, key_heads)
-    keep = None
-    if probability is not None:
-        keep = reference.kept(SEED, SITE, probability, (batch, heads, length, length))
-    inputs = reference.double(q, k, v)
-    exact = reference.attention(*inputs, mask, heads, keep, probability or 0.0, causal, window)
-    compiled = reference.pst.compile(program(*sizes, probability, causal, key_heads, window))
-    (y,) = reference.call(compiled.function("forward"), q, k, v, mask, SEED)
-    reference.close(y, exact, 2e-6)
-    results = reference.call(compiled.function("backward"), q, k, v, mask, g, SEED)
-    size = max(4.0, width**0.5) * (heads / key_heads)
-    for actual, expected in zip(results, reference.gradients(exact, inputs, g)):
-        reference.close(actual, expected, 2e-6, size=np.full(actual.shape, size))
+    check(sizes, probability, causal, key_heads, window)
 
 
 def test_padding_has_no_say():
