@@ -3,10 +3,12 @@
 """make_benchmarks.py FOLDER ARCHITECTURE: for pack.sh, the bundles that run.py measures.
 
 FOLDER/NAME is a bundle of one entry point for each row of the table, of a layer
-of 4096 x 4096 and 4096 tokens in bf16, or of a product of BERT-large, and
-FOLDER/bert-large a training step of 32 x 128 tokens; FOLDER/settings.json says the sizes. Inputs and the model's
-weights are made where they run. With $PACK_EMULATION all is tiny, and beside
-each bundle are its kernels for the stand-in.
+of 4096 x 4096 and 4096 tokens in bf16, or of a product of BERT-large.
+FOLDER/bert-large is a training step of 32 x 128 tokens, and bert-large-packed
+one without padding, with room for half of them. FOLDER/settings.json says the
+sizes. Inputs and the model's weights are made where they run. With
+$PACK_EMULATION all is tiny, and beside each bundle are its kernels for the
+stand-in.
 """
 
 import json
@@ -76,8 +78,9 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         write_random_bert(directory, model)
         options = {"batch_size": step["batch"], "sequence_length": step["length"], "num_labels": 2}
-        options |= {"precision": "bf16", "frozen_type": "bf16", **target("bert-large")}
-        _pst.compile_model(directory, options)
+        options |= {"precision": "bf16", "frozen_type": "bf16"}
+        for name, capacity in (("bert-large", 0), ("bert-large-packed", step["batch"] * step["length"] // 2)):
+            _pst.compile_model(directory, options | {"token_capacity": capacity} | target(name))
     settings = {"layer": layer, "products": measured, "step": step, "model": model, "kernels": list(texts), "tiny": tiny}
     (folder / "settings.json").write_text(json.dumps(settings, indent=1))
 

@@ -90,6 +90,9 @@ def step_rows(found, what):
     detail = f"ours {ours * 1e3:.2f} ms" if ours else ""
     detail += f", {statistics.median(device) * 1e3:.2f} of them on the GPU" if device else ""
     yield row(f"{what}, milliseconds", 17, ours and ours * 1e3, "at most", detail)
+    packed = [one["entries"]["step"]["seconds"]["median"] for one in found["packed"] if "step" in one["entries"]]
+    value = statistics.median(packed) / statistics.median(device) if packed and device else None
+    yield row(f"{what}: without padding, half of the tokens / all", None, value, "at most")
     for name, text, bar in STEP_ROWS:
         times = found["rivals"].get(name)
         value = statistics.median(times) / ours if times and ours else None

@@ -181,12 +181,14 @@ def measure_steps(stages, settings, started):
             ready.pop(name).close()
     theirs, ours = {}, []
     products = stages.found.get("kernels", {}).get("rivals", {})
+    flags = ["--model", model, *flags_of(settings, 15), "--sparsity", SPARSITY]
+    flags += ["--matrix-ceiling", fastest_rate(settings["products"], products)]
     for i in range(TURNS - 1):
         turn(ready, theirs, 0.01 if settings["tiny"] else 1.0)
-        flags = ["--model", model, *flags_of(settings, 15), "--sparsity", SPARSITY]
-        flags += ["--matrix-ceiling", fastest_rate(settings["products"], products)]
         ours += stages.bench(f"step-{i}", [bundle], *flags, limit=max(1, end - time.monotonic())).values()
+    # The inputs of a bench are all tokens, of which those are taken that there is room for.
+    packed = stages.bench("step-packed", [bundle.with_name(f"{bundle.name}-packed")], *flags, limit=max(1, end - time.monotonic()))
     memory = {name: worker.memory() for name, worker in ready.items()}
     for worker in ready.values():
         worker.close()
-    return {"ours": ours, "rivals": theirs, "memory": memory, "absent": reasons, "logits": found, "bound": bound}
+    return {"ours": ours, "packed": list(packed.values()), "rivals": theirs, "memory": memory, "absent": reasons, "logits": found, "bound": bound}

@@ -69,6 +69,7 @@ def test_steps_are_set_against_their_bars(report):
     plan = {"frozen": 60, "trainable": 10, "gradients": 10, "optimizer": 20, "state": 0, "activations": 300, "workspace": 5, "peak": 400}
     found = {
         "ours": [{"wall_seconds": {"median": 0.1}, "memory": plan, "entries": {"step": {"seconds": {"median": 0.08}}}}] * 2,
+        "packed": [{"entries": {"step": {"seconds": {"median": 0.044}}}}],
         "rivals": {"published": [1.1, 0.9, 1.2], "mvp": [0.2]},
         "memory": {"mvp": {"bytes": 4000, "held": 2100}, "published": {"bytes": 2000, "held": 100}},
         "absent": {"published, compiled": "was not ready in time"},
@@ -76,6 +77,7 @@ def test_steps_are_set_against_their_bars(report):
     whole, *rest = report.step_rows(found, "step")
     assert whole["value"] == pytest.approx(100) and whole["detail"] == "ours 100.00 ms, 80.00 of them on the GPU"
     rows = {row["measure"].split(": ", 1)[1]: row for row in rest}
+    assert rows["without padding, half of the tokens / all"]["value"] == pytest.approx(0.55)
     assert rows["eager as published / ours"]["value"] == pytest.approx(11) and rows["eager as published / ours"]["holds"]
     assert rows["eager as published / ours"]["detail"] == "1100.00 ms"
     assert rows["movement pruning eager / ours"]["holds"] is False
