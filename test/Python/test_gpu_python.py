@@ -17,6 +17,7 @@ from pst import _pst
 from pst import torch as arrays
 from pst.data import Labels, read_examples
 from pst.options import Options
+from pst.packing import token_capacity
 from pst.tokenizer import Tokenizer
 from pst.settings import compiler_options
 
@@ -47,8 +48,10 @@ def test_the_command_trains_evaluates_and_exports(tmp_path):
     options = Options(per_device_train_batch_size=BATCH, target="cuda", gpu_arch="sm_80", dropout=0.0)
     labels = Labels(["no", "yes"], False)
     settings = compiler_options(options, labels, LENGTH, True)
-    longest = Tokenizer(str(model)).encode(read_examples(str(dev)), LENGTH).longest
+    encoded = Tokenizer(str(model)).encode(read_examples(str(dev)), LENGTH)
+    longest = encoded.longest
     evaluation = {**settings, "training": False, "method": "dense", "batch_size": 5, "sequence_length": longest}
+    evaluation["token_capacity"] = token_capacity(encoded, 5, longest, options, partly=True)
     for name in ("weight_rank", "weight_beta", "mask_rank", "mask_alpha1", "mask_alpha2", "detach_magnitude", "dropout"):
         del evaluation[name]
     _pst.compile_model(str(model), {**settings, "emulation": str(tmp_path / "train.so")})
