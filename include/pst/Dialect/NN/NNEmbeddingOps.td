@@ -15,7 +15,8 @@ def NN_EmbeddingOp : NN_DifferentiableOp<"embedding",
   let summary = "Looks up a row for each token";
   let description = [{
     Row t of the result is row `indices[t / L, t % L]` of the table. An index
-    outside the table reads the nearest row (the runtime refuses such data).
+    outside the table reads the nearest row (the runtime refuses such inputs; in
+    a GPU's memory it does not look at them).
 
     Constraints:
     - (C1) The result has B*L rows and the table's columns.
