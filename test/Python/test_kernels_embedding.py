@@ -23,8 +23,8 @@ def types(batch, length, rows, columns):
 def test_embedding_and_backward(shape):
     batch, length, rows, columns = shape
     indices_type, x, t, _ = types(*shape)
-    # Indices outside the table too: they read its nearest row.
-    indices = np.random.default_rng(1).integers(-2, rows + 2, (batch, length), dtype=np.int32)
+    # Indices outside the table do not come this far: test_inputs.py.
+    indices = np.random.default_rng(1).integers(0, rows, (batch, length), dtype=np.int32)
     table, g = reference.random(rows, columns), reference.random(batch * length, columns, seed=1)
     y, dtable = reference.run(
         f"""func.func @main(%i: {indices_type}, %t: {t}, %g: {x}) -> ({x}, {t}) {{
@@ -41,7 +41,7 @@ def test_embedding_and_backward(shape):
     np.testing.assert_array_equal(y, exact.detach().numpy().astype(np.float32))
     reference.close(dtable, reference.gradients(exact, inputs, g)[0], 1e-6, size=np.full(dtable.shape, 4.0))
     ordered = np.zeros_like(table)
-    for token, row in enumerate(indices.reshape(-1).clip(0, rows - 1)):
+    for token, row in enumerate(indices.reshape(-1)):
         ordered[row] += g[token]
     np.testing.assert_array_equal(dtable, ordered)
 
