@@ -309,7 +309,8 @@ static void convertElements(const TensorView &tensor, Target *target,
 void pst::runtime::convertToF32(const TensorView &tensor, float *target) {
   switch (tensor.dtype) {
   case DType::F32:
-    std::memcpy(target, tensor.data, tensor.numBytes);
+    if (tensor.numBytes) // of no elements, neither has a place
+      std::memcpy(target, tensor.data, tensor.numBytes);
     return;
   case DType::F16:
     convertElements<uint16_t>(tensor, target, halfToFloat);
