@@ -8,7 +8,6 @@
 #include "ChooseLayers.h"
 #include "ReadText.h"
 #include "pst/Bundle/JsonText.h"
-#include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/JSON.h"
@@ -93,7 +92,7 @@ static std::string moduleOf(ParameterOp weight) {
   return (name + (part.empty() ? "" : ":") + part).str();
 }
 
-static SmallVector<ParameterOp> markedWeights(ModuleOp module) {
+SmallVector<ParameterOp> pst::markedWeights(ModuleOp module) {
   return llvm::filter_to_vector(
       module.getOps<ParameterOp>(),
       [](ParameterOp op) { return op->hasAttr(kSparsifyAttribute); });

@@ -20,11 +20,15 @@
 #define PST_LIB_TRANSFORMS_CHOOSELAYERS_H
 
 #include "mlir/IR/BuiltinOps.h"
+#include "pst/Dialect/PST/PSTOps.h"
 #include "llvm/ADT/StringMap.h"
 
 #include <string>
 
 namespace pst {
+
+/// The weights with the mark `pst.sparsify`.
+llvm::SmallVector<ParameterOp> markedWeights(mlir::ModuleOp module);
 
 /// The marks `pst.sparsify` of a module's parameters are left on those layers
 /// that `targets` names (empty: on all) and `excluded` does not; both are lists

@@ -278,12 +278,7 @@ void Sparsify::runOnOperation() {
   ModuleOp module = getOperation();
   if (failed(chooseLayers(module, targetModules, excludeModules)))
     return signalPassFailure();
-  auto marked = [&] {
-    return llvm::filter_to_vector(
-        module.getOps<ParameterOp>(),
-        [](ParameterOp op) { return op->hasAttr(kSparsifyAttribute); });
-  };
-  if (marked().empty())
+  if (markedWeights(module).empty())
     return;
 
   if (!layerSparsity.empty()) {
@@ -294,7 +289,7 @@ void Sparsify::runOnOperation() {
       return signalPassFailure();
     sparsities = std::move(*read);
   }
-  SmallVector<ParameterOp> weights = marked();
+  SmallVector<ParameterOp> weights = markedWeights(module);
 
   FailureOr<CriterionOp> found = findRecipe();
   FailureOr<llvm::StringMap<double>> given = givenHyperparameters();
