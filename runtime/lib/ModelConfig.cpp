@@ -36,3 +36,17 @@ bool runtime::configSwitch(const Manifest &manifest, const char *key,
   Json value = find(manifest, key);
   return value.is_boolean() ? value.get<bool>() : otherwise;
 }
+
+std::vector<std::string> runtime::configLabels(const Manifest &manifest,
+                                               int64_t count) {
+  Json known = find(manifest, "id2label");
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < count; ++i) {
+    std::string number = std::to_string(i);
+    auto found = known.is_object() ? known.find(number) : known.end();
+    names.push_back(found != known.end() && found->is_string()
+                        ? found->get<std::string>()
+                        : "LABEL_" + number);
+  }
+  return names;
+}

@@ -18,6 +18,10 @@ int64_t configNumber(const Manifest &manifest, const char *key);
 /// A switch of the model's config.json.
 bool configSwitch(const Manifest &manifest, const char *key, bool otherwise);
 
+/// The names of `count` labels: "id2label", or LABEL_0, LABEL_1, ... of which
+/// it says nothing.
+std::vector<std::string> configLabels(const Manifest &manifest, int64_t count);
+
 } // namespace pst::runtime
 
 #endif // PST_RUNTIME_LIB_MODELCONFIG_H

@@ -69,10 +69,10 @@ def test_says_what_python_says(kind, tmp_path, capsys):
         assert set(ours) == set(theirs)
         for key, value in theirs.items():
             assert ours[key] == (pytest.approx(value, rel=1e-5) if key not in ("class", "classes") else value)
-    # Token types are all 0 where a line has none; and to a file.
-    lines = "".join(json.dumps({"input_ids": row}) + "\n" for row in ids)
+    # Token types are all 0 where a line has none; and to a file, of more lines than are read at once.
+    lines = "".join(json.dumps({"input_ids": row}) + "\n" for row in ids) * 200
     assert predict(directory, bundle, lines, "--output_file", tmp_path / "out.jsonl").stdout == ""
-    assert (tmp_path / "out.jsonl").read_text() == done.stdout
+    assert (tmp_path / "out.jsonl").read_text() == done.stdout * 200
 
 
 def test_what_is_wrong_with_a_line_is_told(tmp_path, capsys):

@@ -26,13 +26,15 @@ static volatile std::sig_atomic_t interrupted = 0;
 
 bool pst::runtime::isInterrupted() { return interrupted != 0; }
 
-std::unique_ptr<Model> pst::runtime::open(const Inputs &inputs, uint64_t seed) {
+std::unique_ptr<Model> pst::runtime::open(const Inputs &inputs, uint64_t seed,
+                                          bool tells) {
   auto program = Program::load(inputs.bundle);
-  std::cout << formatMemoryPlan(program->manifest().memory) << std::flush;
+  if (tells)
+    std::cout << formatMemoryPlan(program->manifest().memory) << std::flush;
   auto files = std::make_shared<const ModelFiles>(inputs.model);
   auto model =
       std::make_unique<Model>(std::move(program), std::move(files), seed);
-  if (int64_t rounded = model->parameters().numRounded())
+  if (int64_t rounded = model->parameters().numRounded(); tells && rounded)
     std::cout << "rounded to bf16: " << rounded
               << " frozen tensors, which the file has wider\n"
               << std::flush;

@@ -45,8 +45,10 @@ struct Inputs {
 
 void addInputs(CLI::App &command, Inputs &inputs);
 
-/// The bundle and the weights of the model that it was compiled for.
-std::unique_ptr<Model> open(const Inputs &inputs, uint64_t seed);
+/// The bundle and the weights of the model that it was compiled for. `tells`:
+/// prints what memory it takes, and what was rounded.
+std::unique_ptr<Model> open(const Inputs &inputs, uint64_t seed,
+                            bool tells = true);
 
 /// Loads what was trained, if a checkpoint was given; returns the sparsity.
 double loadTrained(Model &model, const Inputs &inputs, bool sparsityGiven);

@@ -12,8 +12,6 @@
 #include "pst/Runtime/Evaluation.h"
 #include "pst/Runtime/Files.h"
 
-#include <nlohmann/json.hpp>
-
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -23,8 +21,7 @@ using namespace pst::runtime;
 
 namespace {
 
-/// Lines that are read, computed and written together: memory does not grow
-/// with the file.
+/// Lines that are read and computed together.
 constexpr int64_t kLines = 1024;
 
 struct PredictCommand final : Command {
@@ -53,19 +50,18 @@ struct PredictCommand final : Command {
       if (!opened || std::filesystem::is_directory(file, unknown))
         throw Error(file + ": cannot be read");
     }
-    Model model(Program::load(inputs.bundle),
-                std::make_shared<const ModelFiles>(inputs.model), 0);
-    if (model.predictsTokens())
+    // Standard output is for what is predicted.
+    std::unique_ptr<Model> model = open(inputs, 0, /*tells=*/false);
+    if (model->predictsTokens())
       throw Error(inputs.bundle + ": a language model's program has no "
                                   "classes to predict");
-    loadTrained(model, inputs, /*sparsityGiven=*/false);
+    double sparsity = loadTrained(*model, inputs, /*sparsityGiven=*/false);
     TokenLines lines(file == "-" ? std::cin : opened,
-                     file == "-" ? "standard input" : file, model);
-    Predictions predictions(model);
+                     file == "-" ? "standard input" : file, *model);
+    Predictions predictions(*model);
     std::string text;
     while (std::optional<Dataset> rows = lines.read(kLines)) {
-      Evaluation evaluation =
-          evaluate(model, *rows, model.manifest().fixedSparsity().value_or(0));
+      Evaluation evaluation = evaluate(*model, *rows, sparsity);
       for (int64_t row = 0; row < rows->size(); ++row)
         text += predictions.describe(evaluation, row, lines.length(row)) + "\n";
       if (output.empty())

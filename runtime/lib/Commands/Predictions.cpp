@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Predictions.h"
+#include "../ModelConfig.h"
 
 #include <nlohmann/json.hpp>
 
@@ -17,21 +18,9 @@ using namespace pst;
 using namespace pst::runtime;
 using Json = nlohmann::ordered_json;
 
-Predictions::Predictions(const Model &model) : task(model.task()) {
-  Json config = Json::parse(model.manifest().config, nullptr,
-                            /*allow_exceptions=*/false);
-  Json labels = Json::object();
-  if (config.is_object() && config.contains("id2label") &&
-      config["id2label"].is_object())
-    labels = config["id2label"];
-  for (int64_t i = 0; i < model.numLabels(); ++i) {
-    std::string number = std::to_string(i);
-    auto found = labels.find(number);
-    names.push_back(found != labels.end() && found->is_string()
-                        ? found->get<std::string>()
-                        : "LABEL_" + number);
-  }
-}
+Predictions::Predictions(const Model &model)
+    : task(model.task()),
+      names(configLabels(model.manifest(), model.numLabels())) {}
 
 /// The best of the logits, and its probability.
 static std::pair<size_t, double> bestOf(std::span<const float> logits) {
