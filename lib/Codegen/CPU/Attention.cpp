@@ -408,12 +408,11 @@ private:
         };
         ProductExtent extent{block.count, /*columns=*/nullptr, block.keys,
                              block.count != nullptr};
+        function_ref<Value(const ResultVector &)> initial;
         if (shape.isTiled())
-          emitProduct(b, block.rows, values, probability, scaled, finish,
-                      extent);
-        else
-          emitProduct(b, block.rows, values, probability, /*initial=*/nullptr,
-                      finish, extent);
+          initial = scaled;
+        emitProduct(b, block.rows, values, probability, initial, finish,
+                    extent);
       });
     });
     if (shape.isTiled())

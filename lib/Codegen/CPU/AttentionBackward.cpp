@@ -195,7 +195,7 @@ private:
     auto load = [&](Value i, Value k) {
       return b.load(scoreGradients, {i, k});
     };
-    auto initial = [&](const ResultVector &place) {
+    auto soFar = [&](const ResultVector &place) {
       return loadColumns(b, queryGradientBlock, place);
     };
     auto finish = [&](const ResultVector &place, Value sum) {
@@ -203,11 +203,10 @@ private:
     };
     ProductExtent extent{block.count, /*columns=*/nullptr, block.keys,
                          block.count != nullptr};
+    function_ref<Value(const ResultVector &)> initial;
     if (shape.isTiled())
-      emitProduct(b, block.rows, keys, load, initial, finish, extent);
-    else
-      emitProduct(b, block.rows, keys, load, /*initial=*/nullptr, finish,
-                  extent);
+      initial = soFar;
+    emitProduct(b, block.rows, keys, load, initial, finish, extent);
     addTransposed(scoreGradients, queryBlock, block,
                   head.keyWindow(b, keyGradient));
     addTransposed(probabilities, gradientBlock, block,
@@ -284,7 +283,7 @@ private:
                      Window result) {
     Panels panels = blockRows.withDepth(block.rows);
     panels.pack(b, window, block.count);
-    auto initial = [&](const ResultVector &place) {
+    auto soFar = [&](const ResultVector &place) {
       return loadColumns(b, result, place);
     };
     auto finish = [&](const ResultVector &place, Value sum) {
@@ -294,11 +293,10 @@ private:
     // Beyond the keys that there are, rows are those of another sequence.
     ProductExtent extent{block.keys, /*columns=*/nullptr, block.count,
                          block.count != nullptr};
+    function_ref<Value(const ResultVector &)> initial;
     if (isAdded())
-      emitProduct(b, shape.keyTile(), panels, lhs, initial, finish, extent);
-    else
-      emitProduct(b, shape.keyTile(), panels, lhs, /*initial=*/nullptr, finish,
-                  extent);
+      initial = soFar;
+    emitProduct(b, shape.keyTile(), panels, lhs, initial, finish, extent);
   }
 
   KernelBuilder &b;

@@ -231,29 +231,24 @@ private:
   /// k on. Both operands are boxes of 64 rows of 128 bytes, one for each k.
   void clearBeyond(Code start, Code depth) {
     Value rest = b.subi(extent.depth, depth);
-    Value isWhole =
-        b.cmpi(arith::CmpIPredicate::sge, rest, b.index(OperandTile::kDepth));
-    b.ifElse(
-        isWhole, [] {},
-        [&] {
-          constexpr int64_t kPiece = 16, kPieces = 128 / kPiece;
-          auto type = VectorType::get(kPiece / 4, b.getI32Type());
-          Value zeros = arith::ConstantOp::create(b, type, b.getZeroAttr(type));
-          b.loop(thread, b.index(buffers.stageBytes() / kPiece),
-                 kWgmmaConsumers * kWarpgroup, [&](Value piece) {
-                   Code at(b, piece);
-                   Value isBeyond =
-                       b.cmpi(arith::CmpIPredicate::sge,
-                              at / kPieces % OperandTile::kDepth, rest);
-                   b.ifThen(isBeyond, [&] {
-                     LLVM::StoreOp::create(b, zeros,
-                                           async.shared(start + at * kPiece),
-                                           /*alignment=*/kPiece);
-                   });
-                 });
-          async.fenceWrites();
-          barrierOfConsumers(b);
-        });
+    b.ifBelow(rest, b.index(OperandTile::kDepth), [&] {
+      constexpr int64_t kPiece = 16, kPieces = 128 / kPiece;
+      auto type = VectorType::get(kPiece / 4, b.getI32Type());
+      Value zeros = arith::ConstantOp::create(b, type, b.getZeroAttr(type));
+      b.loop(
+          thread, b.index(buffers.stageBytes() / kPiece),
+          kWgmmaConsumers * kWarpgroup, [&](Value piece) {
+            Code at(b, piece);
+            Value isBeyond = b.cmpi(arith::CmpIPredicate::sge,
+                                    at / kPieces % OperandTile::kDepth, rest);
+            b.ifThen(isBeyond, [&] {
+              LLVM::StoreOp::create(b, zeros, async.shared(start + at * kPiece),
+                                    /*alignment=*/kPiece);
+            });
+          });
+      async.fenceWrites();
+      barrierOfConsumers(b);
+    });
   }
 
   /// The buffer of the step `ago` steps before this one is empty.
