@@ -94,6 +94,7 @@ bool pst::python::setOption(CompilerOptions &options, const std::string &name,
 }
 
 void pst::python::bindOptions(nb::module_ &module) {
+  module.attr("OWN_ZEROS") = kOwnZeros;
   module.def(
       "option_table",
       [] {

@@ -13,7 +13,7 @@ import numpy as np
 from . import _pst
 from .errors import DataError
 from .files import read_object, read_text
-from .options import OWN_ZEROS
+from .options import names_file
 from .outputs import write_json
 
 CONFIG = "adapter_config.json"
@@ -62,7 +62,7 @@ def write(directory, trained, base: str) -> int:
         )
     settings = dict(run["compiler_options"])
     for key, name in _FILES.items():
-        if settings.get(key, "") not in ("", OWN_ZEROS):
+        if names_file(settings.get(key)):
             with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
                 file.write(read_text(settings[key]))
             settings[key] = name
@@ -139,7 +139,7 @@ def settings_of(directory, run: dict) -> dict:
     """What the program is compiled with; the adapter's files by their paths."""
     settings = dict(run["compiler_options"])
     for key, name in _FILES.items():
-        if settings.get(key, "") not in ("", OWN_ZEROS):
+        if names_file(settings.get(key)):
             settings[key] = os.path.join(os.fspath(directory), name)
     return settings
 

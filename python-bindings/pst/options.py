@@ -29,8 +29,14 @@ from .tasks import TOKEN_CLASSES
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
 
-# What --layer_sparsity says in the place of a file: as sparse as the model is.
-OWN_ZEROS = "zeros"
+# The run's where none is named.
+DEFAULT_SPARSITY = 0.9
+
+
+def names_file(value: str | None) -> bool:
+    """Whether --criterion or --layer_sparsity says a file's name, not nothing or that each layer is as sparse as the model has it."""
+    return value not in (None, "", _pst.OWN_ZEROS)
+
 
 # Titles of the groups of flags, in their order.
 GROUPS = ("output", "data", "method", "training", "evaluation and checkpoints", "machine")
@@ -183,10 +189,10 @@ class _PythonOptions:
     def of_method(self) -> "Options":
         """With what the method implies: `sparse_lora`, to which no sparsity is
         named, trains under the model's own zeros from the first step on."""
-        if self.method != "sparse_lora" or self.sparsity is not None or self.layer_sparsity not in ("", OWN_ZEROS) or self.bundle:
+        if self.method != "sparse_lora" or self.sparsity is not None or names_file(self.layer_sparsity) or self.bundle:
             return self
-        # A layer's own sparsity is that for the run's, which is 0.9 unless it is named.
-        return replace(self, layer_sparsity=OWN_ZEROS, initial_sparsity=0.9)
+        # A layer's own sparsity is that for the run's final one.
+        return replace(self, layer_sparsity=_pst.OWN_ZEROS, initial_sparsity=self.initial_sparsity or DEFAULT_SPARSITY)
 
     def check(self) -> None:
         """Raises ValueError for options that are out of their range, or do not

@@ -7,7 +7,7 @@ from __future__ import annotations
 from . import _pst
 from .data import Labels, find_task
 from .many_labels import PROBLEM
-from .options import Options
+from .options import DEFAULT_SPARSITY, Options
 from .tokenizer import Tokenizer
 
 # Spellings of Hugging Face and scikit-learn for the runtime's metrics.
@@ -37,7 +37,7 @@ def compiler_options(options: Options, labels: Labels | None, length: int, train
         **options.of_compiler(),
         **({"weighted_loss": True} if training and options.weighs_loss else {}),
         # Where no layer has a sparsity of its own, a program serves any.
-        **({"run_sparsity": float(0.9 if options.sparsity is None else options.sparsity)} if options.layer_sparsity else {}),
+        **({"run_sparsity": float(DEFAULT_SPARSITY if options.sparsity is None else options.sparsity)} if options.layer_sparsity else {}),
     }
 
 

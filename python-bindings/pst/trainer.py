@@ -25,7 +25,7 @@ from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
-from .options import OWN_ZEROS, Options
+from .options import Options, names_file
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
 from .reporters import Reporter, Reports
@@ -382,7 +382,7 @@ class Trainer:
         # The run's own copies, whatever becomes of the files.
         if self.options.criterion:
             settings["criterion"] = self._keep(CRITERION_FILE, Criterion(self.options.criterion).text)
-        if self.options.layer_sparsity not in ("", OWN_ZEROS):
+        if names_file(self.options.layer_sparsity):
             settings["layer_sparsity"] = self._keep(LAYERS_FILE, read_text(self.options.layer_sparsity))
         content = {
             "model": os.path.abspath(self.model_dir),
