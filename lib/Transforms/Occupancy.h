@@ -8,6 +8,7 @@
 #ifndef PST_LIB_TRANSFORMS_OCCUPANCY_H
 #define PST_LIB_TRANSFORMS_OCCUPANCY_H
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>

@@ -45,6 +45,8 @@ del test_selection_every_width_of_vectors_selects_the_same, test_selection_what_
 # About forms and widths that only the CPU has.
 del test_weights_every_form_of_the_product, test_weights_the_adaptive_product_takes_the_form_of_what_is_pruned  # noqa: F821
 del test_weights_a_wrong_count_of_the_pruned_costs_time_only, test_storage_the_order_of_cells_is_free  # noqa: F821
+# Of a bundle for a CPU.
+del test_embedding_indices_outside_the_table_read_its_nearest_row  # noqa: F821
 # A GPU's blocks go over the keys in tiles whatever the length.
 del test_attention_long_sequences  # noqa: F821
 

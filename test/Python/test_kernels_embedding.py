@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Kernels that move rows of tokens: embedding, add_positions, position_sum, select_token."""
 
+import json
+
 import numpy as np
 import nn_reference as reference
 import pytest
+
+from pst.compiled import Function
 
 # batch, length, rows of the table, columns
 SHAPES = [(1, 1, 1, 1), (3, 7, 11, 13), (4, 32, 50, 64), (5, 19, 401, 203)]
@@ -23,7 +27,6 @@ def types(batch, length, rows, columns):
 def test_embedding_and_backward(shape):
     batch, length, rows, columns = shape
     indices_type, x, t, _ = types(*shape)
-    # Indices outside the table do not come this far: test_inputs.py.
     indices = np.random.default_rng(1).integers(0, rows, (batch, length), dtype=np.int32)
     table, g = reference.random(rows, columns), reference.random(batch * length, columns, seed=1)
     y, dtable = reference.run(
@@ -44,6 +47,23 @@ def test_embedding_and_backward(shape):
     for token, row in enumerate(indices.reshape(-1)):
         ordered[row] += g[token]
     np.testing.assert_array_equal(dtable, ordered)
+
+
+def test_indices_outside_the_table_read_its_nearest_row(tmp_path):
+    """The runtime refuses them (test_inputs.py), but in a GPU's memory, and of bundles that say nothing of ids."""
+    rows, columns = 5, 7
+    indices = np.array([[-2, 5, 0], [6, -(2**31), 2**31 - 1]], np.int32)
+    text = f"""func.func @main(%i: tensor<2x3xi32>, %t: tensor<{rows}x{columns}xf32>) -> tensor<6x{columns}xf32> {{
+          %y = nn.embedding %i, %t : tensor<2x3xi32>, tensor<{rows}x{columns}xf32> -> tensor<6x{columns}xf32>
+          return %y : tensor<6x{columns}xf32>
+        }}"""
+    reference.pst._pst.compile_text(text, {"bundle": str(tmp_path / "b")})
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert [argument.pop("ids", 0) for argument in manifest["entry_points"]["main"]["arguments"]][0] == rows
+    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    table = reference.random(rows, columns)
+    look = Function(reference.pst._pst.Program.load(str(tmp_path / "b")), "main")
+    np.testing.assert_array_equal(look(indices, table), table[indices.ravel().clip(0, rows - 1)])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from conftest import write_model
+from test_cli import run as run_pst
 from test_digests import BERT, MODELS
 
 import pst
@@ -262,6 +263,17 @@ def test_examples_by_their_tokens(directories, tmp_path):
     assert trainer.plan["batch_size"] == round(17 / np.mean([3, 4, 5, 7]))
     with pytest.raises(ValueError, match="--tokens_per_batch has no part with --bundle"):
         Trainer(directories("bert"), data, output_dir=tmp_path / "run", tokens_per_batch=17, bundle="b")
+
+
+def test_a_plan_tells_the_room_of_a_batch_and_trains_nothing(directories, tmp_path, capsys):
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "".join(f"{'film ' * (n % 9 + 1)}\t{n % 2}\n" for n in range(30)))
+    status, out, err = run_pst(
+        capsys, "train", "--model_name_or_path", directories("bert"), "--train_file", tmp_path / "train.tsv", "--output_dir", tmp_path / "run",
+        "--plan_only", "--per_device_train_batch_size", 10, "--num_train_epochs", 2,
+    )  # fmt: skip
+    assert status == 0, err
+    assert "memory plan" in out and "30 examples, 6 steps, batches of 10 x 11 tokens without padding (room for " in out
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_cannot_be_is_told(directories):
