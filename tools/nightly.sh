@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
 # What takes too long for every change: the runtime's tests under the address
-# and undefined-behaviour sanitizers. Needs what tools/test.sh installs, and
-# libclang-rt-22-dev. The exit status is 0 if nothing was found.
+# and undefined-behaviour sanitizers, and a wheel and its test. Needs what
+# tools/test.sh installs, and libclang-rt-22-dev. The exit status is 0 if nothing was found.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../runtime"
 

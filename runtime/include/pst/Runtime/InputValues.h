@@ -12,13 +12,13 @@
 
 namespace pst::runtime {
 
-/// Checks the values of an input of a program as Dataset::check does: ids of any
-/// program, and what a model's inputs of known names hold, where
+/// Checks the values of an input of a program as Dataset::check does: ids of
+/// any program, and what a model's inputs of known names hold, where
 /// `mayBeNoExample` lets labels be kNoExample, or NaN. Other inputs may hold
 /// anything. Throws Error, which begins with `description`.
 void checkValues(const Manifest &manifest, const Argument &input,
-                 const DataArray &array,
-                 const std::string &description, bool mayBeNoExample);
+                 const DataArray &array, const std::string &description,
+                 bool mayBeNoExample);
 
 /// Checks that a batch's `attention_mask` has no more tokens than the program
 /// has room for, if that is without padding. Throws Error, which begins with
