@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 using namespace pst::runtime;
@@ -86,19 +87,25 @@ static const char *programName = "";
 extern "C" {
 static void tellOfLostFile(int number, siginfo_t *info, void *) {
   auto at = static_cast<const std::byte *>(info->si_addr);
-  auto say = [](const char *text) {
-    // Nothing can be done where nobody hears it.
-    [[maybe_unused]] auto ignored = ::write(2, text, std::strlen(text));
+  auto piece = [](const char *text) {
+    return iovec{const_cast<char *>(text), std::strlen(text)};
   };
   for (const std::atomic<const MappedFile *> &slot : allMapped) {
     const MappedFile *file = slot.load();
     if (!file || at < file->data() || at >= file->data() + file->size())
       continue;
-    say(programName);
-    say(": error: ");
-    say(file->path().c_str());
-    say(": the file became shorter while it was in use, or its disk failed; "
-        "checkpoints written before are whole\n");
+    // All threads of a product read the file: the first one tells, the others
+    // wait for the end.
+    static std::atomic_flag isTold;
+    while (isTold.test_and_set())
+      ::pause();
+    iovec line[] = {piece(programName), piece(": error: "),
+                    piece(file->path().c_str()),
+                    piece(": the file became shorter while it was in use, or "
+                          "its disk failed; checkpoints written before are "
+                          "whole\n")};
+    // Nothing can be done where nobody hears it.
+    [[maybe_unused]] auto ignored = ::writev(2, line, std::size(line));
     ::_exit(1);
   }
   // Of something else: as without a handler, when it happens again.

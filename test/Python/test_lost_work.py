@@ -128,6 +128,7 @@ def test_a_weight_file_that_becomes_shorter_is_told(tmp_path, model, data):
     assert process.returncode == 1
     told = err.splitlines()[-1]
     assert told.startswith(f"pst: error: {model}/model.safetensors: the file became shorter while it was in use")
+    assert err.count("became shorter") == 1  # all threads read the file, one tells
 
 
 @pytest.mark.parametrize("make, told", [
@@ -188,3 +189,4 @@ def test_pst_run_tells_of_a_weight_file_that_becomes_shorter(tmp_path, model, bu
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err.startswith(f"pst-run: error: {model}/model.safetensors: the file became shorter while it was in use")
+    assert err.count("\n") == 1
