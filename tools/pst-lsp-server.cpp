@@ -5,15 +5,6 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "mlir/IR/DialectRegistry.h"
-#include "mlir/InitAllDialects.h"
-#include "mlir/Support/LLVM.h"
-#include "mlir/Tools/mlir-lsp-server/MlirLspServerMain.h"
-#include "pst/Pipelines.h"
+#include "pst/Driver/LanguageServer.h"
 
-int main(int argc, char **argv) {
-  mlir::DialectRegistry registry;
-  mlir::registerAllDialects(registry);
-  pst::registerDialects(registry);
-  return failed(mlir::MlirLspServerMain(argc, argv, registry));
-}
+int main(int argc, char **argv) { return pst::runLanguageServer(argc, argv); }
