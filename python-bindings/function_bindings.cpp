@@ -143,14 +143,25 @@ private:
     return {&argument, array.data(), there, what};
   }
 
-  /// Ids, and a model's masks and labels, are checked where they can be read:
-  /// for what lies in a GPU's memory nobody waits.
+  /// Ids, and a model's masks and labels, are checked, and waited for if they
+  /// lie in a GPU's memory.
   Bound bindInput(const Argument &argument, const InputArray &array,
-                  const std::string &what) const {
+                  const std::string &what) {
     Bound bound = bindArray(argument, array, what);
-    if (argument.type.shape.empty() || bound.there)
+    if (argument.type.shape.empty())
       return bound;
     DataArray values{argument.name, argument.type, array.data(), nullptr};
+    std::vector<std::byte> copy;
+    if (bound.there) {
+      if (argument.type.element != ElementType::i32 &&
+          store.manifest().config.empty())
+        return bound; // which may hold anything
+      copy.resize(argument.type.numBytes());
+      inTurn(turns, [&] {
+        store.accelerator()->read(bound.data, copy.size(), copy.data());
+      });
+      values.data = copy.data();
+    }
     checkValues(store.manifest(), argument, values, "'" + name + "'",
                 /*mayBeNoExample=*/true);
     if (argument.name == "attention_mask")

@@ -4,7 +4,7 @@
 
 import ctypes
 
-kDLCUDA, kDLFloat = 2, 2
+kDLCUDA, kDLInt, kDLFloat = 2, 0, 2
 
 
 class DLTensor(ctypes.Structure):
@@ -34,13 +34,13 @@ class DLManagedTensor(ctypes.Structure):
     _fields_ = [("tensor", DLTensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
 
 
-class FloatArray:
-    """float32 of a shape at an address of a GPU's memory."""
+class GpuArray:
+    """float32, or int32, of a shape at an address of a GPU's memory."""
 
-    def __init__(self, address: int, shape: tuple, device: int = 0):
+    def __init__(self, address: int, shape: tuple, device: int = 0, code: int = kDLFloat):
         self.device = (kDLCUDA, device)
         self._shape = (ctypes.c_int64 * len(shape))(*shape)
-        tensor = DLTensor(address, *self.device, len(shape), kDLFloat, 32, 1, self._shape, None, 0)
+        tensor = DLTensor(address, *self.device, len(shape), code, 32, 1, self._shape, None, 0)
         self._managed = DLManagedTensor(tensor, None, None)
 
     def __dlpack_device__(self):

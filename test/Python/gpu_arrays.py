@@ -8,10 +8,11 @@ KERNELS is written first, and must be $PST_STANDIN_KERNELS.
 """
 
 import ctypes
+import math
 import sys
 
 import numpy as np
-from dlpack import FloatArray
+from dlpack import GpuArray, kDLFloat, kDLInt
 
 import pst
 
@@ -19,6 +20,10 @@ ROWS, COLUMNS, STREAM = 7, 5, 1
 TEXT = f"""func.func @main(%x: tensor<{ROWS}x{COLUMNS}xf32>, %s: f32) -> tensor<{ROWS}x{COLUMNS}xf32> {{
   %y = nn.activation relu %x : tensor<{ROWS}x{COLUMNS}xf32>
   return %y : tensor<{ROWS}x{COLUMNS}xf32>
+}}
+func.func @lookup(%ids: tensor<2x3xi32>, %table: tensor<{ROWS}x{COLUMNS}xf32>) -> tensor<6x{COLUMNS}xf32> {{
+  %rows = nn.embedding %ids, %table : tensor<2x3xi32>, tensor<{ROWS}x{COLUMNS}xf32> -> tensor<6x{COLUMNS}xf32>
+  return %rows : tensor<6x{COLUMNS}xf32>
 }}"""
 
 
@@ -33,15 +38,16 @@ def refused(action, message):
 
 library, kernels = sys.argv[1:]
 standin = ctypes.CDLL(library)
-function = pst.compile(TEXT, target="cuda", gpu_arch="sm_80", emulation=kernels).function("main")
+compiled = pst.compile(TEXT, target="cuda", gpu_arch="sm_80", emulation=kernels)
+function, lookup = compiled.function("main"), compiled.function("lookup")
 
 
-def allocate():
+def allocate(shape=(ROWS, COLUMNS), code=kDLFloat, element=ctypes.c_float):
     """An array of the GPU's memory, and the same for this process."""
     address = ctypes.c_uint64()
-    assert standin.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(4 * ROWS * COLUMNS)) == 0
-    values = np.ctypeslib.as_array(ctypes.cast(address.value, ctypes.POINTER(ctypes.c_float)), (ROWS, COLUMNS))
-    return FloatArray(address.value, (ROWS, COLUMNS)), values
+    assert standin.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(4 * math.prod(shape))) == 0
+    values = np.ctypeslib.as_array(ctypes.cast(address.value, ctypes.POINTER(element)), shape)
+    return GpuArray(address.value, shape, code=code), values
 
 
 x, x_values = allocate()
@@ -66,9 +72,29 @@ function(-wanted, 1.0, out=[y])
 function.use_stream(None)
 np.testing.assert_array_equal(function(y, 1.0), np.maximum(-wanted, 0))
 
-elsewhere = FloatArray(1 << 20, (ROWS, COLUMNS), device=1)
+# Ids are waited for, and looked at.
+ids, id_values = allocate((2, 3), kDLInt, ctypes.c_int32)
+good = np.array([[6, 0, 3], [1, 6, 2]], np.int32)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def fill_ids(_):
+    id_values[...] = good
+
+
+x_values[...] = wanted
+lookup.use_stream(STREAM)
+standin.standin_give(ctypes.c_void_p(STREAM), fill_ids, None)
+np.testing.assert_array_equal(lookup(ids, x), wanted[good.ravel()])
+for wrong in (ROWS, -1):
+    good[1, 2] = wrong
+    standin.standin_give(ctypes.c_void_p(STREAM), fill_ids, None)
+    refused(lambda: lookup(ids, x), f"ids go from 0 to {ROWS - 1}")
+lookup.use_stream(None)
+
+elsewhere = GpuArray(1 << 20, (ROWS, COLUMNS), device=1)
 refused(lambda: function(elsewhere, 1.0), "is not in the memory of the CPU or of GPU 0; move it there first")
-refused(lambda: function(FloatArray(1 << 20, (ROWS, 1)), 1.0), "must have the shape [7, 5], but has [7, 1]")
+refused(lambda: function(GpuArray(1 << 20, (ROWS, 1)), 1.0), "must have the shape [7, 5], but has [7, 1]")
 here = pst.compile(TEXT, cache=False).function("main")
 refused(lambda: here(x, 1.0), "is not in the memory of the CPU; move it there first")
 refused(lambda: here.use_stream(STREAM), "the program runs on the CPU, which has no streams")

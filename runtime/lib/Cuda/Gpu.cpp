@@ -278,10 +278,19 @@ void Gpu::upload(std::string_view space, const void *from) {
 }
 
 void Gpu::download(std::string_view space, void *to) {
+  copyBack("copy \"" + std::string(space) + "\" from the GPU",
+           memoryOf(space).device(), spaceBytes(space), to);
+}
+
+void Gpu::read(const void *there, size_t bytes, void *to) {
+  copyBack("copy an array from the GPU", reinterpret_cast<DevicePointer>(there),
+           bytes, to);
+}
+
+void Gpu::copyBack(const std::string &what, DevicePointer from, size_t bytes,
+                   void *to) {
   makeCurrent();
-  std::string what = "copy \"" + std::string(space) + "\" from the GPU";
-  PST_CUDA(cuda, cuMemcpyDtoHAsync_v2, what, to, memoryOf(space).device(),
-           spaceBytes(space), inUse);
+  PST_CUDA(cuda, cuMemcpyDtoHAsync_v2, what, to, from, bytes, inUse);
   wait(what);
 }
 

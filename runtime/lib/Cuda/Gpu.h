@@ -109,6 +109,7 @@ public:
   void upload(std::string_view space, const void *from) override;
   void download(std::string_view space, void *to) override;
   void zero(std::string_view space) override;
+  void read(const void *there, size_t bytes, void *to) override;
   void *address(std::string_view space) const override;
   int deviceNumber() const override { return ordinal; }
   void useStream(std::optional<uintptr_t> stream) override;
@@ -132,6 +133,8 @@ public:
   /// Ours, where launches are recorded: a caller's may not be able to.
   Stream recording() const { return computeStream; }
   void wait(const std::string &what) const;
+  void copyBack(const std::string &what, DevicePointer from, size_t bytes,
+                void *to);
   /// A kernel, which may have `sharedBytes` of dynamic shared memory.
   Function function(const std::string &kernel, int64_t sharedBytes);
   /// The address of a parameter or a space.

@@ -68,6 +68,8 @@ public:
   virtual void upload(std::string_view space, const void *from) = 0;
   virtual void download(std::string_view space, void *to) = 0;
   virtual void zero(std::string_view space) = 0;
+  /// Copies `bytes` that lie there, in the order of its work; waits for them.
+  virtual void read(const void *there, size_t bytes, void *to) = 0;
   /// A space's address there, and the number of the device.
   virtual void *address(std::string_view space) const = 0;
   virtual int deviceNumber() const = 0;
