@@ -171,6 +171,12 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     for (NamedAttribute value : values)
       manifest.hyperparameters[value.getName().str()] =
           cast<FloatAttr>(value.getValue()).getValueAsDouble();
+  if (auto rates = module->getAttrOfType<DictionaryAttr>(kRatesAttribute))
+    for (auto [name, rate] : {std::pair("weights", &manifest.rates.weights),
+                              {"mask", &manifest.rates.mask},
+                              {"head", &manifest.rates.head}})
+      if (auto given = rates.getAs<FloatAttr>(name))
+        *rate = given.getValueAsDouble();
 
   for (auto op : module.getOps<ParameterOp>()) {
     FailureOr<pst::Parameter> parameter = describe(op);

@@ -260,6 +260,13 @@ std::string Manifest::fingerprint() const {
 // JSON
 //===----------------------------------------------------------------------===//
 
+template <typename Rates, typename Function>
+static void visitRates(Rates &rates, Function function) {
+  function("weights", rates.weights);
+  function("mask", rates.mask);
+  function("head", rates.head);
+}
+
 std::string Manifest::toJson() const {
   Json json;
   json["version"] = kBundleVersion;
@@ -274,6 +281,9 @@ std::string Manifest::toJson() const {
     json["token_capacity"] = tokenCapacity;
   json["method"] = method;
   json["hyperparameters"] = hyperparameters;
+  visitRates(rates, [&](const char *key, const double &rate) {
+    json["rates"][key] = rate;
+  });
   json["criterion"] = criterion;
   json["final_sparsity"] = finalSparsity;
   json["parameters"] = Json::array();
@@ -368,6 +378,12 @@ Manifest Manifest::fromJson(std::string_view text) {
   Reader hyper(reader.object("hyperparameters"), "hyperparameters");
   for (const auto &[key, value] : reader.at("hyperparameters").items())
     manifest.hyperparameters[key] = hyper.number(key);
+  if (reader.has("rates")) {
+    Reader rates(reader.object("rates"), "rates");
+    visitRates(manifest.rates, [&](const char *key, double &rate) {
+      rate = rates.number(key);
+    });
+  }
   manifest.criterion = reader.string("criterion");
   manifest.finalSparsity = reader.number("final_sparsity");
   reader.forObjects("parameters", [&](Reader &item) {

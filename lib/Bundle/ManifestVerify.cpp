@@ -106,6 +106,11 @@ static void verifyProgram(const Manifest &manifest) {
     verifyText(name, "hyperparameters");
     verifyNumber(value, "hyperparameters." + name);
   }
+  for (double rate :
+       {manifest.rates.weights, manifest.rates.mask, manifest.rates.head})
+    if (!(rate >= 0 && rate < 1e30))
+      fail("rates",
+           "must be numbers from 0, but one is " + std::to_string(rate));
   verifyNumber(manifest.finalSparsity, "final_sparsity");
   for (const auto &[name, bytes] : manifest.spaces) {
     verifyText(name, "spaces");

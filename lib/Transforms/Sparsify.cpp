@@ -360,6 +360,8 @@ void Sparsify::runOnOperation() {
     layers.push_back(declareLayer(weight, recipe));
     rewriteUses(loads[weight.getSymNameAttr()], layers.back(), recipe);
   }
+  if (Attribute rates = recipe->removeAttr(kRatesAttribute))
+    module->setAttr(kRatesAttribute, rates);
   // What a checkpoint depends on, where no name of a method tells it.
   if (!criterion.empty())
     module->setAttr(kCriterionAttribute, builder.getStringAttr(textOf(recipe)));

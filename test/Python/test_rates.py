@@ -57,6 +57,28 @@ def test_a_method_has_rates(files, tmp_path, method, rates):
     assert runs[0] == runs[1]
 
 
+def test_a_criterion_says_its_own(files, tmp_path):
+    """What a file's criterion does not name follows, as where the method has none."""
+    model, data = files
+    criterion = tmp_path / "own.mlir"
+    text = """pst.criterion @own(%w: dense, %r: row(R init<zeros>)) trains_model {rates} {{
+      %score = arith.addf %w, %r : f32
+      pst.yield weight %w score %score
+    }}"""
+    criterion.write_text(text.format(rates="attributes {pst.rates = {weights = 2.0e-3, mask = 3.0}}"))
+    plain = tmp_path / "plain.mlir"
+    plain.write_text(text.format(rates=""))
+    runs = []
+    for name, settings in (
+        ("own", {"criterion": criterion}),
+        ("given", {"criterion": plain, "learning_rate": 2e-3, "mask_learning_rate": 6e-3, "head_learning_rate": 2e-3}),
+    ):  # fmt: skip
+        trainer = pst.Trainer(model, data, output_dir=tmp_path / name, max_steps=3, sparsity=0.5, **settings, **SETTINGS)
+        trainer.train()
+        runs.append({name: value.tobytes() for name, value in values(trainer).items()})
+    assert runs[0] == runs[1]
+
+
 def test_the_others_follow_the_first(files, tmp_path):
     _, one = trained(files, tmp_path / "one", 3, learning_rate=2e-4)
     _, other = trained(files, tmp_path / "other", 3, learning_rate=2e-4, mask_learning_rate=2e-3, head_learning_rate=4e-3)

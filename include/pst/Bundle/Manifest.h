@@ -197,6 +197,12 @@ inline constexpr const char *kClassWeights = "class_weights";
 /// The word of the manifest: "classification".
 std::string_view name(ModelTask task);
 
+/// What a run that names none trains with: weights by `weights`, what only
+/// scores are made of by `mask` times, and the head by `head` times as much.
+struct LearningRates {
+  double weights = 5e-5, mask = 1, head = 1;
+};
+
 struct Manifest {
   /// Target of the code: LLVM triple, CPU (a GPU's architecture: "sm_90a") and
   /// features.
@@ -218,6 +224,7 @@ struct Manifest {
   /// {"weight_rank": 8, "mask_alpha1": 1.0}.
   std::string method;
   std::map<std::string, double> hyperparameters;
+  LearningRates rates;
   /// The criterion, as MLIR text, if the method is one of the user's; else
   /// empty.
   std::string criterion;

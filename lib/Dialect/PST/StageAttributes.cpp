@@ -54,7 +54,15 @@ static bool isTask(Attribute value) {
 //===----------------------------------------------------------------------===//
 
 namespace {
-enum class StagePlace { Module, Parameter, Function, Argument, Result, Launch };
+enum class StagePlace {
+  Module,
+  Parameter,
+  Criterion,
+  Function,
+  Argument,
+  Result,
+  Launch
+};
 
 struct StageAttribute {
   StringLiteral name;
@@ -72,6 +80,17 @@ static ArrayRef<StageAttribute> stageAttributes() {
   auto isPositions = [](Attribute value) {
     return isa<DenseI32ArrayAttr>(value);
   };
+  auto areRates = [](Attribute value) {
+    auto rates = dyn_cast<DictionaryAttr>(value);
+    return rates && llvm::all_of(rates, [](NamedAttribute rate) {
+             auto number = dyn_cast<FloatAttr>(rate.getValue());
+             return llvm::is_contained({"weights", "mask", "head"},
+                                       rate.getName().getValue()) &&
+                    number && number.getType().isF64() &&
+                    number.getValueAsDouble() >= 0 &&
+                    number.getValueAsDouble() < 1e30;
+           });
+  };
   static constexpr StringLiteral numbers = "a dictionary of f64",
                                  integers = "a dictionary of i64";
   static const StageAttribute all[] = {
@@ -88,6 +107,10 @@ static ArrayRef<StageAttribute> stageAttributes() {
        isDictionaryOf<isNumber>,
        numbers},
       {kCriterionAttribute, {Place::Module}, isText, "a string"},
+      {kRatesAttribute,
+       {Place::Module, Place::Criterion},
+       areRates,
+       "a dictionary of \"weights\", \"mask\" and \"head\", f64 from 0,"},
       {kFinalSparsityAttribute, {Place::Module}, isNumber, "an f64"},
       {kTokenCapacityAttribute, {Place::Module}, isInteger, "an i64"},
       {kRecomputeAttribute, {Place::Module}, isDictionaryOf<isNumber>, numbers},
@@ -124,6 +147,8 @@ static StringRef describe(StagePlace place) {
     return "a module";
   case StagePlace::Parameter:
     return "a 'pst.parameter'";
+  case StagePlace::Criterion:
+    return "a 'pst.criterion'";
   case StagePlace::Function:
     return "a function";
   case StagePlace::Argument:
@@ -170,6 +195,7 @@ LogicalResult PSTDialect::verifyOperationAttribute(Operation *op,
   return verify(op, attribute,
                 isa<ModuleOp>(op)              ? StagePlace::Module
                 : isa<ParameterOp>(op)         ? StagePlace::Parameter
+                : isa<CriterionOp>(op)         ? StagePlace::Criterion
                 : isa<FunctionOpInterface>(op) ? StagePlace::Function
                                                : StagePlace::Launch);
 }

@@ -27,6 +27,23 @@ module attributes {pst.hyperparameters = {weight_rank = 8 : i64}} {}
 
 // -----
 
+// expected-error@+1 {{'builtin.module' op must have a dictionary of "weights", "mask" and "head", f64 from 0, as "pst.rates", but got {tail = 1.000000e+00 : f64}}}
+module attributes {pst.rates = {tail = 1.0}} {}
+
+// -----
+
+// expected-error@+1 {{'pst.criterion' op must have a dictionary of "weights", "mask" and "head", f64 from 0, as "pst.rates", but got {weights = -1.000000e+00 : f64}}}
+pst.criterion @c(%w: dense) attributes {pst.rates = {weights = -1.0}} {
+  pst.yield weight %w score %w
+}
+
+// -----
+
+// expected-error@+1 {{'pst.parameter' op has the attribute "pst.rates", which belongs to a module or a 'pst.criterion'}}
+pst.parameter @w frozen init<zeros> {pst.rates = {}} : tensor<2x2xf32>
+
+// -----
+
 // expected-error@+1 {{'builtin.module' op must have a dictionary of f64 as "pst.recompute", but got {flops = 8 : i64}}}
 module attributes {pst.recompute = {flops = 8 : i64}} {}
 

@@ -23,9 +23,13 @@ TEST(Manifest, ReadsBackWhatItWrites) {
     if (argument.name == "input_ids")
       argument.ids = 11;
   manifest.parameters[5].initializer = {Initializer::Kind::constant, 0, 0.1};
+  manifest.rates = {2e-3, 0.5, 7};
   std::string text = manifest.toJson();
   Manifest copy = Manifest::fromJson(text);
   EXPECT_EQ(copy.toJson(), text);
+  EXPECT_EQ(copy.rates.weights, 2e-3);
+  EXPECT_EQ(copy.rates.mask, 0.5);
+  EXPECT_EQ(copy.rates.head, 7);
   EXPECT_EQ(copy.fingerprint(), manifest.fingerprint());
   EXPECT_EQ(copy.config, manifest.config);
   EXPECT_EQ(copy.hyperparameters, manifest.hyperparameters);
@@ -387,7 +391,9 @@ TEST(Manifest, RefusesNumbersThatNothingCanBe) {
         "bf16[7,6]"},
        {"hyperparameter",
         [](Json &j) { j["hyperparameters"]["weight_rank"] = "inf"; },
-        "hyperparameters.weight_rank: expected a number, but got \"inf\""}});
+        "hyperparameters.weight_rank: expected a number, but got \"inf\""},
+       {"rate", [](Json &j) { j["rates"]["mask"] = -1; },
+        "rates: must be numbers from 0, but one is -1"}});
   // Of a program that was never JSON.
   Manifest manifest = makeManifest();
   manifest.hyperparameters["weight_rank"] = HUGE_VAL;

@@ -19,7 +19,8 @@ namespace pst {
 // Of a module: the class of model, the text of its config.json and what it
 // learns, a word of ModelTask (import), the method and its numbers, its
 // criterion if that is the user's, and the run's final sparsity if layers have
-// their own, the tokens that a batch has room for if it is packed (sparsify),
+// their own, the tokens that a batch has room for if it is packed, the learning
+// rates of a run that names none, as a recipe says them (sparsify),
 // flops of products that are done again and of a step
 // without them (recompute), bytes of each kind of memory (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
@@ -34,6 +35,7 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.final_sparsity",
                                      kTokenCapacityAttribute =
                                          "pst.token_capacity",
+                                     kRatesAttribute = "pst.rates",
                                      kRecomputeAttribute = "pst.recompute",
                                      kMemoryAttribute = "pst.memory";
 
