@@ -62,7 +62,8 @@ void verifyClassWeights(const Manifest &manifest, const EntryPoint &entry,
   const EntryPoint *forward = manifest.findEntryPoint("forward");
   const Argument *logits =
       forward ? find(*forward, Argument::Kind::output, "logits") : nullptr;
-  if (!logits || manifest.task != ModelTask::classification)
+  if (!logits || (manifest.task != ModelTask::classification &&
+                  manifest.task != ModelTask::multiLabel))
     fail(where, "argument " + quote(kClassWeights) +
                     " is of a model that tells classes apart, by the "
                     "\"logits\" of \"forward\"");

@@ -276,11 +276,11 @@ pst::importModel(MLIRContext &context, StringRef directory,
                     weights && isClassifier
                         ? weights->rows((family->head + ".weight").str())
                         : std::nullopt);
-  if (options.weightedLoss && task.kind != ModelTask::classification)
+  if (options.weightedLoss && task.kind != ModelTask::classification &&
+      task.kind != ModelTask::multiLabel)
     config->error("architectures")
         << "a weighted loss is of models that tell classes apart, but this one "
         << (task.kind == ModelTask::regression     ? "predicts a number"
-            : task.kind == ModelTask::multiLabel   ? "gives several labels"
             : task.kind == ModelTask::tokenClasses ? "classifies tokens"
                                                    : "predicts tokens");
   if (!weights)

@@ -62,7 +62,8 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   arguments.emplace_back("labels", labelsType());
   if (options.weightedLoss) {
     arguments.emplace_back("class_weights", f32({task.numLabels}));
-    arguments.emplace_back("label_smoothing", b.getF32Type());
+    if (task.kind != ModelTask::multiLabel)
+      arguments.emplace_back("label_smoothing", b.getF32Type());
   }
   arguments.emplace_back("loss_scale", b.getF32Type());
   arguments.emplace_back("seed", b.getI64Type());
@@ -92,7 +93,8 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   labels = body->getArgument(next++);
   if (options.weightedLoss) {
     classWeights = body->getArgument(next++);
-    labelSmoothing = body->getArgument(next++);
+    if (task.kind != ModelTask::multiLabel)
+      labelSmoothing = body->getArgument(next++);
   }
   lossScale = body->getArgument(next);
   seed = body->getArgument(arguments.size() - 1);
@@ -106,8 +108,8 @@ void ModelBuilder::finish(Value logits) {
   if (task.kind == ModelTask::regression)
     loss = nn::SquaredErrorOp::create(b, f32({}), logits, labels, lossScale);
   else if (task.kind == ModelTask::multiLabel)
-    loss =
-        nn::BinaryCrossEntropyOp::create(b, f32({}), logits, labels, lossScale);
+    loss = nn::BinaryCrossEntropyOp::create(b, f32({}), logits, labels,
+                                            lossScale, classWeights);
   else
     loss = nn::CrossEntropyOp::create(b, f32({}), logits, labels, lossScale,
                                       classWeights, labelSmoothing);

@@ -223,11 +223,14 @@ def head_rows(directory) -> int | None:
 def class_weights(wish: str, labels: Labels, ids) -> str:
     """--class_weights as the runtime reads them: `wish` itself or, if that is
     "balanced", n / (C * n[c]) of n training examples with the classes `ids`, as
-    scikit-learn has it. Raises DataError for a class without examples."""
+    scikit-learn has it, and (n - n[c]) / n[c] where they have several labels
+    each, as PyTorch's pos_weight is meant. Raises DataError for a class without
+    examples."""
     if wish != "balanced":
         return wish
-    counts = np.bincount(ids, minlength=labels.count)
+    counts = (ids == 1).sum(0) if labels.multiple else np.bincount(ids, minlength=labels.count)
     if not counts.all():
         missing = labels.names[int(np.argmin(counts))]
         raise DataError(f"--class_weights balanced: the training data have no example of the class '{missing}'; give the weights as numbers")
-    return ",".join(repr(float(weight)) for weight in len(ids) / (labels.count * counts))
+    weights = ((ids == 0).sum(0) if labels.multiple else len(ids) / labels.count) / counts
+    return ",".join(repr(float(weight)) for weight in weights)

@@ -160,10 +160,9 @@ class Trainer:
             self.labels = self._labels(examples[0])
             if self.options.weighs_loss and self.labels.regression:
                 raise ValueError(f"--{self.options.weighs_loss} is of classes, but the labels are numbers")
-            if self.options.weighs_loss and self.labels.multiple:
+            if self.options.label_smoothing_factor and self.labels.multiple:
                 raise ValueError(
-                    f"--{self.options.weighs_loss} is of models that give one label, but the examples have several; "
-                    "weights of several labels (pos_weight) are not supported"
+                    "--label_smoothing_factor is of models that give one label, but the examples have several"
                 )
             if self.options.weighs_loss and self._tags:
                 raise ValueError(f"--{self.options.weighs_loss} is of models that classify texts, but this one classifies their words")

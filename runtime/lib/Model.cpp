@@ -176,12 +176,14 @@ void Model::setLoss(std::vector<float> weights, double smoothing) {
 double Model::sumOfWeights(const Dataset &data,
                            std::span<const int64_t> rows) const {
   const DataArray *labels = data.find("labels");
-  if (!hasWeightedLoss() || !labels)
+  // Of several labels an example, as in PyTorch, weights change no mean.
+  if (!hasWeightedLoss() || !labels || task() == ModelTask::multiLabel)
     return static_cast<double>(data.countTargets(rows, task()));
   const auto *classes = static_cast<const int32_t *>(labels->data);
   double sum = 0;
-  for (int64_t row : rows)
-    sum += classWeights[classes[row]];
+  for (int64_t row : rows) // another label is no example
+    if (classes[row] >= 0 && classes[row] < numLabels())
+      sum += classWeights[classes[row]];
   return sum;
 }
 
@@ -190,7 +192,8 @@ void Model::bindBatch(Invocation &call, const Batch &batch) {
     call.bind(buffer.name, buffer.bytes.data());
   if (hasWeightedLoss()) {
     call.bind(kClassWeights, classWeights.data());
-    bindScalar(call, "label_smoothing", kF32, &labelSmoothing);
+    if (task() != ModelTask::multiLabel)
+      bindScalar(call, "label_smoothing", kF32, &labelSmoothing);
   }
 }
 

@@ -97,6 +97,10 @@ static std::vector<float> readClassWeights(const TrainingOptions &options,
     throw Error("--" + std::string(flag) +
                 " is given, but the program was compiled without a weighted "
                 "loss: compile it with --weighted_loss");
+  if (options.labelSmoothingFactor != 0 &&
+      model.task() == ModelTask::multiLabel)
+    throw Error("--label_smoothing_factor is of models that give one label, "
+                "but this one gives several");
   std::vector<float> weights;
   double sum = 0;
   for (const std::string &part : detail::splitList(text)) {
@@ -116,25 +120,6 @@ static std::vector<float> readClassWeights(const TrainingOptions &options,
   if (!text.empty() && sum == 0)
     throw Error("--class_weights must not all be 0");
   return weights;
-}
-
-namespace {
-/// What a run has where it names no rates; those of the mask and of the head as
-/// multiples. Where they come from: docs/Benchmarks.md, "Learning rates".
-struct MethodRates {
-  std::string_view method;
-  double weights, mask, head;
-};
-} // namespace
-
-static const MethodRates &ratesOf(const Model &model) {
-  static constexpr MethodRates known[] = {{"pst", 1e-4, 10, 20},
-                                          {"map", 3e-4, 1, 3}};
-  static constexpr MethodRates others = {"", 5e-5, 1, 1};
-  const auto *found =
-      std::ranges::find(known, model.manifest().method, &MethodRates::method);
-  // Language models were not tried.
-  return found == std::end(known) || model.predictsTokens() ? others : *found;
 }
 
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
@@ -169,7 +154,9 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 " steps of it are asked for: leave them out, or choose "
                 "constant_with_warmup");
   plan.rate = {options.lrSchedulerType, warmupSteps, plan.totalSteps};
-  const MethodRates &rates = ratesOf(model);
+  // With language models no method's were tried.
+  LearningRates rates =
+      model.predictsTokens() ? LearningRates() : model.manifest().rates;
   plan.learningRate = options.learningRate.value_or(rates.weights);
   plan.maskLearningRate =
       options.maskLearningRate.value_or(rates.mask * plan.learningRate);

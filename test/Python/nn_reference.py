@@ -200,11 +200,12 @@ def squared_error(predictions, labels, scale):
     return scale * torch.where(examples, errors, 0.0).square().sum()
 
 
-def binary_cross_entropy(logits, labels, scale):
+def binary_cross_entropy(logits, labels, scale, weights=None):
     """PyTorch's loss, of the labels that are no NaN; the mean is over all columns."""
     known = torch.tensor(~np.isnan(labels))
     targets = torch.tensor(np.nan_to_num(labels), dtype=torch.float64)
-    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weights)
     return scale * torch.where(known, losses, 0.0).mean(1).sum()
 
 

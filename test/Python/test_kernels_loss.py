@@ -8,13 +8,15 @@ import pytest
 import torch
 
 
-def program(op, rows, columns, label):
+def program(op, rows, columns, label, weighted=False):
     x, t, s = f"tensor<{rows}x{columns}xf32>", f"tensor<{rows}x{label}>", "tensor<f32>"
     if op == "binary_cross_entropy":
         t = x
-    return f"""func.func @main(%x: {x}, %labels: {t}, %scale: f32, %g: {s}) -> ({s}, {x}) {{
-      %loss = nn.{op} %x, %labels, %scale : {x}, {t}
-      %d = nn.{op}_backward %x, %labels, %scale, %g : {x}, {t}
+    w = f"tensor<{columns}xf32>"
+    argument, weights = (f", %w: {w}", f"weights(%w : {w})") if weighted else ("", "")
+    return f"""func.func @main(%x: {x}, %labels: {t}, %scale: f32, %g: {s}{argument}) -> ({s}, {x}) {{
+      %loss = nn.{op} %x, %labels, %scale {weights} : {x}, {t}
+      %d = nn.{op}_backward %x, %labels, %scale, %g {weights} : {x}, {t}
       return %loss, %d : {s}, {x}
     }}"""
 
@@ -138,19 +140,24 @@ def test_squared_error(rows):
 
 
 # One, fewer and more than a vector, many; a row and an element without a label.
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("rows, columns", [(1, 1), (1, 2), (32, 3), (7, 16), (5, 37), (3, 1031)])
-def test_binary_cross_entropy(rows, columns):
+def test_binary_cross_entropy(rows, columns, weighted):
     x = reference.random(rows, columns, scale=4.0)
     labels = np.random.default_rng(5).integers(0, 2, (rows, columns)).astype(np.float32)
     if rows > 1:
         labels[1], labels[-1, 0], x[1, 0] = np.nan, np.nan, np.inf
     scale, g = np.float32(0.37), np.array(-1.7, np.float32)
-    loss, dx = reference.run(program("binary_cross_entropy", rows, columns, "f32"), x, labels, float(scale), g)
+    # What a label of 1 counts: nothing, less than, as much as, more than one of 0.
+    weights = [np.resize(np.array([3.5, 0.0, 1.0, 0.125], np.float32), columns)] if weighted else []
+    text = program("binary_cross_entropy", rows, columns, "f32", weighted)
+    loss, dx = reference.run(text, x, labels, float(scale), g, *weights)
     (logits,) = inputs = reference.double(np.nan_to_num(x, posinf=0))
-    exact = reference.binary_cross_entropy(logits, labels, float(scale))
+    exact = reference.binary_cross_entropy(logits, labels, float(scale), *weights)
     reference.close(loss, exact, 1e-6)
-    reference.close(dx, reference.gradients(exact, inputs, g)[0], 1e-6, size=np.full(x.shape, 1 / columns))
-    np.testing.assert_array_equal(dx == 0, np.isnan(labels))
+    reference.close(dx, reference.gradients(exact, inputs, g)[0], 1e-6, size=np.full(x.shape, 3.5 / columns))
+    counts_nothing = (weights[0] == 0) & (labels == 1) if weighted else False
+    np.testing.assert_array_equal(dx == 0, np.isnan(labels) | counts_nothing)
 
 
 def test_binary_cross_entropy_of_logits_near_and_far():

@@ -173,6 +173,40 @@ def test_a_bundle_and_prepared_data(model, tmp_path, capsys):
     np.testing.assert_array_equal(np.array(labels), bits(rows(24), sorted(NAMES)))
 
 
+# As numbers, and as what each class lacks.
+@pytest.mark.parametrize("given, weights", [([0.5, 3.0, 1.25], [0.5, 3.0, 1.25]), ("balanced", None)])
+def test_class_weights_are_pytorchs_pos_weight(trained, tmp_path, given, weights):
+    """One step of all examples, in micro-batches of which the last is not full."""
+    directory, data, dev = trained[0] / "model", rows(29, 3), rows(17, 4)
+    trainer = pst.Trainer(
+        directory, data, dev, output_dir=tmp_path, method="lora", dropout=0.0, max_steps=1, learning_rate=0.0, logging_steps=1,
+        per_device_train_batch_size=8, gradient_accumulation_steps=4, save_strategy="no", report_to="none", class_weights=given,
+    )  # fmt: skip
+    names = trainer.labels.names
+    if weights is None:
+        having = bits(data, names).sum(0)
+        weights = (len(data) - having) / having
+    result = trainer.train()
+
+    def expected(examples):
+        logits = torch.tensor(reference(directory, examples, names)[0])
+        labels = torch.tensor(bits(examples, names), dtype=torch.float64)
+        weight = torch.tensor(weights, dtype=torch.float64)
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight))
+
+    (line,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"train"' in line]
+    assert line["loss"] == pytest.approx(expected(data), rel=2e-6)
+    assert result["history"][-1]["loss"] == pytest.approx(expected(dev), rel=2e-6)
+
+
+def test_a_class_that_nobody_has_cannot_be_balanced(model, tmp_path):
+    settings = {"label_columns": ",".join(NAMES), "class_weights": "balanced", "report_to": "none"}
+    data = [(text, [name for name in labels if name != "food"]) for text, labels in rows(24)]
+    with pytest.raises(pst.DataError, match="--class_weights balanced: the training data have no example of the class 'food'"):
+        pst.Trainer(model, table(tmp_path / "without.csv", data), output_dir=tmp_path / "b", **settings)
+    pst.Trainer(model, table(tmp_path / "with.csv", [*data, ("food", ["food"])]), output_dir=tmp_path / "a", **settings)
+
+
 def test_own_metrics_get_the_bits(model, tmp_path):
     dev = rows(11, 1)
 
@@ -189,11 +223,8 @@ def test_own_metrics_get_the_bits(model, tmp_path):
 def test_what_is_refused(model, tmp_path, capsys):
     train = jsonl(tmp_path / "t.jsonl", rows(24))
     flags = ("train", "--model_name_or_path", model, "--train_file", train, "--output_dir", tmp_path / "run", "--max_steps", 1)
-    for option, value in (("class_weights", "balanced"), ("label_smoothing_factor", 0.1)):
-        assert refuse(capsys, *flags, f"--{option}", value) == (
-            f"--{option} is of models that give one label, but the examples have several; "
-            "weights of several labels (pos_weight) are not supported"
-        )
+    told = refuse(capsys, *flags, "--label_smoothing_factor", 0.1)
+    assert told == "--label_smoothing_factor is of models that give one label, but the examples have several"
     told = refuse(capsys, *flags, "--label_columns", "a,b", "--label_column", "c")
     assert told == "--label_column and --label_columns are both given: leave one of them out"
     told = refuse(capsys, *flags, "--label_columns", "a,b", "--task", "classification")

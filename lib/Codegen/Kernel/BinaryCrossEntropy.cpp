@@ -29,12 +29,18 @@ static Value log1p(CodeBuilder &b, Value e) {
                   scaled);
 }
 
-/// max(x, 0) - x label + log(1 + e^-|x|), in which nothing overflows
-static Value crossEntropyOf(CodeBuilder &b, Value x, Value label) {
-  Value zero = b.f32(0.0);
-  Value e = expNonPositive(b, b.subf(zero, b.absf(x)));
-  Value linear = b.subf(b.maxf(x, zero), b.mulf(x, label));
-  return b.addf(linear, log1p(b, e));
+/// max(x, 0) - x label + log(1 + e^-|x|), in which nothing overflows; with the
+/// weight of a label of 1, (1 - label) x + (1 + (weight - 1) label) (max(-x, 0)
+/// + log(1 + e^-|x|))
+static Value crossEntropyOf(CodeBuilder &b, Value x, Value label,
+                            Value weight) {
+  Value zero = b.f32(0.0), one = b.f32(1.0);
+  Value far = log1p(b, expNonPositive(b, b.subf(zero, b.absf(x))));
+  if (!weight)
+    return b.addf(b.subf(b.maxf(x, zero), b.mulf(x, label)), far);
+  Value share = b.fma(b.subf(weight, one), label, one);
+  Value positive = b.addf(b.maxf(b.subf(zero, x), zero), far);
+  return b.addf(b.mulf(b.subf(one, label), x), b.mulf(share, positive));
 }
 
 namespace {
@@ -48,46 +54,74 @@ struct BinaryCrossEntropyPattern : LaunchPattern<nn::BinaryCrossEntropyOp> {
     context.replaceByLaunch(
         rewriter, op, op->getOperands(),
         /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
-          context.scaledSum(
-              host, type.getNumElements(),
-              {arguments[2], arguments[3], arguments[0], arguments[1]},
-              [&](CodeBuilder &b, ValueRange values, Value i) {
-                SmallVector<Value> at = {b.divi(i, columns),
-                                         b.remi(i, columns)};
-                Value label = b.load(values[3], at);
-                Value loss = crossEntropyOf(b, b.load(values[2], at), label);
-                return b.divf(whereLabelled(b, label, loss),
-                              b.f32(double(columns)));
-              });
+          // Scale and loss first, then logits, labels and weights.
+          SmallVector<Value> operands = {arguments[2], arguments.back(),
+                                         arguments[0], arguments[1]};
+          if (op.getWeights())
+            operands.push_back(arguments[3]);
+          context.scaledSum(host, type.getNumElements(), operands,
+                            [&](CodeBuilder &b, ValueRange values, Value i) {
+                              SmallVector<Value> at = {b.divi(i, columns),
+                                                       b.remi(i, columns)};
+                              Value label = b.load(values[3], at);
+                              Value weight = op.getWeights()
+                                                 ? b.load(values[4], at[1])
+                                                 : Value();
+                              Value loss = crossEntropyOf(
+                                  b, b.load(values[2], at), label, weight);
+                              return b.divf(whereLabelled(b, label, loss),
+                                            b.f32(double(columns)));
+                            });
         });
     return success();
   }
 };
 
-/// result[i] = gradient * scale / columns * (sigmoid(logits[i]) - labels[i])
+/// result[i] = gradient * scale / columns * (sigmoid(logits[i]) - labels[i]),
+/// or with weights
 struct BinaryCrossEntropyBackwardPattern
     : LaunchPattern<nn::BinaryCrossEntropyBackwardOp> {
   using LaunchPattern::LaunchPattern;
   LogicalResult matchAndRewrite(nn::BinaryCrossEntropyBackwardOp op,
                                 PatternRewriter &rewriter) const override {
-    int64_t columns = op.getType().getDimSize(1);
     context.replaceByLaunch(
         rewriter, op, op->getOperands(),
         /*workspaces=*/{}, [&](CodeBuilder &host, ValueRange arguments) {
-          context.mapElements(
-              host, /*chunk=*/4096, /*inputs=*/2, arguments,
-              [&](CodeBuilder &b, ValueRange values) -> ElementFunction {
-                Value factor = b.mulf(b.load(values[3], {}), values[2]);
-                factor = b.divf(factor, b.f32(double(columns)));
-                return [&b, factor](ValueRange elements, Value, int64_t lanes) {
-                  Value error =
-                      b.subf(sigmoid(b, elements[0]).value, elements[1]);
-                  return whereLabelled(b, elements[1],
-                                       b.mulf(error, b.splat(factor, lanes)));
-                };
-              });
+          context.writeRows(host, /*like=*/0, arguments,
+                            [&](CodeBuilder &b, ValueRange values, Value row) {
+                              return gradientOf(op, b, values, row);
+                            });
         });
     return success();
+  }
+
+private:
+  static Driver::RowWrite gradientOf(nn::BinaryCrossEntropyBackwardOp op,
+                                     CodeBuilder &b, ValueRange values,
+                                     Value row) {
+    Value factor = b.mulf(b.load(values[3], {}), values[2]);
+    factor = b.divf(factor, b.f32(double(op.getType().getDimSize(1))));
+    Value logits = values[0], labels = values[1];
+    Value weights = op.getWeights() ? values[4] : Value();
+    return {row, [&b, factor, logits, labels, weights, row](Value column,
+                                                            int64_t size) {
+              Group group = b.loadGroup(logits, {row, column}, size);
+              Group answers = b.loadGroup(labels, {row, column}, size);
+              Group counts =
+                  weights ? b.loadGroup(weights, column, size) : Group();
+              for (auto [i, x] : llvm::enumerate(group)) {
+                Value label = answers[i], yes = sigmoid(b, x).value;
+                if (weights) {
+                  Value one = b.f32(1.0, CodeBuilder::lanesOf(x));
+                  yes = b.mulf(b.fma(b.subf(counts[i], one), label, one), yes);
+                  label = b.mulf(counts[i], label);
+                }
+                Value scaled = b.mulf(b.subf(yes, label),
+                                      b.splat(factor, CodeBuilder::lanesOf(x)));
+                x = whereLabelled(b, answers[i], scaled);
+              }
+              return group;
+            }};
   }
 };
 } // namespace

@@ -165,7 +165,7 @@ void BinaryCrossEntropyOp::buildBackward(
   if (needed[0])
     operandGradients[0] = BinaryCrossEntropyBackwardOp::create(
         builder, getLoc(), getLogits(), getLabels(), getScale(),
-        resultGradients[0]);
+        resultGradients[0], getWeights());
 }
 
 void SquaredErrorOp::buildBackward(OpBuilder &builder,

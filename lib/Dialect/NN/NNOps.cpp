@@ -293,6 +293,16 @@ LogicalResult SelectTokenBackwardOp::verify() {
                            getIndex());
 }
 
+/// One for each column of the logits, if there are any.
+template <typename OpT> static LogicalResult verifyClassWeights(OpT op) {
+  int64_t classes = typeOf(op.getLogits()).getDimSize(1);
+  if (!op.getWeights() || typeOf(op.getWeights()).getDimSize(0) == classes)
+    return success();
+  return op.emitOpError("must have ")
+         << classes << " weights, one for each column of the logits, but got "
+         << typeOf(op.getWeights());
+}
+
 template <typename OpT> static LogicalResult verifyCrossEntropy(OpT op) {
   RankedTensorType labels = typeOf(op.getLabels());
   int64_t rows = typeOf(op.getLogits()).getDimSize(0);
@@ -305,14 +315,7 @@ template <typename OpT> static LogicalResult verifyCrossEntropy(OpT op) {
     return failure();
   if (!op.getWeights() != !op.getSmoothing()) // (C3)
     return op.emitOpError("must have both weights and smoothing, or neither");
-  if (!op.getWeights())
-    return success();
-  int64_t classes = typeOf(op.getLogits()).getDimSize(1);
-  if (typeOf(op.getWeights()).getDimSize(0) != classes) // (C2)
-    return op.emitOpError("must have ")
-           << classes << " weights, one for each column of the logits, but got "
-           << typeOf(op.getWeights());
-  return success();
+  return verifyClassWeights(op); // (C2)
 }
 
 LogicalResult CrossEntropyOp::verify() { return verifyCrossEntropy(*this); }
@@ -361,18 +364,18 @@ LogicalResult SquaredErrorBackwardOp::verify() {
   return verifyLoss(*this, getPredictions(), getLabels(), /*classes=*/false);
 }
 
-static LogicalResult verifyBinaryLabels(Operation *op, Value logits,
-                                        Value labels) {
-  if (typeOf(labels).getShape() == typeOf(logits).getShape()) // (C1)
-    return success();
-  return op->emitOpError("must have labels of the logits' shape, as in ")
-         << typeOf(logits) << ", but got " << typeOf(labels);
+template <typename OpT> static LogicalResult verifyBinaryCrossEntropy(OpT op) {
+  RankedTensorType logits = typeOf(op.getLogits());
+  if (typeOf(op.getLabels()).getShape() != logits.getShape()) // (C1)
+    return op.emitOpError("must have labels of the logits' shape, as in ")
+           << logits << ", but got " << typeOf(op.getLabels());
+  return verifyClassWeights(op); // (C2)
 }
 
 LogicalResult BinaryCrossEntropyOp::verify() {
-  return verifyBinaryLabels(*this, getLogits(), getLabels());
+  return verifyBinaryCrossEntropy(*this);
 }
 
 LogicalResult BinaryCrossEntropyBackwardOp::verify() {
-  return verifyBinaryLabels(*this, getLogits(), getLabels());
+  return verifyBinaryCrossEntropy(*this);
 }

@@ -114,6 +114,22 @@ func.func @binary_cross_entropy_backward_c1(%x: tensor<2x3xf32>, %l: tensor<3x2x
 
 // -----
 
+func.func @binary_cross_entropy_c2(%x: tensor<2x3xf32>, %l: tensor<2x3xf32>, %s: f32, %w: tensor<2xf32>) {
+  // expected-error@+1 {{'nn.binary_cross_entropy' op must have 3 weights, one for each column of the logits, but got 'tensor<2xf32>'}}
+  %loss = nn.binary_cross_entropy %x, %l, %s weights(%w : tensor<2xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @binary_cross_entropy_backward_c2(%x: tensor<2x3xf32>, %l: tensor<2x3xf32>, %s: f32, %d: tensor<f32>, %w: tensor<4xf32>) {
+  // expected-error@+1 {{'nn.binary_cross_entropy_backward' op must have 3 weights, one for each column of the logits, but got 'tensor<4xf32>'}}
+  %g = nn.binary_cross_entropy_backward %x, %l, %s, %d weights(%w : tensor<4xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
+  return
+}
+
+// -----
+
 func.func @binary_cross_entropy_of_classes(%x: tensor<2x3xf32>, %l: tensor<2x3xi32>, %s: f32) {
   // expected-error@+1 {{'nn.binary_cross_entropy' op operand #1 must be tensor of rank 2 and static shape (sizes from 1 to 2^31 - 1, 2^40 elements at most) of 32-bit float values, but got 'tensor<2x3xi32>'}}
   %loss = nn.binary_cross_entropy %x, %l, %s : tensor<2x3xf32>, tensor<2x3xi32>

@@ -114,6 +114,10 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %many = nn.binary_cross_entropy %t, %answers, %scale : tensor<2x3xf32>, tensor<2x3xf32>
   // CHECK: nn.binary_cross_entropy_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x3xf32>, tensor<2x3xf32>
   %dm = nn.binary_cross_entropy_backward %t, %answers, %scale, %dloss : tensor<2x3xf32>, tensor<2x3xf32>
+  // CHECK: nn.binary_cross_entropy %{{.*}}, %{{.*}}, %{{.*}} weights(%{{.*}} : tensor<3xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
+  %weighed = nn.binary_cross_entropy %t, %answers, %scale weights(%shares : tensor<3xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
+  // CHECK: nn.binary_cross_entropy_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} weights(%{{.*}} : tensor<3xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
+  %dweighed = nn.binary_cross_entropy_backward %t, %answers, %scale, %dloss weights(%shares : tensor<3xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
   return
 }
 

@@ -271,21 +271,30 @@ def NN_BinaryCrossEntropyOp : NN_DifferentiableOp<"binary_cross_entropy",
         x = logits[b, c]
 
     which is PyTorch's `binary_cross_entropy_with_logits`, its mean over the
-    columns and its sum over the rows. A NaN label adds nothing.
+    columns and its sum over the rows. A NaN label adds nothing. Weights are
+    what a yes of each column counts beside a no (PyTorch's `pos_weight`):
+
+        scale * sum_b 1 / C sum_c ((1 - y) x + (1 + (weights[c] - 1) y) log(1 + exp(-x)))
+        x = logits[b, c], y = labels[b, c]
 
     Constraints:
     - (C1) Labels, of type f32, have the logits' shape.
+    - (C2) There are as many weights as logits have columns.
 
     Example:
     ```mlir
     // logits = [[0.0, 0.0]], labels = [[1.0, 0.0]], scale = 1.0: 0.6931472
     %loss = nn.binary_cross_entropy %logits, %labels, %scale : tensor<1x2xf32>, tensor<1x2xf32>
+    // weights = [3.0, 1.0]: 1.3862944
+    %other = nn.binary_cross_entropy %logits, %labels, %scale weights(%w : tensor<2xf32>) : tensor<1x2xf32>, tensor<1x2xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$logits, NN_BinaryLabels:$labels, F32:$scale);
+  let arguments = (ins NN_Matrix:$logits, NN_BinaryLabels:$labels, F32:$scale,
+                       Optional<NN_Vector>:$weights);
   let results = (outs NN_Scalar:$loss);
   let assemblyFormat = [{
-    $logits `,` $labels `,` $scale attr-dict `:` type($logits) `,` type($labels)
+    $logits `,` $labels `,` $scale (`weights` `(` $weights^ `:` type($weights) `)`)?
+    attr-dict `:` type($logits) `,` type($labels)
   }];
   let hasVerifier = 1;
 }
@@ -295,10 +304,12 @@ def NN_BinaryCrossEntropyBackwardOp : NN_Op<"binary_cross_entropy_backward",
   let summary = "Gradient of the logits of a binary cross-entropy";
   let description = [{
     `gradient * scale / C * (sigmoid(logits[b, c]) - labels[b, c])`, zero where
-    the label is NaN.
+    the label is NaN. With weights:
+    `gradient * scale / C * ((1 + (weights[c] - 1) labels[b, c]) sigmoid(logits[b, c]) - weights[c] labels[b, c])`.
 
     Constraints:
     - (C1) Labels, of type f32, have the logits' shape.
+    - (C2) There are as many weights as logits have columns.
 
     Example:
     ```mlir
@@ -307,10 +318,11 @@ def NN_BinaryCrossEntropyBackwardOp : NN_Op<"binary_cross_entropy_backward",
     ```
   }];
   let arguments = (ins NN_Matrix:$logits, NN_BinaryLabels:$labels, F32:$scale,
-                       NN_Scalar:$gradient);
+                       NN_Scalar:$gradient, Optional<NN_Vector>:$weights);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $logits `,` $labels `,` $scale `,` $gradient attr-dict `:` type($logits) `,` type($labels)
+    $logits `,` $labels `,` $scale `,` $gradient (`weights` `(` $weights^ `:` type($weights) `)`)?
+    attr-dict `:` type($logits) `,` type($labels)
   }];
   let hasVerifier = 1;
 }

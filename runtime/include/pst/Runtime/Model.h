@@ -67,12 +67,13 @@ public:
 
   /// Whether the loss takes weights of classes and a smoothing of labels; then
   /// `weights` are one for each class (empty: all 1), and each label gives
-  /// `smoothing` of itself, in [0, 1), to all classes alike (nn.cross_entropy).
+  /// `smoothing` of itself, in [0, 1), to all classes alike (nn.cross_entropy;
+  /// several labels an example have no smoothing: nn.binary_cross_entropy).
   /// Until this is called, the loss is a plain one.
   bool hasWeightedLoss() const { return !classWeights.empty(); }
   void setLoss(std::vector<float> weights, double smoothing);
   /// What a mean of losses is over: these examples, or their tokens, each with
-  /// the weight of its class.
+  /// the weight of its class, if it has one only.
   double sumOfWeights(const Dataset &data, std::span<const int64_t> rows) const;
 
   /// Sets the thresholds at which `int(rows*columns*sparsity)` elements of each
