@@ -105,6 +105,16 @@ private:
             compressed.cells, {cell, b.addi(row, 1)});
   }
 
+  /// Asks for the `count` rows after those from `row` on: so few elements are
+  /// read of each that the processor does not see where that leads.
+  void prefetchNext(const MatrixReader &matrix, Value row, int64_t count,
+                    Value column) {
+    if (matrix.prefetchRows && matrix.rows >= count)
+      matrix.prefetchRows(
+          b, b.mini(b.addi(row, count), b.index(matrix.rows - count)), count,
+          column);
+  }
+
   /// Rows of the matrix are rows of S; several at once, where that is less work
   /// to read.
   void readRows(const MatrixReader &matrix) {
@@ -117,6 +127,8 @@ private:
         return [&, lanes](Value k, ValueRange counts) {
           Value fromRow = b.addi(firstRow, row);
           Value fromColumn = b.addi(firstColumn, k);
+          if (atOnce > 1 && lanes > 1)
+            prefetchNext(matrix, fromRow, atOnce, fromColumn);
           SmallVector<Value> values =
               atOnce == 1
                   ? SmallVector<Value>{matrix.read(b, fromRow, fromColumn,
@@ -151,10 +163,17 @@ private:
     Value wholeRows = b.muli(b.divi(rows, lanes), lanes);
     b.loop(b.index(0), wholeDepth, lanes, [&](Value k) {
       b.loop(b.index(0), wholeRows, lanes, [&](Value row) {
+        Value fromRow = b.addi(firstColumn, k);
+        Value fromColumn = b.addi(firstRow, row);
         SmallVector<Value> square;
-        for (int64_t i = 0; i < lanes; ++i)
-          square.push_back(matrix.read(b, b.addi(b.addi(firstColumn, k), i),
-                                       b.addi(firstRow, row), lanes));
+        if (matrix.readRows) {
+          prefetchNext(matrix, fromRow, lanes, fromColumn);
+          square = matrix.readRows(b, fromRow, lanes, fromColumn, lanes);
+        } else {
+          for (int64_t i = 0; i < lanes; ++i)
+            square.push_back(
+                matrix.read(b, b.addi(fromRow, i), fromColumn, lanes));
+        }
         transpose(b, square);
         for (int64_t i = 0; i < lanes; ++i) {
           Value at = b.addi(row, i);

@@ -19,7 +19,8 @@ MatrixReader MatrixReader::of(Value buffer) {
           [buffer](KernelBuilder &b, Value row, Value column, int64_t lanes) {
             return b.load(buffer, {row, column}, lanes);
           },
-          /*readRows=*/{}};
+          /*readRows=*/{},
+          /*prefetchRows=*/{}};
 }
 
 MatrixReader MatrixReader::of(const VirtualWeight &weight) {
@@ -32,6 +33,9 @@ MatrixReader MatrixReader::of(const VirtualWeight &weight) {
             // As many as the registers hold two rank sums of.
             return weight.maskedWeights(b, row, count, column, lanes,
                                         /*most=*/lanes == 16 ? 8 : 4);
+          },
+          [weight](KernelBuilder &b, Value row, int64_t count, Value column) {
+            weight.prefetchDense(b, row, count, column);
           }};
 }
 
@@ -185,6 +189,12 @@ void pst::cpu::packPanel(KernelBuilder &b, int64_t lanes,
     auto vectors = [&] {
       b.loop(b.index(0), depth, 1, [&](Value k) {
         Value at = place(k), inner = b.addi(firstDepth, k);
+        // Rows are too far apart for the processor to see where this leads.
+        if (matrix.prefetchRows)
+          for (int64_t c = 0; c < width; c += lanes)
+            matrix.prefetchRows(
+                b, b.mini(b.addi(inner, 8), b.index(matrix.rows - 1)),
+                /*count=*/1, b.addi(first, c));
         for (int64_t c = 0; c < width; c += lanes)
           b.store(matrix.read(b, inner, b.addi(first, c), lanes), panels.buffer,
                   b.addi(at, c));

@@ -146,7 +146,8 @@ private:
                 at = b.mini(at, b.index(last));
               return b.load(matrix, {at, column}, lanes);
             },
-            /*readRows=*/{}};
+            /*readRows=*/{},
+            /*prefetchRows=*/{}};
   }
 
   const Target &target;

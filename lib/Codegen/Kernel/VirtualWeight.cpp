@@ -98,6 +98,18 @@ SmallVector<Value> VirtualWeight::loadDense(CodeBuilder &b, Value row,
   return values;
 }
 
+void VirtualWeight::prefetchDense(CodeBuilder &b, Value row, int64_t count,
+                                  Value column) const {
+  CriterionOp criterion = this->criterion;
+  for (unsigned f = 0; f < criterion.getNumFactors(); ++f)
+    if (criterion.getKind(f) == FactorKind::Dense)
+      for (int64_t i = 0; i < count; ++i)
+        memref::PrefetchOp::create(b, factors[criterion.getFirstTensor(f)],
+                                   ValueRange{b.addi(row, i), column},
+                                   /*isWrite=*/false,
+                                   /*localityHint=*/3, /*isDataCache=*/true);
+}
+
 SmallVector<EmittedCriterion>
 VirtualWeight::evaluateRows(CodeBuilder &b, Value row, int64_t count,
                             Value column, int64_t lanes,

@@ -48,6 +48,9 @@ public:
   loadColumns(CodeBuilder &b, Value column, int64_t lanes) const;
   llvm::SmallVector<Value> loadDense(CodeBuilder &b, Value row, int64_t count,
                                      Value column, int64_t lanes) const;
+  /// Asks for the lines of dense factors that hold `column` of these rows.
+  void prefetchDense(CodeBuilder &b, Value row, int64_t count,
+                     Value column) const;
   /// How many values loadColumns reads; null if ranks are too large for it.
   std::optional<int64_t> numColumnValues() const;
 

@@ -21,7 +21,7 @@ namespace pst {
 /// What computing an op again costs.
 enum class RecomputePrice {
   Cheap, // little beside the products around it
-  Dear,  // a product, or what is only ever computed of one
+  Dear,  // a product or several, or what is only ever computed of one
 };
 
 /// Whether every size lies between 1 and 2^31 - 1, and there are at most 2^40

@@ -184,7 +184,7 @@ def NN_RotaryOp : NN_DifferentiableOp<"rotary",
 def NN_AttentionOp : NN_DifferentiableOp<"attention",
     [AllTypesMatch<["query", "result"]>, AllTypesMatch<["key", "value"]>,
      DeclareOpInterfaceMethods<StochasticOpInterface>,
-     PST_Activations<[0, 1, 2]>, PST_Recomputable<"Cheap">]> {
+     PST_Activations<[0, 1, 2]>, PST_Recomputable<"Dear">]> {
   let summary = "Multi-head attention with a padding mask";
   let description = [{
     For each sequence and head h, with the head's d = columns / heads columns
