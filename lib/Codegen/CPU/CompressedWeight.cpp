@@ -105,16 +105,6 @@ private:
             compressed.cells, {cell, b.addi(row, 1)});
   }
 
-  /// Asks for the `count` rows after those from `row` on: so few elements are
-  /// read of each that the processor does not see where that leads.
-  void prefetchNext(const MatrixReader &matrix, Value row, int64_t count,
-                    Value column) {
-    if (matrix.prefetchRows && matrix.rows >= count)
-      matrix.prefetchRows(
-          b, b.mini(b.addi(row, count), b.index(matrix.rows - count)), count,
-          column);
-  }
-
   /// Rows of the matrix are rows of S; several at once, where that is less work
   /// to read.
   void readRows(const MatrixReader &matrix) {
@@ -128,7 +118,7 @@ private:
           Value fromRow = b.addi(firstRow, row);
           Value fromColumn = b.addi(firstColumn, k);
           if (atOnce > 1 && lanes > 1)
-            prefetchNext(matrix, fromRow, atOnce, fromColumn);
+            matrix.prefetchNextRows(b, fromRow, atOnce, fromColumn);
           SmallVector<Value> values =
               atOnce == 1
                   ? SmallVector<Value>{matrix.read(b, fromRow, fromColumn,
@@ -167,7 +157,7 @@ private:
         Value fromColumn = b.addi(firstRow, row);
         SmallVector<Value> square;
         if (matrix.readRows) {
-          prefetchNext(matrix, fromRow, lanes, fromColumn);
+          matrix.prefetchNextRows(b, fromRow, lanes, fromColumn);
           square = matrix.readRows(b, fromRow, lanes, fromColumn, lanes);
         } else {
           for (int64_t i = 0; i < lanes; ++i)

@@ -261,6 +261,8 @@ void FactorGradients::foldElements(const Block &block, Value i, int64_t rows) {
     State sums(rowSums * rows, b.f32(0.0, width));
     sums = forColumns(block.columns, width, sums, [&](Value j, State carried) {
       Value column = b.addi(block.firstColumn, j);
+      if (width > 1)
+        weight.prefetchNextRows(b, row, rows, column);
       SmallVector<EmittedCriterion> elements =
           weight.evaluateRows(b, row, rows, column, width);
       SmallVector<State> adjoints;

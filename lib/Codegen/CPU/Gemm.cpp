@@ -20,7 +20,7 @@ MatrixReader MatrixReader::of(Value buffer) {
             return b.load(buffer, {row, column}, lanes);
           },
           /*readRows=*/{},
-          /*prefetchRows=*/{}};
+          /*prefetchNextRows=*/{}};
 }
 
 MatrixReader MatrixReader::of(const VirtualWeight &weight) {
@@ -35,7 +35,7 @@ MatrixReader MatrixReader::of(const VirtualWeight &weight) {
                                         /*most=*/lanes == 16 ? 8 : 4);
           },
           [weight](KernelBuilder &b, Value row, int64_t count, Value column) {
-            weight.prefetchDense(b, row, count, column);
+            weight.prefetchNextRows(b, row, count, column);
           }};
 }
 
@@ -189,12 +189,10 @@ void pst::cpu::packPanel(KernelBuilder &b, int64_t lanes,
     auto vectors = [&] {
       b.loop(b.index(0), depth, 1, [&](Value k) {
         Value at = place(k), inner = b.addi(firstDepth, k);
-        // Rows are too far apart for the processor to see where this leads.
-        if (matrix.prefetchRows)
+        if (matrix.prefetchNextRows)
           for (int64_t c = 0; c < width; c += lanes)
-            matrix.prefetchRows(
-                b, b.mini(b.addi(inner, 8), b.index(matrix.rows - 1)),
-                /*count=*/1, b.addi(first, c));
+            matrix.prefetchNextRows(b, b.addi(inner, 7), /*count=*/1,
+                                    b.addi(first, c));
         for (int64_t c = 0; c < width; c += lanes)
           b.store(matrix.read(b, inner, b.addi(first, c), lanes), panels.buffer,
                   b.addi(at, c));

@@ -33,10 +33,10 @@ struct MatrixReader {
   std::function<llvm::SmallVector<Value>(
       KernelBuilder &, Value row, int64_t count, Value column, int64_t lanes)>
       readRows;
-  /// Asks for the lines in which `count` rows have `column`, some time before
-  /// they are read; may be empty.
+  /// Asks for the lines that hold `column` of the `count` rows after those from
+  /// `row` on; may be empty.
   std::function<void(KernelBuilder &, Value row, int64_t count, Value column)>
-      prefetchRows;
+      prefetchNextRows;
 
   /// The elements of a rank-2 memref.
   static MatrixReader of(Value buffer);

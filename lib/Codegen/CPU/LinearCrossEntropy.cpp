@@ -147,7 +147,7 @@ private:
               return b.load(matrix, {at, column}, lanes);
             },
             /*readRows=*/{},
-            /*prefetchRows=*/{}};
+            /*prefetchNextRows=*/{}};
   }
 
   const Target &target;

@@ -108,6 +108,8 @@ State ScoreSelection::forScores(
       state = b.loop(b.index(from), b.index(to), lanes, state,
                      [&](Value j, ValueRange carried) {
                        State next(carried);
+                       if (lanes > 1)
+                         weight.prefetchNextRows(b, row, rows, j);
                        for (EmittedCriterion &element :
                             weight.evaluateRows(b, row, rows, j, lanes))
                          next = visit(element.getScore(), next);

@@ -98,14 +98,17 @@ SmallVector<Value> VirtualWeight::loadDense(CodeBuilder &b, Value row,
   return values;
 }
 
-void VirtualWeight::prefetchDense(CodeBuilder &b, Value row, int64_t count,
-                                  Value column) const {
+void VirtualWeight::prefetchNextRows(CodeBuilder &b, Value row, int64_t count,
+                                     Value column) const {
+  if (rows < count)
+    return;
   CriterionOp criterion = this->criterion;
+  Value next = b.mini(b.addi(row, count), b.index(rows - count));
   for (unsigned f = 0; f < criterion.getNumFactors(); ++f)
     if (criterion.getKind(f) == FactorKind::Dense)
       for (int64_t i = 0; i < count; ++i)
         memref::PrefetchOp::create(b, factors[criterion.getFirstTensor(f)],
-                                   ValueRange{b.addi(row, i), column},
+                                   ValueRange{b.addi(next, i), column},
                                    /*isWrite=*/false,
                                    /*localityHint=*/3, /*isDataCache=*/true);
 }

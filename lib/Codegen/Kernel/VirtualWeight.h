@@ -48,9 +48,11 @@ public:
   loadColumns(CodeBuilder &b, Value column, int64_t lanes) const;
   llvm::SmallVector<Value> loadDense(CodeBuilder &b, Value row, int64_t count,
                                      Value column, int64_t lanes) const;
-  /// Asks for the lines of dense factors that hold `column` of these rows.
-  void prefetchDense(CodeBuilder &b, Value row, int64_t count,
-                     Value column) const;
+  /// Asks for the lines of dense factors that hold `column` of the `count` rows
+  /// after those from `row` on, if there are so many rows: what is read of one
+  /// is too little for the processor to see where that leads.
+  void prefetchNextRows(CodeBuilder &b, Value row, int64_t count,
+                        Value column) const;
   /// How many values loadColumns reads; null if ranks are too large for it.
   std::optional<int64_t> numColumnValues() const;
 
