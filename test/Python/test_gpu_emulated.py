@@ -23,12 +23,18 @@ FAMILIES = ("activation", "adamw", "attention", "decoder", "elementwise", "embed
 MANY = 9_001
 
 
+# Of compiled programs.
+_caches = []
+
+
 def _tests(family):
     """The tests of a family, from a module of their own: compiled programs that it keeps are ours."""
     path = pathlib.Path(__file__).with_name(f"test_kernels_{family}.py")
     spec = importlib.util.spec_from_file_location(f"emulated_{family}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if hasattr(module, "compiled"):
+        _caches.append(module.compiled)
     if hasattr(module, "MANY"):
         module.MANY = MANY
     return {name.replace("test_", f"test_{family}_", 1): f for name, f in vars(module).items() if name.startswith("test_")}
@@ -49,6 +55,14 @@ del test_weights_a_wrong_count_of_the_pruned_costs_time_only, test_storage_the_o
 del test_embedding_indices_outside_the_table_read_its_nearest_row  # noqa: F821
 # A GPU's blocks go over the keys in tiles whatever the length.
 del test_attention_long_sequences  # noqa: F821
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_program_is_kept():
+    """Python would not let go of them before nanobind looks for what is left."""
+    yield
+    for cache in _caches:
+        cache.cache_clear()
 
 
 @pytest.fixture(autouse=True)
