@@ -223,6 +223,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     break;
   case Stage::Sparsify:
     passes.addPass(createBoundIds());
+    passes.addPass(createSelectEarly());
     // First: what a product costs depends on the tokens that there is room for.
     passes.addPass(createPackTokens({options.tokenCapacity}));
     if (options.training)

@@ -326,7 +326,8 @@ Value ModelBuilder::gatedActivation(Value gate, Value value,
 Value ModelBuilder::dropout(Value x, double probability) {
   if (probability == 0.0)
     return x;
-  return nn::DropoutOp::create(b, x, seed, APFloat(probability), nextSite++);
+  return nn::DropoutOp::create(b, x, seed, b.getF64FloatAttr(probability),
+                               b.getI64IntegerAttr(nextSite++));
 }
 
 Value ModelBuilder::add(Value x, Value y) { return nn::AddOp::create(b, x, y); }

@@ -51,6 +51,20 @@ def test_dropped_elements_are_zero_whatever_they_were():
     np.testing.assert_array_equal(y, np.where(keep, np.float32(np.inf), np.float32(0)))
 
 
+@pytest.mark.parametrize("batch, length, columns, token", [(1, 1, 1, 0), (3, 7, 5, 6), (32, 66, 384, 0), (2, 13, 37, 4)])
+def test_dropout_of_a_token_is_that_among_all_tokens(batch, length, columns, token):
+    x = reference.random(batch * length, columns)
+    (all_rows,) = reference.run(dropout(x.shape, 0.3, 2), x, 9)
+    picked = x.reshape(batch, length, columns)[:, token].copy()
+    type = f"tensor<{batch}x{columns}xf32>"
+    text = f"""func.func @main(%x: {type}, %seed: i64) -> {type} {{
+      %y = nn.dropout %x, %seed probability 3.0e-1 site 2 token {token} of {length} : {type}
+      return %y : {type}
+    }}"""
+    (y,) = reference.run(text, picked, 9)
+    np.testing.assert_array_equal(y, all_rows.reshape(batch, length, columns)[:, token])
+
+
 def test_statistics_of_dropout():
     """Rates and correlations of the masks are those of independent draws, within 4 sigma."""
     shape, probability = (512, 257), 0.1

@@ -39,6 +39,29 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
                            "::pst::PSTDialect"];
 }
 
+def SelectEarly : Pass<"pst-select-early", "::mlir::ModuleOp"> {
+  let summary = "Computes of the last layer what is read of it";
+  let description = [{
+    A classifier reads one token of each sequence. Ops that make each row of
+    their result of the same row of their operands, from the last attention on,
+    need not compute the others: `nn.select_token` moves before them. Dropout
+    goes on to drop what it would have dropped; behind one, a token that a mask
+    chooses stays where it is.
+
+    Before:
+    ```mlir
+    %y = nn.linear %x, %w : tensor<6x3xf32>, tensor<4x3xf32> -> tensor<6x4xf32>
+    %cls = nn.select_token %y index 0 : tensor<6x4xf32> -> tensor<2x4xf32>
+    ```
+    After:
+    ```mlir
+    %first = nn.select_token %x index 0 : tensor<6x3xf32> -> tensor<2x3xf32>
+    %cls = nn.linear %first, %w : tensor<2x3xf32>, tensor<4x3xf32> -> tensor<2x4xf32>
+    ```
+  }];
+  let dependentDialects = ["::pst::nn::NNDialect"];
+}
+
 def PackTokens : Pass<"pst-pack-tokens", "::mlir::ModuleOp"> {
   let summary = "Stores activations without the rows of padding";
   let description = [{

@@ -79,8 +79,8 @@ struct DropoutPattern : LaunchPattern<nn::DropoutOp> {
     context.replaceByLaunch(
         rewriter, op, {op.getInput(), op.getSeed(), site}, /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
-          if (context.packedRows())
-            return dropPacked(host, op, arguments);
+          if (context.packedRows() || op.getToken())
+            return dropRows(host, op, arguments);
           context.mapElements(
               host, kLight, /*inputs=*/1, arguments,
               [&](CodeBuilder &b, ValueRange values) -> ElementFunction {
@@ -103,19 +103,29 @@ private:
     return b.select(mask.kept(b, index, lanes), scaled, b.f32(0.0, lanes));
   }
 
-  /// An element's index is that among all B*L rows.
-  void dropPacked(CodeBuilder &host, nn::DropoutOp op,
-                  ValueRange arguments) const {
+  /// An element's index is that among all B*L rows, of which only those of
+  /// tokens are there, or one of each sequence.
+  void dropRows(CodeBuilder &host, nn::DropoutOp op,
+                ValueRange arguments) const {
     int64_t columns = op.getType().getDimSize(1);
-    const PackedRows &packed = *context.packedRows();
-    int64_t starts = cast<ShapedType>(packed.starts.getType()).getDimSize(0);
-    int64_t elements = (starts - 1) * packed.length * columns;
+    int64_t rows = op.getType().getDimSize(0), length = 0;
+    if (op.getToken()) {
+      length = *op.getLength();
+    } else {
+      const PackedRows &packed = *context.packedRows();
+      rows = cast<ShapedType>(packed.starts.getType()).getDimSize(0) - 1;
+      length = packed.length;
+    }
+    int64_t elements = rows * length * columns;
     context.writeRows(
         host, /*like=*/0, arguments,
         [&](CodeBuilder &b, ValueRange values, Value row) {
           DropoutMask mask(b, values[1], values[2],
                            op.getProbability().convertToDouble(), elements);
-          Value first = b.muli(context.placeOf(b, row), columns);
+          Value place = op.getToken()
+                            ? b.addi(b.muli(row, length), *op.getToken())
+                            : context.placeOf(b, row);
+          Value first = b.muli(place, columns);
           return Driver::RowWrite{
               row,
               [&b, mask, first, row, input = values[0]](Value j, int64_t size) {

@@ -84,8 +84,9 @@ void DropoutOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
                               SmallVectorImpl<Value> &operandGradients) {
   if (needed[0])
     operandGradients[0] =
-        DropoutOp::create(builder, getLoc(), resultGradients[0], getSeed(),
-                          getProbabilityAttr(), getSiteAttr());
+        DropoutOp::create(builder, getLoc(), getType(), resultGradients[0],
+                          getSeed(), getProbabilityAttr(), getSiteAttr(),
+                          getTokenAttr(), getLengthAttr());
 }
 
 void LayerNormOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,

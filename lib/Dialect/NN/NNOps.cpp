@@ -8,6 +8,7 @@
 #include "pst/Dialect/NN/NNOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
+#include "pst/Dialect/NN/NNPacking.h"
 
 using namespace mlir;
 using namespace pst::nn;
@@ -225,6 +226,12 @@ LogicalResult ColumnSumOp::verify() {
 }
 
 LogicalResult DropoutOp::verify() {
+  if (!getToken() != !getLength() ||
+      (getToken() && (*getToken() < 0 || *getToken() >= *getLength()))) // (C2)
+    return emitOpError("must have a token from 0 and below the length, but ")
+           << "has " << getTokenAttr() << " of " << getLengthAttr();
+  if (getToken() && getPacked(getType())) // (C3)
+    return emitOpError("has rows that are a token each, which are not packed");
   return verifyProbability(*this, getProbability().convertToDouble());
 }
 

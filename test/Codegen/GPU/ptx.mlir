@@ -85,13 +85,14 @@ func.func @forward(%input_ids: tensor<2x32xi32> {pst.name = "input_ids"},
   %e = nn.embedding %input_ids, %words : tensor<2x32xi32>, tensor<128x64xf32> -> tensor<64x64xf32>
   %p = nn.add_positions %e, %positions length 32 : tensor<64x64xf32>, tensor<40x64xf32>
   %d = nn.dropout %p, %seed probability 0.1 site 0 : tensor<64x64xf32>
-  %a = nn.attention %d, %p, %e, %attention_mask heads 2 dropout %seed probability 0.1 site 1 : tensor<64x64xf32>, tensor<2x32xi32>
-  %n = nn.layer_norm %a, %scale, %shift epsilon 1.0e-12 : tensor<64x64xf32>, tensor<64xf32>
+  %n = nn.layer_norm %d, %scale, %shift epsilon 1.0e-12 : tensor<64x64xf32>, tensor<64xf32>
   %u = nn.linear %n, %up bias(%up_bias : tensor<96xf32>) : tensor<64x64xf32>, tensor<96x64xf32> -> tensor<64x96xf32>
   %g = nn.activation gelu %u : tensor<64x96xf32>
   %f = nn.linear %g, %down : tensor<64x96xf32>, tensor<64x96xf32> -> tensor<64x64xf32>
   %r = nn.add %f, %n : tensor<64x64xf32>
-  %c = nn.select_token %r index 0 : tensor<64x64xf32> -> tensor<2x64xf32>
+  // Last, for of what follows one row of each sequence is computed.
+  %a = nn.attention %r, %p, %e, %attention_mask heads 2 dropout %seed probability 0.1 site 1 : tensor<64x64xf32>, tensor<2x32xi32>
+  %c = nn.select_token %a index 0 : tensor<64x64xf32> -> tensor<2x64xf32>
   %q = nn.linear %c, %pooler : tensor<2x64xf32>, tensor<64x64xf32> -> tensor<2x64xf32>
   %t = nn.activation tanh %q : tensor<2x64xf32>
   %y = nn.linear %t, %head bias(%head_bias : tensor<3xf32>) : tensor<2x64xf32>, tensor<3x64xf32> -> tensor<2x3xf32>

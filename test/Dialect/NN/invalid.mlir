@@ -138,6 +138,22 @@ func.func @dropout_c1_one(%x: tensor<2x3xf32>, %seed: i64) {
 
 // -----
 
+func.func @dropout_c2(%x: tensor<2x3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op must have a token from 0 and below the length, but has 4 : i64 of 4 : i64}}
+  %y = nn.dropout %x, %seed probability 0.5 site 0 token 4 of 4 : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c3(%x: tensor<8x3xf32, #nn.packed<5>>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op has rows that are a token each, which are not packed}}
+  %y = nn.dropout %x, %seed probability 0.5 site 0 token 0 of 4 : tensor<8x3xf32, #nn.packed<5>>
+  return
+}
+
+// -----
+
 func.func @dropout_c1_negative(%x: tensor<2x3xf32>, %seed: i64) {
   // expected-error@+1 {{'nn.dropout' op probability must be in [0, 1), but got -5.000000e-01}}
   %y = nn.dropout %x, %seed probability -0.5 site 0 : tensor<2x3xf32>

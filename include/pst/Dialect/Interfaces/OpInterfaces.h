@@ -42,6 +42,10 @@ template <typename ConcreteOp>
 class AddsToGradients
     : public mlir::OpTrait::TraitBase<ConcreteOp, AddsToGradients> {};
 
+/// Row i of the result is made of rows i of the operands that are activations.
+template <typename ConcreteOp>
+class Rowwise : public mlir::OpTrait::TraitBase<ConcreteOp, Rowwise> {};
+
 /// The operands and results of these numbers are activations.
 template <typename Operands, typename Results> struct ActivationsAt;
 template <size_t... operands, size_t... results>

@@ -99,6 +99,12 @@ class PST_Activations<list<int> operands, list<int> results = [0]>
             "std::index_sequence<" # !interleave(operands, ", ") # ">, " #
             "std::index_sequence<" # !interleave(results, ", ") # ">">]>;
 
+/// An op of which row i of the result is made of rows i of the operands that are
+/// activations, and of no other row: `-pst-select-early` asks.
+def PST_Rowwise : NativeOpTrait<"Rowwise"> {
+  let cppNamespace = "::pst::answers";
+}
+
 //===----------------------------------------------------------------------===//
 // Gradients
 //===----------------------------------------------------------------------===//

@@ -12,7 +12,7 @@ include "pst/Dialect/NN/NNBase.td"
 
 def NN_LayerNormOp : NN_DifferentiableOp<"layer_norm",
     [AllTypesMatch<["input", "result"]>, AllTypesMatch<["scale", "shift"]>,
-     PST_Activations<[0]>, PST_Recomputable<"Cheap">]> {
+     PST_Activations<[0]>, PST_Rowwise, PST_Recomputable<"Cheap">]> {
   let summary = "Normalises each row, then scales and shifts";
   let description = [{
     `(x - mean) / sqrt(variance + epsilon) * scale + shift`, with the row's
@@ -68,7 +68,7 @@ def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
 }
 
 def NN_RMSNormOp : NN_DifferentiableOp<"rms_norm",
-    [AllTypesMatch<["input", "result"]>, PST_Activations<[0]>,
+    [AllTypesMatch<["input", "result"]>, PST_Activations<[0]>, PST_Rowwise,
      PST_Recomputable<"Cheap">]> {
   let summary = "Scales each row to a root mean square of one, then by column";
   let description = [{

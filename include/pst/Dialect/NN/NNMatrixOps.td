@@ -11,7 +11,7 @@
 include "pst/Dialect/NN/NNBase.td"
 
 def NN_LinearOp : NN_DifferentiableOp<"linear",
-    [PST_Activations<[0]>, PST_Widens<[1]>, PST_Recomputable<"Dear">]> {
+    [PST_Activations<[0]>, PST_Rowwise, PST_Widens<[1]>, PST_Recomputable<"Dear">]> {
   let summary = "Y = X W^T + bias";
   let description = [{
     With `transposed`, `Y = X W + bias`: some models store the transpose.
@@ -92,7 +92,8 @@ def NN_ColumnSumOp : NN_Op<"column_sum", [PST_AddsToGradients]> {
 //===----------------------------------------------------------------------===//
 
 def NN_AddOp : NN_DifferentiableOp<"add",
-    [Commutative, SameOperandsAndResultType, PST_Activations<[0, 1]>]> {
+    [Commutative, SameOperandsAndResultType, PST_Activations<[0, 1]>,
+     PST_Rowwise]> {
   let summary = "Elementwise sum";
   let description = [{
     Example:
@@ -107,7 +108,7 @@ def NN_AddOp : NN_DifferentiableOp<"add",
 }
 
 def NN_ActivationOp : NN_DifferentiableOp<"activation",
-    [SameOperandsAndResultType, PST_Activations<[0]>,
+    [SameOperandsAndResultType, PST_Activations<[0]>, PST_Rowwise,
      PST_Recomputable<"Cheap">]> {
   let summary = "A scalar function of every element";
   let description = [{
@@ -145,7 +146,7 @@ def NN_ActivationBackwardOp : NN_Op<"activation_backward",
 }
 
 def NN_GatedActivationOp : NN_DifferentiableOp<"gated_activation",
-    [SameOperandsAndResultType, PST_Activations<[0, 1]>,
+    [SameOperandsAndResultType, PST_Activations<[0, 1]>, PST_Rowwise,
      PST_Recomputable<"Cheap">]> {
   let summary = "A scalar function of every element, times another element";
   let description = [{
@@ -186,7 +187,7 @@ def NN_GatedActivationBackwardOp : NN_Op<"gated_activation_backward",
 def NN_DropoutOp : NN_DifferentiableOp<"dropout",
     [AllTypesMatch<["input", "result"]>,
      DeclareOpInterfaceMethods<StochasticOpInterface>,
-     PST_Activations<[0]>, PST_Recomputable<"Dear">]> {
+     PST_Activations<[0]>, PST_Rowwise, PST_Recomputable<"Dear">]> {
   let summary = "Zeroes elements at random";
   let description = [{
     Element i (row-major) is kept, and divided by `1 - probability`, if
@@ -195,19 +196,34 @@ def NN_DropoutOp : NN_DifferentiableOp<"dropout",
     sees the same mask. `site` tells the dropouts of a model apart.
     The backward is the same op on the gradient.
 
+    Rows that are a token of each sequence of `length` keep what they keep among
+    all tokens: with `token`, i is counted as if row b were row
+    `b * length + token`.
+
     Constraints:
     - (C1) `0 <= probability < 1`.
+    - (C2) Token and length come together, and `0 <= token < length`.
+    - (C3) Of rows that are a token each, none is packed.
 
     Example:
     ```mlir
     %y = nn.dropout %x, %seed probability 1.000000e-01 site 3 : tensor<2x3xf32>
+    %cls = nn.dropout %first, %seed probability 1.000000e-01 site 3 token 0 of 32 : tensor<2x3xf32>
     ```
   }];
   let arguments = (ins NN_Matrix:$input, I64:$seed, F64Attr:$probability,
-                       I64Attr:$site);
+                       I64Attr:$site, OptionalAttr<I64Attr>:$token,
+                       OptionalAttr<I64Attr>:$length);
   let results = (outs NN_Matrix:$result);
+  let builders = [OpBuilder<(ins "::mlir::Value":$input, "::mlir::Value":$seed,
+                                 "::mlir::FloatAttr":$probability,
+                                 "::mlir::IntegerAttr":$site), [{
+    build($_builder, $_state, input.getType(), input, seed, probability, site,
+          ::mlir::IntegerAttr(), ::mlir::IntegerAttr());
+  }]>];
   let assemblyFormat = [{
-    $input `,` $seed `probability` $probability `site` $site attr-dict `:` type($result)
+    $input `,` $seed `probability` $probability `site` $site
+    (`token` $token^ `of` $length)? attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
   let hasFolder = 1;

@@ -1,0 +1,98 @@
+//===- SelectEarly.cpp - -pst-select-early --------------------------------===//
+//
+// Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "pst/Dialect/NN/NNOps.h"
+#include "pst/Transforms/Passes.h"
+
+namespace pst {
+#define GEN_PASS_DEF_SELECTEARLY
+#include "pst/Transforms/Passes.h.inc"
+} // namespace pst
+
+using namespace mlir;
+using namespace pst;
+
+/// Whether both take the same tokens of matrices of the same shape.
+static bool isSameSelection(nn::SelectTokenOp a, nn::SelectTokenOp b) {
+  return a.getMask() == b.getMask() && a.getIndexAttr() == b.getIndexAttr() &&
+         a.getType() == b.getType();
+}
+
+/// The op that makes what `select` reads, if nobody reads more of it, and if it
+/// can be computed for these rows alone; else null.
+static Operation *findMovable(nn::SelectTokenOp select) {
+  Operation *op = select.getInput().getDefiningOp();
+  if (!op || !op->hasTrait<answers::Rowwise>() || op->getNumResults() != 1)
+    return nullptr;
+  if (isa<nn::DropoutOp>(op) && !select.getIndex())
+    return nullptr; // Which elements these are, only the mask knows.
+  Operation *mask =
+      select.getMask() ? select.getMask().getDefiningOp() : nullptr;
+  if (mask && !mask->isBeforeInBlock(op))
+    return nullptr;
+  bool isAlone = llvm::all_of(op->getUsers(), [&](Operation *user) {
+    auto other = dyn_cast<nn::SelectTokenOp>(user);
+    return other && isSameSelection(select, other);
+  });
+  return isAlone ? op : nullptr;
+}
+
+/// Puts `op` behind selections of what it reads, in the place of its users.
+static void moveBehind(Operation *op, nn::SelectTokenOp select) {
+  OpBuilder builder(op);
+  int64_t rows = select.getType().getDimSize(0);
+  auto selected = [&](Type type) {
+    auto matrix = cast<RankedTensorType>(type);
+    return RankedTensorType::get({rows, matrix.getDimSize(1)},
+                                 matrix.getElementType());
+  };
+  IRMapping mapping;
+  for (OpOperand *read :
+       cast<ActivationOpInterface>(op).getActivationOperands())
+    if (Value all = read->get(); !mapping.contains(all))
+      mapping.map(all, nn::SelectTokenOp::create(
+                           builder, select.getLoc(), selected(all.getType()),
+                           all, select.getMask(), select.getIndexAttr())
+                           .getResult());
+  Operation *moved = builder.clone(*op, mapping);
+  Value result = moved->getResult(0);
+  if (auto dropout = dyn_cast<nn::DropoutOp>(moved)) {
+    auto all = cast<RankedTensorType>(result.getType());
+    dropout.setTokenAttr(select.getIndexAttr());
+    dropout.setLengthAttr(builder.getI64IntegerAttr(all.getDimSize(0) / rows));
+  }
+  result.setType(selected(result.getType()));
+  for (Operation *user : llvm::make_early_inc_range(op->getUsers())) {
+    user->getResult(0).replaceAllUsesWith(result);
+    user->erase();
+  }
+  op->erase();
+}
+
+namespace {
+struct SelectEarly : pst::impl::SelectEarlyBase<SelectEarly> {
+  using SelectEarlyBase::SelectEarlyBase;
+
+  void runOnOperation() override {
+    // What two ops read is movable once both are behind their selections.
+    for (bool moved = true; moved;) {
+      moved = false;
+      SmallVector<nn::SelectTokenOp> all;
+      getOperation().walk([&](nn::SelectTokenOp op) { all.push_back(op); });
+      for (nn::SelectTokenOp select : llvm::reverse(all))
+        if (Operation *op = findMovable(select)) {
+          moveBehind(op, select);
+          moved = true;
+          break; // `all` may hold what is gone.
+        }
+    }
+  }
+};
+} // namespace
