@@ -21,7 +21,8 @@ namespace pst {
 // criterion if that is the user's, and the run's final sparsity if layers have
 // their own, the tokens that a batch has room for if it is packed (sparsify),
 // flops of products that are done again and of a step
-// without them (recompute), bytes of each kind of memory (memory).
+// without them (recompute), bytes of each kind of memory, and whether red zones
+// lie between buffers (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
                                      kConfigAttribute = "pst.config",
@@ -35,7 +36,8 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                      kTokenCapacityAttribute =
                                          "pst.token_capacity",
                                      kRecomputeAttribute = "pst.recompute",
-                                     kMemoryAttribute = "pst.memory";
+                                     kMemoryAttribute = "pst.memory",
+                                     kRedZonesAttribute = "pst.red_zones";
 
 // Of a parameter: a weight that is to be sparsified (import), and one that is,
 // with its state (sparsify); of a weight of a program that only evaluates, how
