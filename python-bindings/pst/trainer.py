@@ -81,7 +81,7 @@ class Trainer:
     `model` is a Hugging Face model directory; `train` and `eval` are files
     (TSV, CSV, JSON), `pst.Examples`, lists of (text, label), of (text, text,
     label) or of dictionaries, frames of pandas, or data sets of `datasets`; of
-    a language model text files or lists of texts; where words are tagged CoNLL
+    a language model text files or lists of texts, or of (prompt, completion); where words are tagged CoNLL
     and JSON files, lists of (words, tags), or the others with such columns.
     `options` are those of `pst train`, see `pst.Options`. `callbacks` are
     called while it runs, and may end it (`pst.Callback`).

@@ -12,7 +12,7 @@ from conftest import real_data
 from test_language import flags, write_model
 
 import pst
-from pst import Trainer, _pst
+from pst import TensorFile, Trainer, _pst
 from pst.cli import main
 from pst.errors import DataError
 from pst.language import Answers, Blocks, read_language
@@ -132,6 +132,19 @@ def test_what_is_cut_or_wrong_is_told(tmp_path, capsys):
     ):
         assert main(flags(model, tmp_path / "a.jsonl", tmp_path / "run", **given)) == 1
         assert message in capsys.readouterr().err
+
+
+def test_prepared_data_are_the_same(tmp_path):
+    model = write_model(tmp_path / "m")
+    files = [write_pairs(tmp_path / "train.jsonl", [("ab", "c"), ("d", "efg")]), write_pairs(tmp_path / "dev.jsonl", [("abcdefg", "h")])]
+    argv = ["prepare", "--model_name_or_path", model, "--train_file", files[0], "--validation_file", files[1], "--output_dir", tmp_path / "out"]
+    assert main(list(map(str, argv))) == 0
+    for name, file in zip(("train", "validation"), files):
+        expected = read(file, model)
+        expected.length = 9  # with the end, of the longer one
+        found = TensorFile(tmp_path / "out" / f"{name}.safetensors")
+        for key, array in expected.arrays().items():
+            np.testing.assert_array_equal(np.array(found.read(key)), array)
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -19,6 +19,7 @@ RUN = pathlib.Path(os.environ.get("PST_SANITIZED_RUN", ROOT / "build-asan-runtim
 COMPILE = pathlib.Path(os.environ.get("PST_BUILD_DIR", ROOT / "build")) / "bin" / "pst-compile"
 pytestmark = pytest.mark.skipif(not RUN.exists(), reason=f"{RUN} is not there: tools/nightly.sh builds it")
 
+SETTINGS = os.environ | {"ASAN_OPTIONS": "exitcode=99:detect_stack_use_after_return=1", "OMP_NUM_THREADS": "2"}
 # No tile has 53 rows, nor has one 11.
 BATCH, LENGTH, CAPACITY = 7, 11, 53
 NAMES = ("bert", "roberta", "gpt2", "gpt2lm", "llama")
@@ -78,8 +79,7 @@ def compiled(model, bundle, options, *flags):
 
 def run(command, model, bundle, *flags):
     argv = [RUN, command, "--bundle", bundle, "--model", model, *flags]
-    settings = {"ASAN_OPTIONS": "exitcode=99:detect_stack_use_after_return=1", "OMP_NUM_THREADS": "2"}
-    return subprocess.run(list(map(str, argv)), capture_output=True, text=True, env=os.environ | settings)
+    return subprocess.run(list(map(str, argv)), capture_output=True, text=True, env=SETTINGS)
 
 
 def train(folder, model, bundle, data, *flags):
@@ -105,7 +105,7 @@ def test_a_saved_sparse_model_touches_nothing_else(tmp_path, name):
     """Of compressed weights."""
     config, options = model_of(name, tmp_path / "m", zeros=0.9)
     data = write_data(tmp_path / "data.safetensors", config, options.get("task"), COUNTS)
-    bundle = compiled(tmp_path / "m", tmp_path / "b", options, "--training=false", "--weight_storage=compressed", "--method=dense")
+    bundle = compiled(tmp_path / "m", tmp_path / "b", options, "--inference", "--weight_storage=compressed", "--method=dense")
     assert ".pst_values" in (bundle / "manifest.json").read_text()
     done = run("eval", tmp_path / "m", bundle, "--eval", data)
     assert done.returncode == 0, done.stderr[:3000] + done.stdout
@@ -113,14 +113,38 @@ def test_a_saved_sparse_model_touches_nothing_else(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2lm"])
-def test_one_token_too_many_is_seen(tmp_path, name):
-    """The bundle is told to have room that it has not: the sanitizer ends the run at the first token beyond."""
+def test_a_batch_of_a_row_too_few_is_seen(tmp_path, name):
+    """The bundle is told so: kernels read beyond what the runtime has gathered, or write beyond the logits."""
     config, options = model_of(name, tmp_path / "m")
-    assert sum(COUNTS[:BATCH]) == CAPACITY
-    counts = [*COUNTS[: BATCH - 1], COUNTS[BATCH - 1] + 1]
-    data = write_data(tmp_path / "data.safetensors", config, options.get("task"), counts)
+    data = write_data(tmp_path / "data.safetensors", config, options.get("task"), COUNTS)
     bundle = compiled(tmp_path / "m", tmp_path / "b", options)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    (bundle / "manifest.json").write_text(json.dumps(manifest | {"token_capacity": CAPACITY + 1}))
+    text = (bundle / "manifest.json").read_text()
+    for shape in (f",{LENGTH}", "", ",3"):
+        text = text.replace(f"32[{BATCH}{shape}]", f"32[{BATCH - 1}{shape}]")
+    (bundle / "manifest.json").write_text(text)
     done = train(tmp_path, tmp_path / "m", bundle, data, "--max_steps", 1, "--sparsity", 0)
-    assert done.returncode == 99 and "AddressSanitizer: use-after-poison" in done.stderr, done.stderr[:3000] + done.stdout
+    assert done.returncode == 99 and "AddressSanitizer: heap-buffer-overflow" in done.stderr, done.stderr[:3000] + done.stdout
+
+
+@pytest.mark.parametrize("tokens", [CAPACITY, CAPACITY + 1])
+def test_one_token_too_many_is_seen(tmp_path, tokens):
+    """Of a buffer in the arena, by one f32; and nothing where all are its own."""
+    (tmp_path / "m.mlir").write_text(f"""
+      func.func @main(%x: tensor<{CAPACITY}xf32>) -> (tensor<f32> {{pst.name = "sum"}}) {{
+        %c0 = arith.constant 0 : index
+        %c1 = arith.constant 1 : index
+        %end = arith.constant {tokens} : index
+        %zero = arith.constant 0.0 : f32
+        %y = arith.addf %x, %x : tensor<{CAPACITY}xf32>
+        %sum = scf.for %i = %c0 to %end step %c1 iter_args(%s = %zero) -> f32 {{
+          %v = tensor.extract %y[%i] : tensor<{CAPACITY}xf32>
+          %t = arith.addf %s, %v : f32
+          scf.yield %t : f32
+        }}
+        %r = tensor.from_elements %sum : tensor<f32>
+        return %r : tensor<f32>
+      }}""")
+    bundle = compiled(tmp_path / "m.mlir", tmp_path / "b", {})
+    done = subprocess.run([str(RUN), "bench", "--repetitions", "1", str(bundle)], capture_output=True, text=True, env=SETTINGS)
+    assert done.returncode == (0 if tokens == CAPACITY else 99), done.stderr[:3000] + done.stdout
+    assert ("AddressSanitizer: use-after-poison" in done.stderr) == (tokens != CAPACITY)
