@@ -43,11 +43,12 @@ def model_of(name, directory, zeros=0.0):
             tensors[key] = rng.standard_normal((14, value.shape[1])).astype(np.float32)
         elif value.ndim == 2 and ("layer" in key or key.startswith("h.")):
             value[rng.random(value.shape) < zeros] = 0
-    head = "score.weight" if name == "gpt2" else "classifier.weight"
-    if options.get("task") != "lm":
-        tensors[head] = rng.standard_normal((3, config.get("hidden_size") or config["n_embd"])).astype(np.float32)
-        if name == "bert":
-            tensors["classifier.bias"] = rng.standard_normal(3).astype(np.float32)
+    width = config.get("hidden_size") or config["n_embd"]
+    heads = {"bert": {"classifier": 3}, "roberta": {"classifier.dense": width, "classifier.out_proj": 3}, "gpt2": {"score": 3}}
+    for head, rows in heads.get(name, {}).items():
+        tensors[head + ".weight"] = rng.standard_normal((rows, width)).astype(np.float32)
+        if name != "gpt2":
+            tensors[head + ".bias"] = rng.standard_normal(rows).astype(np.float32)
     write_model(directory, config, tensors)
     return config, options
 
