@@ -108,18 +108,18 @@ void pst::registerDialects(DialectRegistry &registry) {
 
 /// nn and pst ops to launches, the rest of the tensors to buffers, everything
 /// to its place.
-static void buildMemory(OpPassManager &passes) {
+static void buildMemory(OpPassManager &passes, const CompilerOptions &options) {
   passes.addPass(createProtectArguments());
   passes.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());
-  bufferization::OneShotBufferizePassOptions options;
-  options.bufferizeFunctionBoundaries = true;
-  options.functionBoundaryTypeConversion =
+  bufferization::OneShotBufferizePassOptions whole;
+  whole.bufferizeFunctionBoundaries = true;
+  whole.functionBoundaryTypeConversion =
       bufferization::LayoutMapOption::IdentityLayoutMap;
-  passes.addPass(bufferization::createOneShotBufferizePass(options));
+  passes.addPass(bufferization::createOneShotBufferizePass(whole));
   passes.addPass(createCSEPass());
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createStoreInPlace());
-  passes.addPass(createPlanMemory());
+  passes.addPass(createPlanMemory({options.sanitizeAddress}));
 }
 
 /// For a GPU: entry points become lists of launches.
@@ -251,7 +251,7 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
       buildGPUKernels(passes, options);
     break;
   case Stage::Memory:
-    buildMemory(passes);
+    buildMemory(passes, options);
     if (options.profile)
       passes.addPass(createProfileLaunches());
     break;

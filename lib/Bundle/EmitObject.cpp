@@ -8,6 +8,7 @@
 #include "pst/Bundle/EmitObject.h"
 #include "mlir/IR/Threading.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "pst/Dialect/PST/StageAttributes.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -124,8 +125,12 @@ static constexpr llvm::StringLiteral kFewOptimizations =
     "function(sroa,early-cse<memssa>,simplifycfg,"
     "instcombine<no-verify-fixpoint>)";
 
+/// What checks every access, and the stack's arrays, by calls that the runtime
+/// of the address sanitizer answers.
+static constexpr llvm::StringLiteral kSanitizer = "asan";
+
 static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine,
-                            Effort effort) {
+                            Effort effort, bool sanitized) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager components;
@@ -140,6 +145,13 @@ static llvm::Error optimize(llvm::Module &code, llvm::TargetMachine &machine,
   if (llvm::Error error = builder.parsePassPipeline(
           passes, effort == Effort::Full ? kOptimizations : kFewOptimizations))
     return error;
+  if (sanitized) {
+    for (llvm::Function &function : code)
+      if (!function.isDeclaration())
+        function.addFnAttr(llvm::Attribute::SanitizeAddress);
+    if (llvm::Error error = builder.parsePassPipeline(passes, kSanitizer))
+      return error;
+  }
   passes.run(code, modules);
   return llvm::Error::success();
 }
@@ -158,7 +170,7 @@ copyOf(const llvm::TargetMachine &machine, Effort effort) {
 
 static FailureOr<std::string> emitPart(ModuleOp part,
                                        llvm::TargetMachine &machine,
-                                       Effort effort,
+                                       Effort effort, bool sanitized,
                                        llvm::CodeGenFileType kind) {
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> code =
@@ -167,7 +179,7 @@ static FailureOr<std::string> emitPart(ModuleOp part,
     return part.emitError("cannot be translated to LLVM IR");
   code->setTargetTriple(machine.getTargetTriple());
   code->setDataLayout(machine.createDataLayout());
-  if (llvm::Error error = optimize(*code, machine, effort))
+  if (llvm::Error error = optimize(*code, machine, effort, sanitized))
     return part.emitError() << llvm::toString(std::move(error));
 
   llvm::SmallVector<char, 0> buffer;
@@ -184,10 +196,11 @@ emitParts(ModuleOp module, const llvm::TargetMachine &machine, Effort effort,
           llvm::CodeGenFileType kind) {
   SmallVector<ModuleOp> parts(module.getOps<ModuleOp>());
   std::vector<std::string> results(parts.size());
+  bool sanitized = module->hasAttr(kRedZonesAttribute);
   if (failed(failableParallelForEachN(
           module.getContext(), 0, parts.size(), [&](size_t i) -> LogicalResult {
-            FailureOr<std::string> result =
-                emitPart(parts[i], *copyOf(machine, effort), effort, kind);
+            FailureOr<std::string> result = emitPart(
+                parts[i], *copyOf(machine, effort), effort, sanitized, kind);
             if (failed(result))
               return failure();
             results[i] = std::move(*result);

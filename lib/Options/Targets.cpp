@@ -21,6 +21,9 @@ static std::vector<Refusal> refusedOnGPUs() {
            {"compressed"},
            "whose products with fixed weights are dense"},
           {"vector_width", {}, "whose kernels have no vectors"},
+          {"sanitize_address",
+           {},
+           "whose kernels NVIDIA's compute-sanitizer checks"},
           {"blocks", {}, "whose kernels have tiles of their own"}};
 }
 

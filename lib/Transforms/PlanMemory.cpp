@@ -8,7 +8,7 @@
 // Every `memref.alloc` of an entry point lives from the first to the last op
 // that touches it (or a view of it). Buffers are placed largest first, each at
 // the lowest offset at which it overlaps no placed buffer that lives at the
-// same time.
+// same time. With red zones each has its own place, and bytes behind it.
 
 #include "Occupancy.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -33,6 +33,9 @@ using namespace pst;
 
 /// Buffers start at cache lines.
 static constexpr int64_t kAlignment = 64;
+/// Between buffers that the address sanitizer is to tell apart. A vector that
+/// is one row too far begins in it.
+static constexpr int64_t kRedZone = 1024;
 /// More than there is to place parameters in.
 static constexpr int64_t kMostBytes = int64_t{1} << 60;
 
@@ -95,6 +98,7 @@ private:
 };
 
 struct PlanMemory : pst::impl::PlanMemoryBase<PlanMemory> {
+  using PlanMemoryBase::PlanMemoryBase;
   void runOnOperation() override;
 
 private:
@@ -196,7 +200,8 @@ FailureOr<SmallVector<Buffer>> PlanMemory::collect(func::FuncOp function) {
     Buffer buffer;
     buffer.alloc = alloc;
     buffer.size =
-        llvm::alignTo(std::max<int64_t>(bytesOf(type), 1), kAlignment);
+        llvm::alignTo(std::max<int64_t>(bytesOf(type), 1), kAlignment) +
+        (redZones ? kRedZone : 0);
     buffer.first = order.size();
     for (Value view : views.resolve(alloc))
       for (OpOperand &use : view.getUses()) {
@@ -218,6 +223,12 @@ FailureOr<SmallVector<Buffer>> PlanMemory::collect(func::FuncOp function) {
 }
 
 void PlanMemory::place(SmallVectorImpl<Buffer> &buffers) {
+  if (redZones) {
+    int64_t end = kRedZone;
+    for (Buffer &buffer : buffers)
+      buffer.offset = std::exchange(end, end + buffer.size);
+    return;
+  }
   SmallVector<Buffer *> bySize;
   for (Buffer &buffer : buffers)
     bySize.push_back(&buffer);
@@ -311,6 +322,29 @@ void PlanMemory::resolveNames(func::FuncOp function,
   });
 }
 
+/// What the address sanitizer offers to programs that place buffers themselves.
+static constexpr StringLiteral kPoison = "__asan_poison_memory_region",
+                               kUnpoison = "__asan_unpoison_memory_region";
+
+/// Tells the sanitizer that the bytes of `buffer` may be touched, or may not.
+static void mark(OpBuilder &builder, Location loc, StringRef call,
+                 Value buffer) {
+  Value operands[] = {
+      memref::ExtractAlignedPointerAsIndexOp::create(builder, loc, buffer),
+      arith::ConstantIndexOp::create(
+          builder, loc, bytesOf(cast<MemRefType>(buffer.getType())))};
+  func::CallOp::create(builder, loc, call, TypeRange(), operands);
+}
+
+static void declareMarks(ModuleOp module) {
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  Type index = builder.getIndexType();
+  for (StringRef name : {kPoison, kUnpoison})
+    func::FuncOp::create(builder, module.getLoc(), name,
+                         builder.getFunctionType({index, index}, {}))
+        .setPrivate();
+}
+
 void PlanMemory::runOnOperation() {
   ModuleOp module = getOperation();
   Builder builder(&getContext());
@@ -374,6 +408,14 @@ void PlanMemory::runOnOperation() {
       arena = entry.arguments->get("space", "arena",
                                    MemRefType::get({worst.bytes}, i8));
     entry.arguments->finish();
+    if (arena && redZones) {
+      Block &block = entry.function.getBody().front();
+      OpBuilder at = OpBuilder::atBlockBegin(&block);
+      mark(at, entry.function.getLoc(), kPoison, arena);
+      // Another entry point has other buffers.
+      at.setInsertionPoint(block.getTerminator());
+      mark(at, entry.function.getLoc(), kUnpoison, arena);
+    }
     for (Buffer &buffer : entry.buffers) {
       OpBuilder at(buffer.alloc);
       Location loc = buffer.alloc.getLoc();
@@ -381,6 +423,8 @@ void PlanMemory::runOnOperation() {
       MemRefType type = buffer.alloc.getType();
       Value view =
           memref::ViewOp::create(at, loc, type, arena, start, ValueRange{});
+      if (redZones)
+        mark(at, loc, kUnpoison, view);
       buffer.alloc.replaceAllUsesWith(view);
       buffer.alloc.erase();
     }
@@ -388,6 +432,10 @@ void PlanMemory::runOnOperation() {
   auto bytes = [&](StringRef name, int64_t value) {
     return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
   };
+  if (redZones) {
+    declareMarks(module);
+    module->setAttr(kRedZonesAttribute, builder.getUnitAttr());
+  }
   module->setAttr(kMemoryAttribute,
                   builder.getDictionaryAttr(
                       {bytes("frozen", frozen), bytes("trainable", trainable),

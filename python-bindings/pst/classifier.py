@@ -64,7 +64,7 @@ class Classifier:
         return tuple(map(str, columns)) if isinstance(columns, list) else ()
 
     def encode(self, examples: Examples) -> Encoded:
-        encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length)
+        encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length, self.options)
         self.warnings += warnings
         return encoded
 
@@ -135,7 +135,7 @@ class Classifier:
                     self.options.of_evaluation(
                         longest, batch, task=self.labels.task, num_labels=self.labels.count,
                         regression=self.labels.regression, new_head=False,
-                        token_capacity=token_capacity(encoded, batch, longest, self.options, partly=True),
+                        token_capacity=token_capacity(encoded.counts(longest), batch, longest, self.options, partly=True),
                     ),  # fmt: skip
                 )
                 self._compiled = (longest, _pst.Model(program, self.directory, 0))
@@ -178,14 +178,20 @@ def arrays_of(encoded: Encoded, length: int, labels) -> dict[str, np.ndarray]:
     return arrays
 
 
-def encode(tokenizer: Tokenizer, examples: Examples | Tagged, length: int) -> tuple[Encoded, list[str]]:
+def encode(tokenizer: Tokenizer, examples: Examples | Tagged, length: int, options: Options) -> tuple[Encoded, list[str]]:
     """Tokens as a program reads them, `length` at most and one at least; and
-    what is to be said about those that were cut."""
+    what is to be said about those that were cut.
+
+    They begin their rows, unless padding is asked for, which goes where the
+    tokenizer has it: so what a model says of a text does not depend on whether
+    the batch has padding."""
     length = tokenizer.settings.at_most(length)
     if isinstance(examples, Tagged):
         encoded = tokenizer.encode_words(examples.words, length, examples.path)
     else:
         encoded = tokenizer.encode(examples, length)
+    if not options.pad_to_max_length:
+        encoded.side = "right"
     # Of an empty text some tokenizers make no token.
     nothing = tokenizer.padding if tokenizer.end_of_text is None else tokenizer.end_of_text
     encoded.ids = [ids or [nothing] for ids in encoded.ids]

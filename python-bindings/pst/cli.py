@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--output_file", metavar="FILE", help="a .csv, .tsv or .jsonl file (default: CSV on standard output)")
     add_arguments(
         predict,
-        only=tuple(name for name in _READING if name not in ("label_column", "label_columns"))
+        only=tuple(name for name in _READING if name not in ("label_column", "label_columns", "completion_column"))
         + machine + inference + ("task", "per_device_eval_batch_size", "num_threads"),
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-_READING = ("task_name", "text_column", "text_pair_column", "label_column", "label_columns", "max_seq_length", "skip_bad_rows")
+_READING = ("task_name", "text_column", "text_pair_column", "completion_column", "label_column", "label_columns", "max_seq_length", "skip_bad_rows")
 
 
 def _model_argument(parser) -> None:

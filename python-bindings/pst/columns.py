@@ -53,6 +53,10 @@ _PAIRS = (
     ("claim", "evidence"),
 )
 _TEXTS = ("sentence", "text", "review", "question", "content", "tweet", "comment", "utterance", "query")
+# Of language models: a prompt and its completion, and what stands between them.
+_ANSWERS = {("prompt", "completion"): "", ("instruction", "output"): "\n", ("context", "completion"): " "}
+# What an instruction is about, where it is not empty.
+_INPUT = "input"
 _LABELS = (
     "label",
     "labels",
@@ -97,6 +101,8 @@ class Columns:
     pair: object = None
     label: object = None  # a tuple of names: a column for each label
     warnings: list[str] = field(default_factory=list)
+    input: object = None  # of instructions
+    between: str = ""  # a prompt and its completion
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,7 @@ class Wish:
     classes: tuple[str, ...] = ()  # the labels of a model that gives several
     # The columns that a model was trained with, taken where the file has them.
     remembered: tuple[str, ...] = ()
+    answers: bool = False  # of a language model: a pair is a prompt and its completion
 
 
 class _Names:
@@ -149,6 +156,8 @@ def choose_columns(path: str, header: list[str] | None, width: int, wish: Wish, 
     `guess()` gives the columns that hold texts by their values, for a file
     whose names say nothing. Raises DataError if a column is not found."""
     names = _Names(path, header, width)
+    if wish.answers and (found := _choose_answers(names, wish)):
+        return found
     texts, warnings = _choose_texts(names, wish, guess)
     label = _choose_label(names, wish, texts, need_labels)
     if label is None and need_labels:
@@ -165,6 +174,19 @@ def choose_columns(path: str, header: list[str] | None, width: int, wish: Wish, 
                 "--text_column and --text_pair_column name two"
             )
     return Columns(texts[0], texts[1] if len(texts) > 1 else None, label, warnings)
+
+
+def _choose_answers(names: _Names, wish: Wish) -> Columns | None:
+    """A prompt and its completion: those named, else found by their names in a file that has no column "text"."""
+    if wish.pair:
+        return Columns(names.require(wish.text, "prompt"), names.require(wish.pair, "completion"))
+    if wish.text or not names.has_header or names.find("text") is not None:
+        return None
+    for (prompt, completion), between in _ANSWERS.items():
+        found = names.find(prompt), names.find(completion)
+        if None not in found:
+            return Columns(*found, input=names.find(_INPUT) if prompt == "instruction" else None, between=between)
+    return None
 
 
 def _choose_texts(names: _Names, wish: Wish, guess) -> tuple[list, list[str]]:

@@ -126,6 +126,7 @@ def read_examples(
     many: bool = False,
     remembered: tuple[str, ...] = (),
     guess: bool = False,
+    answers: bool = False,
 ) -> Examples:
     """Reads a `.tsv`/`.txt` (tab separated), `.csv`, `.jsonl` or `.json` file.
 
@@ -139,11 +140,12 @@ def read_examples(
     a column for each of the classes. `limit` keeps the first rows only.
     `remembered` are a model's own text columns, taken if
     the file has them; with `guess` text is else found by what columns hold.
+    With `answers` pairs are prompts and their completions.
     """
     path = os.fspath(path)
     wish = Wish(
         task or "", text_column or "", text_pair_column or "", label_column or "",
-        tuple(label_columns), many, tuple(classes) if many else (), remembered,
+        tuple(label_columns), many, tuple(classes) if many else (), remembered, answers,
     )  # fmt: skip
     if task:
         find_task(task)
@@ -202,6 +204,8 @@ def _collect(path, table: Table, columns: Columns, need_labels, skip, limit, cla
             if row.fault:
                 raise DataError(row.fault)
             texts = [_text(path, row, name, places) for name in names]
+            if columns.input is not None and _cell(row, columns.input, places) not in (None, ""):
+                texts[0] += "\n" + _text(path, row, columns.input, places)
             if examples.labels is not None and not missing[number]:
                 label = _checked_label(path, row, columns.label, label, wish.many)
             if need_labels and missing[number]:
@@ -212,7 +216,7 @@ def _collect(path, table: Table, columns: Columns, need_labels, skip, limit, cla
                 raise
             examples.skipped.append((number, row.line))
             continue
-        examples.texts.append(texts[0])
+        examples.texts.append(texts[0] + columns.between)
         if examples.pairs is not None:
             examples.pairs.append(texts[1])
         if examples.labels is not None:

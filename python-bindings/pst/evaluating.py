@@ -141,25 +141,28 @@ def metrics_of(directory, path, options, given: dict) -> dict:
 
 
 def _language(directory, path, options, config):
-    """The evaluation of a language model, and its blocks."""
+    """The evaluation of a language model, and what it read."""
     from . import _pst
-    from .language import Blocks, Texts, block_length, end_of_text
+    from .language import Answers, block_length, read_language
+    from .packing import token_capacity
 
     length = block_length(options.block_size, config)
-    texts = Texts.of(path, text_column=options.text_column, limit=options.max_eval_samples)
-    tokenizer = tokenizer_of(directory)
-    blocks = Blocks.of(texts, tokenizer, length, end_of_text(config, tokenizer))
-    program = _pst.compile_model(directory, options.of_evaluation(length, options.per_device_eval_batch_size or 8, task="lm"))
+    texts = read_language(path, tokenizer_of(directory), config, options, length, limit=options.max_eval_samples)
+    warn(texts.warnings)
+    batch, room = options.per_device_eval_batch_size or 8, 0
+    if isinstance(texts, Answers):
+        room = token_capacity(texts.counts(), batch, texts.length, options, partly=True)
+    program = _pst.compile_model(directory, options.of_evaluation(texts.length, batch, task="lm", token_capacity=room))
     model = _pst.Model(program, directory, 0)
-    return _pst.evaluate(model, _pst.Dataset.of(blocks.arrays(), blocks.path), 0.0), blocks
+    return _pst.evaluate(model, _pst.Dataset.of(texts.arrays(), texts.path), 0.0), texts
 
 
 def _eval_language(args, options, config) -> int:
     if args.predictions:
         raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
-    evaluation, blocks = _language(args.model_name_or_path, args.validation_file, options, config)
+    evaluation, texts = _language(args.model_name_or_path, args.validation_file, options, config)
     summary = {
-        "tokens": len(blocks.tokens),
+        "tokens": texts.num_tokens,
         "loss": evaluation["loss"],
         **evaluation["metrics"],
         "seconds": evaluation["seconds"],

@@ -69,6 +69,9 @@ class _PythonOptions:
     task_name: str = _option("data", "", "a GLUE task, which says columns, labels and metric: sst2, cola, rte, stsb, ...")
     text_column: str = _option("data", "", "column of the text (default: found by its name)")
     text_pair_column: str = _option("data", "", "column of the second text of a pair")
+    completion_column: str = _option(
+        "data", "", "of a language model: column of what it shall say to the prompt in --text_column (default: found by its name)"
+    )
     label_column: str = _option("data", "", "column of the label")
     label_columns: str = _option("data", "", "columns of 0 and 1, one for each of an example's labels, with commas between them")
     classes: str = _option(
@@ -134,7 +137,7 @@ class _PythonOptions:
     def implied_task(self) -> str:
         """The task; if it is not given, what the other options imply: whoever
         names labels does not want a language model."""
-        return self.task or ("classification" if self.labelled_by else "")
+        return self.task or ("classification" if self.labelled_by else "lm" if self.completion_column else "")
 
     @property
     def weighs_loss(self) -> str:
@@ -211,6 +214,13 @@ class _PythonOptions:
         if self.task == TOKEN_CLASSES and (self.task_name or self.text_pair_column):
             name = "task_name" if self.task_name else "text_pair_column"
             raise ValueError(f"--{name} is of sentences, and --task {self.task} of their words: leave one of them out")
+        if self.completion_column and not self.text_column:
+            raise ValueError("--completion_column needs --text_column, the column of the prompts")
+        if self.completion_column and self.implied_task != "lm":
+            raise ValueError(
+                "--completion_column is of a language model, but "
+                + (f"the task is {self.task}" if self.task else f"--{self.labelled_by} is of a task with labels")
+            )
         if self.label_columns and self.label_column:
             raise ValueError("--label_column and --label_columns are both given: leave one of them out")
         if len(set(self.label_column_names)) < len(self.label_column_names) or "" in self.label_column_names:

@@ -9,20 +9,18 @@ import math
 import numpy as np
 
 from .options import Options
-from .tokenizer import Encoded
 
 
-def token_capacity(encoded: Encoded, batch_size: int, length: int, options: Options, partly: bool = False) -> int:
-    """What `room_for` says of these examples; 0, which is with padding, if
-    padding comes first, or is asked for.
+def token_capacity(counts: np.ndarray, batch_size: int, length: int, options: Options, partly: bool = False) -> int:
+    """What `room_for` says of examples with such counts of tokens; 0, which is
+    with padding, if that is asked for.
 
     With `partly`, batches may be of fewer examples than `batch_size`, which
     then cost nothing: never with padding where that can be.
     """
-    if options.pad_to_max_length or encoded.side == "left":
+    if options.pad_to_max_length:
         return 0
-    room = room_for(np.array([min(len(ids), length) for ids in encoded.ids]), batch_size, length)
-    return room or (batch_size * length if partly else 0)
+    return room_for(counts, batch_size, length) or (batch_size * length if partly else 0)
 
 
 def room_for(counts: np.ndarray, batch_size: int, length: int) -> int:
@@ -40,11 +38,11 @@ def room_for(counts: np.ndarray, batch_size: int, length: int) -> int:
     return room if room <= 0.9 * batch_size * length else 0
 
 
-def examples_of(tokens: int, encoded: Encoded, length: int) -> int:
-    """How many examples, cut at `length`, have so many tokens on average; one at least."""
-    return max(1, round(tokens / float(np.mean([min(len(ids), length) for ids in encoded.ids]))))
+def examples_of(tokens: int, counts: np.ndarray) -> int:
+    """How many examples have so many tokens on average; one at least."""
+    return max(1, round(tokens / float(counts.mean())))
 
 
-def used_share(encoded: Encoded, batch_size: int, length: int, capacity: int) -> float:
+def used_share(counts: np.ndarray, batch_size: int, capacity: int) -> float:
     """Mean share of `capacity` that the tokens of a batch take."""
-    return batch_size * float(np.mean([min(len(ids), length) for ids in encoded.ids])) / capacity
+    return batch_size * float(counts.mean()) / capacity

@@ -10,7 +10,7 @@ from . import _pst
 from .classifier import arrays_of, encode
 from .command import options_of, print_pairs, read_labelled, read_tagged, tokenizer_of, warn
 from .labels import Labels, has_many_labels, names_in
-from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
+from .language import block_length, common_length, predicts_tokens, read_language
 from .outputs import check_output_directory
 from .tasks import classifies_tokens
 from .trainer import read_config, sequence_length
@@ -41,7 +41,7 @@ def prepare(args) -> int:
         read.append(("validation", read_labelled(args.validation_file, options, classes=labels.names, many=labels.multiple)))
     encoded = []
     for _, examples in read:
-        tokens, warnings = encode(tokenizer, examples, options.max_seq_length)
+        tokens, warnings = encode(tokenizer, examples, options.max_seq_length, options)
         warn(warnings)
         encoded.append(tokens)
     length = sequence_length(encoded, options, tokenizer)
@@ -57,15 +57,17 @@ def prepare(args) -> int:
 
 def _prepare_language(args, options, config) -> int:
     tokenizer = tokenizer_of(args.model_name_or_path)
-    length = block_length(options.block_size, config)
+    limit = block_length(options.block_size, config)
+    files = [("train", args.train_file)] + ([("validation", args.validation_file)] if args.validation_file else [])
+    sets = [read_language(file, tokenizer, config, options, limit) for _, file in files]
+    length = common_length(sets, options, limit)
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"block_size": length}
-    for name, file in (("train", args.train_file), ("validation", args.validation_file)):
-        if not file:
-            continue
-        blocks = Blocks.of(Texts.of(file, text_column=options.text_column), tokenizer, length, end_of_text(config, tokenizer))
+    for (name, _), texts in zip(files, sets):
+        warn(texts.warnings)
+        texts.length = length
         path = os.path.join(args.output_dir, name + ".safetensors")
-        _pst.write_tensors(path, blocks.arrays())
+        _pst.write_tensors(path, texts.arrays())
         summary[name] = path
     print_pairs(summary)
     return 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,54 +48,56 @@ class Tokenizer:
 
     def encode(self, examples: Examples, length: int) -> "Encoded":
         """Token ids of all examples, cut at `length` tokens; see Encoded."""
-        if examples.pairs is None:
-            inputs = examples.texts
-        else:
-            inputs = list(zip(examples.texts, examples.pairs))
+        inputs = examples.texts if examples.pairs is None else list(zip(examples.texts, examples.pairs))
+        return self._encoded(self._encodings(inputs, examples.path, length), examples.path)
+
+    def _encodings(self, inputs: list, path: str, length: int | None = None, **how) -> Iterator:
+        """The library's encodings, cut at `length` if it is given. It makes some
+        at a time: they hold ten times what is kept of them."""
         try:
             with self._encoding:
-                self._impl.enable_truncation(length, direction=self.settings.truncation_side)
-                encodings = self._impl.encode_batch(inputs)
+                if length is None:
+                    self._impl.no_truncation()
+                else:
+                    self._impl.enable_truncation(length, direction=self.settings.truncation_side)
+                for begin in range(0, len(inputs), _AT_ONCE):
+                    yield from self._impl.encode_batch(inputs[begin : begin + _AT_ONCE], **how)
         except Exception as error:
-            raise DataError(f"{examples.path}: cannot be tokenized: {error}") from None
-        return self._encoded(encodings, examples.path)
+            raise DataError(f"{path}: cannot be tokenized: {error}") from None
 
-    def _encoded(self, encodings, path: str) -> "Encoded":
-        return Encoded(
-            _fitting([encoding.ids for encoding in encodings], path),
-            [encoding.type_ids if self._has_types else [0] * len(encoding) for encoding in encodings],
-            sum(bool(encoding.overflowing) for encoding in encodings),
-            self.padding,
-            self.settings.padding_side,
-            self.settings.reads_last_token,
-        )
+    def _encoded(self, encodings: Iterable, path: str) -> "Encoded":
+        ids, types, truncated = [], [], 0
+        # One object for equal numbers, and for rows of equal types.
+        numbers: dict = {}
+        rows: dict = {}
+        for encoding in encodings:
+            ids.append([numbers.setdefault(id, id) for id in encoding.ids])
+            kinds = encoding.type_ids if self._has_types else [0] * len(encoding)
+            types.append(rows.setdefault(tuple(kinds), kinds))
+            truncated += bool(encoding.overflowing)
+        side = self.settings.padding_side
+        return Encoded(_fitting(ids, path), types, truncated, self.padding, side, self.settings.reads_last_token)
 
     def encode_words(self, sentences: list[list[str]], length: int, path: str) -> "EncodedWords":
         """Token ids of sentences that are words already, cut at `length`."""
-        try:
-            with self._encoding:
-                self._impl.enable_truncation(length, direction=self.settings.truncation_side)
-                encodings = self._impl.encode_batch(sentences, is_pretokenized=True)
-        except Exception as error:
-            raise DataError(f"{path}: cannot be tokenized: {error}") from None
         firsts = []
-        for words, encoding in zip(sentences, encodings):
-            places = [-1] * len(words)
-            for place, word in reversed(list(enumerate(encoding.word_ids))):
-                if word is not None:
-                    places[word] = place
-            firsts.append(places)
-        return EncodedWords(**vars(self._encoded(encodings, path)), firsts=firsts)
 
-    def encode_pieces(self, texts: list[str], path: str) -> list[list[int]]:
-        """Token ids of each text, whole, and without special tokens."""
-        try:
-            with self._encoding:
-                self._impl.no_truncation()
-                encodings = self._impl.encode_batch(texts, add_special_tokens=False)
-        except Exception as error:
-            raise DataError(f"{path}: cannot be tokenized: {error}") from None
-        return _fitting([encoding.ids for encoding in encodings], path)
+        def noted():
+            encodings = self._encodings(sentences, path, length, is_pretokenized=True)
+            for encoding, words in zip(encodings, sentences):
+                places = [-1] * len(words)
+                for place, word in reversed(list(enumerate(encoding.word_ids))):
+                    if word is not None:
+                        places[word] = place
+                firsts.append(places)
+                yield encoding
+
+        return EncodedWords(**vars(self._encoded(noted(), path)), firsts=firsts)
+
+    def encode_pieces(self, texts: list[str], path: str, framed: bool = False) -> list[list[int]]:
+        """Token ids of each text, whole; without the special tokens around it,
+        if it is not to be `framed`."""
+        return _fitting([encoding.ids for encoding in self._encodings(texts, path, add_special_tokens=framed)], path)
 
     @property
     def padding(self) -> int:
@@ -112,6 +115,9 @@ class Tokenizer:
 
 
 _END_OF_IDS = 2**31
+
+# Texts that the library tokenizes together.
+_AT_ONCE = 1024
 
 # As torch's and transformers' losses: a label that is none.
 NO_LABEL = -100
@@ -131,12 +137,16 @@ class Encoded:
     types: list[list[int]]
     truncated: int  # examples that lost tokens
     padding: int
-    side: str = "right"  # where padding goes
+    side: str = "right"  # where padding goes, if there is any
     reads_last_token: bool = False
 
     @property
     def longest(self) -> int:
         return max(map(len, self.ids))
+
+    def counts(self, length: int) -> np.ndarray:
+        """Tokens of each example, `length` at most."""
+        return np.minimum([len(row) for row in self.ids], length)
 
     def begin(self, i: int, length: int) -> int:
         """Where in its row of `length` the tokens of example `i` begin."""
@@ -158,7 +168,9 @@ class Encoded:
             place = slice(first, first + used)
             ids[i, place] = row[:used]
             mask[i, place] = 1
-            types[i, place] = kinds[:used]
+            # Memory that holds zeros alone takes none until it is written.
+            if any(kinds):
+                types[i, place] = kinds[:used]
         if self.reads_last_token:
             end_at_last_token(ids, mask, self.padding)
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
+import numpy as np
+
 from . import _pst, adapter, modelcard
 from .callbacks import Callbacks, StopOnSignal, own_metrics
 from .classifier import Classifier, dataset, encode
@@ -24,7 +26,7 @@ from .distributed import Peers
 from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
-from .language import Blocks, Texts, block_length, end_of_text, predicts_tokens
+from .language import Answers, Blocks, block_length, common_length, predicts_tokens, read_language
 from .options import Options, names_file
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
@@ -79,7 +81,7 @@ class Trainer:
     `model` is a Hugging Face model directory; `train` and `eval` are files
     (TSV, CSV, JSON), `pst.Examples`, lists of (text, label), of (text, text,
     label) or of dictionaries, frames of pandas, or data sets of `datasets`; of
-    a language model text files or lists of texts; where words are tagged CoNLL
+    a language model text files or lists of texts, or of (prompt, completion); where words are tagged CoNLL
     and JSON files, lists of (words, tags), or the others with such columns.
     `options` are those of `pst train`, see `pst.Options`. `callbacks` are
     called while it runs, and may end it (`pst.Callback`).
@@ -150,11 +152,15 @@ class Trainer:
         if predicts_tokens(self.options.implied_task, self.config):
             if compute_metrics is not None:
                 raise ValueError("compute_metrics is of models that classify: a language model's program has no logits")
+            self._limit = block_length(self.options.block_size, self.config) if program is None else self.length
+            texts = [self._texts(*source) for source in sources]
             if program is None:
-                self.length = block_length(self.options.block_size, self.config)
-                if tokens := self.options.tokens_per_batch:
+                self.length = self._limit = common_length(texts, self.options, self._limit)
+                if isinstance(texts[0], Answers):
+                    self._pack(texts[0].counts())
+                elif tokens := self.options.tokens_per_batch:
                     self.options = replace(self.options, per_device_train_batch_size=max(1, round(tokens / self.length)))
-            sets = [lambda source=source: self._blocks(*source) for source in sources]
+            sets = [lambda given=given: self._rows(given) for given in texts]
         else:
             examples = [self._examples(*sources[0])]
             self.labels = self._labels(examples[0])
@@ -172,7 +178,7 @@ class Trainer:
             encoded = [self._encode(e) for e in examples]
             if program is None:
                 self.length = sequence_length(encoded, self.options, self.tokenizer)
-                self._pack(encoded[0])
+                self._pack(encoded[0].counts(self.length))
             sets = [
                 lambda given=given: dataset(given[0], self.length, given[1], given[2].path)
                 for given in zip(encoded, labels, examples)
@@ -215,14 +221,14 @@ class Trainer:
         self._progress = progress
         self.result: dict | None = None
 
-    def _pack(self, encoded: Encoded) -> None:
-        """Decides how many examples a batch has, and whether it is stored without padding."""
+    def _pack(self, counts: np.ndarray) -> None:
+        """Decides how many examples of so many tokens each a batch has, and whether it is stored without padding."""
         if tokens := self.options.tokens_per_batch:
-            self.options = replace(self.options, per_device_train_batch_size=examples_of(tokens, encoded, self.length))
+            self.options = replace(self.options, per_device_train_batch_size=examples_of(tokens, counts))
         batch = self.options.per_device_train_batch_size
-        self.token_capacity = token_capacity(encoded, batch, self.length, self.options)
+        self.token_capacity = token_capacity(counts, batch, self.length, self.options)
         if self.token_capacity:
-            self.token_use = used_share(encoded, batch, self.length, self.token_capacity)
+            self.token_use = used_share(counts, batch, self.token_capacity)
 
     def _compile(self, settings: dict):
         # One rank of a machine compiles; the others find the program on disk.
@@ -234,14 +240,16 @@ class Trainer:
             self.peers.wait()
         return program
 
-    def _blocks(self, source, what: str, limit: int) -> "_pst.Dataset":
-        """Blocks of a source, as data of the program's length."""
-        column = self.options.text_column
-        skip = self.options.skip_bad_rows
-        texts = Texts.of(source, text_column=column, limit=limit, description=what, skip_bad_rows=skip)
+    def _texts(self, source, what: str, limit: int) -> Blocks | Answers:
+        """What a language model reads of a source."""
+        texts = read_language(source, self.tokenizer, self.config, self.options, self._limit, limit=limit, description=what)
         self.warnings += texts.warnings
-        blocks = Blocks.of(texts, self.tokenizer, self.length, end_of_text(self.config, self.tokenizer))
-        return _pst.Dataset.of(blocks.arrays(), blocks.path)
+        return texts
+
+    def _rows(self, texts: Blocks | Answers) -> "_pst.Dataset":
+        """The same as data of the program's length."""
+        texts.length = self.length
+        return _pst.Dataset.of(texts.arrays(), texts.path)
 
     def _labels(self, examples: Examples | Tagged) -> Labels:
         options = self.options
@@ -308,7 +316,7 @@ class Trainer:
 
     def _encode(self, examples: Examples | Tagged) -> Encoded:
         """Tokens as the program takes them: no more than it has room for."""
-        encoded, warnings = encode(self.tokenizer, examples, self._limit)
+        encoded, warnings = encode(self.tokenizer, examples, self._limit, self.options)
         self.warnings += warnings
         return encoded
 
@@ -409,7 +417,8 @@ class Trainer:
         `data` are read as `pst eval` of the saved model reads them: rows that
         are longer than those trained on are not cut but at max_seq_length (a
         program is compiled for them, and the model written to a directory that
-        is removed again). Examples without labels have logits only.
+        is removed again). Examples without labels have logits only. Completions
+        are cut at what a language model's program was compiled for.
 
         Returns examples, loss, metrics, sparsity, seconds and logits
         (float32[examples, labels]; without columns for a language model, whose
@@ -421,10 +430,10 @@ class Trainer:
                 raise ValueError("there are no evaluation data: Trainer(..., eval=...) or evaluate(data)")
             return self._with_own_metrics(_pst.evaluate(self.model, self._eval, sparsity), self._eval_labels)
         if self.labels is None:
-            return _pst.evaluate(self.model, self._blocks(data, "the data", 0), sparsity)
+            return _pst.evaluate(self.model, self._rows(self._texts(data, "the data", 0)), sparsity)
         examples = self._examples(data, "the data", 0)
         labels = None if examples.labels is None else self.labels.encode(examples)
-        encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length)
+        encoded, warnings = encode(self.tokenizer, examples, self.options.max_seq_length, self.options)
         if encoded.longest > self.length:
             found = self._evaluate_saved(examples, sparsity)
         else:

@@ -159,14 +159,13 @@ def test_gradients_equal_autograd(tmp_path, name, kind):
         assert error < 1e-4 * max(gradient.norm().item(), 1e-4 * largest), parameter
 
 
-@pytest.mark.parametrize("products", ["packed", "compressed"])
-def test_steps_of_pst_follow_the_eager_model(tmp_path, products):
+def check_steps(tmp_path, total, examples=None, **options):
     save_model(tmp_path / "m", 1)
-    _, model = parity.build(tmp_path / "m", 6, 10, products=products, **parity.PST)
-    reference = Gpt2(model)
     rng = np.random.default_rng(2)
-    examples = text_batch(rng, 40, 10)
-    data, total = _pst.Dataset.of(examples), 12
+    examples = examples or text_batch(rng, 40, 10)
+    _, model = parity.build(tmp_path / "m", 6, examples["labels"].shape[1], **options, **parity.PST)
+    reference = Gpt2(model)
+    data = _pst.Dataset.of(examples)
     differing = elements = 0
     losses = []
     for step in range(total):
@@ -184,6 +183,11 @@ def test_steps_of_pst_follow_the_eager_model(tmp_path, products):
         assert model.apply(4e-3, step + 1, max_grad_norm=1.0) == pytest.approx(norm, rel=1e-3), step
         losses.append(loss)
     assert np.ptp(losses) > 0.05 and differing <= 1e-5 * elements + 4
+
+
+@pytest.mark.parametrize("products", ["packed", "compressed"])
+def test_steps_of_pst_follow_the_eager_model(tmp_path, products):
+    check_steps(tmp_path, 12, products=products)
 
 
 def losses_of(path):

@@ -14,7 +14,7 @@ from conftest import gpt2_tensors, real_data
 import pst
 from pst import write_tensors
 from pst.cli import main
-from pst.language import Blocks, Texts, block_length
+from pst.language import Blocks, block_length, read_source
 
 CONFIG = {
     "architectures": ["GPT2LMHeadModel"],
@@ -68,7 +68,7 @@ def flags(model, train, out, **more):
 def test_blocks_hold_every_token(tmp_path):
     tokenizer = pst.Tokenizer(write_model(tmp_path / "m"))
     text = write_text(tmp_path / "a.txt", 9).read_text(encoding="utf-8")
-    blocks = Blocks.of(Texts.of(tmp_path / "a.txt"), tokenizer, 32, 256)
+    blocks = Blocks.of(read_source(tmp_path / "a.txt"), tokenizer, 32, 256)
     assert len(blocks.tokens) == len(text.encode())  # lines, with their breaks, as they are
     arrays = blocks.arrays()
     used = arrays["attention_mask"].astype(bool)
@@ -80,15 +80,15 @@ def test_blocks_hold_every_token(tmp_path):
         assert len(Blocks(np.arange(count, dtype=np.int32), 32, 0, "x")) == expected
     # Rows are texts of their own: an end goes between them, and columns are found by name.
     (tmp_path / "a.jsonl").write_text('{"text": "ab"}\n{"text": "c"}\n')
-    rows = Blocks.of(Texts.of(tmp_path / "a.jsonl"), tokenizer, 32, 256).tokens
+    rows = Blocks.of(read_source(tmp_path / "a.jsonl"), tokenizer, 32, 256).tokens
     assert rows[2] == rows[4] == 256 and len(rows) == 5
 
 
 def test_texts_of_python_and_labels_that_are_not_read(tmp_path):
-    assert Texts.of([{"text": "a b", "label": 1}, {"text": "c"}]).documents == [["a b"], ["c"]]
-    assert Texts.of({"body": ["a", "b"]}, text_column="body", limit=1).documents == [["a"]]
+    assert read_source([{"text": "a b", "label": 1}, {"text": "c"}]).documents == [["a b"], ["c"]]
+    assert read_source({"body": ["a", "b"]}, text_column="body", limit=1).documents == [["a"]]
     (tmp_path / "a.csv").write_text("text,label\na b,1\nc,0\n")
-    texts = Texts.of(tmp_path / "a.csv")
+    texts = read_source(tmp_path / "a.csv")
     assert texts.documents == [["a b"], ["c"]]
     assert texts.warnings == [
         f"{tmp_path}/a.csv: column 'label' is not read by a language model; --task classification learns it"
@@ -121,7 +121,7 @@ def test_train_evaluate_export(tmp_path, capsys):
     # A whole batch at once, eagerly, by transformers: the same mean over tokens.
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
     loaded = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "run" / "model").double().eval()
-    arrays = Blocks.of(Texts.of(dev), pst.Tokenizer(model), 32, 256).arrays()
+    arrays = Blocks.of(read_source(dev), pst.Tokenizer(model), 32, 256).arrays()
     with torch.no_grad():
         loss = loaded(**{name: torch.from_numpy(value).long() for name, value in arrays.items()}).loss.item()
     assert loss == pytest.approx(results["eval_loss"], rel=1e-5)

@@ -189,13 +189,13 @@ def test_gradients_of_the_gpus_kernels(tmp_path, family, method):
     check_gradients(tmp_path, family, "ForCausalLM", method, target="emulated")
 
 
-def check_steps(tmp_path, family, total, **options):
+def check_steps(tmp_path, family, total, examples=None, **options):
     which, changes = FAMILIES[family]
     save_model(tmp_path / "m", 1, which, **changes)
-    _, model = parity.build(tmp_path / "m", 6, 10, **options, **parity.PST)
-    reference = Llama(model)
     rng = np.random.default_rng(2)
-    examples = text_batch(rng, 40, 10)
+    examples = examples or text_batch(rng, 40, 10)
+    _, model = parity.build(tmp_path / "m", 6, examples["labels"].shape[1], **options, **parity.PST)
+    reference = Llama(model)
     data = _pst.Dataset.of(examples)
     differing = elements = 0
     losses = []

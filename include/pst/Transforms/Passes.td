@@ -319,7 +319,14 @@ def PlanMemory : Pass<"pst-plan-memory", "::mlir::ModuleOp"> {
     func.func @forward(%x: memref<2x3xf32>, %out: memref<2x3xf32>, %arena: memref<64xi8>) {
       %t = memref.view %arena[%c0][] : memref<64xi8> to memref<2x3xf32>
     ```
+
+    With `red-zones` no two buffers share a place, and there are bytes between
+    them. An entry point tells the address sanitizer that the arena is not to be
+    touched but for its buffers (`pst.red_zones` says that code is to be
+    instrumented).
   }];
+  let options = [Option<"redZones", "red-zones", "bool", "false",
+                        "keep buffers apart, for the address sanitizer">];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",
                            "::mlir::memref::MemRefDialect"];

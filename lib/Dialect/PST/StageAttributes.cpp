@@ -115,6 +115,7 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kTokenCapacityAttribute, {Place::Module}, isInteger, "an i64"},
       {kRecomputeAttribute, {Place::Module}, isDictionaryOf<isNumber>, numbers},
       {kMemoryAttribute, {Place::Module}, isDictionaryOf<isInteger>, integers},
+      {kRedZonesAttribute, {Place::Module}, isUnit, "a unit attribute"},
       {kSparsifyAttribute, {Place::Parameter}, isUnit, "a unit attribute"},
       {kLayerAttribute, {Place::Parameter}, isRecord, "a dictionary"},
       {kKeptAttribute, {Place::Parameter}, isInteger, "an i64"},

@@ -22,7 +22,8 @@ namespace pst {
 // their own, the tokens that a batch has room for if it is packed, the learning
 // rates of a run that names none, as a recipe says them (sparsify),
 // flops of products that are done again and of a step
-// without them (recompute), bytes of each kind of memory (memory).
+// without them (recompute), bytes of each kind of memory, and whether red zones
+// lie between buffers (memory).
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
                                      kConfigAttribute = "pst.config",
@@ -37,7 +38,8 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.token_capacity",
                                      kRatesAttribute = "pst.rates",
                                      kRecomputeAttribute = "pst.recompute",
-                                     kMemoryAttribute = "pst.memory";
+                                     kMemoryAttribute = "pst.memory",
+                                     kRedZonesAttribute = "pst.red_zones";
 
 // Of a parameter: a weight that is to be sparsified (import), and one that is,
 // with its state (sparsify); of a weight of a program that only evaluates, how
