@@ -169,6 +169,23 @@ def test_files_of_a_bundle_and_of_a_run(tmp_path, model, kind):
     assert str(bundle) in ended(BUILD / "pst-run", "info", "--bundle", bundle)
 
 
+@pytest.mark.parametrize("kind", ODD)
+def test_a_card_that_is_no_file_is_written_anew(tmp_path, model, kind):
+    ODD[kind](model / "README.md")
+    pst_command("export", model, "--format", "compressed", "--output_dir", tmp_path / "out", statuses=(0,))
+    assert "# pretrained\n" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_results_of_other_commands(tmp_path, model, kind):
+    rows, out = write_data(tmp_path / "rows.tsv"), tmp_path / "out"
+    out.mkdir()
+    ODD[kind](out / "compare.json")
+    told = pst_command("compare", "--model_name_or_path", model, "--train_file", rows, "--validation_file", rows, "--output_dir", out)
+    assert "compare.json: cannot be read: " in told, told
+    assert "compare.json: cannot be read: " in pst_command("bench", "--table", out / "compare.json")
+
+
 @pytest.mark.parametrize("kind", ["a device", "a directory"])
 def test_data_of_a_device(tmp_path, model, kind):
     ODD[kind](tmp_path / "rows.tsv")
