@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 
 from .arguments import Parser, add_hugging_face_flags, read_config_file
@@ -364,7 +365,7 @@ def main(argv=None) -> int:
     try:
         args = parse(sys.argv[1:] if argv is None else list(argv))
     except (ValueError, OSError) as error:
-        tell(f"pst: error: {_sentence(error)}\n")
+        tell(f"pst: error: {_shown(_sentence(error))}\n")
         return 2
     try:
         return args.run(args)
@@ -378,7 +379,7 @@ def main(argv=None) -> int:
     except Exception as error:
         if args.debug or not _is_told(error):
             raise
-        tell(f"pst: error: {_sentence(error)}\n")
+        tell(f"pst: error: {_shown(_sentence(error))}\n")
         return 1
 
 
@@ -407,6 +408,14 @@ def _is_told(error: Exception) -> bool:
         UsageError,
         MemoryError,
     )
+
+
+def _shown(text: str) -> str:
+    """A sentence as a terminal shall have it: what it quotes of a file may be
+    megabytes, or commands to the terminal."""
+    if len(text) > 3000:
+        text = f"{text[:2000]} ... {text[-700:]}"
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def _sentence(error: Exception) -> str:

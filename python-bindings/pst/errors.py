@@ -13,8 +13,7 @@ class MissingPackageError(ImportError):
     """A package that only a part of pst needs is not installed; the text says which and how to get it."""
 
 
-# What is shown of texts that were meant for no terminal.
-_LONGEST_MESSAGE, _LONGEST_LINE = 2000, 300
+_LONGEST_LINE = 300  # What is shown of one.
 
 
 class CompileError(ValueError):
@@ -34,20 +33,18 @@ class CompileError(ValueError):
         self.source_line = source_line
 
     def __str__(self) -> str:
-        message = self.message if len(self.message) <= _LONGEST_MESSAGE else self.message[:_LONGEST_MESSAGE] + " ..."
         place = self.file
         if self.line > 0:
             place += f":{self.line}"
             if self.column > 0:
                 place += f":{self.column}"
-        text = f"{place}: error: {message}" if place else message
+        text = f"{place}: error: {self.message}" if place else self.message
         if self.source_line and self.line > 0:
             # Of a line without an end, what is around the column.
             line, begin = self.source_line.rstrip("\n"), 0
             if len(line) > _LONGEST_LINE:
                 begin = max(0, self.column - 1 - _LONGEST_LINE // 2)
-            shown = line[begin : begin + _LONGEST_LINE]
-            text += "\n" + "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in shown)
+            text += "\n" + line[begin : begin + _LONGEST_LINE]
             if self.column > 0:
                 # Tabs stay tabs, so that the caret stands under its column.
                 before = line[begin : self.column - 1]

@@ -115,8 +115,8 @@ void pst::runtime::syncDirectory(const fs::path &directory) {
 }
 
 void pst::runtime::writeFile(const fs::path &path, std::string_view text) {
-  // A pipe or a device, as /dev/stdout, is written to; a file in its place would
-  // be everyone's loss. A link stays, and what it leads to is replaced.
+  // A pipe or a device, as /dev/stdout, is written to; a file in its place
+  // would be everyone's loss. A link stays, and what it leads to is replaced.
   std::error_code unknown;
   bool replaces = !fs::exists(path, unknown) || fs::is_regular_file(path);
   fs::path target = fs::canonical(path, unknown);

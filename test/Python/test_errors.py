@@ -22,10 +22,9 @@ def test_tabs_stay_tabs_before_the_caret():
 
 
 def test_a_line_without_an_end_is_shown_around_its_column():
-    line = "a" * 100000 + "\x1b[2J#" + "b" * 100000
-    told, shown, caret = str(CompileError("m" * 100000, "f", 1, line.index("#") + 1, line)).splitlines()
-    assert len(told) < 2100 and told.endswith("m ...")
-    assert len(shown) == 300 and shown[caret.index("^")] == "#" and "\x1b" not in shown
+    line = "a" * 100000 + "#" + "b" * 100000
+    _, shown, caret = str(CompileError("m", "f", 1, line.index("#") + 1, line)).splitlines()
+    assert len(shown) == 300 and shown[caret.index("^")] == "#"
 
 
 def test_an_error_without_a_place():

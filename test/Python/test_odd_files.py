@@ -15,7 +15,8 @@ import numpy as np
 import pst
 import pytest
 from conftest import CONFIG, gpt2_tensors, write_data, write_model
-from pst import _pst, cli, files
+from pst import _pst, cli, exporting, files
+from pst.command import UsageError
 
 BUILD = pathlib.Path(os.environ.get("PST_BUILD_DIR", "build-dev")) / "bin"
 
@@ -316,26 +317,51 @@ def places_in(value, place=()):
         yield from places_in(below, (*place, key))
 
 
+# How many files are tried; docs/Robustness.md says of how many nothing came.
+RUNS = int(os.environ.get("PST_FUZZ_RUNS", "1000"))
+
+
+ODD_VALUES = ["null", "true", "-1", str(2**63), str(2**70), "1.5", '""', '"x"', r'"\ud800"', "[]", "[1]", '["a"]', "{}", '{"a": 1}', "[[]]"]
+
+
+def changed(text, random):
+    """The JSON text of an object with up to three odd things in it."""
+    value = json.loads(text)
+    for _ in range(1 + random.integers(3)):
+        places = list(places_in(value))
+        *way, last = places[random.integers(len(places))]
+        at = value
+        for key in way:
+            at = at[key]
+        at[last] = json.loads(ODD_VALUES[random.integers(len(ODD_VALUES))])
+        if random.integers(5) == 0:
+            del at[last]
+        if not value:
+            break
+    return json.dumps(value).encode()
+
+
 def test_a_run_file_with_anything_in_it(tmp_path, model):
     run = tmp_path / "run"
     train = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", run]
     assert cli.main(list(map(str, [*train, "--max_steps", 1, "--save_steps", 1]))) == 0
     text = (run / "run.json").read_text()
     random = np.random.default_rng(5)
-    places = [*places_in(json.loads(text)), *[("options", "seed"), ("compiler_options", "target"), ("labels", 0), ("data", "train")] * 4]
-    odd = [None, True, -1, 2**63, 2**70, 1.5, "", "x", "\ud800", [], [1], ["a"], {}, {"a": 1}, [[]]]
-    for _ in range(40):
-        changed = json.loads(text)
-        *way, last = places[random.integers(len(places))]
-        at = changed
-        for key in way:
-            at = at[key]
-        at[last] = odd[random.integers(len(odd))]
-        if random.integers(5) == 0:
-            del at[last]
-        (run / "run.json").write_text(json.dumps(changed))
-        # What is no sentence is raised.
-        pst_command("export", run / "checkpoint-1", "--output_dir", tmp_path / "out", "--overwrite_output_dir", statuses=(0, 1))
+    exported, left = 0, 40 if RUNS < 10_000 else 1500
+    for _ in range(RUNS):
+        data = changed(text, random)
+        try:
+            # As run.json is read, but for the file.
+            exporting._check_run(files.object_in(data, "run.json"), "run.json")
+        except (UsageError, pst.DataError):
+            if random.integers(RUNS // 10 + 1):
+                continue
+        # What is taken, and some of what is not, goes the whole way; what is no sentence is raised.
+        if exported < left:
+            exported += 1
+            (run / "run.json").write_bytes(data)
+            pst_command("export", run / "checkpoint-1", "--output_dir", tmp_path / "out", "--overwrite_output_dir", statuses=(0, 1))
+    assert exported >= min(left, 10)
 
 
 @pytest.mark.parametrize("changes", [
@@ -349,3 +375,29 @@ def test_a_damaged_run_file(tmp_path, capsys, changes):
     (tmp_path / "run.json").write_text(json.dumps({**whole, **changes}))
     assert cli.main(["export", str(tmp_path / "checkpoint-1"), "--output_dir", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.strip().endswith("run.json: damaged: expected the JSON object that 'pst train' writes")
+
+
+# ===--------------------------------------------------------------------------=== #
+# Sentences
+# ===--------------------------------------------------------------------------=== #
+
+
+@pytest.mark.parametrize("content", ["a" * 300_000, "a\x1b[2J\x07b", "[" * 100_000], ids=["long", "escapes", "deep"])
+def test_a_sentence_quotes_little_of_a_file(tmp_path, model, content):
+    (tmp_path / "rows.txt").write_text(content)
+    words = ["prepare", "--model_name_or_path", model, "--task", "token_classification", "--train_file", tmp_path / "rows.txt"]
+    told = pst_command(*words, "--output_dir", tmp_path / "out")
+    assert "rows.txt:1: expected a word and its tag" in told and len(told) < 3100 and told.isprintable()
+    (tmp_path / "c.mlir").write_text(content)
+    heard = io.StringIO()
+    with contextlib.redirect_stderr(heard):
+        assert cli.main(["train", "--model_name_or_path", str(model), "--train_file", str(write_data(tmp_path / "rows.tsv")),
+                         "--output_dir", str(tmp_path / "run"), "--criterion", str(tmp_path / "c.mlir")]) == 1  # fmt: skip
+    assert "c.mlir:1:" in heard.getvalue() and len(heard.getvalue()) < 3100
+
+
+@pytest.mark.parametrize("name", ["classes", "label_columns"])
+@pytest.mark.parametrize("text", ["a\rb", 'a"b\nc', "x" * 200_000], ids=["return", "quote", "long"])
+def test_names_that_are_no_list(tmp_path, model, name, text):
+    words = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", tmp_path / "run"]
+    assert f"--{name} must be names in one line" in pst_command(*words, f"--{name}", text)

@@ -130,8 +130,7 @@ std::optional<Dataset> TokenLines::read(int64_t most) {
   auto mask = std::make_shared<std::vector<int32_t>>();
   auto types = std::make_shared<std::vector<int32_t>>();
   std::string line;
-  while (static_cast<int64_t>(lengths.size()) < most &&
-         next(line)) {
+  while (static_cast<int64_t>(lengths.size()) < most && next(line)) {
     if (line.find_first_not_of(" \t\r") == line.npos)
       fail("an empty line: each line is a text, and has a line of the result");
     std::vector<int32_t> tokens = readTokens(line);
