@@ -170,6 +170,7 @@ def _train(args) -> int:
     from .trainer import Trainer, read_config
 
     options = options_of(args)
+    options.check()
     set_threads(options.num_threads)
     config = read_config(args.model_name_or_path)
     inputs = (args.model_name_or_path, args.train_file, args.validation_file, args.test_file)
@@ -296,10 +297,12 @@ def _compile(args) -> int:
         chosen = args.regression or args.num_labels is not None
         many, tags = options.task == PROBLEM, classifies_tokens(options.task, config)
         regression = args.regression or args.num_labels == 1 and not many and not tags
-        labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression, many, tags)
+        labels = Labels([] if regression else ["0", "1"], regression, many, tags)
         length = read_settings(args.model_name_or_path).at_most(options.max_seq_length)
         # A head of random values is one that was asked for.
         settings = {**compiler_options(options, labels, length, True), "new_head": chosen}
+        if args.num_labels is not None and not regression:
+            settings["num_labels"] = args.num_labels
         if not chosen:
             # As many classes as the model has.
             del settings["num_labels"], settings["regression"]

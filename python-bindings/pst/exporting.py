@@ -101,7 +101,7 @@ def _check_run(run: dict, path: str) -> None:
         or not values("compiler_options", *simple, list)
         or not isinstance(run["options"].get("method"), str)
         or type(run["options"].get("seed")) is not int
-        or not 0 <= run["options"]["seed"] < 2**63
+        or not 0 <= run["options"]["seed"] < 2**64
         or not known >= set(run["compiler_options"]) >= {"target"}
     ):
         raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes")

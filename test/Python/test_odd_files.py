@@ -308,6 +308,13 @@ def test_odd_lines_of_a_log_are_left_out(tmp_path, model, line):
     assert found[:2] == whole[:2] and [json.loads(found_line)["step"] for found_line in found] == [1, 2, 3, 4]
 
 
+def test_the_largest_seed(tmp_path, model):
+    flags = ["--seed", 2**64 - 1, "--save_steps", 1]
+    words = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", tmp_path / "run"]
+    pst_command(*words, "--max_steps", 1, *flags, statuses=(0,))
+    pst_command("export", tmp_path / "run", "--output_dir", tmp_path / "out", statuses=(0,))
+
+
 def places_in(value, place=()):
     """The keys that lead to each value in an object."""
     if place:
@@ -401,3 +408,16 @@ def test_a_sentence_quotes_little_of_a_file(tmp_path, model, content):
 def test_names_that_are_no_list(tmp_path, model, name, text):
     words = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", tmp_path / "run"]
     assert f"--{name} must be names in one line" in pst_command(*words, f"--{name}", text)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**40, 2**63 - 1, 2**63, 10**30])
+def test_numbers_that_do_not_fit(tmp_path, model, number):
+    """Each in a sentence, and without its memory."""
+    rows = write_data(tmp_path / "rows.tsv")
+    compile_ = ["compile", "--model_name_or_path", model, "--bundle", tmp_path / "b"]
+    for name in ("num_labels", "max_seq_length", "per_device_train_batch_size"):
+        assert str(number) in pst_command(*compile_, f"--{name}", number)
+    for name in ("num_threads", "per_device_train_batch_size", "seed", "max_steps", "weight_rank"):
+        words = ["train", "--model_name_or_path", model, "--train_file", rows, "--output_dir", tmp_path / "run", "--plan_only"]
+        fits = number < {"seed": 2**64, "max_steps": 2**63}.get(name, 0)
+        pst_command(*words, f"--{name}", number, statuses=(0, 1) if fits else (1,))
