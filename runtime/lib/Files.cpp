@@ -29,7 +29,7 @@ void pst::runtime::throwSystemError(const fs::path &path, std::string_view what,
   switch (code) {
   case ENOSPC:
   case EDQUOT:
-    text += "; free some space, then resume the run";
+    text += "; free some space, then try again";
     break;
   case EFBIG:
     text += ": a limit on the size of files is in force (ulimit -f)";

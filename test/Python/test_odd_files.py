@@ -421,3 +421,34 @@ def test_numbers_that_do_not_fit(tmp_path, model, number):
         words = ["train", "--model_name_or_path", model, "--train_file", rows, "--output_dir", tmp_path / "run", "--plan_only"]
         fits = number < {"seed": 2**64, "max_steps": 2**63}.get(name, 0)
         pst_command(*words, f"--{name}", number, statuses=(0, 1) if fits else (1,))
+
+
+# ===--------------------------------------------------------------------------=== #
+# The environment
+# ===--------------------------------------------------------------------------=== #
+
+
+@pytest.mark.parametrize("name, value, told", [
+    ("OMP_NUM_THREADS", "garbage", 'OMP_NUM_THREADS is "garbage", but must be a number of threads from 1 to 1024'),
+    ("OMP_NUM_THREADS", "-1", 'OMP_NUM_THREADS is "-1"'),
+    ("OMP_NUM_THREADS", "", 'OMP_NUM_THREADS is ""'),
+    ("OMP_NUM_THREADS", "2,x", 'OMP_NUM_THREADS is "2,x"'),
+    ("OMP_NUM_THREADS", "1000000", 'OMP_NUM_THREADS is "1000000"'),
+    ("OMP_NUM_THREADS", " 2 , 1", None),
+    ("OMP_STACKSIZE", "1000G", "the system makes no 3 threads with stacks of 1048576000 KiB"),
+])  # fmt: skip
+def test_threads_that_cannot_be(model, name, value, told):
+    script = "import sys, pst; pst.compile(sys.argv[1], batch_size=1, sequence_length=4, new_head=True)([[5, 6, 7, 8]])"
+    words = [sys.executable, "-W", "ignore", "-c", script, str(model)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "3", name: value})
+    if told is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1 and told in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_a_compiled_file_that_cannot_be_written(tmp_path, model):
+    words = [BUILD / "pst-compile", model, "--emit=import", "--sequence-length=8", "-o"]
+    assert "No space left on device" in ended(*words, "/dev/full")
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "_", *words, tmp_path / "m.mlir"]
+    assert "File too large" in ended(*limited)
