@@ -63,7 +63,8 @@ def _names(option: str, text: str) -> list[str]:
     try:
         return [name.strip() for name in next(csv.reader([text]), [])]
     except csv.Error:
-        raise ValueError(f"--{option} must be names in one line, with commas between them, each below {csv.field_size_limit()} letters") from None
+        most = csv.field_size_limit()
+        raise ValueError(f"--{option} must be names in one line, with commas between them, each of at most {most} letters") from None
 
 
 @dataclass

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pst
 import pytest
-from conftest import CONFIG, gpt2_tensors, write_data, write_model
+from conftest import CONFIG, gpt2_tensors, write_data
 from pst import _pst, cli, exporting, files
 from pst.command import UsageError
 
