@@ -218,6 +218,14 @@ void pst::python::bindTensors(nb::module_ &module) {
              "Writes arrays as a safetensors file, which appears whole or not "
              "at all. `types` names the types of elements that NumPy has not, "
              "and that arrays of whole numbers hold the bits of.");
+  module.def(
+      "write_file",
+      [](const std::filesystem::path &path, const nb::bytes &text) {
+        writeFile(path, {text.c_str(), text.size()});
+      },
+      "path"_a, "text"_a,
+      "Writes a file, which appears whole or not at all; a pipe or a device "
+      "is written to.");
   nb::class_<StagedDirectory>(
       module, "StagedDirectory",
       "An empty directory beside a target, removed at the end of a with "

@@ -12,7 +12,6 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Support/FileUtilities.h"
 #include "mlir/Transforms/Passes.h"
 #include "pst/Bundle/WriteBundle.h"
 #include "pst/Codegen/GPUPasses.h"
@@ -22,6 +21,7 @@
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Import/Import.h"
 #include "pst/Options/Targets.h"
+#include "pst/Runtime/Files.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/TrainingOptions.h"
 #include "pst/Transforms/Passes.h"
@@ -30,8 +30,8 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/SourceMgr.h"
-#include "llvm/Support/ToolOutputFile.h"
 
+#include <csignal>
 #include <cstring>
 #include <new>
 #include <unistd.h>
@@ -193,12 +193,20 @@ static LogicalResult print(ModuleOp module, StringRef emit,
 }
 
 static LogicalResult writeText(StringRef file, StringRef text) {
-  std::string message;
-  std::unique_ptr<llvm::ToolOutputFile> output = openOutputFile(file, &message);
-  if (!output)
-    return complain(message);
-  output->os() << text;
-  output->keep();
+  if (file == "-") {
+    llvm::outs() << text;
+    llvm::outs().flush();
+    std::error_code error = llvm::outs().error();
+    llvm::outs().clear_error();
+    return error ? complain("standard output: cannot be written: " +
+                            error.message())
+                 : success();
+  }
+  try {
+    runtime::writeFile(file.str(), text);
+  } catch (const runtime::Error &error) {
+    return complain(error.what());
+  }
   return success();
 }
 
@@ -266,6 +274,8 @@ static std::string listOptions() {
 }
 
 static void handleWhatEndsLLVM() {
+  // A limit on file sizes is an error that can be told.
+  std::signal(SIGXFSZ, SIG_IGN);
   constexpr const char *memory =
       "there is not enough memory to compile this: a smaller --batch_size or "
       "--sequence_length needs less";

@@ -14,7 +14,7 @@ from . import _pst
 from .errors import DataError
 from .files import read_object, read_text
 from .options import names_file
-from .outputs import write_json
+from .outputs import write_json, write_text
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -63,8 +63,7 @@ def write(directory, trained, base: str) -> int:
     settings = dict(run["compiler_options"])
     for key, name in _FILES.items():
         if names_file(settings.get(key)):
-            with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
-                file.write(read_text(settings[key]))
+            write_text(os.path.join(directory, name), read_text(settings[key]))
             settings[key] = name
     model.select(trained.sparsity)
     tensors = {name: np.array(model.parameter(*place)) for name, place in _parameters(model).items()}

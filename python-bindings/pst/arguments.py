@@ -144,6 +144,9 @@ def _yaml_in(data: bytes, path: str):
         raise ValueError(f"{path}: objects and lists lie too deep in one another") from None
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    except (AttributeError, IndexError, KeyError, TypeError):
+        # What PyYAML makes of a word that is not of the type that its tag names.
+        raise ValueError(f"{path}: a value is not what its tag says, as in '!!int x'; leave tags out") from None
 
 
 def read_config_file(path: str, parser: Parser) -> list[str]:
@@ -165,8 +168,9 @@ def read_config_file(path: str, parser: Parser) -> list[str]:
             raise ValueError(f"{path}: there is no flag '{name}'" + (f"; did you mean '{close[0][2:]}'?" if close else ""))
         if value is None:
             continue
-        if isinstance(value, dict):
-            raise ValueError(f"{path}: '{name}' must be one value, but is an object")
+        # Objects and lists within are of no flag, and few bytes of YAML spell many.
+        if isinstance(value, dict) or isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+            raise ValueError(f"{path}: '{name}' must be one value or a list of values, but is an object or holds some")
         if isinstance(value, list):
             value = ",".join(map(str, value))
         flags.append(f"{flag}={value}")

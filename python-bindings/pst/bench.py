@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
-import json
 import os
 import platform
 import sys
@@ -19,6 +18,9 @@ from importlib import metadata
 from .bench_inference import inference_rows
 from .bench_rows import Absent, Context, Row, Sizes, all_rows, openblas_libraries
 from .bench_worker import WorkerError
+from .errors import DataError
+from .files import object_in, read_small
+from .outputs import write_json
 
 _DESCRIPTION = """\
 Times kernels and whole training steps against their rivals and says, for each
@@ -66,8 +68,10 @@ def _formatter():
 
 def main(args) -> int:
     if args.table:
-        with open(args.table, encoding="utf-8") as file:
-            print(table(json.load(file)))
+        try:
+            print(table(object_in(read_small(args.table), args.table)))
+        except (AttributeError, KeyError, TypeError):
+            raise DataError(f"{args.table}: expected what 'pst bench --json FILE' writes") from None
         return 0
     try:
         threads = tuple(int(part) for part in args.threads.split(","))
@@ -115,7 +119,7 @@ def main(args) -> int:
         results["rows"].append(run(row))
         results["seconds"] = time.monotonic() - begin
         if args.json:
-            _write(args.json, results)
+            write_json(args.json, results)
     print(table(results))
     return 0
 
@@ -211,8 +215,3 @@ def versions() -> dict:
     return found
 
 
-def _write(path: str, results: dict) -> None:
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        json.dump(results, file, indent=1)
-        file.write("\n")
-    os.replace(path + ".part", path)

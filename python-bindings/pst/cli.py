@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 
 from .arguments import Parser, add_hugging_face_flags, read_config_file
@@ -169,6 +170,7 @@ def _train(args) -> int:
     from .trainer import Trainer, read_config
 
     options = options_of(args)
+    options.check()
     set_threads(options.num_threads)
     config = read_config(args.model_name_or_path)
     inputs = (args.model_name_or_path, args.train_file, args.validation_file, args.test_file)
@@ -295,10 +297,12 @@ def _compile(args) -> int:
         chosen = args.regression or args.num_labels is not None
         many, tags = options.task == PROBLEM, classifies_tokens(options.task, config)
         regression = args.regression or args.num_labels == 1 and not many and not tags
-        labels = Labels([] if regression else [str(i) for i in range(args.num_labels or 2)], regression, many, tags)
+        labels = Labels([] if regression else ["0", "1"], regression, many, tags)
         length = read_settings(args.model_name_or_path).at_most(options.max_seq_length)
         # A head of random values is one that was asked for.
         settings = {**compiler_options(options, labels, length, True), "new_head": chosen}
+        if args.num_labels is not None and not regression:
+            settings["num_labels"] = args.num_labels
         if not chosen:
             # As many classes as the model has.
             del settings["num_labels"], settings["regression"]
@@ -364,7 +368,7 @@ def main(argv=None) -> int:
     try:
         args = parse(sys.argv[1:] if argv is None else list(argv))
     except (ValueError, OSError) as error:
-        tell(f"pst: error: {_sentence(error)}\n")
+        tell(f"pst: error: {_shown(_sentence(error))}\n")
         return 2
     try:
         return args.run(args)
@@ -378,7 +382,7 @@ def main(argv=None) -> int:
     except Exception as error:
         if args.debug or not _is_told(error):
             raise
-        tell(f"pst: error: {_sentence(error)}\n")
+        tell(f"pst: error: {_shown(_sentence(error))}\n")
         return 1
 
 
@@ -407,6 +411,14 @@ def _is_told(error: Exception) -> bool:
         UsageError,
         MemoryError,
     )
+
+
+def _shown(text: str) -> str:
+    """A sentence as a terminal shall have it: what it quotes of a file may be
+    megabytes, or commands to the terminal."""
+    if len(text) > 3000:
+        text = f"{text[:2000]} ... {text[-700:]}"
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def _sentence(error: Exception) -> str:

@@ -79,10 +79,9 @@ def tokenizer_of(directory, of_words: bool = False):
 
 
 def set_threads(count: int) -> None:
+    """As many as the options, which were checked, say; 0: as many as there are."""
     from . import _pst
 
-    if count < 0:
-        raise UsageError(f"--num_threads must not be negative, but is {count}")
     if count:
         _pst.set_num_threads(count)
 

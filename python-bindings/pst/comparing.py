@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .callbacks import StopOnSignal
 from .command import UsageError, options_of
 from .errors import MissingPackageError
 from .files import read_object
@@ -103,26 +104,23 @@ def compare(args) -> int:
         _check(common, run, args)
     path = os.path.join(args.output_dir, RESULTS_FILE)
     os.makedirs(args.output_dir, exist_ok=True)
-    known = read_object(path)
-    if known and known.get("flags") != common:
-        raise UsageError(f"{path}: holds runs with other flags: {' '.join(map(str, known.get('flags', [])))}; choose another --output_dir")
-    results = {name: result for name, result in known.get("runs", {}).items() if "failed" not in result}
+    results = _known(path, common)
     begun, done = time.monotonic(), 0
     left = [run for run in runs if run.name not in results]
-    for run in left:
-        told = f"run {len(results) + 1} of {len(runs)}: {run}"
-        tell(f"{told} ...\n")
-        result, status = _train(common, run, args.output_dir)
-        if status == 130:
-            tell("stopped; the same command goes on\n")
-            return 130
-        results[run.name] = {"method": run.method, "sparsity": run.sparsity, "seed": run.seed, **result}
-        done += 1
-        # As a whole or not at all: what it says is not run again.
-        write_json(path + ".new", {"flags": common, "runs": results})
-        os.replace(path + ".new", path)
-        seconds = (time.monotonic() - begun) / done * (len(left) - done)
-        tell(f"{told}: {_said(result, args.metric)}; about {seconds / 60:.0f} min left\n")
+    with Process() as process:
+        for run in left:
+            told = f"run {len(results) + 1} of {len(runs)}: {run}"
+            tell(f"{told} ...\n")
+            result, status = _train(common, run, args.output_dir, process)
+            if status != 130:
+                results[run.name] = {"method": run.method, "sparsity": run.sparsity, "seed": run.seed, **result}
+                write_json(path, {"flags": common, "runs": results})
+            if status == 130 or process.stopped:
+                tell("stopped; the same command goes on\n")
+                return 130
+            done += 1
+            seconds = (time.monotonic() - begun) / done * (len(left) - done)
+            tell(f"{told}: {_said(result, args.metric)}; about {seconds / 60:.0f} min left\n")
     chosen = {run.name: results[run.name] for run in runs}
     text = table(chosen, args.metric)
     Path(args.output_dir, TABLE_FILE).write_text(text, encoding="utf-8")
@@ -132,6 +130,27 @@ def compare(args) -> int:
     except MissingPackageError as error:
         tell(f"warning: {error}\n")
     return 1 if any("failed" in result for result in chosen.values()) else 0
+
+
+def _known(path: str, common: list[str]) -> dict:
+    """The results of runs that came to their end. Raises UsageError for what
+    is none of compare's, or of other runs."""
+    known = read_object(path)
+    flags, runs = known.get("flags", common), known.get("runs", {})
+    if not isinstance(flags, list) or not isinstance(runs, dict) or not all(map(_is_result, runs.values())):
+        raise UsageError(f"{path}: damaged: expected what 'pst compare' writes; remove it to run everything again")
+    if flags != common:
+        raise UsageError(f"{path}: holds runs with other flags: {' '.join(map(str, flags))}; choose another --output_dir")
+    return {name: result for name, result in runs.items() if "failed" not in result}
+
+
+def _is_result(result) -> bool:
+    return (
+        isinstance(result, dict)
+        and isinstance(result.get("method"), str)
+        and (result.get("sparsity") is None) == (result["method"] in _PRUNES_NOTHING)
+        and all(isinstance(value, (int, float, type(None))) for name, value in result.items() if name not in ("method", "failed"))
+    )
 
 
 def _check(common: list[str], run: Run, args) -> None:
@@ -144,7 +163,45 @@ def _check(common: list[str], run: Run, args) -> None:
     options_of(parse(["train", *common, *run.flags(args.output_dir)])).check()
 
 
-def _train(common: list[str], run: Run, output_dir: str) -> tuple[dict, int]:
+class Process:
+    """Runs commands one after the other. What would end this process, Ctrl-C
+    say, is told to the command, which ends after its step with a checkpoint."""
+
+    def __init__(self):
+        self._stop = StopOnSignal(self._pass_on)
+        self._child = None
+
+    def __enter__(self):
+        self._stop.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._stop.__exit__(*error)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.asked
+
+    def _pass_on(self, told: str) -> None:
+        tell(f"{told}\n")
+        if self._child:
+            self._child.terminate()
+
+    def __call__(self, command: list[str], out) -> int:
+        """The exit status; 130 also of a command that was stopped before it
+        could answer. `out` takes what it says."""
+        # In a session of its own: a terminal's Ctrl-C would be its second signal.
+        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = self._child.wait()
+        except KeyboardInterrupt:
+            self._child.kill()
+            raise
+        self._child = None
+        return 130 if self.stopped and status else status
+
+
+def _train(common: list[str], run: Run, output_dir: str, process: Callable) -> tuple[dict, int]:
     """What a run leaves, and its exit status. One that failed says why."""
     from . import _pst
 
@@ -154,7 +211,7 @@ def _train(common: list[str], run: Run, output_dir: str) -> tuple[dict, int]:
         flags += ["--resume_from_checkpoint", "last"] if _pst.list_checkpoints(str(directory)) else ["--overwrite_output_dir"]
     log = Path(output_dir, run.name + ".txt")
     with log.open("w", encoding="utf-8") as out:
-        status = subprocess.run([sys.executable, "-m", "pst", "train", *flags], stdout=out, stderr=subprocess.STDOUT).returncode
+        status = process([sys.executable, "-m", "pst", "train", *flags], out)
     if status == 0:
         result = read_object(str(directory / "train_results.json"))
         result["zeros"] = result.pop("sparsity", 0.0)

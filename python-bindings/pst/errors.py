@@ -13,6 +13,9 @@ class MissingPackageError(ImportError):
     """A package that only a part of pst needs is not installed; the text says which and how to get it."""
 
 
+_LONGEST_LINE = 300  # What is shown of one.
+
+
 class CompileError(ValueError):
     """A model or program that cannot be compiled.
 
@@ -37,9 +40,13 @@ class CompileError(ValueError):
                 place += f":{self.column}"
         text = f"{place}: error: {self.message}" if place else self.message
         if self.source_line and self.line > 0:
-            text += "\n" + self.source_line.rstrip("\n")
+            # Of a line without an end, what is around the column.
+            line, begin = self.source_line.rstrip("\n"), 0
+            if len(line) > _LONGEST_LINE:
+                begin = max(0, self.column - 1 - _LONGEST_LINE // 2)
+            text += "\n" + line[begin : begin + _LONGEST_LINE]
             if self.column > 0:
                 # Tabs stay tabs, so that the caret stands under its column.
-                before = self.source_line[: self.column - 1]
+                before = line[begin : self.column - 1]
                 text += "\n" + "".join("\t" if c == "\t" else " " for c in before) + "^"
         return text

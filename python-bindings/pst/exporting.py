@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .command import UsageError, given_options, options_of, print_pairs
 from .files import read_object
-from .outputs import check_output_directory
+from .outputs import check_output_directory, write_text
 
 FORMATS = ("dense", "compressed", "adapter")
 VALUE_TYPES = ("f32", "bf16", "int8")
@@ -101,7 +101,7 @@ def _check_run(run: dict, path: str) -> None:
         or not values("compiler_options", *simple, list)
         or not isinstance(run["options"].get("method"), str)
         or type(run["options"].get("seed")) is not int
-        or not 0 <= run["options"]["seed"] < 2**63
+        or not 0 <= run["options"]["seed"] < 2**64
         or not known >= set(run["compiler_options"]) >= {"target"}
     ):
         raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes")
@@ -304,6 +304,5 @@ def _copy(source: str, target: str, quantization: dict | None, dtype: str | None
     elif dtype:
         config["torch_dtype"] = dtype
         config.pop("dtype", None)
-    with open(os.path.join(target, "config.json"), "w", encoding="utf-8") as file:
-        file.write(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    write_text(os.path.join(target, "config.json"), json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     _pst.copy_companions(source, target)

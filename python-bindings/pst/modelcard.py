@@ -11,7 +11,8 @@ import shlex
 from dataclasses import MISSING, dataclass, field, fields
 
 from .errors import DataError
-from .files import read_text
+from .files import read_small
+from .outputs import write_text
 
 FILE = "README.md"
 _FILES = "## Files"
@@ -162,20 +163,15 @@ def held_evaluation(result: dict | None, loads_best: bool) -> dict | None:
 
 
 def write(directory, card: Card, storage: Storage) -> None:
-    _write(directory, card.text(storage))
+    write_text(os.path.join(directory, FILE), card.text(storage))
 
 
 def rewrite(source, directory, base: str, storage: Storage) -> None:
     """The card of a model that was stored otherwise in `source`: what is said
     there, with the files as they are now; without a card there, these alone."""
     try:
-        text = read_text(os.path.join(source, FILE))
-    except (DataError, FileNotFoundError):
+        text = read_small(os.path.join(source, FILE)).decode()
+    except (DataError, FileNotFoundError, UnicodeDecodeError):
         text = f"---\nbase_model: {json.dumps(base)}\nlibrary_name: transformers\ntags:\n- sparse\n- pst\n---\n\n# {base}\n"
     before = text.partition(f"\n{_FILES}\n")[0].rstrip("\n")
-    _write(directory, f"{before}\n\n{storage.text()}")
-
-
-def _write(directory, text: str) -> None:
-    with open(os.path.join(directory, FILE), "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
+    write_text(os.path.join(directory, FILE), f"{before}\n\n{storage.text()}")

@@ -58,6 +58,15 @@ def _option(group, default, text, **more):
     return field(default=default, metadata={"group": group, "help": text, **more})
 
 
+def _names(option: str, text: str) -> list[str]:
+    """Names with commas between them, quoted where one holds a comma."""
+    try:
+        return [name.strip() for name in next(csv.reader([text]), [])]
+    except csv.Error:
+        most = csv.field_size_limit()
+        raise ValueError(f"--{option} must be names in one line, with commas between them, each of at most {most} letters") from None
+
+
 @dataclass
 class _PythonOptions:
     logging_dir: str = _option("output", "", "directory of the TensorBoard events (default: OUTPUT_DIR/tensorboard)")
@@ -120,12 +129,12 @@ class _PythonOptions:
     @property
     def class_names(self) -> list[str]:
         """`classes` as a list."""
-        return [name.strip() for name in next(csv.reader([self.classes]), [])]
+        return _names("classes", self.classes)
 
     @property
     def label_column_names(self) -> list[str]:
         """`label_columns` as a list."""
-        return [name.strip() for name in next(csv.reader([self.label_columns]), [])]
+        return _names("label_columns", self.label_columns)
 
     @property
     def labelled_by(self) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import math
 import os
 import sys
 from collections.abc import Iterable
 
+from . import _pst
 from .errors import DataError
 
 
@@ -62,10 +64,15 @@ def json_value(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def write_text(path, text: str) -> None:
+    """A file of UTF-8, whole or not at all: an error leaves what was there. A
+    pipe or a device is written to. Raises Error, with the path."""
+    # Half a character, which a name in a file may be, is written as its number.
+    _pst.write_file(os.fspath(path), text.encode("utf-8", "backslashreplace"))
+
+
 def write_json(path, content) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(json_value(content), file, indent=2, allow_nan=False)
-        file.write("\n")
+    write_text(path, json.dumps(json_value(content), indent=2, allow_nan=False) + "\n")
 
 
 def _cell(value):
@@ -81,15 +88,25 @@ def write_predictions(path, predictions: list[dict], examples) -> None:
     values = [""] * (len(predictions) + len(examples.skipped))
     for number, prediction in zip(examples.numbers, predictions):
         values[number] = _cell(next(iter(prediction.values())))
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("index\tprediction\n")
-        file.writelines(f"{i}\t{value}\n" for i, value in enumerate(values))
+    write_text(path, "".join(["index\tprediction\n", *(f"{i}\t{value}\n" for i, value in enumerate(values))]))
+
+
+@contextlib.contextmanager
+def _whole(path):
+    """What is written to the file at `path` as a whole, or without one to
+    standard output."""
+    if not path:
+        yield sys.stdout
+        return
+    text = io.StringIO()
+    yield text
+    write_text(path, text.getvalue())
 
 
 def write_conll(path, sentences: list[dict]) -> None:
     """A word and its tag in each line, a blank line between sentences; on
     standard output without a path. A word without a tag (cut off) has "_"."""
-    with open(path, "w", encoding="utf-8") if path else contextlib.nullcontext(sys.stdout) as file:
+    with _whole(path) as file:
         for i, sentence in enumerate(sentences):
             file.write("\n" if i else "")
             file.writelines(f"{word}\t{tag or '_'}\n" for word, tag in zip(sentence["words"], sentence["tags"]))
@@ -106,7 +123,7 @@ def with_lines(predictions: list[dict], examples) -> list[dict]:
 def write_rows(path, rows: list[dict]) -> None:
     """JSON lines, TSV or CSV, by the extension of the path; without one CSV on standard output."""
     extension = os.path.splitext(path or "")[1].lower()
-    with open(path, "w", encoding="utf-8", newline="") if path else contextlib.nullcontext(sys.stdout) as file:
+    with _whole(path) as file:
         if extension in (".jsonl", ".json", ".ndjson"):
             file.writelines(json.dumps(json_value(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
             return

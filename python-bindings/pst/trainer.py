@@ -28,6 +28,7 @@ from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Answers, Blocks, block_length, common_length, predicts_tokens, read_language
 from .options import Options, names_file
+from .outputs import write_text
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
 from .reporters import Reporter, Reports
@@ -406,9 +407,7 @@ class Trainer:
     def _keep(self, name: str, text: str) -> str:
         """Writes a file of the run; returns its path."""
         path = os.path.abspath(os.path.join(self.options.output_dir, name))
-        with open(path + ".tmp", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(path + ".tmp", path)
+        write_text(path, text)
         return path
 
     def evaluate(self, data=None, sparsity: float | None = None) -> dict:

@@ -29,7 +29,7 @@ void pst::runtime::throwSystemError(const fs::path &path, std::string_view what,
   switch (code) {
   case ENOSPC:
   case EDQUOT:
-    text += "; free some space, then resume the run";
+    text += "; free some space, then try again";
     break;
   case EFBIG:
     text += ": a limit on the size of files is in force (ulimit -f)";
@@ -115,9 +115,16 @@ void pst::runtime::syncDirectory(const fs::path &directory) {
 }
 
 void pst::runtime::writeFile(const fs::path &path, std::string_view text) {
-  fs::path temporary = temporaryName(path);
-  int descriptor =
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  // A pipe or a device, as /dev/stdout, is written to; a file in its place
+  // would be everyone's loss. A link stays, and what it leads to is replaced.
+  std::error_code unknown;
+  bool replaces = !fs::exists(path, unknown) || fs::is_regular_file(path);
+  fs::path target = fs::canonical(path, unknown);
+  if (unknown || !replaces)
+    target = path;
+  fs::path written = replaces ? temporaryName(target) : path;
+  int flags = O_WRONLY | O_CLOEXEC | (replaces ? O_CREAT | O_TRUNC : 0);
+  int descriptor = ::open(written.c_str(), flags, 0666);
   if (descriptor < 0)
     throwSystemError(path, "write", errno);
   auto check = [&](bool ok, const char *what) {
@@ -126,7 +133,8 @@ void pst::runtime::writeFile(const fs::path &path, std::string_view text) {
     int code = errno;
     if (descriptor >= 0)
       ::close(descriptor);
-    ::unlink(temporary.c_str());
+    if (replaces)
+      ::unlink(written.c_str());
     throwSystemError(path, what, code);
   };
   while (!text.empty()) {
@@ -136,12 +144,14 @@ void pst::runtime::writeFile(const fs::path &path, std::string_view text) {
     check(count >= 0, "write");
     text.remove_prefix(count);
   }
-  check(::fsync(descriptor) == 0, "flush to the disk");
+  check(!replaces || ::fsync(descriptor) == 0, "flush to the disk");
   bool closed = ::close(descriptor) == 0;
   descriptor = -1;
   check(closed, "close");
-  check(::rename(temporary.c_str(), path.c_str()) == 0, "rename");
-  syncDirectory(path.parent_path());
+  if (!replaces)
+    return;
+  check(::rename(written.c_str(), target.c_str()) == 0, "rename");
+  syncDirectory(target.parent_path());
 }
 
 //===----------------------------------------------------------------------===//

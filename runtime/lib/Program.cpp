@@ -9,10 +9,14 @@
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <dlfcn.h>
 #include <mutex>
 #include <omp.h>
+#include <pthread.h>
 #include <sstream>
 
 using namespace pst;
@@ -169,13 +173,72 @@ static void exposeLibraries() {
 /// told.
 static constexpr int kMostThreads = 1024;
 
-/// Whether the environment asks for more threads than can be.
+/// libomp reads OMP_NUM_THREADS when it is first called, and ends the process
+/// over one that is empty, negative, or no number. Throws Error before.
+static void checkEnvironment() {
+  const char *text = std::getenv("OMP_NUM_THREADS");
+  if (!text)
+    return;
+  // One number, or those of nested loops with commas between them.
+  std::istringstream numbers(std::string(text) + ",");
+  for (std::string number; std::getline(numbers, number, ',');) {
+    size_t begin = std::min(number.find_first_not_of(" \t"), number.size());
+    size_t end = std::min(number.find_first_of(" \t", begin), number.size());
+    int count = 0;
+    auto [rest, code] =
+        std::from_chars(number.data() + begin, number.data() + end, count);
+    if (code != std::errc() || rest != number.data() + end || count < 1 ||
+        count > kMostThreads)
+      throw Error("OMP_NUM_THREADS is \"" + std::string(text) +
+                  "\", but must be a number of threads from 1 to " +
+                  std::to_string(kMostThreads) + ": correct it, or unset it");
+  }
+}
+
+static void *waitForLock(void *lock) {
+  std::lock_guard held(*static_cast<std::mutex *>(lock));
+  return nullptr;
+}
+
+/// Makes so many threads at once as libomp would, with its stacks: where the
+/// system refuses, libomp ends the process. Throws Error before.
+static void tryThreads(int count) {
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  int code = ::pthread_attr_setstacksize(&attributes, ::kmp_get_stacksize_s());
+  std::vector<pthread_t> threads;
+  {
+    std::mutex lock;
+    std::unique_lock held(lock);
+    for (int i = 1; i < count && code == 0; ++i) {
+      pthread_t thread;
+      code = ::pthread_create(&thread, &attributes, waitForLock, &lock);
+      if (code == 0)
+        threads.push_back(thread);
+    }
+    held.unlock();
+    for (pthread_t thread : threads)
+      ::pthread_join(thread, nullptr);
+  }
+  ::pthread_attr_destroy(&attributes);
+  if (code != 0)
+    throw Error("the system makes no " + std::to_string(count) +
+                " threads with stacks of " +
+                std::to_string(::kmp_get_stacksize_s() >> 10) +
+                " KiB: " + std::strerror(code) +
+                "; ask for fewer (--num_threads, OMP_NUM_THREADS), or for "
+                "smaller stacks (OMP_STACKSIZE)");
+}
+
+/// Whether there can be as many threads as programs will be run by.
 static void checkThreads() {
+  checkEnvironment();
   if (::omp_get_max_threads() > kMostThreads)
     throw Error(
         "OMP_NUM_THREADS asks for " + std::to_string(::omp_get_max_threads()) +
         " threads, of which there are at most " + std::to_string(kMostThreads) +
         ": make it smaller, or unset it");
+  tryThreads(::omp_get_max_threads());
 }
 
 /// Lets threads that have nothing to do sleep after a millisecond, not after
@@ -300,13 +363,19 @@ EntryFunction Program::function(std::string_view entry) const {
 }
 
 void pst::runtime::setNumThreads(int count) {
+  checkEnvironment();
   if (count < 0 || count > kMostThreads)
     throw Error("the number of threads must lie between 0 and " +
                 std::to_string(kMostThreads) + ", but is " +
                 std::to_string(count) + "; this machine has " +
                 std::to_string(::omp_get_num_procs()) + " processors");
-  if (count > 0)
-    ::omp_set_num_threads(count);
+  if (count == 0)
+    return;
+  tryThreads(count);
+  ::omp_set_num_threads(count);
 }
 
-int pst::runtime::numThreads() { return ::omp_get_max_threads(); }
+int pst::runtime::numThreads() {
+  checkEnvironment();
+  return ::omp_get_max_threads();
+}

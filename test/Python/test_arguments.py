@@ -125,7 +125,11 @@ def test_a_file_of_flags(tmp_path):
 @pytest.mark.parametrize("text, told", [
     ("max_step: 3", "there is no flag 'max_step'; did you mean 'max_steps'?"),
     ("- 3", "must be flags' names with their values"),
-    ("seed: {a: 1}", "'seed' must be one value, but is an object"),
+    ("seed: {a: 1}", "'seed' must be one value or a list of values, but is an object or holds some"),
+    ("class_weights: [[1]]", "'class_weights' must be one value or a list of values"),
+    ("seed: !!timestamp x", "a value is not what its tag says"),
+    ("seed: !!int ''", "a value is not what its tag says"),
+    ("bf16: !!bool x", "a value is not what its tag says"),
     ("seed: [1", "while parsing a flow sequence"),
 ])  # fmt: skip
 def test_what_is_wrong_in_a_file_of_flags(tmp_path, capsys, text, told):

@@ -3,7 +3,6 @@
 """`pst compare`: which runs there are, what goes on, and what the table says."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
@@ -45,9 +44,9 @@ class Runs:
 
     def __init__(self, monkeypatch, statuses=()):
         self.commands, self.statuses = [], dict(statuses)
-        monkeypatch.setattr(subprocess, "run", self)
+        monkeypatch.setattr(comparing.Process, "__call__", lambda _, command, out: self.run(command, out))
 
-    def __call__(self, command, stdout, stderr):
+    def run(self, command, out):
         flags = dict(zip(command[4::2], command[5::2]))
         self.commands.append(command)
         status = self.statuses.pop(flags["--seed"], 0)
@@ -60,8 +59,8 @@ class Runs:
             result = {"accuracy": value, "auc": None, "sparsity": sparsity, "seconds_per_step": 1.5, "trainable_parameters": 1234, "model": "m"}
             (directory / "train_results.json").write_text(json.dumps(result))
         else:
-            stdout.write("a line\nthe last line\n")
-        return subprocess.CompletedProcess(command, status)
+            out.write("a line\nthe last line\n")
+        return status
 
 
 def test_what_failed_is_told_and_tried_again(inputs, tmp_path, capsys, monkeypatch):

@@ -21,6 +21,12 @@ def test_tabs_stay_tabs_before_the_caret():
     assert str(CompileError("m", "f", 1, 3, "\t\tx")).splitlines()[-1] == "\t\t^"
 
 
+def test_a_line_without_an_end_is_shown_around_its_column():
+    line = "a" * 100000 + "#" + "b" * 100000
+    _, shown, caret = str(CompileError("m", "f", 1, line.index("#") + 1, line)).splitlines()
+    assert len(shown) == 300 and shown[caret.index("^")] == "#"
+
+
 def test_an_error_without_a_place():
     assert str(CompileError("no such method")) == "no such method"
     assert str(CompileError("m", "config.json")) == "config.json: error: m"

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 
 import pytest
-from pst import TensorFile, _pst
+from pst import Error, TensorFile, _pst, outputs
 
 RUN = pathlib.Path(os.environ.get("PST_BUILD_DIR", "build-dev")) / "bin" / "pst-run"
 
@@ -58,9 +59,9 @@ def test_standard_output_that_is_full_is_an_error_before_the_training(tmp_path, 
     assert status == 1 and err.count("\n") == 1
 
 
-def started(words, output, step=3):
+def started(words, output, step=3, **more):
     """A run that has come to a step."""
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
     log = output / "log.jsonl"
     until = time.monotonic() + 120
     while not log.exists() or log.read_text().count("\n") < step:
@@ -82,6 +83,21 @@ def test_a_signal_leaves_a_checkpoint(tmp_path, model, data, number):
     assert process.returncode == 130 and "stopping after this step, with a checkpoint" in err
     (checkpoint,) = _pst.list_checkpoints(str(run))
     assert f"checkpoint: {checkpoint[1]}" in out
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_comparison_hands_signals_on_to_its_run(tmp_path, model, data, number, send):
+    words = [*command(model, data, tmp_path / "out", *LONG, "--validation_file", data[1]), "--methods", "dense", "--seeds", "1,2"]
+    words[words.index("train")] = "compare"
+    run = tmp_path / "out" / "dense-1"
+    process = started(words, run, start_new_session=True)
+    # A terminal sends to all that run in it, and the second signal ends a run at once.
+    send(process.pid, number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and err.endswith("stopped; the same command goes on\n"), err
+    assert len(_pst.list_checkpoints(str(run))) == 1 and not (tmp_path / "out" / "dense-2").exists()
+    assert not (tmp_path / "out" / "compare.json").exists()
 
 
 def test_nohup_outlives_its_terminal(tmp_path, model, data):
@@ -150,6 +166,36 @@ def test_the_places_of_results_are_checked_at_the_start(tmp_path, model, data):
     (tmp_path / "run" / "train_results.json").mkdir(parents=True)
     status, _, err = shell(command(model, data, tmp_path / "run"), "")
     assert status == 1 and "its train_results.json is a directory" in err
+
+
+ROWS = [{"line": i, "class": "yes"} for i in range(1000)]
+RESULTS = {
+    "rows.csv": lambda path: outputs.write_rows(path, ROWS),
+    "rows.jsonl": lambda path: outputs.write_rows(path, ROWS),
+    "tags.conll": lambda path: outputs.write_conll(path, [{"words": ["a"] * 1000, "tags": ["O"] * 1000}]),
+    "results.json": lambda path: outputs.write_json(path, ROWS),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_that_cannot_be_written_leave_what_was_there(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(Error, match=f"{name}: cannot write: File too large"):
+            RESULTS[name](path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "before")]
+    RESULTS[name](path)
+    assert path.read_text().count("yes" if "yes" in path.read_text() else "O") == 1000
+    path.unlink()
+    path.symlink_to("/dev/full")
+    with pytest.raises(Error, match=f"{name}: cannot write: No space left on device"):
+        RESULTS[name](path)
+    assert path.is_char_device()
 
 
 # ===--------------------------------------------------------------------------=== #

@@ -14,8 +14,9 @@ import sys
 import numpy as np
 import pst
 import pytest
-from conftest import CONFIG, gpt2_tensors, write_data, write_model
-from pst import _pst, cli, files
+from conftest import CONFIG, gpt2_tensors, write_data
+from pst import _pst, cli, exporting, files
+from pst.command import UsageError
 
 BUILD = pathlib.Path(os.environ.get("PST_BUILD_DIR", "build-dev")) / "bin"
 
@@ -169,6 +170,23 @@ def test_files_of_a_bundle_and_of_a_run(tmp_path, model, kind):
     assert str(bundle) in ended(BUILD / "pst-run", "info", "--bundle", bundle)
 
 
+@pytest.mark.parametrize("kind", ODD)
+def test_a_card_that_is_no_file_is_written_anew(tmp_path, model, kind):
+    ODD[kind](model / "README.md")
+    pst_command("export", model, "--format", "compressed", "--output_dir", tmp_path / "out", statuses=(0,))
+    assert "# pretrained\n" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_results_of_other_commands(tmp_path, model, kind):
+    rows, out = write_data(tmp_path / "rows.tsv"), tmp_path / "out"
+    out.mkdir()
+    ODD[kind](out / "compare.json")
+    told = pst_command("compare", "--model_name_or_path", model, "--train_file", rows, "--validation_file", rows, "--output_dir", out)
+    assert "compare.json: cannot be read: " in told, told
+    assert "compare.json: cannot be read: " in pst_command("bench", "--table", out / "compare.json")
+
+
 @pytest.mark.parametrize("kind", ["a device", "a directory"])
 def test_data_of_a_device(tmp_path, model, kind):
     ODD[kind](tmp_path / "rows.tsv")
@@ -290,6 +308,13 @@ def test_odd_lines_of_a_log_are_left_out(tmp_path, model, line):
     assert found[:2] == whole[:2] and [json.loads(found_line)["step"] for found_line in found] == [1, 2, 3, 4]
 
 
+def test_the_largest_seed(tmp_path, model):
+    flags = ["--seed", 2**64 - 1, "--save_steps", 1]
+    words = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", tmp_path / "run"]
+    pst_command(*words, "--max_steps", 1, *flags, statuses=(0,))
+    pst_command("export", tmp_path / "run", "--output_dir", tmp_path / "out", statuses=(0,))
+
+
 def places_in(value, place=()):
     """The keys that lead to each value in an object."""
     if place:
@@ -299,26 +324,51 @@ def places_in(value, place=()):
         yield from places_in(below, (*place, key))
 
 
+# How many files are tried; docs/Robustness.md says of how many nothing came.
+RUNS = int(os.environ.get("PST_FUZZ_RUNS", "1000"))
+
+
+ODD_VALUES = ["null", "true", "-1", str(2**63), str(2**70), "1.5", '""', '"x"', r'"\ud800"', "[]", "[1]", '["a"]', "{}", '{"a": 1}', "[[]]"]
+
+
+def changed(text, random):
+    """The JSON text of an object with up to three odd things in it."""
+    value = json.loads(text)
+    for _ in range(1 + random.integers(3)):
+        places = list(places_in(value))
+        *way, last = places[random.integers(len(places))]
+        at = value
+        for key in way:
+            at = at[key]
+        at[last] = json.loads(ODD_VALUES[random.integers(len(ODD_VALUES))])
+        if random.integers(5) == 0:
+            del at[last]
+        if not value:
+            break
+    return json.dumps(value).encode()
+
+
 def test_a_run_file_with_anything_in_it(tmp_path, model):
     run = tmp_path / "run"
     train = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", run]
     assert cli.main(list(map(str, [*train, "--max_steps", 1, "--save_steps", 1]))) == 0
     text = (run / "run.json").read_text()
     random = np.random.default_rng(5)
-    places = [*places_in(json.loads(text)), *[("options", "seed"), ("compiler_options", "target"), ("labels", 0), ("data", "train")] * 4]
-    odd = [None, True, -1, 2**63, 2**70, 1.5, "", "x", "\ud800", [], [1], ["a"], {}, {"a": 1}, [[]]]
-    for _ in range(40):
-        changed = json.loads(text)
-        *way, last = places[random.integers(len(places))]
-        at = changed
-        for key in way:
-            at = at[key]
-        at[last] = odd[random.integers(len(odd))]
-        if random.integers(5) == 0:
-            del at[last]
-        (run / "run.json").write_text(json.dumps(changed))
-        # What is no sentence is raised.
-        pst_command("export", run / "checkpoint-1", "--output_dir", tmp_path / "out", "--overwrite_output_dir", statuses=(0, 1))
+    exported, left = 0, 40 if RUNS < 10_000 else 1500
+    for _ in range(RUNS):
+        data = changed(text, random)
+        try:
+            # As run.json is read, but for the file.
+            exporting._check_run(files.object_in(data, "run.json"), "run.json")
+        except (UsageError, pst.DataError):
+            if random.integers(RUNS // 10 + 1):
+                continue
+        # What is taken, and some of what is not, goes the whole way; what is no sentence is raised.
+        if exported < left:
+            exported += 1
+            (run / "run.json").write_bytes(data)
+            pst_command("export", run / "checkpoint-1", "--output_dir", tmp_path / "out", "--overwrite_output_dir", statuses=(0, 1))
+    assert exported >= min(left, 10)
 
 
 @pytest.mark.parametrize("changes", [
@@ -332,3 +382,73 @@ def test_a_damaged_run_file(tmp_path, capsys, changes):
     (tmp_path / "run.json").write_text(json.dumps({**whole, **changes}))
     assert cli.main(["export", str(tmp_path / "checkpoint-1"), "--output_dir", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.strip().endswith("run.json: damaged: expected the JSON object that 'pst train' writes")
+
+
+# ===--------------------------------------------------------------------------=== #
+# Sentences
+# ===--------------------------------------------------------------------------=== #
+
+
+@pytest.mark.parametrize("content", ["a" * 300_000, "a\x1b[2J\x07b", "[" * 100_000], ids=["long", "escapes", "deep"])
+def test_a_sentence_quotes_little_of_a_file(tmp_path, model, content):
+    (tmp_path / "rows.txt").write_text(content)
+    words = ["prepare", "--model_name_or_path", model, "--task", "token_classification", "--train_file", tmp_path / "rows.txt"]
+    told = pst_command(*words, "--output_dir", tmp_path / "out")
+    assert "rows.txt:1: expected a word and its tag" in told and len(told) < 3100 and told.isprintable()
+    (tmp_path / "c.mlir").write_text(content)
+    heard = io.StringIO()
+    with contextlib.redirect_stderr(heard):
+        assert cli.main(["train", "--model_name_or_path", str(model), "--train_file", str(write_data(tmp_path / "rows.tsv")),
+                         "--output_dir", str(tmp_path / "run"), "--criterion", str(tmp_path / "c.mlir")]) == 1  # fmt: skip
+    assert "c.mlir:1:" in heard.getvalue() and len(heard.getvalue()) < 3100
+
+
+@pytest.mark.parametrize("name", ["classes", "label_columns"])
+@pytest.mark.parametrize("text", ["a\rb", 'a"b\nc', "x" * 200_000], ids=["return", "quote", "long"])
+def test_names_that_are_no_list(tmp_path, model, name, text):
+    words = ["train", "--model_name_or_path", model, "--train_file", write_data(tmp_path / "rows.tsv"), "--output_dir", tmp_path / "run"]
+    assert f"--{name} must be names in one line" in pst_command(*words, f"--{name}", text)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**40, 2**63 - 1, 2**63, 10**30])
+def test_numbers_that_do_not_fit(tmp_path, model, number):
+    """Each in a sentence, and without its memory."""
+    rows = write_data(tmp_path / "rows.tsv")
+    compile_ = ["compile", "--model_name_or_path", model, "--bundle", tmp_path / "b"]
+    for name in ("num_labels", "max_seq_length", "per_device_train_batch_size"):
+        assert str(number) in pst_command(*compile_, f"--{name}", number)
+    for name in ("num_threads", "per_device_train_batch_size", "seed", "max_steps", "weight_rank"):
+        words = ["train", "--model_name_or_path", model, "--train_file", rows, "--output_dir", tmp_path / "run", "--plan_only"]
+        fits = number < {"seed": 2**64, "max_steps": 2**63}.get(name, 0)
+        pst_command(*words, f"--{name}", number, statuses=(0, 1) if fits else (1,))
+
+
+# ===--------------------------------------------------------------------------=== #
+# The environment
+# ===--------------------------------------------------------------------------=== #
+
+
+@pytest.mark.parametrize("name, value, told", [
+    ("OMP_NUM_THREADS", "garbage", 'OMP_NUM_THREADS is "garbage", but must be a number of threads from 1 to 1024'),
+    ("OMP_NUM_THREADS", "-1", 'OMP_NUM_THREADS is "-1"'),
+    ("OMP_NUM_THREADS", "", 'OMP_NUM_THREADS is ""'),
+    ("OMP_NUM_THREADS", "2,x", 'OMP_NUM_THREADS is "2,x"'),
+    ("OMP_NUM_THREADS", "1000000", 'OMP_NUM_THREADS is "1000000"'),
+    ("OMP_NUM_THREADS", " 2 , 1", None),
+    ("OMP_STACKSIZE", "1000G", "the system makes no 3 threads with stacks of 1048576000 KiB"),
+])  # fmt: skip
+def test_threads_that_cannot_be(model, name, value, told):
+    script = "import sys, pst; pst.compile(sys.argv[1], batch_size=1, sequence_length=4, new_head=True)([[5, 6, 7, 8]])"
+    words = [sys.executable, "-W", "ignore", "-c", script, str(model)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "3", name: value})
+    if told is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1 and told in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_a_compiled_file_that_cannot_be_written(tmp_path, model):
+    words = [BUILD / "pst-compile", model, "--emit=import", "--sequence-length=8", "-o"]
+    assert "No space left on device" in ended(*words, "/dev/full")
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "_", *words, tmp_path / "m.mlir"]
+    assert "File too large" in ended(*limited)

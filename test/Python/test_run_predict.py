@@ -42,9 +42,10 @@ def made(folder, kind, capsys):
 
 
 def predict(directory, bundle, lines, *flags):
-    """Without a word of the environment."""
+    """Without a word of the environment. `lines`: a text, or an open file."""
     argv = [BUILD / "bin" / "pst-run", "predict", "--bundle", bundle, "--model", directory, "--file", "-", *flags]
-    return subprocess.run(list(map(str, argv)), input=lines, capture_output=True, text=True, env={})
+    given = {"input": lines} if isinstance(lines, str) else {"stdin": lines}
+    return subprocess.run(list(map(str, argv)), **given, capture_output=True, text=True, env={})
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -84,6 +85,7 @@ def test_what_is_wrong_with_a_line_is_told(tmp_path, capsys):
         ('{"input_ids": []}', "an array of one whole number"),
         ('{"input_ids": [2.5]}', "an array of one whole number"),
         ('{"input_ids": [4294967298]}', "an array of one whole number"),
+        ('{"input_ids": [18446744073709551614]}', "an array of one whole number"),
         ('{"input_ids": [2, -1]}', '"input_ids" has -1, but the model\'s are 0 to'),
         ('{"input_ids": [2, 99999]}', '"input_ids" has 99999, but the model\'s are 0 to'),
         ('{"input_ids": [2, 5], "token_type_ids": [0]}', "an array of 2 whole numbers"),
@@ -95,3 +97,10 @@ def test_what_is_wrong_with_a_line_is_told(tmp_path, capsys):
         done = predict(directory, bundle, first + line + "\n", "--output_file", tmp_path / "out.jsonl")
         assert done.returncode == 1 and done.stderr.startswith("pst-run: error: standard input:2: ") and message in done.stderr, done.stderr
         assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_line_without_an_end(tmp_path, capsys):
+    directory, bundle = made(tmp_path, "classes", capsys)
+    with open("/dev/zero", "rb") as zeros:
+        done = predict(directory, bundle, zeros)
+    assert done.returncode == 1 and done.stderr == "pst-run: error: standard input:1: the line has more than 268435456 bytes\n"

@@ -9,6 +9,7 @@
 #include "../ModelConfig.h"
 #include "pst/Bundle/ParseJson.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/Files.h"
 
 #include <algorithm>
 #include <limits>
@@ -48,9 +49,10 @@ static std::optional<std::vector<int32_t>> readNumbers(const Json &array) {
     return std::nullopt;
   std::vector<int32_t> numbers;
   for (const Json &element : array) {
+    // Beyond 2^63 numbers have no sign, and would come to one by conversion.
     if (!element.is_number_integer() ||
-        element < std::numeric_limits<int32_t>::min() ||
-        element > std::numeric_limits<int32_t>::max())
+        (element.is_number_unsigned() && element.get<uint64_t>() >> 31) ||
+        element.get<int64_t>() < std::numeric_limits<int32_t>::min())
       return std::nullopt;
     numbers.push_back(element.get<int32_t>());
   }
@@ -102,15 +104,33 @@ std::vector<int32_t> TokenLines::readTokens(const std::string &line) const {
   return tokens;
 }
 
+bool TokenLines::next(std::string &line) {
+  line.clear();
+  ++number;
+  try {
+    std::streambuf &buffer = *stream.rdbuf();
+    for (int c; (c = buffer.sbumpc()) != std::char_traits<char>::eof();) {
+      if (c == '\n')
+        return true;
+      // Of a device one might read for ever.
+      if (static_cast<int64_t>(line.size()) == kMaxTextBytes)
+        fail("the line has more than " + std::to_string(kMaxTextBytes) +
+             " bytes");
+      line += static_cast<char>(c);
+    }
+  } catch (const std::ios_base::failure &) {
+    throw Error(name + ": cannot be read");
+  }
+  return !line.empty();
+}
+
 std::optional<Dataset> TokenLines::read(int64_t most) {
   lengths.clear();
   auto ids = std::make_shared<std::vector<int32_t>>();
   auto mask = std::make_shared<std::vector<int32_t>>();
   auto types = std::make_shared<std::vector<int32_t>>();
   std::string line;
-  while (static_cast<int64_t>(lengths.size()) < most &&
-         std::getline(stream, line)) {
-    ++number;
+  while (static_cast<int64_t>(lengths.size()) < most && next(line)) {
     if (line.find_first_not_of(" \t\r") == line.npos)
       fail("an empty line: each line is a text, and has a line of the result");
     std::vector<int32_t> tokens = readTokens(line);
@@ -126,8 +146,6 @@ std::optional<Dataset> TokenLines::read(int64_t most) {
       append(*types, tokens.begin() + static_cast<int64_t>(count), 0);
     lengths.push_back(static_cast<int64_t>(count));
   }
-  if (stream.bad())
-    throw Error(name + ": cannot be read");
   if (lengths.empty())
     return std::nullopt;
   std::vector<DataArray> arrays;

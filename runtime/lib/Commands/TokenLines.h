@@ -30,6 +30,8 @@ public:
   int64_t length(int64_t row) const { return lengths[row]; }
 
 private:
+  /// Reads the next line; whether there is one. Throws Error.
+  bool next(std::string &line);
   std::vector<int32_t> readTokens(const std::string &line) const;
   /// `count`: how many ids there are, or 0 where nobody knows.
   void checkIds(const std::vector<int32_t> &ids, int64_t count,

@@ -53,6 +53,30 @@ TEST(FilesTest, FilesAreReadUpToASize) {
   EXPECT_ERROR(readFile("/proc/self/maps", 10), "has more than the 10 bytes");
 }
 
+TEST(FilesTest, PipesDevicesAndLinksAreNotReplaced) {
+  TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);
+  int reader = ::open((directory / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  writeFile(directory / "pipe", "text");
+  char buffer[8];
+  EXPECT_EQ(::read(reader, buffer, sizeof buffer), 4);
+  ::close(reader);
+  EXPECT_TRUE(fs::is_fifo(directory / "pipe"));
+
+  fs::create_symlink("/dev/full", directory / "full");
+  EXPECT_ERROR(writeFile(directory / "full", "text"),
+               "full: cannot write: No space left on device");
+  EXPECT_TRUE(fs::is_character_file(directory / "full"));
+
+  writeBytes(directory / "file", "before");
+  fs::create_symlink("file", directory / "link");
+  writeFile(directory / "link", "after");
+  EXPECT_TRUE(fs::is_symlink(directory / "link"));
+  EXPECT_EQ(readBytes(directory / "file"), "after");
+  EXPECT_ERROR(writeFile(directory.path(), "text"), "Is a directory");
+}
+
 TEST(FilesTest, AMappedFileTellsThatItBecameShorter) {
   TemporaryDirectory directory;
   writeBytes(directory / "file", std::string(10'000, 'x'));
