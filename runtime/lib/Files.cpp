@@ -114,11 +114,15 @@ void pst::runtime::syncDirectory(const fs::path &directory) {
     throwSystemError(path, "flush to the disk", code);
 }
 
-void pst::runtime::writeFile(const fs::path &path, std::string_view text) {
-  // A pipe or a device, as /dev/stdout, is written to; a file in its place
-  // would be everyone's loss. A link stays, and what it leads to is replaced.
+bool pst::runtime::isReplaceable(const fs::path &path) {
   std::error_code unknown;
-  bool replaces = !fs::exists(path, unknown) || fs::is_regular_file(path);
+  return !fs::exists(path, unknown) || fs::is_regular_file(path, unknown);
+}
+
+void pst::runtime::writeFile(const fs::path &path, std::string_view text) {
+  std::error_code unknown;
+  bool replaces = isReplaceable(path);
+  // A link stays, and what it leads to is replaced.
   fs::path target = fs::canonical(path, unknown);
   if (unknown || !replaces)
     target = path;

@@ -89,6 +89,8 @@ void pst::runtime::writeSafeTensors(const fs::path &path,
                                     const std::vector<TensorData> &tensors,
                                     const Metadata &metadata) {
   Layout layout = makeLayout(tensors, metadata);
+  if (!isReplaceable(path))
+    throw Error(path.string() + ": exists, and is no regular file");
   fs::path temporary = temporaryName(path);
   int descriptor =
       ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

@@ -104,3 +104,10 @@ def test_a_line_without_an_end(tmp_path, capsys):
     with open("/dev/zero", "rb") as zeros:
         done = predict(directory, bundle, zeros)
     assert done.returncode == 1 and done.stderr == "pst-run: error: standard input:1: the line has more than 268435456 bytes\n"
+
+
+@pytest.mark.parametrize("name, told", [("nowhere/out.jsonl", "there is no directory"), (".", "is a directory")])
+def test_where_the_results_go_is_checked_at_the_start(tmp_path, capsys, name, told):
+    directory, bundle = made(tmp_path, "classes", capsys)
+    done = predict(directory, bundle, "no JSON\n", "--output_file", tmp_path / name)
+    assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1, done.stderr

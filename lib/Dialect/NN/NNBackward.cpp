@@ -83,10 +83,9 @@ void DropoutOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,
                               const llvm::BitVector &needed,
                               SmallVectorImpl<Value> &operandGradients) {
   if (needed[0])
-    operandGradients[0] =
-        DropoutOp::create(builder, getLoc(), getType(), resultGradients[0],
-                          getSeed(), getProbabilityAttr(), getSiteAttr(),
-                          getTokenAttr(), getLengthAttr());
+    operandGradients[0] = DropoutOp::create(
+        builder, getLoc(), getType(), resultGradients[0], getSeed(),
+        getProbabilityAttr(), getSiteAttr(), getTokenAttr(), getLengthAttr());
 }
 
 void LayerNormOp::buildBackward(OpBuilder &builder, ValueRange resultGradients,

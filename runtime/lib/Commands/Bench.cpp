@@ -53,6 +53,7 @@ struct BenchCommand final : Command {
   }
 
   void run() override {
+    checkOutput(json);
     nlohmann::ordered_json all;
     int failures = 0;
     auto open = keepGPUsOpen();

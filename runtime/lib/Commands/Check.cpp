@@ -87,6 +87,7 @@ struct CheckCommand final : Command {
   }
 
   void run() override {
+    checkOutput(json);
     if (!against.empty())
       return runStep();
     nlohmann::ordered_json all;

@@ -72,6 +72,18 @@ void pst::runtime::printMetrics(const Metrics &metrics) {
   std::fflush(stdout);
 }
 
+void pst::runtime::checkOutput(const std::string &file) {
+  if (file.empty())
+    return;
+  std::error_code unknown;
+  std::filesystem::path folder = std::filesystem::path(file).parent_path();
+  if (std::filesystem::is_directory(file, unknown))
+    throw Error(file + ": is a directory; expected the path of a file");
+  if (!folder.empty() && !std::filesystem::is_directory(folder, unknown))
+    throw Error(file + ": there is no directory " + folder.string() +
+                "; make it first");
+}
+
 void pst::runtime::writeJson(const std::string &file,
                              const nlohmann::ordered_json &json) {
   if (!file.empty())

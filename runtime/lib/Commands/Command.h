@@ -55,6 +55,10 @@ double loadTrained(Model &model, const Inputs &inputs, bool sparsityGiven);
 
 void printMetrics(const Metrics &metrics);
 
+/// What the end needs of the file to be written, if one was asked for. Throws
+/// Error.
+void checkOutput(const std::string &file);
+
 /// To `file`, if one was asked for.
 void writeJson(const std::string &file, const nlohmann::ordered_json &json);
 

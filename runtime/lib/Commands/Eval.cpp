@@ -36,6 +36,7 @@ struct EvalCommand final : Command {
   }
 
   void run() override {
+    checkOutput(inputs.predictions);
     std::unique_ptr<Model> model = open(inputs, 0);
     double at = loadTrained(*model, inputs, sparsity->count() > 0);
     Evaluation result = evaluate(*model, Dataset::load(inputs.data), at);

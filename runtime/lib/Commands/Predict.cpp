@@ -43,6 +43,7 @@ struct PredictCommand final : Command {
   }
 
   void run() override {
+    checkOutput(output);
     std::ifstream opened;
     if (file != "-") {
       std::error_code unknown;

@@ -10,6 +10,7 @@
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Export.h"
 #include "pst/Runtime/MappedFile.h"
+#include "pst/Runtime/SafeTensorsWriter.h"
 #include "pst/Runtime/Trainer.h"
 
 #include <fcntl.h>
@@ -75,6 +76,8 @@ TEST(FilesTest, PipesDevicesAndLinksAreNotReplaced) {
   EXPECT_TRUE(fs::is_symlink(directory / "link"));
   EXPECT_EQ(readBytes(directory / "file"), "after");
   EXPECT_ERROR(writeFile(directory.path(), "text"), "Is a directory");
+  EXPECT_ERROR(writeSafeTensors(directory / "pipe", {}),
+               "pipe: exists, and is no regular file");
 }
 
 TEST(FilesTest, AMappedFileTellsThatItBecameShorter) {

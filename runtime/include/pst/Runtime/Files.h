@@ -30,7 +30,12 @@ std::string readFile(const std::filesystem::path &path,
 /// opening it says what is wrong.
 bool isNamed(const std::filesystem::path &path);
 
-/// Writes aside, flushes, renames. Throws Error.
+/// Whether a file may be renamed to this name: nothing has it, or a regular
+/// file does. A file in the place of a pipe or a device, as /dev/null, would be
+/// everyone's loss.
+bool isReplaceable(const std::filesystem::path &path);
+
+/// Writes aside, flushes, renames; to a pipe or a device, writes. Throws Error.
 void writeFile(const std::filesystem::path &path, std::string_view text);
 
 /// Gives standard streams that are closed to /dev/null. A program calls it
