@@ -51,7 +51,7 @@ def test_the_command_trains_evaluates_and_exports(tmp_path):
     encoded = Tokenizer(str(model)).encode(read_examples(str(dev)), LENGTH)
     longest = encoded.longest
     evaluation = {**settings, "training": False, "method": "dense", "batch_size": 5, "sequence_length": longest}
-    evaluation["token_capacity"] = token_capacity(encoded, 5, longest, options, partly=True)
+    evaluation["token_capacity"] = token_capacity(encoded.counts(longest), 5, longest, options, partly=True)
     for name in ("weight_rank", "weight_beta", "mask_rank", "mask_alpha1", "mask_alpha2", "detach_magnitude", "dropout"):
         del evaluation[name]
     _pst.compile_model(str(model), {**settings, "emulation": str(tmp_path / "train.so")})
