@@ -275,8 +275,14 @@ LogicalResult MaskedWeightOp::verifySymbolUses(SymbolTableCollection &table) {
 // AdamWOp, SpaceOp, LaunchOp
 //===----------------------------------------------------------------------===//
 
+/// As of tensors (hasSizes).
+static constexpr int64_t kMostElements = int64_t(1) << 40;
+
 LogicalResult AdamWOp::verify() {
   int64_t size = getSize(), decayed = getDecayed();
+  if (size < 0 || size > kMostElements) // (C1)
+    return emitOpError("must update between 0 and 2^40 elements, but got ")
+           << size;
   if (decayed < 0 || decayed > size) // (C1)
     return emitOpError("must decay between 0 and ")
            << size << " elements, but got " << decayed;

@@ -117,6 +117,14 @@ func.func @accumulate_c3(%v: tensor<3xf32>) {
 
 // -----
 
+func.func @adamw_c1_size(%f: f32) {
+  // expected-error@+1 {{'pst.adamw' op must update between 0 and 2^40 elements, but got 9223372036854775807}}
+  %norm = pst.adamw size 9223372036854775807 decayed 1 (%f, %f, %f, %f, %f, %f, %f, %f)
+  return
+}
+
+// -----
+
 func.func @adamw_c1(%f: f32) {
   // expected-error@+1 {{'pst.adamw' op must decay between 0 and 16 elements, but got 17}}
   %norm = pst.adamw size 16 decayed 17 (%f, %f, %f, %f, %f, %f, %f, %f)

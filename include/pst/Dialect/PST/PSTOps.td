@@ -374,7 +374,7 @@ def PST_AdamWOp : PST_Op<"adamw", [WorkOpInterface]> {
     ...)` gives elements b, ..., e - 1 the rate r in the place of lr, and so on.
 
     Constraints:
-    - (C1) `0 <= decayed <= size`.
+    - (C1) `0 <= decayed <= size <= 2^40`.
     - (C2) Every other rate has a range, which begins and ends within the
       elements; ranges ascend, do not overlap and are not empty.
 
