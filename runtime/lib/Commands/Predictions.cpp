@@ -16,7 +16,7 @@
 
 using namespace pst;
 using namespace pst::runtime;
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 Predictions::Predictions(const Model &model)
     : task(model.task()),
@@ -40,11 +40,11 @@ std::string Predictions::describe(const Evaluation &evaluation, int64_t row,
   auto logits = [&](int64_t token) {
     return std::span(begin + token * width, static_cast<size_t>(width));
   };
-  Json result;
+  OrderedJson result;
   if (task == ModelTask::regression) {
     result["value"] = logits(0)[0];
   } else if (task == ModelTask::multiLabel) {
-    result["classes"] = Json::array();
+    result["classes"] = OrderedJson::array();
     for (size_t i = 0; i < names.size(); ++i) {
       double logit = logits(0)[i];
       if (logit > 0)
