@@ -13,8 +13,8 @@ from conftest import CONFIG, bert_tensors, write_data, write_model
 
 from pst import _pst, cli
 
-VALUES = ("null", "[[1]]", '{"a": {"b": 1}}', '"x"', "-1", str(2**70), "true", r'["a", "\ud800"]')
-NUMBERS = (b"0", b"-1", b"0.5", b"2147483648", b"4611686018427387904", b"9223372036854775808", b"1e300", b"1e400", b'"x"', b"null", b"[]")
+VALUES = ("null", '{"a": {"b": 1}}', "-1", str(2**70), r'["a", "\ud800"]')
+NUMBERS = (b"-1", b"0.5", b"4611686018427387904", b"9223372036854775808", b"1e400", b"null", b"[]")
 
 
 def ways(whole):
