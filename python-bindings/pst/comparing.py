@@ -22,7 +22,7 @@ from .callbacks import StopOnSignal
 from .command import UsageError, options_of
 from .errors import MissingPackageError
 from .files import read_object
-from .outputs import write_json
+from .outputs import write_json, write_text
 from .streams import tell
 
 RESULTS_FILE = "compare.json"
@@ -123,7 +123,7 @@ def compare(args) -> int:
             tell(f"{told}: {_said(result, args.metric)}; about {seconds / 60:.0f} min left\n")
     chosen = {run.name: results[run.name] for run in runs}
     text = table(chosen, args.metric)
-    Path(args.output_dir, TABLE_FILE).write_text(text, encoding="utf-8")
+    write_text(os.path.join(args.output_dir, TABLE_FILE), text)
     print(text)
     try:
         draw(chosen, args.metric, os.path.join(args.output_dir, PICTURE_FILE))

@@ -189,6 +189,7 @@ void pst::cpu::packPanel(KernelBuilder &b, int64_t lanes,
     auto vectors = [&] {
       b.loop(b.index(0), depth, 1, [&](Value k) {
         Value at = place(k), inner = b.addi(firstDepth, k);
+        // Of the row after the next seven, which were asked for before.
         if (matrix.prefetchNextRows)
           for (int64_t c = 0; c < width; c += lanes)
             matrix.prefetchNextRows(b, b.addi(inner, 7), /*count=*/1,
