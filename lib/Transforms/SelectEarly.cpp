@@ -7,7 +7,6 @@
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
-#include "mlir/IR/IRMapping.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Transforms/Passes.h"
 
@@ -31,15 +30,20 @@ static Operation *findMovable(nn::SelectTokenOp select) {
   Operation *op = select.getInput().getDefiningOp();
   if (!op || !op->hasTrait<answers::Rowwise>() || op->getNumResults() != 1)
     return nullptr;
-  if (isa<nn::DropoutOp>(op) && !select.getIndex())
-    return nullptr; // Which elements these are, only the mask knows.
+  // Which elements these are, only the mask knows; or they were a token each
+  // before.
+  auto dropout = dyn_cast<nn::DropoutOp>(op);
+  if (dropout && (!select.getIndex() || dropout.getToken()))
+    return nullptr;
   Operation *mask =
       select.getMask() ? select.getMask().getDefiningOp() : nullptr;
-  if (mask && !mask->isBeforeInBlock(op))
+  if (mask &&
+      (mask->getBlock() != op->getBlock() || !mask->isBeforeInBlock(op)))
     return nullptr;
   bool isAlone = llvm::all_of(op->getUsers(), [&](Operation *user) {
     auto other = dyn_cast<nn::SelectTokenOp>(user);
-    return other && isSameSelection(select, other);
+    return other && other->getBlock() == op->getBlock() &&
+           isSameSelection(select, other);
   });
   return isAlone ? op : nullptr;
 }
@@ -53,15 +57,20 @@ static void moveBehind(Operation *op, nn::SelectTokenOp select) {
     return RankedTensorType::get({rows, matrix.getDimSize(1)},
                                  matrix.getElementType());
   };
-  IRMapping mapping;
+  // Of those operands only: what is a weight, too, is read whole.
+  DenseMap<Value, Value> selections;
   for (OpOperand *read :
-       cast<ActivationOpInterface>(op).getActivationOperands())
-    if (Value all = read->get(); !mapping.contains(all))
-      mapping.map(all, nn::SelectTokenOp::create(
-                           builder, select.getLoc(), selected(all.getType()),
-                           all, select.getMask(), select.getIndexAttr())
-                           .getResult());
-  Operation *moved = builder.clone(*op, mapping);
+       cast<ActivationOpInterface>(op).getActivationOperands()) {
+    Value &selection = selections[read->get()];
+    if (!selection)
+      selection = nn::SelectTokenOp::create(
+          builder, select.getLoc(), selected(read->get().getType()),
+          read->get(), select.getMask(), select.getIndexAttr());
+  }
+  Operation *moved = builder.clone(*op);
+  for (OpOperand *read :
+       cast<ActivationOpInterface>(moved).getActivationOperands())
+    read->set(selections.lookup(read->get()));
   Value result = moved->getResult(0);
   if (auto dropout = dyn_cast<nn::DropoutOp>(moved)) {
     auto all = cast<RankedTensorType>(result.getType());

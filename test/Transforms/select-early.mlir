@@ -69,3 +69,38 @@ func.func @all(%x: tensor<6x4xf32>) -> (tensor<6x4xf32>, tensor<2x4xf32>, tensor
   %b = nn.select_token %g index 1 : tensor<6x4xf32> -> tensor<2x4xf32>
   return %r, %first, %a, %b : tensor<6x4xf32>, tensor<2x4xf32>, tensor<2x4xf32>, tensor<2x4xf32>
 }
+
+// -----
+
+// A matrix that is a weight, too, is read whole as such; and of a dropout of
+// tokens, tokens are not taken again.
+
+// CHECK-LABEL: func.func @itself(
+// CHECK-SAME:  %[[X:[a-z0-9]*]]: tensor<6x4xf32>
+// CHECK:       %[[S:.*]] = nn.select_token %[[X]] index 1 : tensor<6x4xf32> -> tensor<2x4xf32>
+// CHECK:       nn.linear %[[S]], %[[X]] : tensor<2x4xf32>, tensor<6x4xf32> -> tensor<2x6xf32>
+// CHECK:       %[[D:.*]] = nn.dropout %{{.*}} token 2 of 3 : tensor<6x4xf32>
+// CHECK:       nn.select_token %[[D]] index 0 : tensor<6x4xf32> -> tensor<3x4xf32>
+func.func @itself(%x: tensor<6x4xf32>, %seed: i64) -> (tensor<2x6xf32>, tensor<3x4xf32>) {
+  %y = nn.linear %x, %x : tensor<6x4xf32>, tensor<6x4xf32> -> tensor<6x6xf32>
+  %one = nn.select_token %y index 1 : tensor<6x6xf32> -> tensor<2x6xf32>
+  %d = nn.dropout %x, %seed probability 0.1 site 0 token 2 of 3 : tensor<6x4xf32>
+  %two = nn.select_token %d index 0 : tensor<6x4xf32> -> tensor<3x4xf32>
+  return %one, %two : tensor<2x6xf32>, tensor<3x4xf32>
+}
+
+// -----
+
+// The mask of another block is not there yet.
+
+// CHECK-LABEL: func.func @blocks(
+// CHECK:       nn.activation relu %{{.*}} : tensor<6x4xf32>
+// CHECK:     ^bb1(
+// CHECK:       nn.select_token
+func.func @blocks(%x: tensor<6x4xf32>, %first: tensor<2x3xi32>) -> tensor<2x4xf32> {
+  %r = nn.activation relu %x : tensor<6x4xf32>
+  cf.br ^bb1(%first : tensor<2x3xi32>)
+^bb1(%mask: tensor<2x3xi32>):
+  %last = nn.select_token %r last(%mask : tensor<2x3xi32>) : tensor<6x4xf32> -> tensor<2x4xf32>
+  return %last : tensor<2x4xf32>
+}
