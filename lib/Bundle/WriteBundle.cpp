@@ -9,6 +9,7 @@
 #include "Beside.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/Program.h"
@@ -52,11 +53,22 @@ static LogicalResult link(ArrayRef<std::string> objects, StringRef library,
   SmallVector<StringRef> arguments{linker, "-shared", "--build-id=none", "-o",
                                    library};
   llvm::append_range(arguments, objects);
-  int code = llvm::sys::ExecuteAndWait(linker, arguments, std::nullopt, {}, 0,
-                                       0, &message);
-  if (code != 0)
+  // What it says is kept: of a full disk it tells in a dump of its stack.
+  std::string said = (library + ".linker").str();
+  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(said),
+                                          StringRef(said)};
+  int code = llvm::sys::ExecuteAndWait(linker, arguments, std::nullopt,
+                                       redirects, 0, 0, &message);
+  if (code != 0) {
+    if (auto text = llvm::MemoryBuffer::getFile(said))
+      for (StringRef line : llvm::split((*text)->getBuffer(), '\n'))
+        if (line.contains("error:"))
+          message += (message.empty() ? "" : "; ") + line.str();
+    fs::remove(said);
     return emitError(loc) << linker << " failed with status " << code
                           << (message.empty() ? "" : ": ") << message;
+  }
+  fs::remove(said);
   return success();
 }
 

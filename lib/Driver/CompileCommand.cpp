@@ -95,19 +95,22 @@ static OwningOpRef<ModuleOp> load(MLIRContext &context, StringRef input,
   return parseSourceFile<ModuleOp>(input, ParserConfig(&context));
 }
 
-/// A location of line 0 is a file as a whole, and is printed without ":0:0".
+/// A location of line 0 is a file as a whole, and is printed without ":0:0"; so
+/// is a model, whose module is called as its directory.
 static LogicalResult printWholeFile(Diagnostic &diagnostic) {
   auto location = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>();
-  if (!location || location.getLine() != 0)
+  auto name = dyn_cast<NameLoc>(diagnostic.getLocation());
+  if (location ? location.getLine() != 0 : !name)
     return failure(); // for the handler below
+  StringRef place =
+      (location ? location.getFilename() : name.getName()).getValue();
   auto print = [&](Diagnostic &what) {
     StringRef kind =
         what.getSeverity() == DiagnosticSeverity::Error     ? "error"
         : what.getSeverity() == DiagnosticSeverity::Warning ? "warning"
         : what.getSeverity() == DiagnosticSeverity::Remark  ? "remark"
                                                             : "note";
-    llvm::errs() << location.getFilename().getValue() << ": " << kind << ": "
-                 << what << "\n";
+    llvm::errs() << place << ": " << kind << ": " << what << "\n";
   };
   print(diagnostic);
   for (Diagnostic &note : diagnostic.getNotes())

@@ -16,7 +16,14 @@
 
 # First: the extension raises it.
 from .errors import CompileError  # noqa: I001
-from ._pst import Error, TensorFile, write_tensors
+
+try:
+    from ._pst import Error, TensorFile, write_tensors
+except ImportError as error:
+    raise ImportError(
+        f"the compiled part of pst cannot be loaded ({error}); 'failed to map segment' means that the address space "
+        "is limited to less than the compiler's libraries need (ulimit -v, some 600 MiB)"
+    ) from None
 from .callbacks import Callback
 from .classifier import Classifier, load
 from .compiled import Compiled, Function, compile

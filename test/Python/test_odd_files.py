@@ -452,3 +452,8 @@ def test_a_compiled_file_that_cannot_be_written(tmp_path, model):
     assert "No space left on device" in ended(*words, "/dev/full")
     limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "_", *words, tmp_path / "m.mlir"]
     assert "File too large" in ended(*limited)
+    # A linker that cannot write tells it in a dump of its stack; its sentence is what is told.
+    words = [BUILD / "pst-compile", model, "--sequence-length=8", "-o", tmp_path / "bundle"]
+    told = ended("bash", "-c", 'ulimit -f 64; exec "$@"', "_", *words, PST_CACHE_DIR=str(tmp_path / "cache"))
+    assert "failed with status 1: " in told and "File too large" in told, told
+    assert not list(tmp_path.glob("bundle*"))
