@@ -106,6 +106,12 @@ SmallVector<SplitParts::Part> SplitParts::choose(ModuleOp module) {
 
 void SplitParts::runOnOperation() {
   ModuleOp module = getOperation();
+  if (auto inner = module.getOps<ModuleOp>(); !inner.empty()) {
+    (*inner.begin())
+        .emitOpError("lies in a module that is to be split: is this what "
+                     "--emit=llvm printed?");
+    return signalPassFailure();
+  }
   SymbolTable symbols(module);
   SmallVector<Part> parts = choose(module);
   llvm::DenseMap<Operation *, size_t> home;

@@ -28,7 +28,7 @@ struct MixedPrecision : pst::impl::MixedPrecisionBase<MixedPrecision> {
     if (type == FrozenType::F32)
       return;
     auto forward = module.lookupSymbol<func::FuncOp>("forward");
-    if (!forward)
+    if (!forward || forward.isExternal())
       return;
     if (module.lookupSymbol("forward_backward")) {
       forward.emitOpError("has a backward already, whose gradients would keep "

@@ -28,10 +28,13 @@ struct Recompute : pst::impl::RecomputeBase<Recompute> {
   void runOnOperation() override {
     auto function =
         getOperation().lookupSymbol<func::FuncOp>("forward_backward");
-    if (!function || level == RecomputeLevel::None)
+    if (!function || function.isExternal() || level == RecomputeLevel::None)
       return;
     Block &block = function.getBody().front();
-    // The forward ends with the loss, which is what the function returns.
+    // The forward ends with the loss, which is what the function returns; one
+    // in memory returns nothing, and its plan is made.
+    if (block.getTerminator()->getNumOperands() == 0)
+      return;
     Operation *loss = block.getTerminator()->getOperand(0).getDefiningOp();
     if (!loss)
       return;
