@@ -14,6 +14,7 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
+#include "llvm/IR/OptBisect.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
@@ -168,11 +169,26 @@ copyOf(const llvm::TargetMachine &machine, Effort effort) {
                                  : llvm::CodeGenOptLevel::None));
 }
 
+namespace {
+/// Leaves out what takes a fifth of the time of a compilation: the addresses in
+/// kernels are simple enough without it, and what they take is the same
+/// (docs/Rationale.md).
+struct NoStrengthReduction : llvm::OptPassGate {
+  bool shouldRunPass(StringRef pass, StringRef) const override {
+    return pass != "Loop Strength Reduction";
+  }
+  bool isEnabled() const override { return true; }
+};
+} // namespace
+
 static FailureOr<std::string> emitPart(ModuleOp part,
                                        llvm::TargetMachine &machine,
                                        Effort effort, bool sanitized,
                                        llvm::CodeGenFileType kind) {
+  // Outlives the context, which keeps a reference.
+  NoStrengthReduction gate;
   llvm::LLVMContext context;
+  context.setOptPassGate(gate);
   std::unique_ptr<llvm::Module> code =
       translateModuleToLLVMIR(part, context, "pst");
   if (!code)
