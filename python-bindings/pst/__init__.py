@@ -30,6 +30,7 @@ from .compiled import Compiled, Function, compile
 from .criterion import Criterion, recipe
 from .data import DataError, Examples, Labels, read_examples
 from .options import Options
+from .pipelines import pipeline
 from .reporters import Reporter
 from .tokenizer import Tokenizer
 from .trainer import Trainer
@@ -54,6 +55,7 @@ __all__ = [
     "Trainer",
     "compile",
     "load",
+    "pipeline",
     "read_examples",
     "recipe",
     "write_tensors",

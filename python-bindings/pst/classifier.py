@@ -12,7 +12,7 @@ import threading
 
 import numpy as np
 
-from . import _pst
+from . import _pst, torch
 from .columns import Wish
 from .data import Examples
 from .entities import entity_metrics, is_scheme
@@ -22,6 +22,7 @@ from .language import predicts_tokens
 from .options import Options
 from .packing import token_capacity
 from .tagged import Tagged
+from .token_arrays import encoded_of, whole_numbers
 from .tokenizer import Encoded, EncodedWords, Tokenizer
 
 
@@ -31,7 +32,8 @@ class Classifier:
         model = pst.load("runs/1/model")
         model.predict(["a good film", "a bad one"])
 
-    `labels` are its classes. Options are those of `pst predict`
+    It may be called: with texts it is predict(), with token ids it gives
+    logits. `labels` are its classes. Options are those of `pst predict`
     (max_seq_length, per_device_eval_batch_size, num_threads, target, ...). A
     program is compiled for the longest text at the first use, and again when a
     longer one comes; `warnings` says which texts were cut. Threads may predict
@@ -124,6 +126,37 @@ class Classifier:
         examples = Examples.of(texts, "the texts", wish=Wish(remembered=tuple(columns.values())), need_labels=False)
         return predictions(self.evaluate(examples.without_labels())["logits"], self.labels)
 
+    def __call__(self, texts=None, attention_mask=None, token_type_ids=None, *, input_ids=None):
+        """predict() of texts; of token ids, whole numbers of any type, [rows,
+        tokens], padded to the right if at all, the logits: float32[rows,
+        labels], of a model that gives tags [rows, tokens, labels] with zeros
+        where `attention_mask` has them. Arrays are anything that NumPy reads, by
+        DLPack too; of torch tensors the logits are one.
+
+            model(**tokenizer(["a good film"], return_tensors="pt"))
+        """
+        if (texts is None) == (input_ids is None):
+            raise TypeError("call it with texts, or with input_ids")
+        given = {"input_ids": texts if input_ids is None else input_ids}
+        if input_ids is None and not _is_array(texts):
+            if attention_mask is not None or token_type_ids is not None:
+                raise TypeError("attention_mask and token_type_ids belong to input_ids: arrays or tensors [rows, tokens]")
+            return self.predict(texts)
+        given |= {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        given = {name: value for name, value in given.items() if value is not None}
+        arrays = {name: whole_numbers(name, value) for name, value in given.items()}
+        encoded = encoded_of(arrays, self.tokenizer)
+        length, model = self._model_for(encoded)
+        logits = _pst.evaluate(model, dataset(encoded, length, None, "input_ids"), 0.0)["logits"]
+        if self.labels.tokens:
+            rows, tokens = arrays["input_ids"].shape
+            found = np.zeros((rows, tokens, self.labels.count), np.float32)
+            part = min(length, tokens)
+            found[:, :part] = logits.reshape(rows, length, -1)[:, :part]
+            found[np.arange(tokens) >= encoded.counts(tokens)[:, None]] = 0
+            logits = found
+        return torch.from_numpy(logits) if any(map(torch.is_tensor, given.values())) else logits
+
     def _model_for(self, encoded: Encoded) -> tuple[int, "_pst.Model"]:
         """A model for texts as long as these at least, and for how many tokens."""
         longest = encoded.longest
@@ -140,6 +173,16 @@ class Classifier:
                 )
                 self._compiled = (longest, _pst.Model(program, self.directory, 0))
             return self._compiled
+
+
+def _is_array(value) -> bool:
+    """Whether it is what token ids come as: numbers in rows, and no texts."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "iubf"
+    if hasattr(value, "__dlpack__"):
+        return True
+    row = value[0] if isinstance(value, (list, tuple)) and value else None
+    return isinstance(row, (list, tuple)) and bool(row) and isinstance(row[0], (int, np.integer))
 
 
 def load(directory, **options) -> Classifier:

@@ -15,6 +15,7 @@ import numpy as np
 from . import _pst, torch
 from .files import read_text
 from .tasks import TOKEN_CLASSES
+from .token_arrays import rows_and_tokens, whole_numbers
 from .tokenizer import end_at_last_token
 from .tokenizer_settings import DECODERS
 
@@ -204,7 +205,7 @@ class Compiled:
         if torch.gpu_of(given.values()) is not None:
             return self._run(forward, given)
         shape = next(tensor.shape for tensor in forward.inputs if tensor.name == "input_ids")
-        arrays = {name: _whole_numbers(name, value) for name, value in given.items()}
+        arrays = {name: whole_numbers(name, value) for name, value in given.items()}
         rows = self._check_shapes(arrays, shape)
         arrays.setdefault("attention_mask", np.ones_like(arrays["input_ids"]))
         config = json.loads(self.manifest.get("config") or "{}")
@@ -227,16 +228,13 @@ class Compiled:
 
     def _check_shapes(self, arrays: dict, shape: tuple[int, ...]) -> int:
         """The number of rows. Raises ValueError."""
-        found = arrays["input_ids"].shape
-        for name, array in arrays.items():
-            if array.ndim != 2 or array.shape != found:
-                raise ValueError(f"{name} must be of shape [rows, tokens], as input_ids, but is {list(array.shape)}")
-        if not found[0] or not found[1] or found[1] > shape[1]:
+        rows, tokens = rows_and_tokens(arrays)
+        if not rows or not tokens or tokens > shape[1]:
             raise ValueError(
-                f"input_ids is {list(found)}, and the program takes rows of 1 to {shape[1]} tokens: "
-                f"cut them, or compile with sequence_length={max(found[1], 1)}"
+                f"input_ids is {[rows, tokens]}, and the program takes rows of 1 to {shape[1]} tokens: "
+                f"cut them, or compile with sequence_length={max(tokens, 1)}"
             )
-        return found[0]
+        return rows
 
     def _run(self, forward: Function, given: dict):
         """The logits of one batch; what is not given is as for plain texts."""
@@ -257,19 +255,6 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"<pst program with {', '.join(self.entry_points)}>"
-
-
-def _whole_numbers(name: str, value) -> np.ndarray:
-    """An array, a tensor or a list as int32. Raises TypeError, ValueError."""
-    torch.check(value, f"input '{name}'")
-    array = np.asarray(value)
-    if array.dtype == bool:
-        array = array.astype(np.int32)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"input '{name}' must hold whole numbers, not {array.dtype}")
-    if array.size and not (-(2**31) <= array.min() and array.max() < 2**31):
-        raise ValueError(f"input '{name}' holds {array.max()}, which does not fit into 32 bits")
-    return array.astype(np.int32, copy=False)
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: int) -> np.ndarray:
