@@ -209,8 +209,10 @@ Layer Sparsify::declareLayer(ParameterOp weight, CriterionOp recipe) {
 void Sparsify::rewriteUses(ArrayRef<LoadOp> loads, Layer layer,
                            CriterionOp criterion) {
   for (LoadOp load : loads) {
+    // A weight may be what its own product reads, too: one user, two uses.
+    auto users = load.getResult().getUsers();
     for (Operation *user :
-         llvm::make_early_inc_range(load.getResult().getUsers())) {
+         llvm::SmallSetVector<Operation *, 4>(users.begin(), users.end())) {
       auto linear = dyn_cast<nn::LinearOp>(user);
       if (!linear || linear.getWeight() != load.getResult())
         continue;
