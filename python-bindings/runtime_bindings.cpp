@@ -210,6 +210,8 @@ void bindModel(nb::module_ &module) {
       .def_prop_ro("has_mask", &SharedModel::hasMask)
       .def_prop_ro("batch_size", &SharedModel::batchSize)
       .def_prop_ro("num_labels", &SharedModel::numLabels)
+      .def_prop_ro("has_distillation", &SharedModel::hasDistillation,
+                   "Whether the program trains towards a teacher's logits too.")
       .def_prop_ro("task",
                    [](const SharedModel &self) {
                      return std::string(name(self.task()));

@@ -74,6 +74,30 @@ void verifyClassWeights(const Manifest &manifest, const EntryPoint &entry,
                     spell(weights->type));
 }
 
+/// A teacher's logits are as the model's own.
+void verifyTeacher(const Manifest &manifest, const EntryPoint &entry,
+                   const std::string &where) {
+  const Argument *teacher = find(entry, Argument::Kind::input, kTeacherLogits);
+  if (!teacher)
+    return;
+  const EntryPoint *forward = manifest.findEntryPoint("forward");
+  const Argument *logits =
+      forward ? find(*forward, Argument::Kind::output, "logits") : nullptr;
+  bool regression = manifest.task == ModelTask::regression;
+  if (!logits || (manifest.task != ModelTask::classification &&
+                  manifest.task != ModelTask::multiLabel && !regression))
+    fail(where, "argument " + quote(kTeacherLogits) +
+                    " is of a model that classifies texts or predicts a "
+                    "number, by the \"logits\" of \"forward\"");
+  TensorType expected = logits->type;
+  if (regression)
+    expected.shape.pop_back();
+  if (teacher->type != expected)
+    fail(where, "argument " + quote(kTeacherLogits) + " must be " +
+                    spell(expected) + ", as the logits are, but is " +
+                    spell(teacher->type));
+}
+
 /// The element type and the number of dimensions of a task's labels.
 std::pair<ElementType, size_t> labelsOf(ModelTask task) {
   switch (task) {
@@ -197,6 +221,7 @@ void manifest::verifyEntryPoints(const Verified &verified) {
     if (name == "forward" || name == "forward_backward") {
       verifyLabels(manifest.task, entry, where);
       verifyClassWeights(manifest, entry, where);
+      verifyTeacher(manifest, entry, where);
     }
     if (name == "materialize")
       verifyMaterialize(manifest, entry, where);

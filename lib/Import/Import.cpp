@@ -283,6 +283,13 @@ pst::importModel(MLIRContext &context, StringRef directory,
         << (task.kind == ModelTask::regression     ? "predicts a number"
             : task.kind == ModelTask::tokenClasses ? "classifies tokens"
                                                    : "predicts tokens");
+  if (options.distillation &&
+      (task.kind == ModelTask::tokenClasses || task.kind == ModelTask::lm))
+    config->error("architectures")
+        << "distillation is of models that classify texts, or predict a number "
+           "of them, but this one "
+        << (task.kind == ModelTask::lm ? "predicts tokens"
+                                       : "classifies tokens");
   if (!weights)
     return failure();
 

@@ -65,6 +65,15 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
     if (task.kind != ModelTask::multiLabel)
       arguments.emplace_back("label_smoothing", b.getF32Type());
   }
+  bool regression = task.kind == ModelTask::regression;
+  if (options.distillation) {
+    arguments.emplace_back(kTeacherLogits, regression
+                                               ? labelsType()
+                                               : f32({batch, task.numLabels}));
+    arguments.emplace_back("distillation_scale", b.getF32Type());
+    if (!regression)
+      arguments.emplace_back("temperature", b.getF32Type());
+  }
   arguments.emplace_back("loss_scale", b.getF32Type());
   arguments.emplace_back("seed", b.getI64Type());
 
@@ -96,6 +105,12 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
     if (task.kind != ModelTask::multiLabel)
       labelSmoothing = body->getArgument(next++);
   }
+  if (options.distillation) {
+    teacher = body->getArgument(next++);
+    distillationScale = body->getArgument(next++);
+    if (!regression)
+      temperature = body->getArgument(next++);
+  }
   lossScale = body->getArgument(next);
   seed = body->getArgument(arguments.size() - 1);
   return {body->getArgument(0), mask,
@@ -113,7 +128,21 @@ void ModelBuilder::finish(Value logits) {
   else
     loss = nn::CrossEntropyOp::create(b, f32({}), logits, labels, lossScale,
                                       classWeights, labelSmoothing);
-  func::ReturnOp::create(b, ValueRange{loss, logits});
+  func::ReturnOp::create(b, ValueRange{distilled(loss, logits), logits});
+}
+
+Value ModelBuilder::distilled(Value loss, Value logits) {
+  if (!options.distillation)
+    return loss;
+  Value divergence;
+  if (task.kind == ModelTask::regression)
+    divergence = nn::SquaredErrorOp::create(b, f32({}), logits, teacher,
+                                            distillationScale);
+  else
+    divergence = nn::DistillationLossOp::create(
+        b, f32({}), logits, teacher, distillationScale, temperature,
+        /*binary=*/task.kind == ModelTask::multiLabel);
+  return nn::AddOp::create(b, loss, divergence);
 }
 
 void ModelBuilder::finishTokens(Value hidden, Value table) {

@@ -168,6 +168,8 @@ private:
   void noteKept(ParameterOp parameter);
   /// Of the labels of a batch, as importModel has them.
   mlir::RankedTensorType labelsType();
+  /// With what a teacher's logits add to it, if the options ask for that.
+  mlir::Value distilled(mlir::Value loss, mlir::Value logits);
 
   WeightFiles &weights;
   mlir::ImplicitLocOpBuilder b;
@@ -175,6 +177,8 @@ private:
   mlir::Value mask, labels, lossScale, seed;
   /// Null unless the loss is a weighted one.
   mlir::Value classWeights, labelSmoothing;
+  /// Null unless it is a teacher's too.
+  mlir::Value teacher, distillationScale, temperature;
   /// Tells the dropouts apart.
   int64_t nextSite = 0;
   /// Of fresh weights.

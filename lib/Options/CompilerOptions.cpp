@@ -53,6 +53,9 @@ void pst::check(const CompilerOptions &options) {
   if (!options.recipe.criterion.empty() && options.recipe.method != Method::PST)
     throw Error("--criterion takes the place of --method, but --method is " +
                 std::string(spell(options.recipe.method)));
+  if (!options.training && options.model.distillation)
+    throw Error("--distillation is of a program that trains, but this one only "
+                "evaluates: leave it out");
   if (options.training && options.weightStorage == WeightStorage::Compressed)
     throw Error("--weight_storage compressed is of a program that only "
                 "evaluates, whose zeros stay where they are: leave it out, or "

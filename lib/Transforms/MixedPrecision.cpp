@@ -64,6 +64,12 @@ static bool hasFloatTensors(Operation *op) {
          llvm::any_of(op->getResultTypes(), isOne);
 }
 
+/// Sums of losses are no activations.
+static bool isScalar(Value value) {
+  auto tensor = dyn_cast<RankedTensorType>(value.getType());
+  return tensor && tensor.getRank() == 0;
+}
+
 static Type withElements(Value value, Type element) {
   return cast<RankedTensorType>(value.getType()).clone(element);
 }
@@ -92,12 +98,13 @@ LogicalResult MixedPrecision::narrow(Operation *op) {
                            "cannot be made bf16");
   }
   for (OpOperand *operand : layer.getActivationOperands())
-    if (isOf(operand->get(), f32))
+    if (isOf(operand->get(), f32) && !isScalar(operand->get()))
       operand->set(arith::TruncFOp::create(builder, op->getLoc(),
                                            withElements(operand->get(), bf16),
                                            operand->get()));
   for (OpResult result : layer.getActivationResults())
-    if (!layer.canWidenResults() || !isLeftToLosses(result))
+    if (!isScalar(result) &&
+        (!layer.canWidenResults() || !isLeftToLosses(result)))
       result.setType(withElements(result, bf16));
   return success();
 }

@@ -83,6 +83,11 @@ class Classifier:
             found["metrics"] = {**entity_metrics(self.labels.names, logits, array), **found["metrics"]}
         return found
 
+    def logits(self, encoded: Encoded, description: str) -> np.ndarray:
+        """float32[examples, labels] (of tokens [tokens, labels]) of texts that are encoded."""
+        length, model = self._model_for(encoded)
+        return _pst.evaluate(model, dataset(encoded, length, None, description), 0.0)["logits"]
+
     def tag(self, sentences) -> list[dict]:
         """The `words` of each sentence, their `tags` and `probabilities`, None
         for words that were cut off.
@@ -96,9 +101,8 @@ class Classifier:
             sentences = [sentences]
         sentences = Tagged.of(sentences, "the texts", words_column=self.options.text_column, need_tags=False).without_labels()
         encoded = self.encode(sentences)
-        length, model = self._model_for(encoded)
-        logits = _pst.evaluate(model, dataset(encoded, length, None, sentences.path), 0.0)["logits"]
-        scores = logits.reshape(len(sentences), length, -1).astype(np.float64)
+        length, _ = self._model_for(encoded)
+        scores = self.logits(encoded, sentences.path).reshape(len(sentences), length, -1).astype(np.float64)
         rows = []
         for i, (words, places) in enumerate(zip(sentences.words, encoded.firsts)):
             begin = encoded.begin(i, length)
@@ -209,8 +213,8 @@ def predictions(logits: np.ndarray, labels: Labels) -> list[dict]:
     return [{"class": labels.names[i], "probability": float(share)} for i, share in zip(best, shares)]
 
 
-def dataset(encoded: Encoded, length: int, labels, description: str) -> "_pst.Dataset":
-    return _pst.Dataset.of(arrays_of(encoded, length, labels), description)
+def dataset(encoded: Encoded, length: int, labels, description: str, **more: np.ndarray) -> "_pst.Dataset":
+    return _pst.Dataset.of({**arrays_of(encoded, length, labels), **more}, description)
 
 
 def arrays_of(encoded: Encoded, length: int, labels) -> dict[str, np.ndarray]:

@@ -103,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     compile_.add_argument("--num_labels", type=int, metavar="N", help="classes of a new head, to be trained (default: the model's head)")
     compile_.add_argument("--regression", action="store_true", help="a new head that predicts one number")
     compile_.add_argument("--weighted_loss", action="store_true", help="for runs with --class_weights or --label_smoothing_factor")
+    compile_.add_argument("--distillation", action="store_true", help="for runs with --distill_from")
     add_arguments(
         compile_,
         only=method
@@ -119,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
     prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
     prepare.add_argument("--output_dir", required=True, metavar="DIR", help="folder of train.safetensors and so on")
-    add_arguments(prepare, only=_READING + ("classes", "task", "block_size", "pad_to_max_length"))
+    add_arguments(prepare, only=_READING + ("classes", "task", "block_size", "pad_to_max_length", "distill_from"))
 
     sentences = command("sentences", _sentences, "write the project's own data set (train.tsv, dev.tsv)")
     sentences.add_argument("--output_dir", required=True, metavar="DIR", help="where to write")
@@ -306,8 +307,9 @@ def _compile(args) -> int:
         if not chosen:
             # As many classes as the model has.
             del settings["num_labels"], settings["regression"]
-    if args.weighted_loss:
-        settings["weighted_loss"] = True
+    for name in ("weighted_loss", "distillation"):
+        if getattr(args, name):
+            settings[name] = True
     if args.purpose == "inference":
         settings = {**settings, **options.of_evaluation(settings["sequence_length"], 32), "new_head": False}
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
@@ -331,7 +333,7 @@ def _check_purpose(args) -> None:
     trains = args.purpose == "training"
     groups = (INFERENCE,) if trains else ("method",)
     names = [name for name in given_options(args) if DECLARED.get(name, {}).get("group") in groups]
-    names += [name for name in ("num_labels", "regression", "weighted_loss") if not trains and getattr(args, name)]
+    names += [name for name in ("num_labels", "regression", "weighted_loss", "distillation") if not trains and getattr(args, name)]
     names += [name for name in ("per_device_eval_batch_size" if trains else "per_device_train_batch_size",) if name in vars(args)]
     if names:
         other = "inference" if trains else "training"

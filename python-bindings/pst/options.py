@@ -95,6 +95,9 @@ class _PythonOptions:
     max_eval_samples: int = _option("data", 0, "use the first so many evaluation examples only (0: all)")
     skip_bad_rows: bool = _option("data", False, "skip malformed rows with a warning")
 
+    distill_from: str = _option(
+        "training", "", "directory of a model, fine-tuned for this task, that the loss draws this one towards"
+    )
     per_device_train_batch_size: int = _option("training", 8, "examples of a micro-batch")
     tokens_per_batch: int = _option(
         "training", 0, "as many examples in a micro-batch as have so many tokens on average (0: --per_device_train_batch_size)"

@@ -9,6 +9,7 @@ import os
 from . import _pst
 from .classifier import arrays_of, encode
 from .command import options_of, print_pairs, read_labelled, read_tagged, tokenizer_of, warn
+from .distilling import check_kind, teacher_column
 from .labels import Labels, has_many_labels, names_in
 from .language import block_length, common_length, predicts_tokens, read_language
 from .outputs import check_output_directory
@@ -22,9 +23,10 @@ def prepare(args) -> int:
     options.check()
     check_output_directory(args.output_dir, (args.train_file, args.validation_file), ("train.safetensors", "validation.safetensors"))
     config = read_config(args.model_name_or_path)
+    tags = classifies_tokens(options.task, config)
+    check_kind(options, predicts_tokens(options.implied_task, config), tags)
     if predicts_tokens(options.implied_task, config):
         return _prepare_language(args, options, config)
-    tags = classifies_tokens(options.task, config)
     tokenizer = tokenizer_of(args.model_name_or_path, of_words=tags)
     if tags:
         read = [("train", read_tagged(args.train_file, options))]
@@ -45,11 +47,12 @@ def prepare(args) -> int:
         warn(warnings)
         encoded.append(tokens)
     length = sequence_length(encoded, options, tokenizer)
+    columns = [teacher_column(options, labels, read[0][1], encoded[0], options.max_seq_length), {}]
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"labels": "a number" if labels.regression else ", ".join(labels.names), "sequence_length": length}
-    for (name, examples), tokens in zip(read, encoded):
+    for (name, examples), tokens, more in zip(read, encoded, columns):
         path = os.path.join(args.output_dir, name + ".safetensors")
-        _pst.write_tensors(path, arrays_of(tokens, length, labels.encode(examples)))
+        _pst.write_tensors(path, {**arrays_of(tokens, length, labels.encode(examples)), **more})
         summary[name] = path
     print_pairs(summary)
     return 0

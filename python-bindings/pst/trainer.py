@@ -22,6 +22,7 @@ from .columns import Wish
 from .compiled import parse_type
 from .criterion import Criterion
 from .data import DataError, Examples, Labels, names_in, read_examples
+from .distilling import check_kind, teacher_column
 from .distributed import Peers
 from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
@@ -139,6 +140,7 @@ class Trainer:
             sources.append((eval, "the evaluation data", self.options.max_eval_samples))
         if self.options.weighs_loss and predicts_tokens(self.options.implied_task, self.config):
             raise ValueError(f"--{self.options.weighs_loss} is of models that tell classes apart, not of a language model")
+        check_kind(self.options, predicts_tokens(self.options.implied_task, self.config), self._tags)
         self.labels: Labels | None = None
         self.text_columns: tuple[str, ...] = ()
         # Of a batch without padding, and the mean share of it that is used.
@@ -180,9 +182,10 @@ class Trainer:
             if program is None:
                 self.length = sequence_length(encoded, self.options, self.tokenizer)
                 self._pack(encoded[0].counts(self.length))
+            columns = [teacher_column(self.options, self.labels, examples[0], encoded[0], self._limit), {}]
             sets = [
-                lambda given=given: dataset(given[0], self.length, given[1], given[2].path)
-                for given in zip(encoded, labels, examples)
+                lambda given=given: dataset(given[0], self.length, given[1], given[2].path, **given[3])
+                for given in zip(encoded, labels, examples, columns)
             ]
         if program is None:
             program = self._compile(compiler_options(self.options, self.labels, self.length, True, self.token_capacity))
@@ -196,6 +199,12 @@ class Trainer:
             raise DataError(
                 f"{self.options.bundle}: the bundle was compiled for the task {self.model.task}, but that of the data is {learns}"
             )
+        if self.model.has_distillation != bool(self.options.distill_from):
+            raise DataError(
+                f"{self.options.bundle}: the bundle was compiled "
+                + ("with --distillation: name a teacher, --distill_from DIR" if self.model.has_distillation
+                   else "without --distillation, which --distill_from needs")
+            )  # fmt: skip
         if self.labels is not None and self.model.num_labels != self.labels.count:
             raise DataError(
                 f"{examples[0].path}: the data have {self.labels.count} labels, and the program has {self.model.num_labels}"

@@ -28,6 +28,11 @@ static bool isBatchInput(const Argument &argument) {
          !argument.type.shape.empty() && argument.name != kClassWeights;
 }
 
+/// What a row that is no example has none of.
+static bool isAnswer(std::string_view input) {
+  return input == "labels" || input == kTeacherLogits;
+}
+
 /// Type of one example: without the first dimension.
 static TensorType exampleType(TensorType type) {
   type.shape.erase(type.shape.begin());
@@ -237,6 +242,14 @@ void Dataset::check(const Manifest &manifest, std::string_view entry,
     if (!array) {
       if (input.name == "labels" && !needLabels)
         continue;
+      if (input.name == kTeacherLogits && entry == "forward")
+        continue; // leaves what it adds to the loss out
+      if (input.name == kTeacherLogits)
+        throw Error(what + ": lacks \"" + input.name +
+                    "\", which the program, compiled with --distillation, "
+                    "reads as " +
+                    spell(input.type, "N") +
+                    ": 'pst prepare --distill_from TEACHER' writes it");
       throw Error(what + ": lacks \"" + input.name +
                   "\", which the program reads as " + spell(input.type, "N"));
     }
@@ -400,8 +413,8 @@ void Batch::gather(const Dataset &data, std::span<const int64_t> rows,
     const DataArray *source = data.find(buffer.name);
     TensorType rowType = exampleType(buffer.type);
     int64_t rowBytes = buffer.type.numBytes() / numRows;
-    bool isLabel = buffer.name == "labels";
-    if (isLabel && !source)
+    bool isLabel = isAnswer(buffer.name);
+    if (buffer.name == "labels" && !source)
       examples = 0;
     for (int64_t row = 0; row < numRows; ++row) {
       std::byte *target = buffer.bytes.data() + row * rowBytes;
@@ -426,6 +439,6 @@ void Batch::gather(const Dataset &data, std::span<const int64_t> rows,
   }
   if (!masked)
     for (const Buffer &buffer : all)
-      if (buffer.name != "labels")
+      if (!isAnswer(buffer.name))
         tokens = std::max(tokens, buffer.type.numElements() / numRows * count);
 }

@@ -156,8 +156,9 @@ void Model::finishSelect() {
     }
 }
 
-void Model::setLoss(std::vector<float> weights, double smoothing) {
+void Model::setLoss(std::vector<float> weights, double smoothing, double heat) {
   requireNothingBegun();
+  temperature = static_cast<float>(heat);
   if (!hasWeightedLoss()) {
     if (!weights.empty() || smoothing != 0)
       throw Error("the program was compiled without a weighted loss");
@@ -187,7 +188,13 @@ double Model::sumOfWeights(const Dataset &data,
   return sum;
 }
 
-void Model::bindBatch(Invocation &call, const Batch &batch) {
+bool Model::hasDistillation() const {
+  return forwardBackwardCall &&
+         forwardBackwardCall->hasArgument(kTeacherLogits);
+}
+
+void Model::bindBatch(Invocation &call, const Batch &batch,
+                      const float &distillationScale) {
   for (const Batch::Buffer &buffer : batch.buffers())
     call.bind(buffer.name, buffer.bytes.data());
   if (hasWeightedLoss()) {
@@ -195,19 +202,24 @@ void Model::bindBatch(Invocation &call, const Batch &batch) {
     if (task() != ModelTask::multiLabel)
       bindScalar(call, "label_smoothing", kF32, &labelSmoothing);
   }
+  if (call.hasArgument(kTeacherLogits)) {
+    bindScalar(call, "distillation_scale", kF32, &distillationScale);
+    if (call.hasArgument("temperature"))
+      bindScalar(call, "temperature", kF32, &temperature);
+  }
 }
 
-float Model::forwardBackward(const Batch &batch, float lossScale,
-                             int64_t seed) {
+float Model::forwardBackward(const Batch &batch, float lossScale, int64_t seed,
+                             float distillationScale) {
   requireNothingBegun();
-  beginForwardBackward(batch, lossScale, seed);
+  beginForwardBackward(batch, lossScale, seed, distillationScale);
   return finishForwardBackward();
 }
 
 void Model::beginForwardBackward(const Batch &batch, float lossScale,
-                                 int64_t seed) {
+                                 int64_t seed, float distillationScale) {
   Invocation &call = need(forwardBackwardCall, program(), "forward_backward");
-  bindBatch(call, batch);
+  bindBatch(call, batch, distillationScale);
   bindScalar(call, "loss_scale", kF32, &lossScale);
   bindScalar(call, "seed", kI64, &seed);
   bindScalar(call, "loss", kF32, &losses.next());
@@ -284,8 +296,8 @@ void Model::abandon() noexcept {
 
 float Model::forward(const Batch &batch, float lossScale, float *logits) {
   Invocation &call = need(forwardCall, program(), "forward");
-  float loss = 0;
-  bindBatch(call, batch);
+  float loss = 0, distillationScale = 0;
+  bindBatch(call, batch, distillationScale);
   bindScalar(call, "loss_scale", kF32, &lossScale);
   bindScalar(call, "loss", kF32, &loss);
   if (logits)

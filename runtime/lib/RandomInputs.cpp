@@ -87,6 +87,8 @@ bool RandomInputs::knownScalar(const std::string &name, double &value) const {
   const std::pair<const char *, double> known[] = {
       {"seed", static_cast<double>(seed)},
       {"loss_scale", 1.0 / static_cast<double>(examples)},
+      {"distillation_scale", 0.5 / static_cast<double>(examples)},
+      {"temperature", 2},
       {"learning_rate", 1e-5},
       {"mask_learning_rate", 3e-5},
       {"head_learning_rate", 1e-4},

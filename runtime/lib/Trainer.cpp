@@ -399,7 +399,8 @@ void Trainer::saveNow() {
 TrainingResult Trainer::train() {
   double start = now();
   setNumThreads(options.numThreads);
-  model.setLoss(trainingPlan.classWeights, options.labelSmoothingFactor);
+  model.setLoss(trainingPlan.classWeights, options.labelSmoothingFactor,
+                trainingPlan.distillTemperature);
   if (peers.leads())
     openOutput();
   peers.wait();

@@ -93,7 +93,12 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   // The mean is over what is predicted: examples, or tokens.
   double targets = model.sumOfWeights(
       trainData, {order.data() + begin, static_cast<size_t>(end - begin)});
-  float lossScale = targets > 0 ? static_cast<float>(1.0 / targets) : 0.0f;
+  float lossScale = targets > 0
+                        ? static_cast<float>((1 - plan.distillShare) / targets)
+                        : 0.0f;
+  // Of the divergences from a teacher the mean is over the examples.
+  auto distillationScale =
+      static_cast<float>(plan.distillShare / static_cast<double>(end - begin));
   int64_t microBatch = step * accumulation * plan.numRanks + peers.rank();
   for (int64_t from = begin + peers.rank() * plan.batchSize; from < end;
        from += perBatch, microBatch += plan.numRanks) {
@@ -105,7 +110,8 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
       part = batch.countFitting(trainData, rows.subspan(done));
       batch.gather(trainData, rows.subspan(done, part), done);
       model.beginForwardBackward(batch, lossScale,
-                                 microBatchSeed(options.seed, microBatch));
+                                 microBatchSeed(options.seed, microBatch),
+                                 distillationScale);
       collectLoss();
       lossOf = &flight;
       flight.tokens += static_cast<double>(batch.numTokens());

@@ -122,6 +122,29 @@ static std::vector<float> readClassWeights(const TrainingOptions &options,
   return weights;
 }
 
+/// What a teacher's logits are to the loss.
+static void planDistillation(const TrainingOptions &options, const Model &model,
+                             TrainingPlan &plan) {
+  const char *flag = options.distillShare         ? "distill_share"
+                     : options.distillTemperature ? "distill_temperature"
+                                                  : nullptr;
+  if (!model.hasDistillation()) {
+    if (flag)
+      throw Error("--" + std::string(flag) +
+                  " is given, but the program was compiled without "
+                  "distillation: compile it with --distillation ('pst train "
+                  "--distill_from TEACHER' does)");
+    return;
+  }
+  bool regression = model.task() == ModelTask::regression;
+  if (options.distillTemperature && regression)
+    throw Error("--distill_temperature is of models that tell classes apart, "
+                "but this one predicts a number: leave it out");
+  plan.distillShare = options.distillShare.value_or(0.5);
+  plan.distillTemperature =
+      regression ? 1 : options.distillTemperature.value_or(2);
+}
+
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                                     const Model &model, int64_t numExamples,
                                     int numRanks, bool ownMetrics) {
@@ -185,6 +208,7 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
   plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
   plan.classWeights = readClassWeights(options, model);
+  planDistillation(options, model, plan);
   plan.metric = checkMetric(options.metricForBestModel, model, ownMetrics);
   plan.greaterIsBetter = options.greaterIsBetter.value_or(
       !plan.metric.ends_with("loss") && plan.metric != "mse" &&
@@ -211,6 +235,8 @@ pst::runtime::trajectory(const TrainingOptions &options,
   values["learning_rate"] = spell(plan.learningRate);
   values["mask_learning_rate"] = spell(plan.maskLearningRate);
   values["head_learning_rate"] = spell(plan.headLearningRate);
+  values["distill_share"] = spell(plan.distillShare);
+  values["distill_temperature"] = spell(plan.distillTemperature);
   values["per_device_train_batch_size"] = batch;
   values["training data (digest)"] = data.digest();
   if (model.hasMask()) {

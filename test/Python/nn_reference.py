@@ -209,6 +209,18 @@ def binary_cross_entropy(logits, labels, scale, weights=None):
     return scale * torch.where(known, losses, 0.0).mean(1).sum()
 
 
+def distillation_loss(logits, teacher, scale, temperature, binary=False):
+    """PyTorch's divergences of the rows that have a teacher, times the temperature's square; of `binary` of each column's yes and no, their mean."""
+    known = torch.tensor(~np.isnan(teacher[:, 0]))
+    student, targets = logits[known] / temperature, torch.tensor(teacher, dtype=torch.float64)[known] / temperature
+    if binary:
+        student, targets = (torch.stack((torch.nn.functional.logsigmoid(x), torch.nn.functional.logsigmoid(-x)), -1) for x in (student, targets))
+    else:
+        student, targets = torch.log_softmax(student, -1), torch.log_softmax(targets, -1)
+    divergence = torch.nn.functional.kl_div(student, targets, reduction="none", log_target=True).sum()
+    return scale * temperature**2 * divergence / (logits.shape[1] if binary else 1)
+
+
 class AdamW:
     """pst.adamw, one step at a time, in float64; a rate is a number, or one for each element."""
 

@@ -1,6 +1,6 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Kernels of nn.cross_entropy, nn.squared_error, nn.binary_cross_entropy and their backwards."""
+"""Kernels of nn.cross_entropy, nn.squared_error, nn.binary_cross_entropy, nn.distillation_loss and their backwards."""
 
 import numpy as np
 import nn_reference as reference
@@ -178,6 +178,45 @@ def test_a_binary_cross_entropy_of_what_is_no_number_is_none():
     x = np.array([[0.5, np.nan]], np.float32)
     loss, dx = reference.run(program("binary_cross_entropy", 1, 2, "f32"), x, np.ones((1, 2), np.float32), 1.0, np.array(1.0, np.float32))
     assert np.isnan(loss) and np.isnan(dx[0, 1]) and np.isfinite(dx[0, 0])
+
+
+def distillation(rows, columns, binary):
+    x, s, kind = f"tensor<{rows}x{columns}xf32>", "tensor<f32>", "binary" if binary else ""
+    return f"""func.func @main(%x: {x}, %teacher: {x}, %scale: f32, %g: {s}, %t: f32) -> ({s}, {x}) {{
+      %loss = nn.distillation_loss %x, %teacher, %scale temperature %t {kind} : {x}, {x}
+      %d = nn.distillation_loss_backward %x, %teacher, %scale, %g temperature %t {kind} : {x}, {x}
+      return %loss, %d : {s}, {x}
+    }}"""
+
+
+# One class, two, fewer and more than a vector, many; rows without a teacher, whatever they hold.
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("rows, columns, temperature", [(1, 1, 2.0), (32, 2, 2.0), (7, 3, 0.5), (5, 37, 1.0), (3, 1031, 4.5)])
+def test_distillation_loss(rows, columns, temperature, binary):
+    x, teacher = reference.random(rows, columns, scale=4.0), reference.random(rows, columns, seed=1, scale=3.0)
+    if rows > 1:
+        teacher[[1, rows - 1]], x[1, 0] = np.nan, np.inf
+    scale, g = np.float32(0.37), np.array(-1.7, np.float32)
+    loss, dx = reference.run(distillation(rows, columns, binary), x, teacher, float(scale), g, temperature)
+    (logits,) = inputs = reference.double(np.nan_to_num(x, posinf=0))
+    exact = reference.distillation_loss(logits, teacher, float(scale), temperature, binary)
+    reference.close(loss, exact, 1e-6, size=20.0 * rows * temperature**2)
+    reference.close(dx, reference.gradients(exact, inputs, g)[0], 1e-6, size=np.full(x.shape, 2 * temperature / (columns if binary else 1)))
+    assert ((dx == 0).all(1) == np.isnan(teacher[:, 0])).all() or columns == 1
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_student_that_says_what_its_teacher_says(binary):
+    x = reference.random(5, 7, scale=3.0)
+    loss, dx = reference.run(distillation(5, 7, binary), x, x, 1.0, np.array(1.0, np.float32), 2.0)
+    assert abs(loss) < 1e-5 and (dx == 0).all()
+
+
+def test_a_distillation_loss_of_large_logits_does_not_overflow():
+    x, teacher = np.array([[3000.0, -3000.0]], np.float32), np.array([[-3000.0, 2999.0]], np.float32)
+    loss, dx = reference.run(distillation(1, 2, False), x, teacher, 1.0, np.array(1.0, np.float32), 2.0)
+    reference.close(loss, np.float64(4 * 3000), 1e-6)
+    reference.close(dx, np.array([[2.0, -2.0]]), 1e-6)
 
 
 @pytest.mark.parametrize("op", ["cross_entropy", "squared_error", "binary_cross_entropy"])

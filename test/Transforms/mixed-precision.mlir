@@ -3,7 +3,7 @@
 // RUN: pst-opt %s --pst-mixed-precision=type=f32 | FileCheck %s --check-prefix=SAME
 
 // Activations are bf16, and so are their gradients; parameters and theirs, the
-// logits and the loss stay f32.
+// logits and the losses stay f32.
 
 // SAME-NOT: bf16
 
@@ -29,6 +29,7 @@ pst.parameter @head trainable init<normal 1.0> : tensor<2x4xf32>
 // CHECK: %[[SUM:.*]] = nn.add %{{.*}}, %[[NARROW]] : tensor<2x4xbf16>
 // CHECK: %[[LOGITS:.*]] = nn.linear %[[SUM]], {{.*}} : tensor<2x4xbf16>, tensor<2x4xf32> -> tensor<2x2xf32>
 // CHECK: nn.cross_entropy %[[LOGITS]], {{.*}} : tensor<2x2xf32>
+// CHECK: nn.add {{.*}} : tensor<f32>
 // CHECK: %[[WIDE:.*]] = arith.extf %[[SUM]] : tensor<2x4xbf16> to tensor<2x4xf32>
 // CHECK: return %{{.*}}, %[[LOGITS]], %[[WIDE]] : tensor<f32>, tensor<2x2xf32>, tensor<2x4xf32>
 
@@ -42,7 +43,7 @@ pst.parameter @head trainable init<normal 1.0> : tensor<2x4xf32>
 // STEP: pst.lowrank_accumulate {{.*}} : tensor<10x4xbf16>, tensor<10x3xbf16>, {{.*}} -> tensor<4x2xf32>, tensor<2x3xf32>
 // STEP: nn.layer_norm_backward {{.*}} : tensor<10x3xbf16>, tensor<3xf32>
 // STEP: pst.accumulate {{.*}}, @scale : tensor<3xf32>
-func.func @forward(%ids: tensor<2x5xi32>, %extra: tensor<2x4xf32>, %labels: tensor<2xi32>, %s: f32)
+func.func @forward(%ids: tensor<2x5xi32>, %extra: tensor<2x4xf32>, %labels: tensor<2xi32>, %teacher: tensor<2x2xf32>, %s: f32)
     -> (tensor<f32>, tensor<2x2xf32>, tensor<2x4xf32>) {
   %words = pst.load @words : tensor<9x3xf32>
   %scale = pst.load @scale : tensor<3xf32>
@@ -58,5 +59,7 @@ func.func @forward(%ids: tensor<2x5xi32>, %extra: tensor<2x4xf32>, %labels: tens
   %sum = nn.add %c, %extra : tensor<2x4xf32>
   %logits = nn.linear %sum, %head : tensor<2x4xf32>, tensor<2x4xf32> -> tensor<2x2xf32>
   %loss = nn.cross_entropy %logits, %labels, %s : tensor<2x2xf32>, tensor<2xi32>
-  return %loss, %logits, %sum : tensor<f32>, tensor<2x2xf32>, tensor<2x4xf32>
+  %far = nn.distillation_loss %logits, %teacher, %s temperature %s : tensor<2x2xf32>, tensor<2x2xf32>
+  %both = nn.add %loss, %far : tensor<f32>
+  return %both, %logits, %sum : tensor<f32>, tensor<2x2xf32>, tensor<2x4xf32>
 }

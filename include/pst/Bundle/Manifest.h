@@ -194,6 +194,10 @@ struct MemoryPlan {
 /// weights of the classes in the loss, f32[C].
 inline constexpr const char *kClassWeights = "class_weights";
 
+/// What a program that is distilled is to come near: f32[B,C], of a regression
+/// f32[B]. As of labels, a NaN is no example; an evaluation has none.
+inline constexpr const char *kTeacherLogits = "teacher_logits";
+
 /// The word of the manifest: "classification".
 std::string_view name(ModelTask task);
 

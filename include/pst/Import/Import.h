@@ -28,15 +28,18 @@ namespace pst {
 ///                      0 and 1 for several labels an example, BxLxi32 of the
 ///                      tokens' classes),
 ///              [class_weights: tensor<Cxf32>, label_smoothing: f32,]
+///              [teacher_logits: tensor<BxCxf32> (Bxf32 for regression),
+///               distillation_scale: f32, temperature: f32,]
 ///              loss_scale: f32, seed: i64)
 ///         -> (loss: tensor<f32>, logits: tensor<BxCxf32>)
 ///
 /// token_type_ids are absent in models that have none, and class_weights and
-/// label_smoothing unless the options ask for a weighted loss. A language
-/// model's labels are the tokens themselves (tensor<BxLxi32>, -100 where
-/// nothing is to be predicted; each is predicted from those before it), and it
-/// has no logits. A parameter that is some columns of a stored tensor is called
-/// NAME:PART.
+/// label_smoothing unless the options ask for a weighted loss; a teacher's
+/// logits, and what the divergence from them is scaled by, unless they ask for
+/// distillation (a regression has no temperature). A language model's labels
+/// are the tokens themselves (tensor<BxLxi32>, -100 where nothing is to be
+/// predicted; each is predicted from those before it), and it has no logits. A
+/// parameter that is some columns of a stored tensor is called NAME:PART.
 ///
 /// Arguments and results bear their names as `pst.name`. Each op's location is
 /// the part of the model it belongs to ("encoder.layer.3.attention"). The

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "BinaryCrossEntropy.h"
 #include "LaunchContext.h"
 #include "VectorMath.h"
 #include "pst/Dialect/NN/NNOps.h"
@@ -29,11 +30,8 @@ static Value log1p(CodeBuilder &b, Value e) {
                   scaled);
 }
 
-/// max(x, 0) - x label + log(1 + e^-|x|), in which nothing overflows; with the
-/// weight of a label of 1, (1 - label) x + (1 + (weight - 1) label) (max(-x, 0)
-/// + log(1 + e^-|x|))
-static Value crossEntropyOf(CodeBuilder &b, Value x, Value label,
-                            Value weight) {
+Value kernel::binaryCrossEntropy(CodeBuilder &b, Value x, Value label,
+                                 Value weight) {
   Value zero = b.f32(0.0), one = b.f32(1.0);
   Value far = log1p(b, expNonPositive(b, b.subf(zero, b.absf(x))));
   if (!weight)
@@ -67,7 +65,7 @@ struct BinaryCrossEntropyPattern : LaunchPattern<nn::BinaryCrossEntropyOp> {
                               Value weight = op.getWeights()
                                                  ? b.load(values[4], at[1])
                                                  : Value();
-                              Value loss = crossEntropyOf(
+                              Value loss = binaryCrossEntropy(
                                   b, b.load(values[2], at), label, weight);
                               return b.divf(whereLabelled(b, label, loss),
                                             b.f32(double(columns)));

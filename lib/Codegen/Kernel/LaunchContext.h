@@ -196,6 +196,8 @@ protected:
 // in the file of its name.
 void populateBinaryCrossEntropyKernels(mlir::RewritePatternSet &,
                                        LaunchContext &);
+void populateDistillationLossKernels(mlir::RewritePatternSet &,
+                                     LaunchContext &);
 void populateElementwiseKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateEmbeddingKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateLayerNormKernels(mlir::RewritePatternSet &, LaunchContext &);
@@ -205,6 +207,7 @@ void populateSquaredErrorKernels(mlir::RewritePatternSet &, LaunchContext &);
 inline void populateSharedKernels(mlir::RewritePatternSet &patterns,
                                   LaunchContext &context) {
   populateBinaryCrossEntropyKernels(patterns, context);
+  populateDistillationLossKernels(patterns, context);
   populateElementwiseKernels(patterns, context);
   populateEmbeddingKernels(patterns, context);
   populateLayerNormKernels(patterns, context);

@@ -177,3 +177,12 @@ void SquaredErrorOp::buildBackward(OpBuilder &builder,
         builder, getLoc(), getPredictions(), getLabels(), getScale(),
         resultGradients[0]);
 }
+
+void DistillationLossOp::buildBackward(
+    OpBuilder &builder, ValueRange resultGradients,
+    const llvm::BitVector &needed, SmallVectorImpl<Value> &operandGradients) {
+  if (needed[0])
+    operandGradients[0] = DistillationLossBackwardOp::create(
+        builder, getLoc(), getLogits(), getTeacher(), getScale(),
+        resultGradients[0], getTemperature(), getBinary());
+}

@@ -386,3 +386,18 @@ LogicalResult BinaryCrossEntropyOp::verify() {
 LogicalResult BinaryCrossEntropyBackwardOp::verify() {
   return verifyBinaryCrossEntropy(*this);
 }
+
+template <typename OpT> static LogicalResult verifyDistillation(OpT op) {
+  RankedTensorType logits = typeOf(op.getLogits());
+  if (typeOf(op.getTeacher()).getShape() == logits.getShape()) // (C1)
+    return success();
+  return op.emitOpError("must have a teacher's logits of the logits' shape, as "
+                        "in ")
+         << logits << ", but got " << typeOf(op.getTeacher());
+}
+
+LogicalResult DistillationLossOp::verify() { return verifyDistillation(*this); }
+
+LogicalResult DistillationLossBackwardOp::verify() {
+  return verifyDistillation(*this);
+}

@@ -183,3 +183,19 @@ func.func @cross_entropy_c1_tokens(%x: tensor<10x3xf32>, %l: tensor<2x4xi32>, %s
   %loss = nn.cross_entropy %x, %l, %s : tensor<10x3xf32>, tensor<2x4xi32>
   return
 }
+
+// -----
+
+func.func @distillation_loss_c1(%x: tensor<2x3xf32>, %t: tensor<2x4xf32>, %s: f32) {
+  // expected-error@+1 {{'nn.distillation_loss' op must have a teacher's logits of the logits' shape, as in 'tensor<2x3xf32>', but got 'tensor<2x4xf32>'}}
+  %loss = nn.distillation_loss %x, %t, %s temperature %s : tensor<2x3xf32>, tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @distillation_loss_backward_c1(%x: tensor<2x3xf32>, %t: tensor<3x2xf32>, %s: f32, %d: tensor<f32>) {
+  // expected-error@+1 {{'nn.distillation_loss_backward' op must have a teacher's logits of the logits' shape, as in 'tensor<2x3xf32>', but got 'tensor<3x2xf32>'}}
+  %g = nn.distillation_loss_backward %x, %t, %s, %d temperature %s : tensor<2x3xf32>, tensor<3x2xf32>
+  return
+}

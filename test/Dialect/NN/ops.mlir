@@ -120,6 +120,14 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %weighed = nn.binary_cross_entropy %t, %answers, %scale weights(%shares : tensor<3xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
   // CHECK: nn.binary_cross_entropy_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} weights(%{{.*}} : tensor<3xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
   %dweighed = nn.binary_cross_entropy_backward %t, %answers, %scale, %dloss weights(%shares : tensor<3xf32>) : tensor<2x3xf32>, tensor<2x3xf32>
+  // CHECK: nn.distillation_loss %{{.*}}, %{{.*}}, %{{.*}} temperature %{{.*}} : tensor<2x3xf32>, tensor<2x3xf32>
+  %far = nn.distillation_loss %t, %answers, %scale temperature %scale : tensor<2x3xf32>, tensor<2x3xf32>
+  // CHECK: nn.distillation_loss_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} temperature %{{.*}} : tensor<2x3xf32>, tensor<2x3xf32>
+  %dfar = nn.distillation_loss_backward %t, %answers, %scale, %dloss temperature %scale : tensor<2x3xf32>, tensor<2x3xf32>
+  // CHECK: nn.distillation_loss %{{.*}}, %{{.*}}, %{{.*}} temperature %{{.*}} binary : tensor<2x3xf32>, tensor<2x3xf32>
+  %yes = nn.distillation_loss %t, %answers, %scale temperature %scale binary : tensor<2x3xf32>, tensor<2x3xf32>
+  // CHECK: nn.distillation_loss_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} temperature %{{.*}} binary : tensor<2x3xf32>, tensor<2x3xf32>
+  %dyes = nn.distillation_loss_backward %t, %answers, %scale, %dloss temperature %scale binary : tensor<2x3xf32>, tensor<2x3xf32>
   return
 }
 

@@ -436,10 +436,10 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
           a["ids"] = count;
     };
   };
-  auto weights = [](const char *type) {
+  auto input = [](const char *name, const char *type) {
     return [=](Json &j) {
       j["entry_points"]["forward"]["arguments"].push_back(
-          {{"name", "class_weights"}, {"kind", "input"}, {"type", type}});
+          {{"name", name}, {"kind", "input"}, {"type", type}});
     };
   };
   expectErrors(
@@ -480,9 +480,21 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
        {"too many ids", ids("input_ids", int64_t(1) << 31),
         "argument \"input_ids\": has 2147483648 ids, which i32 cannot tell "
         "apart"},
-       {"class weights", weights("f32[2]"),
+       {"class weights", input("class_weights", "f32[2]"),
         "argument \"class_weights\" must be f32[3], one for each class, but "
         "is f32[2]"},
+       {"a teacher of other classes", input("teacher_logits", "f32[4,2]"),
+        "argument \"teacher_logits\" must be f32[4,3], as the logits are, but "
+        "is f32[4,2]"},
+       {"a teacher of tokens",
+        [&](Json &j) {
+          input("teacher_logits", "f32[4,3]")(j);
+          j["task"] = "lm";
+          for (const char *entry : {"forward", "forward_backward"})
+            argument(entry, "labels", "i32[4,5]")(j);
+        },
+        "argument \"teacher_logits\" is of a model that classifies texts or "
+        "predicts a number, by the \"logits\" of \"forward\""},
        {"weight", argument("materialize", "tiny.dense.weight", "f32[70,6]"),
         "argument \"tiny.dense.weight\" must be f32[7,6], as the layer is, but "
         "is f32[70,6]"}});

@@ -259,7 +259,7 @@ def NN_SquaredErrorBackwardOp : NN_Op<"squared_error_backward",
   let hasVerifier = 1;
 }
 
-def NN_BinaryLabels : PST_TensorOfRank<[F32], 2>;
+def NN_MatrixLabels : PST_TensorOfRank<[F32], 2>;
 
 def NN_BinaryCrossEntropyOp : NN_DifferentiableOp<"binary_cross_entropy",
     [PST_Activations<[], []>]> {
@@ -289,7 +289,7 @@ def NN_BinaryCrossEntropyOp : NN_DifferentiableOp<"binary_cross_entropy",
     %other = nn.binary_cross_entropy %logits, %labels, %scale weights(%w : tensor<2xf32>) : tensor<1x2xf32>, tensor<1x2xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$logits, NN_BinaryLabels:$labels, F32:$scale,
+  let arguments = (ins NN_Matrix:$logits, NN_MatrixLabels:$labels, F32:$scale,
                        Optional<NN_Vector>:$weights);
   let results = (outs NN_Scalar:$loss);
   let assemblyFormat = [{
@@ -317,12 +317,74 @@ def NN_BinaryCrossEntropyBackwardOp : NN_Op<"binary_cross_entropy_backward",
     %d = nn.binary_cross_entropy_backward %logits, %labels, %scale, %dloss : tensor<1x2xf32>, tensor<1x2xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$logits, NN_BinaryLabels:$labels, F32:$scale,
+  let arguments = (ins NN_Matrix:$logits, NN_MatrixLabels:$labels, F32:$scale,
                        NN_Scalar:$gradient, Optional<NN_Vector>:$weights);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
     $logits `,` $labels `,` $scale `,` $gradient (`weights` `(` $weights^ `:` type($weights) `)`)?
     attr-dict `:` type($logits) `,` type($labels)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_DistillationLossOp : NN_DifferentiableOp<"distillation_loss",
+    [PST_Activations<[], []>]> {
+  let summary = "Scaled sum of the rows' divergences from a teacher";
+  let description = [{
+    With p the softmax of a row of the teacher's logits divided by the
+    temperature T, and q that of the row of logits, the Kullback-Leibler
+    divergence of q from p:
+
+        scale * sum_b T^2 sum_c p[c] log(p[c] / q[c])
+
+    T^2 gives gradients the size that they have without a temperature. `binary`:
+    each column is a yes or a no of its own, p and q are sigmoids, and of the
+    columns it is the mean:
+
+        scale * sum_b T^2 / C sum_c (p[c] log(p[c] / q[c]) + (1 - p[c]) log((1 - p[c]) / (1 - q[c])))
+
+    A row whose first teacher's logit is NaN is no example.
+
+    Constraints:
+    - (C1) The teacher's logits, of type f32, have the logits' shape.
+
+    Example:
+    ```mlir
+    // logits = [[0.0, 0.0]], teacher = [[2.0, 0.0]], scale = 1.0, T = 2.0: 0.44377628
+    %loss = nn.distillation_loss %logits, %teacher, %scale temperature %t : tensor<1x2xf32>, tensor<1x2xf32>
+    %other = nn.distillation_loss %logits, %teacher, %scale temperature %t binary : tensor<1x2xf32>, tensor<1x2xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$logits, NN_MatrixLabels:$teacher, F32:$scale,
+                       F32:$temperature, UnitAttr:$binary);
+  let results = (outs NN_Scalar:$loss);
+  let assemblyFormat = [{
+    $logits `,` $teacher `,` $scale `temperature` $temperature (`binary` $binary^)? attr-dict `:` type($logits) `,` type($teacher)
+  }];
+  let hasVerifier = 1;
+}
+
+def NN_DistillationLossBackwardOp : NN_Op<"distillation_loss_backward",
+    [AllTypesMatch<["logits", "result"]>]> {
+  let summary = "Gradient of the logits of a distillation loss";
+  let description = [{
+    With p, q and T as in `nn.distillation_loss`, `gradient * scale * T (q[b, c] - p[b, c])`,
+    of `binary` divided by the number of columns; zero in the rows that are no
+    example.
+
+    Constraints:
+    - (C1) The teacher's logits, of type f32, have the logits' shape.
+
+    Example:
+    ```mlir
+    %d = nn.distillation_loss_backward %logits, %teacher, %scale, %dloss temperature %t : tensor<1x2xf32>, tensor<1x2xf32>
+    ```
+  }];
+  let arguments = (ins NN_Matrix:$logits, NN_MatrixLabels:$teacher, F32:$scale,
+                       NN_Scalar:$gradient, F32:$temperature, UnitAttr:$binary);
+  let results = (outs NN_Matrix:$result);
+  let assemblyFormat = [{
+    $logits `,` $teacher `,` $scale `,` $gradient `temperature` $temperature (`binary` $binary^)? attr-dict `:` type($logits) `,` type($teacher)
   }];
   let hasVerifier = 1;
 }

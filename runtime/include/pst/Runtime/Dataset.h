@@ -35,7 +35,8 @@ struct DataArray {
 /// Named arrays of one length: `input_ids`, `attention_mask`,
 /// `token_type_ids` i32[N,L]; `labels` i32[N] (classes), f32[N,C] (0 or 1 for
 /// each of several labels), f32[N] (regression) or i32[N,L] (classes of
-/// tokens; or tokens to be predicted, each from those before it).
+/// tokens; or tokens to be predicted, each from those before it);
+/// `teacher_logits` f32[N,C] (regression: f32[N]), of a distilled program.
 class Dataset {
 public:
   /// Throws Error if there is no array, no example, or lengths differ.
@@ -52,8 +53,8 @@ public:
   /// Checks the data against the entry point that is to read them: every tensor
   /// input is there, with the type and shape of one example; ids lie in the
   /// vocabulary (of `manifest.config`); labels are finite, or classes of the
-  /// logits' width. Labels may be absent if `needLabels` is not set. Throws
-  /// Error, with the first row at fault.
+  /// logits' width. Labels may be absent if `needLabels` is not set, a
+  /// teacher's logits for "forward". Throws Error, with the first row at fault.
   void check(const Manifest &manifest, std::string_view entry,
              bool needLabels) const;
 

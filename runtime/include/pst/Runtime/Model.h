@@ -71,7 +71,12 @@ public:
   /// several labels an example have no smoothing: nn.binary_cross_entropy).
   /// Until this is called, the loss is a plain one.
   bool hasWeightedLoss() const { return !classWeights.empty(); }
-  void setLoss(std::vector<float> weights, double smoothing);
+  /// Of a distilled program `temperature` divides logits.
+  void setLoss(std::vector<float> weights, double smoothing,
+               double temperature = 1);
+  /// Whether the loss has a part for a teacher's logits (nn.distillation_loss),
+  /// which an evaluation leaves out.
+  bool hasDistillation() const;
   /// What a mean of losses is over: these examples, or their tokens, each with
   /// the weight of its class, if it has one only.
   double sumOfWeights(const Dataset &data, std::span<const int64_t> rows) const;
@@ -83,9 +88,11 @@ public:
   /// Of the last selection; 0 before the first.
   double sparsity() const { return currentSparsity; }
 
-  /// Adds the gradients of `lossScale * sum of the batch's losses` and returns
-  /// that loss.
-  float forwardBackward(const Batch &batch, float lossScale, int64_t seed);
+  /// Adds the gradients of `lossScale * sum of the batch's losses`, of a
+  /// distilled program plus `distillationScale * sum of the divergences`, and
+  /// returns that loss.
+  float forwardBackward(const Batch &batch, float lossScale, int64_t seed,
+                        float distillationScale = 0);
   /// One step of AdamW; the gradients are zero afterwards. Returns the global
   /// norm of the gradient before clipping.
   float apply(const ApplyOptions &options);
@@ -101,7 +108,8 @@ public:
   /// False: the thresholds stand, and there is nothing to finish.
   bool beginSelect(double sparsity);
   void finishSelect();
-  void beginForwardBackward(const Batch &batch, float lossScale, int64_t seed);
+  void beginForwardBackward(const Batch &batch, float lossScale, int64_t seed,
+                            float distillationScale = 0);
   float finishForwardBackward();
   void beginApply(const ApplyOptions &options);
   float finishApply();
@@ -141,7 +149,9 @@ private:
     int64_t begun = 0, finished = 0;
   };
   void requireNothingBegun() const;
-  void bindBatch(Invocation &call, const Batch &batch);
+  /// `distillationScale` is read when the call is made.
+  void bindBatch(Invocation &call, const Batch &batch,
+                 const float &distillationScale);
   void bindSparsities(double sparsity);
 
   ParameterStore store;
@@ -159,7 +169,7 @@ private:
   std::vector<Scores> scores;
   std::map<std::string, double> sparsities; ///< by input of "select"
   std::vector<float> classWeights;          ///< empty: the program takes none
-  float labelSmoothing = 0;
+  float labelSmoothing = 0, temperature = 1;
   double currentSparsity = 0;
   bool selectionStands = false;
 };

@@ -58,6 +58,8 @@ struct TrainingPlan {
   RateSchedule rate;
   SparsitySchedule sparsity;
   std::vector<float> classWeights; ///< in the loss; empty: all 1
+  /// Share of a teacher in it, and the temperature of its logits.
+  double distillShare = 0, distillTemperature = 1;
   std::string metric;
   bool greaterIsBetter = true;
 };

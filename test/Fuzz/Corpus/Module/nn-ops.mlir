@@ -57,6 +57,8 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %dg = nn.cross_entropy_backward %x, %tags, %scale, %dloss : tensor<10x3xf32>, tensor<2x5xi32>
   %many = nn.binary_cross_entropy %t, %answers, %scale : tensor<2x3xf32>, tensor<2x3xf32>
   %dm = nn.binary_cross_entropy_backward %t, %answers, %scale, %dloss : tensor<2x3xf32>, tensor<2x3xf32>
+  %far = nn.distillation_loss %t, %answers, %scale temperature %scale : tensor<2x3xf32>, tensor<2x3xf32>
+  %dyes = nn.distillation_loss_backward %t, %answers, %scale, %dloss temperature %scale binary : tensor<2x3xf32>, tensor<2x3xf32>
   return
 }
 func.func @narrow(%x: tensor<10x3xbf16>, %w: tensor<7x3xf32>, %v: tensor<7x3xbf16>, %scale: tensor<3xf32>,
