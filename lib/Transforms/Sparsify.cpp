@@ -129,14 +129,18 @@ static SmallVector<int64_t> tensorShape(FactorKind kind, int64_t rank, size_t i,
   llvm_unreachable("a kind of factor");
 }
 
-/// The first value of a layer's tensor, where `*` is the weight's name.
-static InitializerAttr firstValue(InitializerAttr declared,
-                                  ParameterOp weight) {
+/// The first value of a layer's tensor, where `*` is the weight's name; random
+/// ones times `scale`.
+static InitializerAttr firstValue(InitializerAttr declared, ParameterOp weight,
+                                  double scale) {
   std::string source = declared.getSource().str();
   if (size_t star = source.find('*'); star != std::string::npos)
     source.replace(star, 1, weight.getSymName());
+  APFloat value = declared.getValue();
+  if (declared.getKind() == InitializerKind::Normal)
+    value = value * APFloat(scale);
   return InitializerAttr::get(weight.getContext(), declared.getKind(), source,
-                              declared.getValue(), /*column=*/0,
+                              value, /*column=*/0,
                               /*sourceColumns=*/0, declared.getFile());
 }
 
@@ -167,7 +171,7 @@ Layer Sparsify::declareLayer(ParameterOp weight, CriterionOp recipe) {
                   RankedTensorType::get(
                       tensorShape(recipe.getKind(f), factor.getRank(), i, n, m),
                       builder.getF32Type()),
-                  firstValue(tensor.getInitializer(), weight),
+                  firstValue(tensor.getInitializer(), weight, initScale),
                   /*decay=*/trained, trained ? group : RateGroupAttr()));
     }
   }

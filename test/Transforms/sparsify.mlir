@@ -1,8 +1,14 @@
 // RUN: pst-opt %s --pst-sparsify="method=pst weight_rank=2 mask_rank=0 mask_alpha2=0" | FileCheck %s --check-prefixes=CHECK,UV
 // RUN: pst-opt %s --pst-sparsify="method=lora weight_rank=2" | FileCheck %s --check-prefix=LORA
+// RUN: pst-opt %s --pst-sparsify="method=pst init_scale=0.05" | FileCheck %s --check-prefix=START
 // RUN: pst-opt %s --pst-sparsify="method=mvp" | FileCheck %s --check-prefix=MVP
 // RUN: pst-opt %s --pst-sparsify="method=map" | FileCheck %s --check-prefix=MAP
 // RUN: pst-opt %s --pst-sparsify="method=dense" | FileCheck %s --check-prefix=DENSE
+
+// START: @a.pst_U trainable init<normal 5.000000e-02>
+// START: @a.pst_V trainable init<zeros>
+// START: @a.pst_A trainable init<normal 5.000000e-02>
+// START: @a.pst_B trainable init<zeros>
 
 // A marked weight gets the factors of the method; a term whose rank or factor
 // is zero is left out (the paper's ablations); other layers stay as they are.
