@@ -69,6 +69,10 @@ _LABELS = (
     "class",
     "acceptable",
     "acceptability",
+    "sentiment",
+    "category",
+    "intent",
+    "emotion",
 )
 # Texts that are no example alone: one of these beside the text that was found is told.
 _MORE_TEXTS = ("title", "body", "passage", "context", "document", "answer", "summary")
@@ -217,7 +221,16 @@ def _choose_texts(names: _Names, wish: Wish, guess) -> tuple[list, list[str]]:
         return found, [told + "; --text_column names another"]
     raise DataError(
         f"{names.path}:1: no text column found: the columns are {listed(names.all)}; name yours with --text_column"
+        + (_NO_HEADER if any(map(_looks_like_a_value, names.all)) else "")
     )
+
+
+# A name is a word or two.
+_NO_HEADER = "; the first line looks like an example: put a line of names above it, such as text,label"
+
+
+def _looks_like_a_value(name: str) -> bool:
+    return name.strip().isdigit() or len(name.split()) > 3
 
 
 def _choose_label(names: _Names, wish: Wish, texts: list, needed: bool):

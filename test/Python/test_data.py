@@ -89,6 +89,12 @@ def test_glue_columns_with_and_without_the_task(tmp_path, task, header, row, tex
         assert examples.labels[0] in ("1", "entailment")
 
 
+@pytest.mark.parametrize("text, label", [("review", "sentiment"), ("text", "category"), ("utterance", "intent"), ("Text", "Emotion")])
+def test_usual_columns(tmp_path, text, label):
+    examples = read_examples(write(tmp_path, "a.csv", f"{text},{label}\n\"good, and more\",joy\n"))
+    assert (examples.texts, examples.labels) == (["good, and more"], ["joy"])
+
+
 def test_named_columns_win(tmp_path):
     path = write(tmp_path, "a.csv", "sentence,label,a,b,c\nx,0,first,second,yes\n")
     examples = read_examples(path, text_column="a", text_pair_column="b", label_column="c")
@@ -208,6 +214,12 @@ def test_a_column_of_ids_is_taken_for_no_set_of_classes():
             "a.csv",
             "words,label\ngood,1\n",
             "FILE:1: no text column found: the columns are 'words', 'label'; name yours with --text_column",
+        ),
+        (
+            "a.csv",
+            "1,a good film\n0,a bad one\n",
+            "FILE:1: no text column found: the columns are '1', 'a good film'; name yours with --text_column; "
+            "the first line looks like an example: put a line of names above it, such as text,label",
         ),
         (
             "a.tsv",
