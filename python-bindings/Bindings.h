@@ -59,6 +59,9 @@ inline constexpr const char *kUseStream =
 void useStream(const runtime::ParameterStore &store,
                std::optional<uintptr_t> stream);
 
+/// Goes on with prompts.
+void bindGeneration(nanobind::module_ &module);
+
 /// Training, evaluation, export. Needs Model, Dataset and TrainingOptions
 /// bound.
 void bindTraining(nanobind::module_ &module);

@@ -12,5 +12,6 @@ NB_MODULE(_pst, module) {
   pst::python::bindTensors(module);
   pst::python::bindOptions(module);
   pst::python::bindTraining(module);
+  pst::python::bindGeneration(module);
   pst::python::bindCompiler(module);
 }

@@ -8,6 +8,7 @@
 #include "Bindings.h"
 #include "Strings.h"
 #include "pst/Options/CompilerOptions.h"
+#include "pst/Runtime/Generation.h"
 #include "pst/Runtime/TrainingOptions.h"
 
 #include <nanobind/stl/string_view.h>
@@ -93,6 +94,31 @@ bool pst::python::setOption(CompilerOptions &options, const std::string &name,
   return true;
 }
 
+/// A class whose attributes are the options of a table, by name.
+template <typename Options>
+static void bindStruct(nb::module_ &module, const char *name,
+                       const OptionTable<Options> &table,
+                       void (*check)(const Options &)) {
+  nb::class_<Options>(module, name)
+      .def(nb::init<>())
+      .def(
+          "__setattr__",
+          [&table](Options &self, const std::string &name, nb::handle value) {
+            asValueError([&] { table.set(self, name, textOf(value)); });
+          },
+          "name"_a, "value"_a.none())
+      .def("__getattr__",
+           [&table](const Options &self, const std::string &name) {
+             const auto *option = table.find(name);
+             if (!option)
+               raise(PyExc_AttributeError, name);
+             return valueOf(*option, option->text(self));
+           })
+      .def("check", [check](const Options &self) {
+        asValueError([&] { check(self); });
+      });
+}
+
 void pst::python::bindOptions(nb::module_ &module) {
   module.attr("OWN_ZEROS") = kOwnZeros;
   module.def(
@@ -116,25 +142,19 @@ void pst::python::bindOptions(nb::module_ &module) {
       },
       "options"_a, "Raises ValueError for options that cannot be.");
 
-  // Attributes are the options, by name.
-  using Options = TrainingOptions;
-  nb::class_<Options>(module, "TrainingOptions")
-      .def(nb::init<>())
-      .def(
-          "__setattr__",
-          [](Options &self, const std::string &name, nb::handle value) {
-            asValueError(
-                [&] { trainingOptions().set(self, name, textOf(value)); });
-          },
-          "name"_a, "value"_a.none())
-      .def("__getattr__",
-           [](const Options &self, const std::string &name) {
-             const auto *option = trainingOptions().find(name);
-             if (!option)
-               raise(PyExc_AttributeError, name);
-             return valueOf(*option, option->text(self));
-           })
-      .def("check", [](const Options &self) {
-        asValueError([&] { trainingOptions().check(self); });
-      });
+  module.def(
+      "generation_option_table",
+      [] {
+        nb::list list;
+        for (const auto &option : generationOptions())
+          list.append(describe(option, "generation"));
+        return list;
+      },
+      "All options of a generation.");
+  bindStruct<TrainingOptions>(
+      module, "TrainingOptions", trainingOptions(),
+      [](const auto &options) { trainingOptions().check(options); });
+  bindStruct<GenerationOptions>(module, "GenerationOptions",
+                                generationOptions(),
+                                [](const auto &options) { check(options); });
 }

@@ -22,6 +22,7 @@
 #include "pst/Import/Import.h"
 #include "pst/Options/Targets.h"
 #include "pst/Runtime/Files.h"
+#include "pst/Runtime/Generation.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/TrainingOptions.h"
 #include "pst/Transforms/Passes.h"
@@ -266,7 +267,11 @@ static std::string listOptions() {
          formatTargets() +
          "\n## Of training\n\n"
          "Of `pst train`, `pst.Trainer` and `pst-run train`.\n" +
-         runtime::formatOptions(runtime::trainingOptions().infos());
+         runtime::formatOptions(runtime::trainingOptions().infos()) +
+         "\n## Of generation\n\n"
+         "Of `pst generate`, `generate()` of what `pst.load` gives, and "
+         "`pst-run generate`.\n" +
+         runtime::formatOptions(runtime::generationOptions().infos());
 }
 
 /// Ends the process with a sentence: where memory ends, LLVM cannot go on.

@@ -45,9 +45,15 @@ static LogicalResult checkOptions(MLIRContext &context,
     return complain("batch", "from 1 to 16777216", options.batch);
   if (options.length < 1 || options.length > kMaxSize)
     return complain("length", "from 1 to 16777216", options.length);
-  if (options.batch * options.length > kMaxSize)
-    return complain("batch times the length", "at most 16777216",
-                    options.batch * options.length);
+  if (options.cacheLength < 0 || options.cacheLength > kMaxSize)
+    return complain("length of the cache", "from 0 to 16777216",
+                    options.cacheLength);
+  for (auto [what, length] :
+       {std::pair("length", options.length),
+        std::pair("length of the cache", options.cacheLength)})
+    if (options.batch * length > kMaxSize)
+      return complain(("batch times the " + Twine(what)).str(),
+                      "at most 16777216", options.batch * length);
   if (options.numLabels &&
       (*options.numLabels < 1 || *options.numLabels > kMaxSize))
     return complain("number of labels", "from 1 to 16777216",
@@ -290,6 +296,10 @@ pst::importModel(MLIRContext &context, StringRef directory,
            "of them, but this one "
         << (task.kind == ModelTask::lm ? "predicts tokens"
                                        : "classifies tokens");
+  if (options.cacheLength && task.kind != ModelTask::lm)
+    config->error("architectures")
+        << "a cache (--cache_length) is of language models, which generate "
+           "text, but this one does not predict tokens";
   if (!weights)
     return failure();
 
@@ -302,7 +312,16 @@ pst::importModel(MLIRContext &context, StringRef directory,
   (*module)->setAttr(kTaskAttribute,
                      StringAttr::get(&context, name(task.kind)));
   ModelBuilder builder(*module, *config, *weights, options, task);
-  family->build(builder, isClassifier);
+  if (options.cacheLength) {
+    // Both read the same parameters, and the same cache.
+    for (Form form : {Form::decode, Form::prefill}) {
+      builder.setForm(form);
+      if (!builder.failed())
+        family->build(builder, isClassifier);
+    }
+  } else {
+    family->build(builder, isClassifier);
+  }
   weights->finish();
   if (builder.failed() || failed(verify(*module)))
     return failure();
@@ -311,7 +330,8 @@ pst::importModel(MLIRContext &context, StringRef directory,
 
 LogicalResult pst::refuseNewHead(ModuleOp module) {
   for (ParameterOp parameter : module.getOps<ParameterOp>())
-    if (parameter.getInitializer().getKind() != InitializerKind::File)
+    if (parameter.getRole() != ParameterRole::State &&
+        parameter.getInitializer().getKind() != InitializerKind::File)
       return emitError(FileLineColLoc::get(
                  cast<NameLoc>(module.getLoc()).getName(), 0, 0))
              << "\"" << parameter.getSymName()

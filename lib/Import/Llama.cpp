@@ -167,7 +167,14 @@ void LlamaConfig::readRotary() {
       config.error(typeKey) << "\"" << typeKey
                             << "\" is \"dynamic\", which is not defined for "
                                "heads of 2 columns";
-    double length = std::max(m.options.length, positions);
+    if (m.options.cacheLength > positions)
+      config.error(typeKey)
+          << "\"" << typeKey << "\" is \"dynamic\", where frequencies change "
+          << "while a text grows beyond " << positions
+          << " positions, but keys that are kept do not; the length of the "
+             "cache may be that at most, but is "
+          << m.options.cacheLength;
+    double length = std::max(m.positions(), positions);
     double grown = factor * length / double(positions) - (factor - 1.0);
     theta *= std::pow(grown, double(width) / double(width - 2));
   }

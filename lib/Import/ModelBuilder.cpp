@@ -23,7 +23,7 @@ ModelBuilder::ModelBuilder(ModuleOp module, ConfigFile &config,
 
 double ModelBuilder::dropoutProbability(StringRef key, double otherwise) {
   double probability = config.probability(key, otherwise);
-  return options.dropout.value_or(probability);
+  return form == Form::forward ? options.dropout.value_or(probability) : 0.0;
 }
 
 RankedTensorType ModelBuilder::f32(ArrayRef<int64_t> shape) {
@@ -51,7 +51,40 @@ RankedTensorType ModelBuilder::labelsType() {
   return RankedTensorType::get({batch}, b.getI32Type());
 }
 
+Value ModelBuilder::beginCached() {
+  int64_t batch = options.batch;
+  int64_t count = form == Form::decode ? batch : options.length;
+  Type i32 = b.getI32Type();
+  auto ofTokens = RankedTensorType::get({count, 1}, i32);
+  auto ofPositions = RankedTensorType::get({batch, options.cacheLength}, i32);
+  std::pair<StringRef, Type> arguments[] = {{"input_ids", ofTokens},
+                                            {"sequences", ofTokens},
+                                            {"positions", ofTokens},
+                                            {"slots", ofPositions}};
+  StringRef name = form == Form::decode ? "decode" : "prefill";
+  b.setLoc(NameLoc::get(b.getStringAttr(name)));
+  if (forward)
+    b.setInsertionPointAfter(forward);
+  forward = func::FuncOp::create(
+      b, name,
+      b.getFunctionType(llvm::to_vector(llvm::make_second_range(arguments)),
+                        {}));
+  Block *body = forward.addEntryBlock();
+  for (auto [i, argument] : llvm::enumerate(arguments)) {
+    forward.setArgAttr(i, kNameAttribute, b.getStringAttr(argument.first));
+    body->getArgument(i).setLoc(NameLoc::get(b.getStringAttr(argument.first)));
+  }
+  b.setInsertionPointToEnd(body);
+  sequences = body->getArgument(1);
+  tokenPositions = body->getArgument(2);
+  slots = body->getArgument(3);
+  nextCache = 0;
+  return body->getArgument(0);
+}
+
 ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
+  if (form != Form::forward)
+    return {beginCached(), {}, {}, {}};
   int64_t batch = options.batch;
   Type i32 = b.getI32Type();
   auto tokens = RankedTensorType::get({batch, options.length}, i32);
@@ -146,6 +179,20 @@ Value ModelBuilder::distilled(Value loss, Value logits) {
 }
 
 void ModelBuilder::finishTokens(Value hidden, Value table) {
+  if (form != Form::forward) {
+    SmallVector<Value> results;
+    if (form == Form::decode) {
+      auto rows = cast<RankedTensorType>(hidden.getType()).getDimSize(0);
+      auto words = cast<RankedTensorType>(table.getType()).getDimSize(0);
+      results.push_back(nn::LinearOp::create(b, f32({rows, words}), hidden,
+                                             table, /*bias=*/Value()));
+      forward.setFunctionType(
+          b.getFunctionType(forward.getArgumentTypes(), {f32({rows, words})}));
+      forward.setResultAttr(0, kNameAttribute, b.getStringAttr("logits"));
+    }
+    func::ReturnOp::create(b, results);
+    return;
+  }
   enter("loss");
   Value loss = nn::LinearCrossEntropyOp::create(b, f32({}), hidden, table,
                                                 labels, lossScale);
@@ -185,30 +232,39 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
     return InitializerAttr::get(b.getContext(), kind, source, APFloat(value),
                                 columns.first, columns.all);
   };
+  if (ParameterOp known = declared.lookup(ownName))
+    return LoadOp::create(b, known);
   InitializerAttr first =
       !fresh ? initializer(InitializerKind::File, weights.resolve(name, stored),
                            0.0)
       : isMatrix ? initializer(InitializerKind::Normal, "", initializerRange)
                  : initializer(InitializerKind::Zeros, "", 0.0);
-  ParameterOp parameter;
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPoint(forward);
-    parameter = ParameterOp::create(
-        b, ownName,
-        layer == Layer::trained ? ParameterRole::Trainable
-                                : ParameterRole::Frozen,
-        first, f32(shape), /*offset=*/IntegerAttr(), /*decay=*/isMatrix,
-        // Of the model itself nothing is trained as it stands.
-        layer == Layer::trained
-            ? RateGroupAttr::get(b.getContext(), RateGroup::Head)
-            : RateGroupAttr());
-  }
+  ParameterOp parameter =
+      declare(ownName,
+              layer == Layer::trained ? ParameterRole::Trainable
+                                      : ParameterRole::Frozen,
+              first, f32(shape));
   if (layer == Layer::sparse && isMatrix) {
     parameter->setDiscardableAttr(kSparsifyAttribute, b.getUnitAttr());
     noteKept(parameter);
   }
   return LoadOp::create(b, parameter);
+}
+
+ParameterOp ModelBuilder::declare(StringRef name, ParameterRole role,
+                                  InitializerAttr first,
+                                  RankedTensorType type) {
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(forward);
+  // Of the model itself nothing is trained as it stands.
+  auto group = role == ParameterRole::Trainable
+                   ? RateGroupAttr::get(b.getContext(), RateGroup::Head)
+                   : RateGroupAttr();
+  bool decays = role != ParameterRole::State && type.getRank() == 2;
+  auto parameter = ParameterOp::create(b, name, role, first, type,
+                                       /*offset=*/IntegerAttr(), decays, group);
+  declared[name] = parameter;
+  return parameter;
 }
 
 void ModelBuilder::noteKept(ParameterOp parameter) {
@@ -303,6 +359,8 @@ Value ModelBuilder::lookUp(Value ids, Value table) {
 }
 
 Value ModelBuilder::addPositions(Value x, Value table) {
+  if (form != Form::forward)
+    return add(x, lookUp(tokenPositions, table));
   return nn::AddPositionsOp::create(b, x, table, /*ids=*/Value(),
                                     options.length, /*first=*/0);
 }
@@ -321,8 +379,11 @@ Value ModelBuilder::rotaryTable(ArrayRef<double> frequencies, double scale) {
   int64_t count = frequencies.size();
   Value values = arith::ConstantOp::create(
       b, DenseElementsAttr::get(f32({count}), ArrayRef<float>(rounded)));
-  return nn::RotaryTableOp::create(b, f32({options.length, 2 * count}), values,
-                                   APFloat(scale));
+  int64_t rows = options.length;
+  if (form != Form::forward)
+    rows = cast<RankedTensorType>(tokenPositions.getType()).getDimSize(0);
+  return nn::RotaryTableOp::create(b, f32({rows, 2 * count}), values,
+                                   tokenPositions, APFloat(scale));
 }
 
 Value ModelBuilder::rotary(Value x, Value table) {
@@ -332,6 +393,8 @@ Value ModelBuilder::rotary(Value x, Value table) {
 Value ModelBuilder::attention(Value query, Value key, Value value,
                               int64_t heads, double dropout, bool causal,
                               std::optional<int64_t> window) {
+  if (form != Form::forward)
+    return cachedAttention(query, key, value, heads, window);
   bool drops = dropout != 0.0;
   // A window as long as the sequences hides nothing.
   bool hides = window && *window < options.length;
@@ -341,6 +404,35 @@ Value ModelBuilder::attention(Value query, Value key, Value value,
       hides ? b.getI64IntegerAttr(*window) : IntegerAttr(),
       drops ? b.getF64FloatAttr(dropout) : FloatAttr(),
       drops ? b.getI64IntegerAttr(nextSite++) : IntegerAttr());
+}
+
+Value ModelBuilder::cacheRows(Value rows, StringRef name) {
+  auto type = f32({options.batch * options.cacheLength, columns(rows)});
+  ParameterOp cache = declared.lookup(name);
+  if (!cache)
+    cache = declare(name, ParameterRole::State,
+                    InitializerAttr::get(b.getContext(), InitializerKind::Zeros,
+                                         "", APFloat(0.0)),
+                    type);
+  Value before = LoadOp::create(b, type, cache.getSymName(), Part::Value,
+                                /*update=*/true);
+  Value after = nn::CacheRowsOp::create(b, type, rows, before, sequences,
+                                        tokenPositions, slots);
+  StoreOp::create(b, after, cache.getSymName());
+  return after;
+}
+
+Value ModelBuilder::cachedAttention(Value query, Value key, Value value,
+                                    int64_t heads,
+                                    std::optional<int64_t> window) {
+  std::string name = "pst_cache." + std::to_string(nextCache++);
+  Value keys = cacheRows(key, name + ".keys");
+  Value values = cacheRows(value, name + ".values");
+  bool hides = window && *window < options.cacheLength;
+  return nn::CachedAttentionOp::create(
+      b, query.getType(), query, keys, values, sequences, tokenPositions, slots,
+      b.getI64IntegerAttr(heads),
+      hides ? b.getI64IntegerAttr(*window) : IntegerAttr());
 }
 
 Value ModelBuilder::activation(Value x, nn::ActivationKind kind) {
@@ -405,15 +497,14 @@ void TransformerConfig::requireWholeHeads(StringRef layer) {
 }
 
 void TransformerConfig::requirePositions(int64_t reserved) {
-  if (m.options.length <= positions - reserved)
+  if (m.positions() <= positions - reserved)
     return;
   InFlightDiagnostic error = m.config.error(keys.positions.key)
                              << "\"" << keys.positions.key << "\" is "
                              << positions;
   if (reserved)
     error << " (the first " << reserved << " of no token)";
-  error << ", too few for the length " << m.options.length
-        << " that is asked for";
+  error << ", too few for the length " << m.positions() << " that is asked for";
 }
 
 void TransformerConfig::require(StringRef key, bool expected, StringRef why) {

@@ -22,6 +22,12 @@
 
 namespace pst {
 
+/// The function that is built: the forward, or one of those that generate text,
+/// which read tokens in the order of their positions and keep keys and values.
+///  - prefill: `length` tokens, of any sequences;
+///  - decode:  one token of each sequence, and the logits of the next one.
+enum class Form { forward, prefill, decode };
+
 /// What the model predicts.
 struct Task {
   ModelTask kind = ModelTask::classification;
@@ -50,6 +56,13 @@ public:
   const ImportOptions &options;
   const Task task;
 
+  /// What `begin` begins; `@forward` unless it is said. Parameters are shared.
+  void setForm(Form form) { this->form = form; }
+  /// The positions that a sequence may have.
+  int64_t positions() const {
+    return form == Form::forward ? options.length : options.cacheLength;
+  }
+
   /// The dropout probability of a key of config.json, or the one that the
   /// options put in its place.
   double dropoutProbability(llvm::StringRef key, double otherwise);
@@ -68,13 +81,13 @@ public:
     /// importModel.
     mlir::Value ids, mask, tokenTypes, labels;
   };
-  /// Begins `@forward`.
+  /// Begins the function.
   Inputs begin(bool hasTokenTypes);
   /// Ends it: the loss of the logits (B x C, or B * L x C where tokens have
   /// classes) and the labels.
   void finish(mlir::Value logits);
   /// Ends it: the loss of the next tokens, by the scores of the hidden states
-  /// with the rows of `table` (vocabulary x features).
+  /// with the rows of `table` (vocabulary x features); or these scores.
   void finishTokens(mlir::Value hidden, mlir::Value table);
   /// Ends a decoder, of the hidden states after its last norm. A language
   /// model's head is the table of words if `tied`, else lm_head; a classifier's
@@ -163,6 +176,16 @@ private:
     return mlir::cast<mlir::RankedTensorType>(x.getType()).getDimSize(1);
   }
   mlir::RankedTensorType f32(llvm::ArrayRef<int64_t> shape);
+  /// Begins a function that generates text; returns the ids.
+  mlir::Value beginCached();
+  /// Attention to what the cache holds, in which keys and values go first.
+  mlir::Value cachedAttention(mlir::Value query, mlir::Value key,
+                              mlir::Value value, int64_t heads,
+                              std::optional<int64_t> window);
+  /// Puts a row of each token into the cache NAME; returns all of that.
+  mlir::Value cacheRows(mlir::Value rows, llvm::StringRef name);
+  ParameterOp declare(llvm::StringRef name, ParameterRole role,
+                      InitializerAttr first, mlir::RankedTensorType type);
   /// Notes on a weight with zeros, if the options ask for it, how many of its
   /// elements are none.
   void noteKept(ParameterOp parameter);
@@ -174,7 +197,13 @@ private:
   WeightFiles &weights;
   mlir::ImplicitLocOpBuilder b;
   mlir::func::FuncOp forward;
+  Form form = Form::forward;
   mlir::Value mask, labels, lossScale, seed;
+  /// Of a function that generates text: of each token its sequence and its
+  /// position there, and the table of slots (nn.cache_rows).
+  mlir::Value sequences, tokenPositions, slots;
+  int64_t nextCache = 0;
+  llvm::StringMap<ParameterOp> declared;
   /// Null unless the loss is a weighted one.
   mlir::Value classWeights, labelSmoothing;
   /// Null unless it is a teacher's too.

@@ -60,6 +60,16 @@ void pst::check(const CompilerOptions &options) {
     throw Error("--weight_storage compressed is of a program that only "
                 "evaluates, whose zeros stay where they are: leave it out, or "
                 "compile with --inference");
+  if (options.model.cacheLength) {
+    const char *what = "--cache_length is of a program that generates text, ";
+    if (options.training)
+      throw Error(std::string(what) +
+                  "which trains nothing: leave it out, or compile with "
+                  "--inference");
+    if (options.tokenCapacity)
+      throw Error(std::string(what) + "where no batch has padding: leave out "
+                                      "--token_capacity");
+  }
   int64_t width = options.vectorWidth;
   if (width > 64 || (width & (width - 1)) != 0)
     throw Error("--vector_width must be 0 or a power of two up to 64, but is " +

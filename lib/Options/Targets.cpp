@@ -20,6 +20,7 @@ static std::vector<Refusal> refusedOnGPUs() {
           {"weight_storage",
            {"compressed"},
            "whose products with fixed weights are dense"},
+          {"cache_length", {}, "which has no kernel to generate text"},
           {"vector_width", {}, "whose kernels have no vectors"},
           {"sanitize_address",
            {},

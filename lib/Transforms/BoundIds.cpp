@@ -58,6 +58,19 @@ private:
       return embedding.getTable().getType().getDimSize(0);
     if (auto backward = dyn_cast<nn::EmbeddingBackwardOp>(op))
       return backward.getResult().getType().getDimSize(0);
+    // What names a sequence, a position or a slot of a cache.
+    auto countCached = [&](auto cached, Value cache) -> int64_t {
+      ArrayRef<int64_t> slots = cached.getSlots().getType().getShape();
+      if (&use == &cached.getSequencesMutable())
+        return slots[0];
+      if (&use == &cached.getPositionsMutable())
+        return slots[1];
+      return cast<RankedTensorType>(cache.getType()).getDimSize(0);
+    };
+    if (auto rows = dyn_cast<nn::CacheRowsOp>(op))
+      return countCached(rows, rows.getCache());
+    if (auto attention = dyn_cast<nn::CachedAttentionOp>(op))
+      return countCached(attention, attention.getKeys());
     // The same elements, in another shape.
     if (isa<tensor::ReshapeOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp,
             tensor::CastOp>(op) &&

@@ -30,7 +30,8 @@ struct LoadModel : BufferizableOpInterface::ExternalModel<LoadModel, LoadOp> {
     return {};
   }
   bool isWritable(Operation *op, Value, const AnalysisState &) const {
-    return cast<LoadOp>(op).getPart() == Part::Gradient;
+    auto load = cast<LoadOp>(op);
+    return load.getPart() == Part::Gradient || load.getUpdate();
   }
   LogicalResult bufferize(Operation *op, RewriterBase &rewriter,
                           const BufferizationOptions &,

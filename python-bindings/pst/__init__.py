@@ -29,6 +29,7 @@ from .classifier import Classifier, load
 from .compiled import Compiled, Function, compile
 from .criterion import Criterion, recipe
 from .data import DataError, Examples, Labels, read_examples
+from .generating import Generator
 from .options import Options
 from .pipelines import pipeline
 from .reporters import Reporter
@@ -47,6 +48,7 @@ __all__ = [
     "Error",
     "Examples",
     "Function",
+    "Generator",
     "Labels",
     "Options",
     "Reporter",

@@ -1,6 +1,6 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""A saved model that classifies: `pst.load(directory).predict(texts)`.
+"""A saved model that classifies, or any: `pst.load(directory).predict(texts)`.
 
 `pst eval`, `pst predict` and the trainer's evaluation of longer rows than it
 trains on go through here, so that all read a text alike."""
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from .packing import token_capacity
 from .tagged import Tagged
 from .token_arrays import encoded_of, whole_numbers
 from .tokenizer import Encoded, EncodedWords, Tokenizer
+
+if TYPE_CHECKING:
+    from .generating import Generator
 
 
 class Classifier:
@@ -189,9 +193,13 @@ def _is_array(value) -> bool:
     return isinstance(row, (list, tuple)) and bool(row) and isinstance(row[0], (int, np.integer))
 
 
-def load(directory, **options) -> Classifier:
-    """A saved model that classifies; see Classifier."""
-    return Classifier(directory, **options)
+def load(directory, **options) -> "Classifier | Generator":
+    """A saved model: a Classifier, or a Generator if it is a language model."""
+    from .generating import Generator
+    from .trainer import read_config
+
+    kind = Generator if predicts_tokens(Options.make(**options).implied_task, read_config(directory)) else Classifier
+    return kind(directory, **options)
 
 
 def predictions(logits: np.ndarray, labels: Labels) -> list[dict]:

@@ -18,7 +18,7 @@ from .streams import flush_standard_streams, give_up, open_standard_streams, spe
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from . import __version__, comparing, evaluating, exporting, preparing
+    from . import __version__, comparing, evaluating, exporting, generating, preparing
     from .options import DECLARED, INFERENCE, add_arguments
 
     method, machine, inference = (
@@ -72,6 +72,16 @@ def build_parser() -> argparse.ArgumentParser:
         + machine + inference + ("task", "per_device_eval_batch_size", "num_threads"),
     )  # fmt: skip
 
+    generate = command("generate", generating.generate, "go on with texts by a saved language model")
+    _model_argument(generate)
+    generate.add_argument("--prompt", metavar="TEXT", help="what to go on with; what follows is printed as it comes")
+    generate.add_argument("--file", metavar="FILE", help="prompts: .jsonl, .csv or .tsv, or .txt with one a line; JSON lines are printed")
+    generate.add_argument("--output_file", metavar="FILE", help="a .jsonl, .csv or .tsv file (default: standard output)")
+    generating.add_arguments(generate)
+    add_arguments(
+        generate, only=machine + inference + ("task", "text_column", "skip_bad_rows", "per_device_eval_batch_size", "num_threads")
+    )
+
     export = command("export", exporting.export, "write a checkpoint, a model or an adapter as a model that transformers loads, or smaller")
     export.add_argument("source", metavar="SOURCE", help="a directory checkpoint-N, a run's output directory, a model directory, or an adapter")
     export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of what is written")
@@ -97,8 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
     _model_argument(compile_)
     compile_.add_argument("--bundle", required=True, metavar="DIR", help="directory of the bundle")
     compile_.add_argument(
-        "--for", dest="purpose", choices=("training", "inference"), default="training",
-        help="inference: the forward pass alone, of a saved model with its zeros where they are (default: training)",
+        "--for", dest="purpose", choices=("training", "inference", "generation"), default="training",
+        help="inference: the forward pass alone, of a saved model with its zeros where they are; generation: what goes on with "
+        "texts, by a saved language model (default: training)",
+    )  # fmt: skip
+    compile_.add_argument(
+        "--cache_length", type=int, metavar="N",
+        help="of --for generation: tokens that a text has room for, with its prompt (default: as the model has positions, 1024 at most)",
     )  # fmt: skip
     compile_.add_argument("--num_labels", type=int, metavar="N", help="classes of a new head, to be trained (default: the model's head)")
     compile_.add_argument("--regression", action="store_true", help="a new head that predicts one number")
@@ -312,18 +327,32 @@ def _compile(args) -> int:
             settings[name] = True
     if args.purpose == "inference":
         settings = {**settings, **options.of_evaluation(settings["sequence_length"], 32), "new_head": False}
+    elif args.purpose == "generation":
+        settings = _generation_settings(args, options, config)
     program = _pst.compile_model(args.model_name_or_path, {**settings, "bundle": args.bundle})
     for remark in program.remarks:
         tell(f"warning: {remark}\n")
     print(program.memory_plan().rstrip())
     summary = {"bundle": args.bundle}
-    if args.purpose == "inference":
+    if args.purpose != "training":
         sizes = compressed_weights(json.loads(program.manifest)).values()
         summary["compressed_weights"] = len(sizes)
         summary["compressed_mib"] = sum(size for size, _ in sizes) / 2**20
         summary["compressed_mib_dense"] = sum(size for _, size in sizes) / 2**20
     print_pairs(summary)
     return 0
+
+
+def _generation_settings(args, options, config) -> dict:
+    from .generating import program_settings
+    from .language import block_length, predicts_tokens
+
+    if not predicts_tokens(options.implied_task, config):
+        raise UsageError(f"--for generation is of language models, and {args.model_name_or_path} is none")
+    room = block_length(0, config) if args.cache_length is None else args.cache_length
+    if room < 1:
+        raise UsageError(f"--cache_length must be at least 1, but is {room}")
+    return program_settings(options, options.per_device_eval_batch_size or 8, room)
 
 
 def _check_purpose(args) -> None:
@@ -335,8 +364,9 @@ def _check_purpose(args) -> None:
     names = [name for name in given_options(args) if DECLARED.get(name, {}).get("group") in groups]
     names += [name for name in ("num_labels", "regression", "weighted_loss", "distillation") if not trains and getattr(args, name)]
     names += [name for name in ("per_device_eval_batch_size" if trains else "per_device_train_batch_size",) if name in vars(args)]
+    names += [name for name in ("cache_length",) if args.purpose != "generation" and getattr(args, name) is not None]
     if names:
-        other = "inference" if trains else "training"
+        other = "generation" if names[0] == "cache_length" else "inference" if trains else "training"
         raise UsageError(f"--{names[0]} is of --for {other}, but the program is for {args.purpose}: leave one of them out")
 
 

@@ -99,6 +99,10 @@ class Tokenizer:
         if it is not to be `framed`."""
         return _fitting([encoding.ids for encoding in self._encodings(texts, path, add_special_tokens=framed)], path)
 
+    def decoder(self, ids: list[int]) -> "TextDecoder":
+        """Makes a text of what follows these tokens."""
+        return TextDecoder(self._impl, ids)
+
     @property
     def padding(self) -> int:
         """The id of padding; where there is none, that of the end of a text, as
@@ -112,6 +116,31 @@ class Tokenizer:
     def end_of_text(self) -> int | None:
         """The id of the token that ends a text, or None."""
         return tokenizer_parts.named_id(self._impl, self.settings, "eos_token")
+
+
+class TextDecoder:
+    """The text of tokens that follow others. A token may be a part of a letter,
+    and the spaces of a text depend on what is before it, so texts are always
+    made of all tokens."""
+
+    def __init__(self, impl, before: list[int]):
+        self._impl, self._before = impl, before
+        self._start = len(impl.decode(before))
+        self._ids: list[int] = []
+        self.given = 0  # letters that add() has given
+
+    def text_of(self, ids: list[int]) -> str:
+        """That of all tokens that follow; special ones are left out."""
+        return self._impl.decode(self._before + list(ids))[self._start :]
+
+    def add(self, token: int) -> str:
+        """The letters that are certain with one more token."""
+        self._ids.append(token)
+        text = self.text_of(self._ids)
+        if text.endswith("\ufffd"):
+            return ""
+        piece, self.given = text[self.given :], max(len(text), self.given)
+        return piece
 
 
 _END_OF_IDS = 2**31

@@ -121,32 +121,36 @@ def _word_pieces(settings: Settings):
 
 def _bytes(settings: Settings):
     """GPT-2's and RoBERTa's."""
-    from tokenizers import pre_tokenizers
+    from tokenizers import decoders, pre_tokenizers
 
     impl = _pieces(settings, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
     impl.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.flag("add_prefix_space", False))
+    impl.decoder = decoders.ByteLevel()
     return impl
 
 
 def _qwen2(settings: Settings):
-    from tokenizers import Regex, normalizers, pre_tokenizers
+    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
     impl = _pieces(settings, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
     impl.normalizer = normalizers.NFC()
     words = pre_tokenizers.Split(Regex(_QWEN2_WORDS), behavior="isolated")
     plain = pre_tokenizers.ByteLevel(add_prefix_space=settings.flag("add_prefix_space", False), use_regex=False)
     impl.pre_tokenizer = pre_tokenizers.Sequence([words, plain])
+    impl.decoder = decoders.ByteLevel()
     return impl
 
 
 def _llama(settings: Settings):
-    from tokenizers import pre_tokenizers
+    from tokenizers import decoders, pre_tokenizers
 
     impl = _pieces(settings, fuse_unk=True, byte_fallback=True)
     scheme = "never"
     if settings.flag("add_prefix_space", True):
         scheme = "always" if settings.flag("legacy", False) else "first"
     impl.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
+    spaces = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    impl.decoder = decoders.Sequence(spaces if scheme == "never" else [*spaces, decoders.Strip(content=" ", left=1)])
     return impl
 
 

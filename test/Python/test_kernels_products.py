@@ -7,7 +7,7 @@ import pytest
 
 import pst
 
-# m, n, k: degenerate, primes, whole tiles, larger than the blocks of each dimension.
+# m, n, k: degenerate, primes, whole tiles, larger than the blocks of each dimension; few rows and a large weight.
 SHAPES = [
     (1, 1, 1),
     (1, 7, 3),
@@ -18,6 +18,9 @@ SHAPES = [
     (97, 101, 103),
     (301, 70, 1031),
     (17, 1601, 530),
+    (1, 773, 101),
+    (3, 131, 521),
+    (8, 256, 256),
 ]
 
 

@@ -108,7 +108,7 @@ def test_the_number_of_classes_is_the_models(tmp_path, classes, named):
 def test_language_models_predict_no_classes(tmp_path):
     directory = trained_model(tmp_path / "m", config={"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
     with pytest.raises(pst.DataError, match="a language model has no classes to predict"):
-        pst.load(directory)
+        pst.Classifier(directory)
 
 
 # --- pst predict

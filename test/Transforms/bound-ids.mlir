@@ -37,3 +37,12 @@ func.func @gradient(%ids: tensor<1x2xi32>, %g: tensor<2x4xf32>) -> tensor<3x4xf3
   %d = nn.embedding_backward %ids, %g : tensor<1x2xi32>, tensor<2x4xf32> -> tensor<3x4xf32>
   return %d : tensor<3x4xf32>
 }
+
+// Of a cache, what names sequences, positions and slots.
+// CHECK: func.func @cached(
+// CHECK-SAME: %{{.*}}: tensor<2x1xi32> {pst.ids = 3 : i64}, %{{.*}}: tensor<2x1xi32> {pst.ids = 4 : i64}, %{{.*}}: tensor<3x4xi32> {pst.ids = 9 : i64})
+func.func @cached(%q: tensor<2x24xf32>, %c: tensor<9x12xf32>, %sequences: tensor<2x1xi32>, %positions: tensor<2x1xi32>, %slots: tensor<3x4xi32>) -> tensor<2x24xf32> {
+  %y = nn.cached_attention %q, %c, %c at %sequences, %positions of %slots heads 4
+      : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  return %y : tensor<2x24xf32>
+}

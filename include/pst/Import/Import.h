@@ -41,6 +41,16 @@ namespace pst {
 /// predicted; each is predicted from those before it), and it has no logits. A
 /// parameter that is some columns of a stored tensor is called NAME:PART.
 ///
+/// With a `cacheLength` C, a language model has no @forward but, with T tokens
+/// (one of each of the B sequences for @decode, L for @prefill, of any),
+///
+///     @prefill(input_ids, sequences, positions: tensor<Tx1xi32>,
+///              slots: tensor<BxCxi32>)
+///     @decode(the same) -> (logits: tensor<BxVxf32>)
+///
+/// which put the keys and values of the tokens into the state parameters
+/// `pst_cache.LAYER.keys` and `.values` (nn.cache_rows), B*C slots each.
+///
 /// Arguments and results bear their names as `pst.name`. Each op's location is
 /// the part of the model it belongs to ("encoder.layer.3.attention"). The
 /// module's attribute `pst.architecture` is the class of `transformers` that

@@ -79,6 +79,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     cpu::populateAdamWKernels(patterns, context);
     cpu::populateAttentionKernels(patterns, context);
     cpu::populateBlockScoresKernels(patterns, context);
+    cpu::populateCachedAttentionKernels(patterns, context);
     cpu::populateColumnSumKernels(patterns, context);
     cpu::populateCommonThresholdKernels(patterns, context);
     cpu::populateCompressedWeightKernels(patterns, context);

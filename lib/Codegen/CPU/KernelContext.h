@@ -82,6 +82,7 @@ struct KernelPattern : LaunchPattern<OpT, KernelContext> {
 void populateAdamWKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateBlockScoresKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateCachedAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateColumnSumKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateCommonThresholdKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateCompressedWeightKernels(mlir::RewritePatternSet &,

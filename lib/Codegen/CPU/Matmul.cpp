@@ -6,11 +6,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "../Kernel/VirtualWeight.h"
+#include "FewRows.h"
 #include "Gemm.h"
 #include "KernelContext.h"
 #include "ProductEpilogue.h"
 #include "SparseMatmul.h"
 #include "pst/Dialect/NN/NNOps.h"
+#include "pst/Dialect/NN/NNPacking.h"
 
 using namespace mlir;
 using namespace pst;
@@ -37,6 +39,18 @@ struct LinearPattern : KernelPattern<nn::LinearOp> {
     SmallVector<Value> inputs{op.getInput(), op.getWeight()};
     if (op.getBias())
       inputs.push_back(op.getBias());
+    FewRows few{blocking.m, blocking.n, blocking.k, op.getTransposed(),
+                context.lanes()};
+    if (FewRows::pays(few.tokens, few.n, few.k) &&
+        !nn::getPacked(op.getType())) {
+      context.replaceByLaunch(
+          rewriter, op, inputs, /*workspaces=*/{},
+          [&](KernelBuilder &b, ValueRange arguments) {
+            Epilogue epilogue{op.getBias() ? arguments[2] : Value(), {}, {}};
+            few.emit(b, arguments[0], arguments[1], epilogue, arguments.back());
+          });
+      return success();
+    }
     context.replaceByLaunch(
         rewriter, op, inputs, workspaceType(blocking, rewriter),
         [&](KernelBuilder &b, ValueRange arguments) {

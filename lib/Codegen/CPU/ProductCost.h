@@ -19,6 +19,8 @@ namespace pst::cpu {
 /// Times of Y = X S^T, X: tokens x k, S: n x k, in nanoseconds of one thread.
 struct ProductCost {
   int64_t tokens, n, k;
+  /// Whether the dense weight is read where it lies (FewRows.h).
+  bool readsInPlace = false;
 
   /// Of the dense product.
   double dense() const;

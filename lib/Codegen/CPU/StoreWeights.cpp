@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "FewRows.h"
 #include "ProductCost.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -96,8 +97,12 @@ SmallVector<Weight> StoreWeights::findWeights() {
 bool StoreWeights::pays(Weight &weight) {
   double dense = 0, compressed = 0;
   for (nn::LinearOp product : weight.products) {
+    // A prompt is read once, and then a token follows the other.
+    if (product->getParentOfType<func::FuncOp>().getSymName() == "prefill")
+      continue;
     cpu::ProductCost cost{nn::storedRows(product.getType()), weight.layout.rows,
                           weight.layout.columns};
+    cost.readsInPlace = cpu::FewRows::pays(cost.tokens, cost.n, cost.k);
     dense += cost.dense();
     compressed += cost.compressed(weight.kept);
   }

@@ -261,6 +261,8 @@ bool LaunchContext::isWanted(OpResult result) const {
 
 Value LaunchContext::createDestination(RewriterBase &rewriter,
                                        OpResult result) {
+  if (auto op = dyn_cast<DestinationStyleOpInterface>(result.getOwner()))
+    return op.getTiedOpOperand(result)->get();
   auto parameter = accumulations.find(result);
   if (parameter == accumulations.end())
     return createEmpty(rewriter, result.getLoc(), result.getType());

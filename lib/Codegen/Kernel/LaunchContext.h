@@ -196,6 +196,7 @@ protected:
 // in the file of its name.
 void populateBinaryCrossEntropyKernels(mlir::RewritePatternSet &,
                                        LaunchContext &);
+void populateCacheRowsKernels(mlir::RewritePatternSet &, LaunchContext &);
 void populateDistillationLossKernels(mlir::RewritePatternSet &,
                                      LaunchContext &);
 void populateElementwiseKernels(mlir::RewritePatternSet &, LaunchContext &);
@@ -207,6 +208,7 @@ void populateSquaredErrorKernels(mlir::RewritePatternSet &, LaunchContext &);
 inline void populateSharedKernels(mlir::RewritePatternSet &patterns,
                                   LaunchContext &context) {
   populateBinaryCrossEntropyKernels(patterns, context);
+  populateCacheRowsKernels(patterns, context);
   populateDistillationLossKernels(patterns, context);
   populateElementwiseKernels(patterns, context);
   populateEmbeddingKernels(patterns, context);

@@ -38,7 +38,8 @@ static int64_t dim(Value tensor, unsigned i) {
 }
 
 namespace {
-/// table[2 p] = cos(p f) * scale, table[2 p + 1] = sin(p f) * scale
+/// with p(t) = t, or positions[t]:
+/// table[2 t] = cos(p f) * scale, table[2 t + 1] = sin(p f) * scale
 struct RotaryTablePattern : LaunchPattern<nn::RotaryTableOp> {
   using LaunchPattern::LaunchPattern;
   LogicalResult matchAndRewrite(nn::RotaryTableOp op,
@@ -48,23 +49,27 @@ struct RotaryTablePattern : LaunchPattern<nn::RotaryTableOp> {
     context.replaceByLaunch(
         rewriter, op, op->getOperands(), /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
+          SmallVector<Value> values(arguments);
+          values.back() = inHalves(context, host, arguments.back(), half);
           context.writeRows(
-              host, /*like=*/1,
-              {arguments[0], inHalves(context, host, arguments[1], half)},
+              host, /*like=*/values.size() - 1, values,
               [&](CodeBuilder &b, ValueRange values, Value row) {
-                return Driver::RowWrite{row, angles(b, values[0], row, scale)};
+                Value position = arith::IndexCastOp::create(b, b.getI32Type(),
+                                                            b.divi(row, 2));
+                if (op.getPositions())
+                  position = b.load(values[1], {b.divi(row, 2), b.index(0)});
+                return Driver::RowWrite{
+                    row, angles(b, values[0], position, row, scale)};
               });
         });
     return success();
   }
 
 private:
-  static GroupFunction angles(CodeBuilder &b, Value frequencies, Value row,
-                              double scale) {
+  static GroupFunction angles(CodeBuilder &b, Value frequencies, Value number,
+                              Value row, double scale) {
     Value isSine = b.cmpi(arith::CmpIPredicate::ne, b.remi(row, 2), b.index(0));
-    Value position = arith::SIToFPOp::create(
-        b, b.getF32Type(),
-        arith::IndexCastOp::create(b, b.getI32Type(), b.divi(row, 2)));
+    Value position = arith::SIToFPOp::create(b, b.getF32Type(), number);
     return [=, &b](Value k, int64_t size) {
       Group group = b.loadGroup(frequencies, k, size);
       for (Value &element : group) {

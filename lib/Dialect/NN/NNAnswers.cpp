@@ -58,6 +58,10 @@ int64_t SelectTokenOp::countBytes() {
          bytesOf(getResult().getType());
 }
 
+int64_t CacheRowsOp::countBytes() { // the rows, read and written
+  return 2 * bytesOf(getInput().getType());
+}
+
 int64_t LinearOp::countFlops() {
   return 2 * rowsOf(getInput()) * elementsOf(getWeight());
 }
@@ -82,6 +86,13 @@ template <typename OpT> static int64_t attentionProduct(OpT op) {
 
 // Scores, and their product with the values.
 int64_t AttentionOp::countFlops() { return 2 * attentionProduct(*this); }
+
+// The same, where all tokens see as many positions as a sequence can have.
+int64_t CachedAttentionOp::countFlops() {
+  return 4 * elementsOf(getQuery()) *
+         std::min<int64_t>(getWindow().value_or(dim(getSlots(), 1)),
+                           dim(getSlots(), 1));
+}
 
 // The scores again, and the gradients of queries, keys, values and
 // probabilities.

@@ -97,6 +97,20 @@ static LogicalResult verifyProbability(Operation *op, double probability) {
          << probability;
 }
 
+/// Keys and values of heads as wide as the query's.
+static LogicalResult verifyKeyHeads(Operation *op, RankedTensorType query,
+                                    RankedTensorType key, int64_t heads) {
+  int64_t width = query.getDimSize(1) / heads;
+  int64_t keyHeads = width ? key.getDimSize(1) / width : 0;
+  if (keyHeads == 0 || key.getDimSize(1) % width != 0 ||
+      heads % keyHeads != 0 || key.getElementType() != query.getElementType())
+    return op->emitOpError("must have keys of heads of ")
+           << width << " columns of " << query.getElementType()
+           << ", as the query has, whose number divides " << heads
+           << ", but got " << key;
+  return success();
+}
+
 /// For the op and its backward.
 template <typename OpT> static LogicalResult verifyAttention(OpT op) {
   RankedTensorType query = typeOf(op.getQuery()), key = typeOf(op.getKey()),
@@ -114,15 +128,8 @@ template <typename OpT> static LogicalResult verifyAttention(OpT op) {
       static_cast<bool>(op.getSeed()) != op.getSite().has_value()) // (C3)
     return op.emitOpError("must have a seed, a probability and a site, or none "
                           "of them");
-  int64_t width = query.getDimSize(1) / heads;
-  int64_t keyHeads = width ? key.getDimSize(1) / width : 0;
-  if (keyHeads == 0 || key.getDimSize(1) % width != 0 ||
-      heads % keyHeads != 0 ||
-      key.getElementType() != query.getElementType()) // (C4)
-    return op.emitOpError("must have keys of heads of ")
-           << width << " columns of " << query.getElementType()
-           << ", as the query has, whose number divides " << heads
-           << ", but got " << key;
+  if (failed(verifyKeyHeads(op, query, key, heads))) // (C4)
+    return failure();
   if (std::optional<int64_t> window = op.getWindow();
       window && (*window <= 0 || !op.getCausal())) // (C5)
     return op.emitOpError("window must be positive, and of causal attention, "
@@ -268,9 +275,13 @@ LogicalResult RMSNormBackwardOp::verify() {
 
 LogicalResult RotaryTableOp::verify() {
   RankedTensorType result = typeOf(getResult());
-  return verifyShape(
-      *this, "a result", getResult(),
-      {result.getDimSize(0), 2 * typeOf(getFrequencies()).getDimSize(0)});
+  if (failed(verifyShape(*this, "a result", getResult(),
+                         {result.getDimSize(0),
+                          2 * typeOf(getFrequencies()).getDimSize(0)}))) // (C1)
+    return failure();
+  return getPositions() ? verifyShape(*this, "positions", getPositions(),
+                                      {result.getDimSize(0), 1}) // (C2)
+                        : success();
 }
 
 LogicalResult RotaryOp::verify() {
@@ -289,6 +300,32 @@ LogicalResult RotaryOp::verify() {
 LogicalResult AttentionOp::verify() { return verifyAttention(*this); }
 
 LogicalResult AttentionBackwardOp::verify() { return verifyAttention(*this); }
+
+LogicalResult CacheRowsOp::verify() {
+  RankedTensorType input = typeOf(getInput()), cache = typeOf(getCache());
+  if (failed(verifyShape(*this, "sequences", getSequences(),
+                         {input.getDimSize(0), 1}))) // (C1)
+    return failure();
+  if (input.getDimSize(1) != cache.getDimSize(1)) // (C2)
+    return emitOpError("must have a cache of ")
+           << input.getDimSize(1) << " columns, as the input has, but got "
+           << cache;
+  return success();
+}
+
+LogicalResult CachedAttentionOp::verify() {
+  RankedTensorType query = typeOf(getQuery());
+  if (failed(verifyShape(*this, "sequences", getSequences(),
+                         {query.getDimSize(0), 1}))) // (C1)
+    return failure();
+  int64_t heads = getHeads();
+  if (heads <= 0 || query.getDimSize(1) % heads != 0) // (C2)
+    return emitOpError("heads must be positive and divide the ")
+           << query.getDimSize(1) << " columns, but got " << heads;
+  if (getWindow() && *getWindow() <= 0) // (C4)
+    return emitOpError("window must be positive, but got ") << *getWindow();
+  return verifyKeyHeads(*this, query, typeOf(getKeys()), heads); // (C3)
+}
 
 LogicalResult SelectTokenOp::verify() {
   return verifySelectToken(*this, getInput(), getResult(), getMask(),

@@ -82,7 +82,8 @@ static LogicalResult verifyRole(Operation *op, ParameterOp parameter,
 
 void LoadOp::build(OpBuilder &builder, OperationState &state,
                    ParameterOp parameter, Part part) {
-  build(builder, state, parameter.getType(), parameter.getSymName(), part);
+  build(builder, state, parameter.getType(), parameter.getSymName(), part,
+        /*update=*/false);
 }
 
 LogicalResult LoadOp::verifySymbolUses(SymbolTableCollection &table) {
@@ -90,9 +91,13 @@ LogicalResult LoadOp::verifySymbolUses(SymbolTableCollection &table) {
       *this, getParameterAttr(), getResult().getType(), table);
   if (failed(parameter))
     return failure();
-  return getPart() == Part::Gradient
-             ? verifyRole(*this, *parameter, ParameterRole::Trainable)
-             : success();
+  if (getPart() == Part::Gradient) {
+    if (getUpdate()) // (C3)
+      return emitOpError("is for update, which a gradient is without saying");
+    return verifyRole(*this, *parameter, ParameterRole::Trainable);
+  }
+  return getUpdate() ? verifyRole(*this, *parameter, ParameterRole::State)
+                     : success();
 }
 
 void LoadOp::getEffects(

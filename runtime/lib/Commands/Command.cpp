@@ -113,11 +113,11 @@ int pst::runtime::runCommand(int argc, char **argv) {
   handleSignals();
 
   CLI::App app("Runs a bundle that pst-compile made: trains, evaluates, "
-               "predicts and exports a sparse model");
+               "predicts, generates and exports a sparse model");
   app.require_subcommand(1);
   const std::unique_ptr<Command> commands[] = {
-      addTrain(app), addEval(app),  addPredict(app), addExport(app),
-      addCheck(app), addBench(app), addInfo(app)};
+      addTrain(app),  addEval(app),  addPredict(app), addGenerate(app),
+      addExport(app), addCheck(app), addBench(app),   addInfo(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {

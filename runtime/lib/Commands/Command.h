@@ -10,6 +10,7 @@
 
 #include "pst/Runtime/Metrics.h"
 #include "pst/Runtime/Model.h"
+#include "pst/Runtime/Option.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json_fwd.hpp>
@@ -30,6 +31,7 @@ public:
 std::unique_ptr<Command> addTrain(CLI::App &app);
 std::unique_ptr<Command> addEval(CLI::App &app);
 std::unique_ptr<Command> addPredict(CLI::App &app);
+std::unique_ptr<Command> addGenerate(CLI::App &app);
 std::unique_ptr<Command> addExport(CLI::App &app);
 std::unique_ptr<Command> addCheck(CLI::App &app);
 std::unique_ptr<Command> addBench(CLI::App &app);
@@ -42,6 +44,24 @@ struct Inputs {
   std::string bundle, model, data, checkpoint, predictions;
   double sparsity = 0;
 };
+
+/// A flag for each option of a table, which sets that of `options`.
+template <typename StructT>
+void addOptions(CLI::App &command, const OptionTable<StructT> &table,
+                StructT &options) {
+  for (const auto &option : table) {
+    auto set = [&options, &option](const std::string &text) {
+      option.setText(options, option, text);
+    };
+    std::string flag = "--" + option.name;
+    if (option.type == OptionType::flag && !option.isOptional)
+      command.add_flag_callback(
+          flag, [set] { set("true"); }, option.describe());
+    else
+      command.add_option_function<std::string>(flag, set, option.describe())
+          ->type_name(spell(option.type));
+  }
+}
 
 void addInputs(CLI::App &command, Inputs &inputs);
 

@@ -23,11 +23,15 @@ TokenLines::TokenLines(std::istream &stream, std::string name,
     : stream(stream), name(std::move(name)),
       padding(static_cast<int32_t>(
           configNumber(model.manifest(), "pad_token_id"))) {
+  bool generates = model.program().has("decode");
   for (const Argument &argument :
-       model.program().entryPoint("forward").arguments)
-    if (argument.kind == Argument::Kind::input) {
-      if (argument.name == "input_ids") {
+       model.program().entryPoint(generates ? "decode" : "forward").arguments)
+    if (argument.kind == Argument::Kind::input &&
+        !argument.type.shape.empty()) {
+      // Of a program that generates, tokens are one at a time.
+      if (argument.name == (generates ? "slots" : "input_ids"))
         width = argument.type.shape.back();
+      if (argument.name == "input_ids") {
         numIds = argument.ids;
       } else if (argument.name == "token_type_ids") {
         hasTypes = true;
@@ -124,16 +128,32 @@ bool TokenLines::next(std::string &line) {
   return !line.empty();
 }
 
+std::optional<std::vector<int32_t>> TokenLines::nextTokens() {
+  std::string line;
+  if (!next(line))
+    return std::nullopt;
+  if (line.find_first_not_of(" \t\r") == line.npos)
+    fail("an empty line: each line is a text, and has a line of the result");
+  return readTokens(line);
+}
+
+std::optional<std::vector<int32_t>> TokenLines::readIds() {
+  std::optional<std::vector<int32_t>> tokens = nextTokens();
+  if (tokens && hasTypes)
+    tokens->resize(tokens->size() / 2);
+  return tokens;
+}
+
 std::optional<Dataset> TokenLines::read(int64_t most) {
   lengths.clear();
   auto ids = std::make_shared<std::vector<int32_t>>();
   auto mask = std::make_shared<std::vector<int32_t>>();
   auto types = std::make_shared<std::vector<int32_t>>();
-  std::string line;
-  while (static_cast<int64_t>(lengths.size()) < most && next(line)) {
-    if (line.find_first_not_of(" \t\r") == line.npos)
-      fail("an empty line: each line is a text, and has a line of the result");
-    std::vector<int32_t> tokens = readTokens(line);
+  while (static_cast<int64_t>(lengths.size()) < most) {
+    std::optional<std::vector<int32_t>> read = nextTokens();
+    if (!read)
+      break;
+    const std::vector<int32_t> &tokens = *read;
     size_t count = hasTypes ? tokens.size() / 2 : tokens.size();
     auto append = [&](std::vector<int32_t> &array, auto begin, int32_t filler) {
       array.insert(array.end(), begin, begin + static_cast<int64_t>(count));

@@ -26,12 +26,17 @@ public:
   /// So many lines at most as the arrays of a data set, padded to the program's
   /// length; nothing after the last one. Throws Error.
   std::optional<Dataset> read(int64_t most);
+  /// The tokens of the next line alone; nothing after the last one. Throws
+  /// Error.
+  std::optional<std::vector<int32_t>> readIds();
   /// Tokens of a row of what was read last.
   int64_t length(int64_t row) const { return lengths[row]; }
 
 private:
   /// Reads the next line; whether there is one. Throws Error.
   bool next(std::string &line);
+  /// Its tokens, and their types if the model has them.
+  std::optional<std::vector<int32_t>> nextTokens();
   std::vector<int32_t> readTokens(const std::string &line) const;
   /// `count`: how many ids there are, or 0 where nobody knows.
   void checkIds(const std::vector<int32_t> &ids, int64_t count,

@@ -44,18 +44,7 @@ struct TrainCommand final : Command {
     command->add_option("--train", inputs.data, "Training data (safetensors)")
         ->required();
     command->add_option("--eval", evalData, "Evaluation data (safetensors)");
-    for (const auto &option : trainingOptions()) {
-      auto set = [this, &option](const std::string &text) {
-        option.setText(options, option, text);
-      };
-      std::string flag = "--" + option.name;
-      if (option.type == OptionType::flag && !option.isOptional)
-        command->add_flag_callback(
-            flag, [set] { set("true"); }, option.describe());
-      else
-        command->add_option_function<std::string>(flag, set, option.describe())
-            ->type_name(spell(option.type));
-    }
+    addOptions(*command, trainingOptions(), options);
     command->get_option("--output_dir")->required();
     command->callback([this] { run(); });
   }

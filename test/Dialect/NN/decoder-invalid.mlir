@@ -125,3 +125,59 @@ func.func @attention_backward_c5(%q: tensor<10x6xf32>, %m: tensor<2x5xi32>) {
   %d:3 = nn.attention_backward %q, %q, %q, %m, %q heads 3 causal window -1 : tensor<10x6xf32>, tensor<2x5xi32>
   return
 }
+
+// -----
+
+func.func @rotary_table_c2(%f: tensor<3xf32>, %p: tensor<4x1xi32>) {
+  // expected-error@+1 {{'nn.rotary_table' op must have positions of type 'tensor<5x1xi32>', but got 'tensor<4x1xi32>'}}
+  %t = nn.rotary_table %f at %p scale 1.0 : tensor<3xf32>, tensor<4x1xi32> -> tensor<5x6xf32>
+  return
+}
+
+// -----
+
+func.func @cache_rows_c1(%x: tensor<2x12xf32>, %c: tensor<9x12xf32>, %s: tensor<3x1xi32>, %t: tensor<3x4xi32>) {
+  // expected-error@+1 {{'nn.cache_rows' op must have sequences of type 'tensor<2x1xi32>', but got 'tensor<3x1xi32>'}}
+  %d = nn.cache_rows %x, %c at %s, %s of %t : tensor<2x12xf32>, tensor<9x12xf32>, tensor<3x1xi32>, tensor<3x4xi32>
+  return
+}
+
+// -----
+
+func.func @cache_rows_c2(%x: tensor<2x11xf32>, %c: tensor<9x12xf32>, %s: tensor<2x1xi32>, %t: tensor<3x4xi32>) {
+  // expected-error@+1 {{'nn.cache_rows' op must have a cache of 11 columns, as the input has, but got 'tensor<9x12xf32>'}}
+  %d = nn.cache_rows %x, %c at %s, %s of %t : tensor<2x11xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  return
+}
+
+// -----
+
+func.func @cached_attention_c1(%q: tensor<2x24xf32>, %c: tensor<9x12xf32>, %s: tensor<2x2xi32>, %t: tensor<3x4xi32>) {
+  // expected-error@+1 {{'nn.cached_attention' op must have sequences of type 'tensor<2x1xi32>', but got 'tensor<2x2xi32>'}}
+  %y = nn.cached_attention %q, %c, %c at %s, %s of %t heads 4 : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x2xi32>, tensor<3x4xi32>
+  return
+}
+
+// -----
+
+func.func @cached_attention_c2(%q: tensor<2x24xf32>, %c: tensor<9x12xf32>, %s: tensor<2x1xi32>, %t: tensor<3x4xi32>) {
+  // expected-error@+1 {{'nn.cached_attention' op heads must be positive and divide the 24 columns, but got 5}}
+  %y = nn.cached_attention %q, %c, %c at %s, %s of %t heads 5 : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  return
+}
+
+// -----
+
+func.func @cached_attention_c3(%q: tensor<2x24xf32>, %c: tensor<9x12xf32>, %s: tensor<2x1xi32>, %t: tensor<3x4xi32>) {
+  // expected-error@+1 {{'nn.cached_attention' op must have keys of heads of 8 columns of 'f32', as the query has, whose number divides 3, but got 'tensor<9x12xf32>'}}
+  %y = nn.cached_attention %q, %c, %c at %s, %s of %t heads 3 : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  return
+}
+
+// -----
+
+func.func @cached_attention_c4(%q: tensor<2x24xf32>, %c: tensor<9x12xf32>, %s: tensor<2x1xi32>, %t: tensor<3x4xi32>) {
+  // expected-error@+1 {{'nn.cached_attention' op window must be positive, but got 0}}
+  %y = nn.cached_attention %q, %c, %c at %s, %s of %t heads 4 window 0 : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  return
+}

@@ -41,3 +41,20 @@ func.func @grouped_queries(%q: tensor<10x12xf32>, %k: tensor<10x4xf32>, %mask: t
   %d:3 = nn.attention_backward %q, %k, %k, %mask, %a heads 6 causal window 2 : tensor<10x12xf32>, tensor<10x4xf32>, tensor<2x5xi32>
   return
 }
+
+// CHECK-LABEL: func.func @cached(
+func.func @cached(%f: tensor<3xf32>, %x: tensor<2x12xf32>, %q: tensor<2x24xf32>, %cache: tensor<9x12xf32>,
+                  %sequences: tensor<2x1xi32>, %positions: tensor<2x1xi32>, %slots: tensor<3x4xi32>) {
+  // CHECK: nn.rotary_table %{{.*}} at %{{.*}} scale 1.000000e+00 : tensor<3xf32>, tensor<2x1xi32> -> tensor<2x6xf32>
+  %t = nn.rotary_table %f at %positions scale 1.0 : tensor<3xf32>, tensor<2x1xi32> -> tensor<2x6xf32>
+  // CHECK: %[[C:.*]] = nn.cache_rows %{{.*}}, %{{.*}} at %{{.*}}, %{{.*}} of %{{.*}} : tensor<2x12xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  %c = nn.cache_rows %x, %cache at %sequences, %positions of %slots
+      : tensor<2x12xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  // CHECK: nn.cached_attention %{{.*}}, %[[C]], %[[C]] at %{{.*}}, %{{.*}} of %{{.*}} heads 4 : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  %y = nn.cached_attention %q, %c, %c at %sequences, %positions of %slots heads 4
+      : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  // CHECK: heads 2 window 3 :
+  %w = nn.cached_attention %q, %c, %c at %sequences, %positions of %slots heads 2 window 3
+      : tensor<2x24xf32>, tensor<9x12xf32>, tensor<2x1xi32>, tensor<3x4xi32>
+  return
+}

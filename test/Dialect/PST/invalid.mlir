@@ -68,6 +68,27 @@ func.func @load_c2() {
 // -----
 
 // expected-note@+1 {{declared here}}
+pst.parameter @w frozen init<zeros> : tensor<4x3xf32>
+
+func.func @load_c3() {
+  // expected-error@+1 {{'pst.load' op needs a parameter of role 'state', but @w is 'frozen'}}
+  %w = pst.load @w update : tensor<4x3xf32>
+  return
+}
+
+// -----
+
+pst.parameter @w trainable init<zeros> : tensor<4x3xf32>
+
+func.func @load_c3_gradient() {
+  // expected-error@+1 {{'pst.load' op is for update, which a gradient is without saying}}
+  %w = pst.load @w gradient update : tensor<4x3xf32>
+  return
+}
+
+// -----
+
+// expected-note@+1 {{declared here}}
 pst.parameter @t state init<zeros> : tensor<f32>
 
 func.func @store_c1(%v: tensor<1xf32>) {

@@ -125,23 +125,29 @@ def NN_RotaryTableOp : NN_Op<"rotary_table", [PST_Activations<[], []>]> {
   let summary = "Cosines and sines of the angles of each position";
   let description = [{
     Row p of the result has the cosines, then the sines, of `p * f` for each
-    frequency f (radians per position), all of them times `scale`. An angle is
+    frequency f (radians per position), all of them times `scale`; with
+    `positions`, row t has those of p = positions[t] instead. An angle is
     the f32 product of p and f; its cosine and sine are within 1e-7 for angles
     below a million.
 
     Constraints:
     - (C1) The result has twice as many columns as there are frequencies.
+    - (C2) Positions are T x 1, with a T of the result's rows.
 
     Example:
     ```mlir
     // [0.5]: [[1.0, 0.0], [0.88, 0.48], [0.54, 0.84]]
     %t = nn.rotary_table %f scale 1.000000e+00 : tensor<1xf32> -> tensor<3x2xf32>
+    // and at [[2]]: [[0.54, 0.84]]
+    %u = nn.rotary_table %f at %p scale 1.000000e+00 : tensor<1xf32>, tensor<1x1xi32> -> tensor<1x2xf32>
     ```
   }];
-  let arguments = (ins NN_Vector:$frequencies, F64Attr:$scale);
+  let arguments = (ins NN_Vector:$frequencies, Optional<NN_Indices>:$positions,
+                       F64Attr:$scale);
   let results = (outs PST_TensorOfRank<[F32], 2>:$result);
   let assemblyFormat = [{
-    $frequencies `scale` $scale attr-dict `:` type($frequencies) `->` type($result)
+    $frequencies (`at` $positions^)? `scale` $scale attr-dict `:`
+    type($frequencies) (`,` type($positions)^)? `->` type($result)
   }];
   let hasVerifier = 1;
 }

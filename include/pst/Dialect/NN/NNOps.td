@@ -11,6 +11,7 @@
 include "pst/Dialect/NN/NNEmbeddingOps.td"
 include "pst/Dialect/NN/NNMatrixOps.td"
 include "pst/Dialect/NN/NNAttentionOps.td"
+include "pst/Dialect/NN/NNCacheOps.td"
 include "pst/Dialect/NN/NNLossOps.td"
 include "pst/Dialect/NN/NNPackingOps.td"
 

@@ -69,22 +69,29 @@ def PST_LoadOp : PST_Op<"load",
      PST_Activations<[], []>]> {
   let summary = "Reads a parameter";
   let description = [{
-    The value of a parameter, or its gradient as accumulated so far.
+    The value of a parameter, or its gradient as accumulated so far. With
+    `update` the parameter may be overwritten in place by what is made of the
+    value: something made of it, and nothing else, is stored back.
 
     Constraints:
     - (C1) The symbol names a `pst.parameter` of the result's type.
     - (C2) Only a trainable parameter has a gradient.
+    - (C3) Only the value of a state parameter is for `update`.
 
     Example:
     ```mlir
     %w = pst.load @weight : tensor<4x3xf32>
     %g = pst.load @weight gradient : tensor<4x3xf32>
+    %c = pst.load @cache update : tensor<64x3xf32>
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$parameter,
-                       DefaultValuedAttr<PST_Part, "::pst::Part::Value">:$part);
+                       DefaultValuedAttr<PST_Part, "::pst::Part::Value">:$part,
+                       UnitAttr:$update);
   let results = (outs PST_Tensor:$result);
-  let assemblyFormat = "$parameter ($part^)? attr-dict `:` type($result)";
+  let assemblyFormat = [{
+    $parameter ($part^)? (`update` $update^)? attr-dict `:` type($result)
+  }];
   let builders = [OpBuilder<(ins "::pst::ParameterOp":$parameter,
                                  CArg<"Part", "Part::Value">:$part)>];
 }
