@@ -216,16 +216,26 @@ static void buildGPUKernels(OpPassManager &passes,
        /*tf32=*/options.precision == Precision::TF32, options.gemmPlan}));
 }
 
+/// Of what is measured, padding is to have no part.
+static int64_t roomForTokens(const CompilerOptions &options) {
+  return options.calibration && options.tokenCapacity == 0
+             ? options.model.batch * options.model.length
+             : options.tokenCapacity;
+}
+
 void pst::buildStage(OpPassManager &passes, Stage stage,
                      const CompilerOptions &options) {
   switch (stage) {
   case Stage::Import:
     break;
   case Stage::Sparsify:
+    // First, so that what is measured is of all tokens.
+    if (options.calibration)
+      passes.addPass(createCalibrate());
     passes.addPass(createBoundIds());
     passes.addPass(createSelectEarly());
     // First: what a product costs depends on the tokens that there is room for.
-    passes.addPass(createPackTokens({options.tokenCapacity}));
+    passes.addPass(createPackTokens({roomForTokens(options)}));
     if (options.training)
       passes.addPass(createSparsify(options.recipe));
     else if (targetOf(options).kernels == KernelFamily::CPU)

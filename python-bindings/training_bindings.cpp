@@ -15,6 +15,7 @@
 #include "Strings.h"
 #include "Turns.h"
 
+#include "pst/Runtime/Calibration.h"
 #include "pst/Runtime/Export.h"
 #include "pst/Runtime/Trainer.h"
 
@@ -310,6 +311,14 @@ void pst::python::bindTraining(nb::module_ &module) {
       "should_stop"_a.none() = nb::none(), "should_end"_a.none() = nb::none(),
       "compute_metrics"_a.none() = nb::none(), "peers"_a.none() = nb::none());
   module.def("evaluate", &evaluateModel, "model"_a, "data"_a, "sparsity"_a);
+  module.def(
+      "calibrate",
+      [](SharedModel &model, const Dataset &data) {
+        return inTurn(model.turns, [&] { return calibrate(model, data); });
+      },
+      "model"_a, "data"_a,
+      "Of each linear layer, by its weight's name, the sums of the squares of "
+      "the columns of its input.");
   module.def(
       "export_model",
       [](SharedModel &model, double sparsity,

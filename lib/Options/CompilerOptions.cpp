@@ -46,13 +46,23 @@ ImportOptions pst::importOptions(const CompilerOptions &options) {
 
 void pst::check(const CompilerOptions &options) {
   compilerOptions().check(options);
-  for (Method method : {Method::LoRA, Method::SparseLoRA})
+  for (Method method :
+       {Method::LoRA, Method::SparseLoRA, Method::Wanda, Method::RIA})
     if (options.recipe.method == method && options.recipe.weightRank == 0)
       throw Error("--weight_rank must be positive with --method " +
                   std::string(spell(method)) + ", which trains nothing else");
   if (!options.recipe.criterion.empty() && options.recipe.method != Method::PST)
     throw Error("--criterion takes the place of --method, but --method is " +
                 std::string(spell(options.recipe.method)));
+  if (options.training && options.calibration)
+    throw Error("--calibration is of a program that does not train: leave it "
+                "out, or compile with --inference");
+  bool isMeasured = options.recipe.method == Method::Wanda ||
+                    options.recipe.method == Method::RIA;
+  if (!options.recipe.calibrationFile.empty() && !isMeasured)
+    throw Error("--calibration_file is of the methods wanda and ria, but "
+                "--method is " +
+                std::string(spell(options.recipe.method)) + ": leave it out");
   if (!options.training && options.model.distillation)
     throw Error("--distillation is of a program that trains, but this one only "
                 "evaluates: leave it out");

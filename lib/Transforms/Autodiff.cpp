@@ -135,8 +135,8 @@ struct Autodiff : pst::impl::AutodiffBase<Autodiff> {
     SymbolTable symbols(module);
     auto forward = symbols.lookup<func::FuncOp>("forward");
     if (inference) {
-      if (forward)
-        removeDropout(forward);
+      for (auto function : module.getOps<func::FuncOp>())
+        removeDropout(function);
       return;
     }
     bool trains =

@@ -17,6 +17,7 @@
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
 #include "pst/Transforms/Recipes.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
 namespace pst {
@@ -77,6 +78,18 @@ FailureOr<CriterionOp> Sparsify::findRecipe() {
   } else {
     recipe = *readCriterion(&getContext(),
                             *recipeText(runtime::spell(method.getValue())));
+    bool isMeasured = method == Method::Wanda || method == Method::RIA;
+    if (isMeasured && calibrationFile.empty())
+      return module.emitError("the method ")
+             << runtime::spell(method.getValue())
+             << " needs what layers have read on some data: --calibration_file "
+                "FILE, which 'pst prepare --calibration_samples' writes ('pst "
+                "train' measures it itself)";
+    mapFiles(recipe.get(), [&](StringRef) {
+      SmallString<256> whole(calibrationFile);
+      (void)llvm::sys::fs::make_absolute(whole);
+      return whole.str().str();
+    });
   }
   module.getBody()->push_front(recipe.get());
   return recipe.release();
@@ -86,8 +99,10 @@ FailureOr<CriterionOp> Sparsify::findRecipe() {
 FailureOr<llvm::StringMap<double>> Sparsify::givenHyperparameters() {
   llvm::StringMap<double> values;
   bool isPST = criterion.empty() && method == Method::PST;
-  if (isPST || (criterion.empty() &&
-                (method == Method::LoRA || method == Method::SparseLoRA))) {
+  bool isLowRank = isPST || method == Method::LoRA ||
+                   method == Method::SparseLoRA || method == Method::Wanda ||
+                   method == Method::RIA;
+  if (criterion.empty() && isLowRank) {
     values["weight_rank"] = static_cast<double>(weightRank);
     values["weight_beta"] = weightBeta;
   }
@@ -319,6 +334,8 @@ void Sparsify::runOnOperation() {
     for (auto parameter : module.getOps<ParameterOp>())
       if (parameter.getRole() == ParameterRole::Frozen)
         parameter.setRole(ParameterRole::Trainable);
+  if (selection.empty()) // Wanda compares within a row, as published.
+    selection = criterion.empty() && method == Method::Wanda ? "row" : "topk";
   FailureOr<SelectionAttr> chosen = parseSelection(
       &getContext(), selection, runtime::spell(blockScore.getValue()),
       [&] { return module.emitError(); });

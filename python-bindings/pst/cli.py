@@ -19,7 +19,7 @@ from .streams import flush_standard_streams, give_up, open_standard_streams, spe
 
 def build_parser() -> argparse.ArgumentParser:
     from . import __version__, comparing, evaluating, exporting, generating, preparing
-    from .options import DECLARED, INFERENCE, add_arguments
+    from .options import DECLARED, INFERENCE, METHODS, add_arguments
 
     method, machine, inference = (
         tuple(name for name, option in DECLARED.items() if (option["table"], option["group"]) == ("compiler", group))
@@ -128,14 +128,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     recipe = command("recipe", _recipe, "print the criterion of a built-in method, to begin one of your own")
-    recipe.add_argument("method", metavar="METHOD", help="pst, dense, lora, sparse_lora, map or mvp")
+    recipe.add_argument("method", metavar="METHOD", help=", ".join(METHODS))
 
     prepare = command("prepare", preparing.prepare, "tokenize data to a safetensors file for pst-run")
     _model_argument(prepare)
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
     prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
     prepare.add_argument("--output_dir", required=True, metavar="DIR", help="folder of train.safetensors and so on")
-    add_arguments(prepare, only=_READING + ("classes", "task", "block_size", "pad_to_max_length", "distill_from"))
+    add_arguments(prepare, only=_READING + ("classes", "task", "block_size", "pad_to_max_length", "distill_from", "calibration_samples"))
 
     sentences = command("sentences", _sentences, "write the project's own data set (train.tsv, dev.tsv)")
     sentences.add_argument("--output_dir", required=True, metavar="DIR", help="where to write")

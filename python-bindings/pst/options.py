@@ -18,6 +18,7 @@ import difflib
 import io
 import operator
 import os
+import re
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 
 from . import _pst
@@ -28,6 +29,9 @@ from .tasks import TOKEN_CLASSES
 
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
+
+# Those that prune by what layers have read.
+MEASURED = ("wanda", "ria")
 
 # The run's where none is named.
 DEFAULT_SPARSITY = 0.9
@@ -97,6 +101,9 @@ class _PythonOptions:
 
     distill_from: str = _option(
         "training", "", "directory of a model, fine-tuned for this task, that the loss draws this one towards"
+    )
+    calibration_samples: int = _option(
+        "method", 128, "of wanda and ria: training examples, evenly spread, on which what layers read is measured"
     )
     per_device_train_batch_size: int = _option("training", 8, "examples of a micro-batch")
     tokens_per_batch: int = _option(
@@ -203,7 +210,13 @@ class _PythonOptions:
 
     def of_method(self) -> "Options":
         """With what the method implies: `sparse_lora`, to which no sparsity is
-        named, trains under the model's own zeros from the first step on."""
+        named, trains under the model's own zeros from the first step on; `wanda`
+        and `ria` prune before it."""
+        if self.method in MEASURED and not self.bundle and not self.initial_sparsity:
+            # Pruned at once. Selections like 2:4 have a sparsity of their own.
+            groups = re.fullmatch(r"(\d+):(\d+)", self.selection)
+            own = 1 - int(groups[1]) / int(groups[2]) if groups else DEFAULT_SPARSITY
+            return replace(self, initial_sparsity=own if self.sparsity is None else self.sparsity)
         if self.method != "sparse_lora" or self.sparsity is not None or names_file(self.layer_sparsity) or self.bundle:
             return self
         # A layer's own sparsity is that for the run's final one.
@@ -212,7 +225,7 @@ class _PythonOptions:
     def check(self) -> None:
         """Raises ValueError for options that are out of their range, or do not
         go together."""
-        for name in ("max_seq_length", "per_device_train_batch_size"):
+        for name in ("max_seq_length", "per_device_train_batch_size", "calibration_samples"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"--{name} must be at least 1, but is {value}")

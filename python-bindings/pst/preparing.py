@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import os
 
-from . import _pst
+from . import _pst, calibrating
 from .classifier import arrays_of, encode
 from .command import options_of, print_pairs, read_labelled, read_tagged, tokenizer_of, warn
 from .distilling import check_kind, teacher_column
 from .labels import Labels, has_many_labels, names_in
 from .language import block_length, common_length, predicts_tokens, read_language
 from .outputs import check_output_directory
+from .settings import compiler_options
 from .tasks import classifies_tokens
 from .trainer import read_config, sequence_length
 
@@ -54,8 +55,18 @@ def prepare(args) -> int:
         path = os.path.join(args.output_dir, name + ".safetensors")
         _pst.write_tensors(path, {**arrays_of(tokens, length, labels.encode(examples)), **more})
         summary[name] = path
+    if "calibration_samples" in vars(args):
+        summary["calibration"] = _calibrate(args, options, labels, length, arrays_of(encoded[0], length, None))
     print_pairs(summary)
     return 0
+
+
+def _calibrate(args, options, labels, length: int, arrays: dict) -> str:
+    """Measures what layers read of the training data; returns the file's path."""
+    path = os.path.join(args.output_dir, calibrating.FILE)
+    settings = compiler_options(options, labels, length, False)
+    calibrating.write(path, args.model_name_or_path, settings, calibrating.some_rows(arrays, options.calibration_samples), args.train_file)
+    return path
 
 
 def _prepare_language(args, options, config) -> int:
@@ -72,5 +83,7 @@ def _prepare_language(args, options, config) -> int:
         path = os.path.join(args.output_dir, name + ".safetensors")
         _pst.write_tensors(path, texts.arrays())
         summary[name] = path
+    if "calibration_samples" in vars(args):
+        summary["calibration"] = _calibrate(args, options, None, length, sets[0].arrays())
     print_pairs(summary)
     return 0

@@ -15,9 +15,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from . import _pst, adapter, modelcard
+from . import _pst, adapter, calibrating, modelcard
 from .callbacks import Callbacks, StopOnSignal, own_metrics
-from .classifier import Classifier, dataset, encode
+from .classifier import Classifier, arrays_of, dataset, encode
 from .columns import Wish
 from .compiled import parse_type
 from .criterion import Criterion
@@ -28,7 +28,7 @@ from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Answers, Blocks, block_length, common_length, predicts_tokens, read_language
-from .options import Options, names_file
+from .options import MEASURED, Options, names_file
 from .outputs import write_text
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
@@ -187,6 +187,10 @@ class Trainer:
                 lambda given=given: dataset(given[0], self.length, given[1], given[2].path, **given[3])
                 for given in zip(encoded, labels, examples, columns)
             ]
+        if program is None and self.options.method in MEASURED and not self.options.calibration_file:
+            if self.labels is None:
+                texts[0].length = self.length
+            self._calibrate(texts[0].arrays() if self.labels is None else arrays_of(encoded[0], self.length, None))
         if program is None:
             program = self._compile(compiler_options(self.options, self.labels, self.length, True, self.token_capacity))
         # That the head is new, and what is left out for that.
@@ -239,6 +243,16 @@ class Trainer:
         self.token_capacity = token_capacity(counts, batch, self.length, self.options)
         if self.token_capacity:
             self.token_use = used_share(counts, batch, self.token_capacity)
+
+    def _calibrate(self, arrays: dict[str, np.ndarray]) -> None:
+        """Measures what layers read, for the method's criterion."""
+        path = os.path.abspath(os.path.join(self.options.output_dir, calibrating.FILE))
+        settings = compiler_options(self.options, self.labels, self.length, False)
+        if self.peers.leads:
+            os.makedirs(self.options.output_dir, exist_ok=True)
+            calibrating.write(path, self.model_dir, settings, calibrating.some_rows(arrays, self.options.calibration_samples), "the training data")
+        self.peers.wait()
+        self.options = replace(self.options, calibration_file=path)
 
     def _compile(self, settings: dict):
         # One rank of a machine compiles; the others find the program on disk.

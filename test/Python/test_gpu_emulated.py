@@ -78,16 +78,18 @@ def emulated(recorded_checks, monkeypatch):
 
 
 @pytest.mark.parametrize("rows, columns", [(1, 1), (5, 3), (129, 37), (64, 128), (1031, 71)])
-def test_column_sum(rows, columns):
+@pytest.mark.parametrize("squared", ["", "squared"])
+def test_column_sum(rows, columns, squared):
     x = reference.random(rows, columns, seed=rows)
     (sums,) = reference.run(
         f"""func.func @main(%x: tensor<{rows}x{columns}xf32>) -> tensor<{columns}xf32> {{
-          %s = nn.column_sum %x : tensor<{rows}x{columns}xf32> -> tensor<{columns}xf32>
+          %s = nn.column_sum %x {squared} : tensor<{rows}x{columns}xf32> -> tensor<{columns}xf32>
           return %s : tensor<{columns}xf32>
         }}""",
         x,
     )
-    reference.close(sums, x.astype(np.float64).sum(0), 1e-6, size=np.abs(x).sum(0))
+    terms = x.astype(np.float64) ** 2 if squared else x.astype(np.float64)
+    reference.close(sums, terms.sum(0), 1e-6, size=np.abs(terms).sum(0))
 
 
 @pytest.mark.parametrize("rows, columns", [(37, 53), (130, 257)])

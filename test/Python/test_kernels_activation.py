@@ -77,13 +77,16 @@ def test_backward_against_finite_differences():
 
 
 @pytest.mark.parametrize("rows, columns", [(1, 1), (5, 3), (129, 37), (64, 128), (1031, 71)])
-def test_column_sum(rows, columns):
+@pytest.mark.parametrize("squared", ["", "squared"])
+def test_column_sum(rows, columns, squared):
     x = reference.random(rows, columns, seed=rows)
     text = f"""func.func @main(%x: tensor<{rows}x{columns}xf32>) -> tensor<{columns}xf32> {{
-      %s = nn.column_sum %x : tensor<{rows}x{columns}xf32> -> tensor<{columns}xf32>
+      %s = nn.column_sum %x {squared} : tensor<{rows}x{columns}xf32> -> tensor<{columns}xf32>
       return %s : tensor<{columns}xf32>
     }}"""
     (sums,) = reference.run(text, x)
+    if squared:
+        return reference.close(sums, (x.astype(np.float64) ** 2).sum(0), 2e-6)
     reference.close(sums, x.astype(np.float64).sum(0), 1e-6, size=np.abs(x).sum(0))
     # The order is fixed: rows from the first to the last.
     ordered = np.zeros(columns, np.float32)

@@ -73,7 +73,7 @@ def test_every_command_of_the_page(place):
             (place / "block.py").write_text(code)
             outputs.append(run("python block.py").stdout)
     # The norms are those of the inputs; and what was pruned, exactly as much as asked for, are the smallest products.
-    norms = TensorFile("norms.safetensors")
+    norms = TensorFile("calibration.safetensors")
     name = "bert.encoder.layer.0.attention.self.query.weight"
     assert norms.read(name).shape == (CONFIG["hidden_size"],)
     for directory, share in (("runs/wanda", 0.5), ("runs/scaled", 0.8)):
@@ -114,7 +114,7 @@ def test_wanda_selects_by_magnitude_times_norm(place):
     rng = np.random.default_rng(0)
     weights = [n for n in pretrained.names() if re.search(r"encoder.*(query|key|value|dense)\.weight$", n)]
     norms = {n: rng.uniform(0.1, 2, pretrained.read(n).shape[1]).astype(np.float32) for n in weights}
-    write_tensors("norms.safetensors", norms)
+    write_tensors("calibration.safetensors", norms)
     trainer = pst.Trainer(
         "pretrained", train="train.tsv", output_dir="run", criterion=pst.Criterion("wanda.mlir"), sparsity=0.5,
         initial_sparsity=0.5, learning_rate=0.0, max_steps=1,
@@ -134,8 +134,8 @@ def test_wanda_selects_by_magnitude_times_norm(place):
 def test_norms_that_are_missing_are_named(place):
     (place / "wanda.mlir").write_text(file_of_page("wanda.mlir"))
     result = run(f"pst train {ARGUMENTS} --criterion wanda.mlir --output_dir run", check=False)
-    assert result.returncode == 1 and f"{place}/norms.safetensors" in result.stderr
-    write_tensors("norms.safetensors", {"other": np.ones(3, np.float32)})
+    assert result.returncode == 1 and f"{place}/calibration.safetensors" in result.stderr
+    write_tensors("calibration.safetensors", {"other": np.ones(3, np.float32)})
     result = run(f"pst train {ARGUMENTS} --criterion wanda.mlir --output_dir run", check=False)
     assert "tensor \"bert.encoder.layer.0.attention.self.query.weight\" is missing: the criterion reads one such tensor" in result.stderr
 
@@ -162,8 +162,8 @@ def test_recipes_are_criteria():
     }  # fmt: skip
     assert [(f.kind, f.rank, f.tensors) for f in criterion.factors][0] == ("lowrank", 8, ("U", "V"))
     assert pst.Criterion(criterion.text).text == criterion.text
-    with pytest.raises(ValueError, match="there is no method 'wanda'; there are pst, dense, lora, sparse_lora, map, mvp"):
-        pst.recipe("wanda")
+    with pytest.raises(ValueError, match="there is no method 'sparsegpt'; there are pst, dense, lora, sparse_lora, map, mvp, wanda, ria"):
+        pst.recipe("sparsegpt")
 
 
 def test_a_recipe_given_as_a_criterion_trains_the_same(place):

@@ -21,7 +21,7 @@ class PassManager;
 namespace pst {
 
 /// The methods of the field (docs/Rationale.md, "Recipes").
-enum class Method { PST, Dense, LoRA, SparseLoRA, MaP, MvP };
+enum class Method { PST, Dense, LoRA, SparseLoRA, MaP, MvP, Wanda, RIA };
 
 /// What a model is made to do. `automatic`: as the class that config.json
 /// names, or to classify if labels or regression are asked for. `classify`:
@@ -66,8 +66,8 @@ enum class GPUArch { SM80, SM90a };
 } // namespace pst
 
 template <> struct pst::runtime::Words<pst::Method> {
-  static constexpr const char *list[] = {"pst",         "dense", "lora",
-                                         "sparse_lora", "map",   "mvp"};
+  static constexpr const char *list[] = {"pst", "dense", "lora",  "sparse_lora",
+                                         "map", "mvp",   "wanda", "ria"};
 };
 template <> struct pst::runtime::Words<pst::TaskKind> {
   static constexpr const char *list[] = {"", "classification",

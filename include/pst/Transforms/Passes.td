@@ -39,6 +39,33 @@ def Sparsify : Pass<"pst-sparsify", "::mlir::ModuleOp"> {
                            "::pst::PSTDialect"];
 }
 
+def Calibrate : Pass<"pst-calibrate", "::mlir::ModuleOp"> {
+  let summary = "Measures what layers read, in place of what the model says";
+  let description = [{
+    `@forward` becomes `@calibrate`, which returns for each linear layer whose
+    weight is marked `sparsify` the sums of the squares of the columns of its
+    input, by the weight's name; what else it computed, and the arguments that
+    only that read, are gone.
+
+    Before:
+    ```mlir
+    func.func @forward(%x: tensor<5x3xf32>, %labels: tensor<5xi32>, %s: f32) -> tensor<f32> {
+      %w = pst.load @w : tensor<4x3xf32>
+      %y = nn.linear %x, %w : tensor<5x3xf32>, tensor<4x3xf32> -> tensor<5x4xf32>
+      %loss = nn.cross_entropy %y, %labels, %s : tensor<5x4xf32>, tensor<5xi32>
+      return %loss : tensor<f32>
+    }
+    ```
+    After:
+    ```mlir
+    func.func @calibrate(%x: tensor<5x3xf32>) -> (tensor<3xf32> {pst.name = "w"}) {
+      %squares = nn.column_sum %x squared : tensor<5x3xf32> -> tensor<3xf32>
+      return %squares : tensor<3xf32>
+    }
+    ```
+  }];
+}
+
 def SelectEarly : Pass<"pst-select-early", "::mlir::ModuleOp"> {
   let summary = "Computes of the last layer what is read of it";
   let description = [{

@@ -16,8 +16,9 @@ using namespace pst::cuda;
 static constexpr int64_t kRows = 128;
 
 namespace {
-/// for chunks of rows, for each column j: partials[chunk, j] = their sum
-/// for each column j: result[j] = sum over chunks of partials[chunk, j]
+/// for chunks of rows, for each column j: partials[chunk, j] = their sum, or
+/// that of their squares for each column j: result[j] = sum over chunks of
+/// partials[chunk, j]
 struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::ColumnSumOp op,
@@ -25,6 +26,7 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
     auto type = cast<RankedTensorType>(op.getInput().getType());
     int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
     int64_t chunks = (rows + kRows - 1) / kRows;
+    bool squared = op.getSquared();
     bool added = context.isAdded(op->getResult(0));
     context.replaceByLaunch(
         rewriter, op, op.getInput(),
@@ -41,7 +43,9 @@ struct ColumnSumPattern : KernelPattern<nn::ColumnSumOp> {
                 Value sum = b.loop(
                     begin, end, 1, {b.f32(0.0)},
                     [&](Value row, ValueRange carried) -> SmallVector<Value> {
-                      return {b.addf(carried[0], b.load(values[0], {row, j}))};
+                      Value x = b.load(values[0], {row, j});
+                      return {squared ? b.fma(x, x, carried[0])
+                                      : b.addf(carried[0], x)};
                     })[0];
                 b.store(sum, values[1], {chunk, j});
               });

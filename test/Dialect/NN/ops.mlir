@@ -36,6 +36,8 @@ func.func @linear_algebra(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %b: tensor<4
   %u = nn.matmul %w, %dy {transpose_lhs, transpose_rhs} : tensor<4x3xf32>, tensor<5x4xf32> -> tensor<3x5xf32>
   // CHECK: nn.column_sum %{{.*}} : tensor<5x4xf32> -> tensor<4xf32>
   %db = nn.column_sum %dy : tensor<5x4xf32> -> tensor<4xf32>
+  // CHECK: nn.column_sum %{{.*}} squared : tensor<5x4xf32> -> tensor<4xf32>
+  %squares = nn.column_sum %dy squared : tensor<5x4xf32> -> tensor<4xf32>
   return
 }
 

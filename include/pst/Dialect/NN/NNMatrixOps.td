@@ -70,7 +70,8 @@ def NN_MatmulOp : NN_Op<"matmul", [PST_Widens<[1]>]> {
 def NN_ColumnSumOp : NN_Op<"column_sum", [PST_AddsToGradients]> {
   let summary = "Sums the rows of a matrix";
   let description = [{
-    `result[j] = sum_i input[i, j]`: the gradient of a bias.
+    `result[j] = sum_i input[i, j]`: the gradient of a bias. `squared`: the sum
+    of the squares, of which the root is the column's norm.
 
     Constraints:
     - (C1) The result has as many elements as the input has columns.
@@ -79,11 +80,16 @@ def NN_ColumnSumOp : NN_Op<"column_sum", [PST_AddsToGradients]> {
     ```mlir
     // [[1.0, 2.0], [3.0, 4.0]]: [4.0, 6.0]
     %b = nn.column_sum %g : tensor<2x2xf32> -> tensor<2xf32>
+    // [10.0, 20.0]
+    %s = nn.column_sum %g squared : tensor<2x2xf32> -> tensor<2xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input);
+  let arguments = (ins NN_Matrix:$input, UnitAttr:$squared);
   let results = (outs NN_Vector:$result);
-  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input), [{
+    build($_builder, $_state, result, input, /*squared=*/false);
+  }]>];
+  let assemblyFormat = "$input (`squared` $squared^)? attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
 }
 

@@ -1,0 +1,151 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`--method wanda` and `ria`: what layers read, and what is pruned by it, against PyTorch's hooks on transformers' model."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_data, write_model
+from test_cli import run as command
+from test_digests import GPT2
+
+import pst
+from pst import TensorFile, _pst
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+TINY = {**CONFIG, "num_hidden_layers": 2, "id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
+SETTINGS = {"max_steps": 2, "learning_rate": 1e-3, "logging_steps": 1, "save_strategy": "no", "report_to": "none", "weight_rank": 2}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """With dropout, of which a measurement has none, and a dead column."""
+    tensors = bert_tensors(TINY, 3)
+    tensors["bert.encoder.layer.0.intermediate.dense.weight"][:, 4] = 0
+    return write_model(tmp_path_factory.mktemp("calibrated") / "m", TINY, tensors)
+
+
+def rows(count, seed):
+    rng = np.random.default_rng(seed)
+    return [(" ".join(WORDS[i] for i in rng.integers(5, 16, rng.integers(1, 9))), str(rng.choice(["no", "yes"]))) for _ in range(count)]
+
+
+def norms_of(directory, texts):
+    """Of the input of each layer of the encoder, over all tokens but padding, in float64."""
+    model = transformers.BertModel.from_pretrained(directory).double().eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    squares = {}
+
+    def measure(name):
+        def hook(module, inputs, output):
+            squares[name] = squares.get(name, 0) + (inputs[0].reshape(-1, inputs[0].shape[-1]) ** 2).sum(0)
+
+        return hook
+
+    for name, module in model.encoder.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(measure(f"bert.encoder.{name}.weight"))
+    with torch.no_grad():
+        for text in texts:
+            model(**tokenizer(text, return_tensors="pt"))
+    return {name: s.sqrt().numpy() for name, s in squares.items()}
+
+
+def score(method, weight, norm):
+    """As the papers have them."""
+    weight = np.abs(weight.astype(np.float64))
+    if method == "wanda":
+        return weight * norm
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(weight / weight.sum(0)) * np.sqrt(norm) + weight / weight.sum(1, keepdims=True) * np.sqrt(norm)
+
+
+@pytest.mark.parametrize("method, target", [("wanda", "cpu"), ("ria", "cpu"), ("wanda", "emulated")])
+def test_the_mask_is_that_of_the_paper(model, tmp_path, method, target):
+    """From the first step on, over training, and in what is saved. A batch has room for some of the examples."""
+    data = rows(30, 0)
+    trainer = pst.Trainer(
+        model, data, output_dir=tmp_path / "run", method=method, sparsity=0.6, **SETTINGS, per_device_train_batch_size=7,
+        calibration_samples=11, target=target,
+    )  # fmt: skip
+    chosen = np.linspace(0, 29, 11).round().astype(int)
+    norms = norms_of(model, [data[i][0] for i in chosen])
+    measured = TensorFile(tmp_path / "run" / "calibration.safetensors")
+    assert set(measured.names()) == {n + what for n in norms for what in ("", ".rows", ".columns")} and len(norms) == 12
+    for name, norm in norms.items():
+        np.testing.assert_allclose(np.array(measured.read(name)), norm, rtol=3e-6)
+    trainer.train()
+    trainer.save(tmp_path / "saved")
+    before, after = TensorFile(model), TensorFile(tmp_path / "saved")
+    for name, norm in norms.items():
+        weight, found = np.array(before.read(name)), np.array(after.read(name))
+        scores = score(method, weight, norm)
+        if method == "wanda":  # of each row
+            pruned = np.zeros(scores.shape, bool)
+            least = np.argsort(scores, 1, kind="stable")[:, : int(scores.shape[1] * 0.6)]
+            np.put_along_axis(pruned, least, True, 1)
+        else:
+            pruned = scores <= np.sort(scores, None)[int(scores.size * 0.6) - 1]
+        assert ((found == 0) == pruned).mean() > 0.995, name
+        assert (found == 0).sum() == pruned.sum()
+        assert (found != weight)[found != 0].mean() > 0.9, "nothing was trained"
+
+
+def test_from_the_command_line(model, tmp_path, capsys):
+    """Measured by `pst prepare`, compiled with, exported."""
+    train = write_data(tmp_path / "train.tsv", 24)
+    flags = ["--model_name_or_path", model, "--train_file", train]
+    run = ["--max_steps", 1, "--learning_rate", 0, "--method", "ria", "--report_to", "none", "--sparsity", 0.5]
+    status, _, err = command(capsys, "train", *flags, *run, "--calibration_samples", 5, "--output_dir", tmp_path / "run")
+    assert status == 0, err
+    status, out, err = command(capsys, "prepare", *flags, "--calibration_samples", 5, "--output_dir", tmp_path / "data")
+    assert status == 0, err
+    file = dict(line.split(": ") for line in out.splitlines())["calibration"]
+    assert open(file, "rb").read() == (tmp_path / "run" / "calibration.safetensors").read_bytes()
+    status, _, err = command(capsys, "train", *flags, *run, "--calibration_file", file, "--output_dir", tmp_path / "given")
+    assert status == 0, err
+    assert not (tmp_path / "given" / "calibration.safetensors").exists()
+    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "given")]
+    assert weights[0] == weights[1]
+    status, _, err = command(capsys, "export", tmp_path / "run" / "checkpoint-1", "--output_dir", tmp_path / "again")
+    assert status == 0, err
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == weights[0]
+
+
+def test_a_language_model(tmp_path):
+    """Tokens of blocks; rows of the last batch that are not there have no part."""
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24,
+              "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 32}  # fmt: skip
+    torch.manual_seed(0)
+    reference = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config)).eval()
+    reference.save_pretrained(tmp_path / "m", safe_serialization=True)
+    program = _pst.compile_model(str(tmp_path / "m"), {"training": False, "task": "lm", "batch_size": 4, "sequence_length": 6, "calibration": True})
+    assert set(json.loads(program.manifest)["entry_points"]) == {"calibrate"}
+    ids = np.random.default_rng(1).integers(0, 32, (5, 6)).astype(np.int32)
+    found = _pst.calibrate(_pst.Model(program, str(tmp_path / "m"), 0), _pst.Dataset.of({"input_ids": ids, "attention_mask": np.ones_like(ids)}))
+    read = {}
+    layer = reference.double().model.layers[0]
+    for name in ("self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"):
+        layer.get_submodule(name).register_forward_hook(lambda m, x, y, name=name: read.update({name: (x[0] ** 2).sum((0, 1)).detach().numpy()}))
+    reference(torch.from_numpy(ids).long())
+    for name, squares in read.items():
+        np.testing.assert_allclose(found[f"model.layers.0.{name}.weight"], squares, rtol=3e-6)
+
+
+def test_what_cannot_be(model, tmp_path):
+    data = rows(6, 1)
+    for options, told in (
+        ({"method": "wanda", "calibration_samples": 0}, "--calibration_samples must be at least 1, but is 0"),
+        ({"method": "ria", "weight_rank": 0}, "--weight_rank must be positive with --method ria, which trains nothing else"),
+        ({"method": "map", "calibration_file": "x"}, "--calibration_file is of the methods wanda and ria, but --method is map: leave it out"),
+    ):
+        with pytest.raises((ValueError, pst.Error), match=told):
+            pst.Trainer(model, data, output_dir=tmp_path, **{**SETTINGS, **options})
+    with pytest.raises(pst.CompileError, match="the method wanda needs what layers have read on some data: --calibration_file FILE"):
+        _pst.compile_model(str(model), {"training": True, "method": "wanda", "sequence_length": 8})
+    other = write_model(tmp_path / "gpt2", GPT2 | {"architectures": ["GPT2ForSequenceClassification"], "num_labels": 2}, gpt2_tensors(GPT2))
+    with pytest.raises(pst.DataError, match=r"is stored as inputs x outputs, f32\[\d+,\d+\] \(Conv1D\)"):
+        pst.Trainer(other, data, output_dir=tmp_path / "o", method="wanda", **SETTINGS)
