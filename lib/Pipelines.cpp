@@ -231,7 +231,8 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
   case Stage::Sparsify:
     // First, so that what is measured is of all tokens.
     if (options.calibration)
-      passes.addPass(createCalibrate());
+      passes.addPass(createCalibrate(
+          {options.recipe.targetModules, options.recipe.excludeModules}));
     passes.addPass(createBoundIds());
     passes.addPass(createSelectEarly());
     // First: what a product costs depends on the tokens that there is room for.

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ChooseLayers.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -38,6 +39,8 @@ struct Calibrate : pst::impl::CalibrateBase<Calibrate> {
   using CalibrateBase::CalibrateBase;
 
   void runOnOperation() override {
+    if (failed(chooseLayers(getOperation(), targetModules, excludeModules)))
+      return signalPassFailure();
     SymbolTable symbols(getOperation());
     auto function = symbols.lookup<func::FuncOp>("forward");
     if (!function)

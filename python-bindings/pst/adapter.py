@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import numpy as np
 
 from . import _pst
 from .errors import DataError
-from .files import read_object, read_text
+from .files import read_object
 from .options import names_file
-from .outputs import write_json, write_text
+from .outputs import write_json
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 _FORMAT = 1
 # Files that a program is compiled with, which lie beside the weights.
-_FILES = {"criterion": "criterion.mlir", "layer_sparsity": "layer_sparsity.json"}
+_FILES = {"criterion": "criterion.mlir", "layer_sparsity": "layer_sparsity.json", "calibration_file": "calibration.safetensors"}
 _TASKS = {"classification": "SEQ_CLS", "multi_label_classification": "SEQ_CLS", "regression": "SEQ_CLS",
           "token_classification": "TOKEN_CLS", "lm": "CAUSAL_LM"}  # fmt: skip
 
@@ -63,7 +64,7 @@ def write(directory, trained, base: str) -> int:
     settings = dict(run["compiler_options"])
     for key, name in _FILES.items():
         if names_file(settings.get(key)):
-            write_text(os.path.join(directory, name), read_text(settings[key]))
+            shutil.copyfile(settings[key], os.path.join(directory, name))
             settings[key] = name
     model.select(trained.sparsity)
     tensors = {name: np.array(model.parameter(*place)) for name, place in _parameters(model).items()}

@@ -1,17 +1,23 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What layers read on some of the training data: --method wanda and ria prune by it."""
+"""What layers read on some of the training data: --method wanda and ria prune by it, --layer_sparsity owl shares out by it."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 
 from . import _pst
 from .errors import DataError
+from .outputs import write_text
 
 FILE = "calibration.safetensors"
+OWL, OWL_FILE = "owl", "owl.json"
+
+# As published.
+OUTLIER, SPREAD = 5.0, 0.08
 
 
 def some_rows(arrays: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
@@ -22,25 +28,54 @@ def some_rows(arrays: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray
 
 
 def write(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str) -> None:
-    """Measures by a compiled program, of which `settings` are the options, and
-    writes for each linear layer, by its weight's name: the norms of the columns
-    of its input over all tokens; and as NAME.rows and NAME.columns the sums of
-    the weight's magnitudes, 1 where they are 0 (what they divide is 0 then)."""
-    program = _pst.compile_model(
-        str(model_dir), {**settings, "training": False, "method": "dense", "weight_storage": "dense", "new_head": True, "calibration": True}
-    )
+    """Writes for each linear layer, by its weight's name: the norms of the
+    columns of its input; and as NAME.rows and NAME.columns the sums of the
+    weight's magnitudes, 1 where they are 0 (what they divide is 0 then)."""
+    tensors = {}
+    for name, weight, norms in _measure(model_dir, settings, arrays, description):
+        tensors[name] = norms.astype(np.float32)
+        for what, axis in (("rows", 1), ("columns", 0)):
+            sums = weight.sum(axis)
+            tensors[f"{name}.{what}"] = np.where(sums > 0, sums, 1.0).astype(np.float32)
+    _pst.write_tensors(path, tensors)
+
+
+def write_owl(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str, sparsity: float) -> None:
+    """Writes final sparsities of layers, for --layer_sparsity, by the outliers
+    of their blocks (OWL: Yin et al. 2024): the share of elements whose magnitude
+    times the norm of what it multiplies is above OUTLIER means of the block. The
+    block with the largest share keeps 2 SPREAD more than that with the least, or
+    the density if that is less; the mean over the blocks is `sparsity`."""
+    blocks: dict[str, list] = {}
+    for name, weight, norms in _measure(model_dir, settings, arrays, description):
+        found = re.match(r".*?\.\d+\.", name)
+        blocks.setdefault(found[0] if found else name, []).append((name, weight * norms))
+    shares = []
+    for layers in blocks.values():
+        scores = np.concatenate([score.reshape(-1) for _, score in layers])
+        shares.append((scores > OUTLIER * scores.mean()).mean())
+    shares = np.array(shares) - min(shares)
+    range_ = min(2 * SPREAD, 1 - sparsity)
+    more = shares / (shares.max() or 1.0) * range_
+    own = sparsity - (more - more.mean())
+    chosen = {name.removesuffix(".weight"): float(s) for s, layers in zip(own, blocks.values()) for name, _ in layers}
+    write_text(path, json.dumps(chosen, indent=2))
+
+
+def _measure(model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str):
+    """Of each linear layer, by a compiled program of which `settings` are the
+    options: name, magnitudes of the weight, and norms of the columns of its
+    input over all tokens."""
+    # Nothing of the method but which layers.
+    plain = {"method": "dense", "criterion": "", "hyperparameters": "", "calibration_file": "", "layer_sparsity": "", "weight_storage": "dense"}
+    program = _pst.compile_model(str(model_dir), {**settings, **plain, "training": False, "new_head": True, "calibration": True})
     model = _pst.Model(program, str(model_dir), 0)
     shapes = {p["name"]: p["type"] for p in json.loads(program.manifest)["parameters"]}
-    tensors = {}
     for name, squares in _pst.calibrate(model, _pst.Dataset.of(arrays, description)).items():
         weight = np.abs(np.array(model.parameter(name), np.float64))
         if weight.shape[1] != len(squares):
             raise DataError(
                 f"{model_dir}: \"{name}\" is stored as inputs x outputs, {shapes[name]} (Conv1D): what is measured is for each of its "
-                "rows, but wanda and ria need it for each column of a layer"
+                "rows, but wanda, ria and owl need it for each column of a layer"
             )
-        tensors[name] = np.sqrt(np.array(squares)).astype(np.float32)
-        for what, axis in (("rows", 1), ("columns", 0)):
-            sums = weight.sum(axis)
-            tensors[f"{name}.{what}"] = np.where(sums > 0, sums, 1.0).astype(np.float32)
-    _pst.write_tensors(path, tensors)
+        yield name, weight, np.sqrt(np.array(squares))

@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -28,7 +29,7 @@ from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Answers, Blocks, block_length, common_length, predicts_tokens, read_language
-from .options import MEASURED, Options, names_file
+from .options import DEFAULT_SPARSITY, MEASURED, Options, names_file
 from .outputs import write_text
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
@@ -187,7 +188,7 @@ class Trainer:
                 lambda given=given: dataset(given[0], self.length, given[1], given[2].path, **given[3])
                 for given in zip(encoded, labels, examples, columns)
             ]
-        if program is None and self.options.method in MEASURED and not self.options.calibration_file:
+        if program is None and (self._wants_norms or self.options.layer_sparsity == calibrating.OWL):
             if self.labels is None:
                 texts[0].length = self.length
             self._calibrate(texts[0].arrays() if self.labels is None else arrays_of(encoded[0], self.length, None))
@@ -245,14 +246,26 @@ class Trainer:
             self.token_use = used_share(counts, batch, self.token_capacity)
 
     def _calibrate(self, arrays: dict[str, np.ndarray]) -> None:
-        """Measures what layers read, for the method's criterion."""
-        path = os.path.abspath(os.path.join(self.options.output_dir, calibrating.FILE))
-        settings = compiler_options(self.options, self.labels, self.length, False)
+        """Measures what layers read, for the method's criterion and for sparsities by outliers."""
+        options = self.options
+        file, spread = (os.path.abspath(os.path.join(options.output_dir, name)) for name in (calibrating.FILE, calibrating.OWL_FILE))
+        wants_norms, shares_out = self._wants_norms, options.layer_sparsity == calibrating.OWL
+        settings = compiler_options(replace(options, layer_sparsity=""), self.labels, self.length, False)
         if self.peers.leads:
-            os.makedirs(self.options.output_dir, exist_ok=True)
-            calibrating.write(path, self.model_dir, settings, calibrating.some_rows(arrays, self.options.calibration_samples), "the training data")
+            os.makedirs(options.output_dir, exist_ok=True)
+            measured = (self.model_dir, settings, calibrating.some_rows(arrays, options.calibration_samples), "the training data")
+            if wants_norms:
+                calibrating.write(file, *measured)
+            if shares_out:
+                calibrating.write_owl(spread, *measured, DEFAULT_SPARSITY if options.sparsity is None else options.sparsity)
         self.peers.wait()
-        self.options = replace(self.options, calibration_file=path)
+        self.options = replace(
+            options, calibration_file=file if wants_norms else options.calibration_file, layer_sparsity=spread if shares_out else options.layer_sparsity
+        )
+
+    @property
+    def _wants_norms(self) -> bool:
+        return self.options.method in MEASURED and not self.options.calibration_file
 
     def _compile(self, settings: dict):
         # One rank of a machine compiles; the others find the program on disk.
@@ -415,6 +428,10 @@ class Trainer:
             settings["criterion"] = self._keep(CRITERION_FILE, Criterion(self.options.criterion).text)
         if names_file(self.options.layer_sparsity):
             settings["layer_sparsity"] = self._keep(LAYERS_FILE, read_text(self.options.layer_sparsity))
+        if self.options.calibration_file:
+            settings["calibration_file"] = os.path.abspath(os.path.join(self.options.output_dir, calibrating.FILE))
+            if os.path.abspath(self.options.calibration_file) != settings["calibration_file"]:
+                shutil.copyfile(self.options.calibration_file, settings["calibration_file"])
         content = {
             "model": os.path.abspath(self.model_dir),
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",

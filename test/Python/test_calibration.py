@@ -3,6 +3,7 @@
 """`--method wanda` and `ria`: what layers read, and what is pruned by it, against PyTorch's hooks on transformers' model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -107,12 +108,48 @@ def test_from_the_command_line(model, tmp_path, capsys):
     assert open(file, "rb").read() == (tmp_path / "run" / "calibration.safetensors").read_bytes()
     status, _, err = command(capsys, "train", *flags, *run, "--calibration_file", file, "--output_dir", tmp_path / "given")
     assert status == 0, err
-    assert not (tmp_path / "given" / "calibration.safetensors").exists()
+    assert (tmp_path / "given" / "calibration.safetensors").read_bytes() == open(file, "rb").read()
     weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "given")]
     assert weights[0] == weights[1]
     status, _, err = command(capsys, "export", tmp_path / "run" / "checkpoint-1", "--output_dir", tmp_path / "again")
     assert status == 0, err
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == weights[0]
+    # An adapter has the norms with it.
+    status, _, err = command(capsys, "export", tmp_path / "run", "--output_dir", tmp_path / "adapter", "--format", "adapter")
+    assert status == 0, err
+    shutil.move(tmp_path / "run", tmp_path / "away")
+    status, _, err = command(capsys, "export", tmp_path / "adapter", "--base", model, "--output_dir", tmp_path / "back")
+    assert status == 0, err
+    assert (tmp_path / "back" / "model.safetensors").read_bytes() == weights[0]
+
+
+def test_sparsities_by_outliers(model, tmp_path):
+    """As the published code shares them out: blocks with more outliers stay denser; the mean is what was asked for."""
+    data = rows(12, 4)
+    tensors = {name: np.array(TensorFile(model).read(name)) for name in TensorFile(model).names()}
+    tensors["bert.encoder.layer.1.output.dense.weight"][2, 3] = 40.0
+    other = write_model(tmp_path / "m", TINY, tensors)
+    options = {"method": "map", "sparsity": 0.7, "layer_sparsity": "owl", "exclude_modules": "key", "calibration_samples": 12}
+    trainer = pst.Trainer(other, data, output_dir=tmp_path / "run", **{**SETTINGS, "final_warmup": 0.9, "max_steps": 1}, **options)
+    norms = norms_of(other, [text for text, _ in data])
+    shares = []
+    for block in ("layer.0.", "layer.1."):
+        scores = [np.abs(tensors[n].astype(np.float64)) * norm for n, norm in norms.items() if block in n and ".key." not in n]
+        scores = np.concatenate([s.reshape(-1) for s in scores])
+        shares.append((scores > 5 * scores.mean()).mean())
+    assert 0 <= min(shares) < max(shares)
+    more = (np.array(shares) - min(shares)) * 0.16 / (max(shares) - min(shares))
+    expected = 0.7 - (more - more.mean())
+    trainer.train()
+    trainer.save(tmp_path / "saved")
+    saved = TensorFile(tmp_path / "saved")
+    chosen = json.loads((tmp_path / "run" / "owl.json").read_text())
+    assert set(chosen) == {name.removesuffix(".weight") for name in norms if ".key." not in name}
+    for name in norms:
+        weight = np.array(saved.read(name))
+        share = 0.0 if ".key." in name else expected[int("layer.1." in name)]
+        assert ".key." in name or chosen[name.removesuffix(".weight")] == pytest.approx(share, abs=1e-12)
+        assert (weight == 0).sum() == int(share * weight.size), name
 
 
 def test_a_language_model(tmp_path):

@@ -1,4 +1,7 @@
 // RUN: pst-opt %s --pst-calibrate | FileCheck %s
+// RUN: pst-opt %s --pst-calibrate="exclude_modules=a" | FileCheck %s --check-prefix=CHOSEN
+
+// CHOSEN: func.func @calibrate(%{{.*}}: tensor<5x3xf32> {pst.name = "x"}) -> (tensor<3xf32> {pst.name = "b"})
 
 // What marked layers read is measured, of the same input once for each; what
 // else there was, the loss and its arguments, is gone.

@@ -43,7 +43,7 @@ def Calibrate : Pass<"pst-calibrate", "::mlir::ModuleOp"> {
   let summary = "Measures what layers read, in place of what the model says";
   let description = [{
     `@forward` becomes `@calibrate`, which returns for each linear layer whose
-    weight is marked `sparsify` the sums of the squares of the columns of its
+    weight is marked `sparsify` (and, if modules are named, chosen) the sums of the squares of the columns of its
     input, by the weight's name; what else it computed, and the arguments that
     only that read, are gone.
 
@@ -64,6 +64,10 @@ def Calibrate : Pass<"pst-calibrate", "::mlir::ModuleOp"> {
     }
     ```
   }];
+  let options = [Option<"targetModules", "target_modules", "std::string",
+                        /*default=*/"", "as of -pst-sparsify">,
+                 Option<"excludeModules", "exclude_modules", "std::string",
+                        /*default=*/"", "as of -pst-sparsify">];
 }
 
 def SelectEarly : Pass<"pst-select-early", "::mlir::ModuleOp"> {
