@@ -45,13 +45,15 @@ def batch_with_teacher(rng, rows, length, labels):
     return random_batch(rng, rows, length, labels) | {"teacher_logits": teacher}
 
 
-@pytest.mark.parametrize("labels, target", [(3, "cpu"), (1, "cpu"), (3, "emulated")])
-def test_the_loop_follows_the_eager_model(tmp_path, labels, target):
+@pytest.mark.parametrize("labels, target, precision, close", [
+    (3, "cpu", "f32", 1), (1, "cpu", "f32", 1), (3, "emulated", "f32", 1), (3, "emulated", "bf16", 20),
+])  # fmt: skip
+def test_the_loop_follows_the_eager_model(tmp_path, labels, target, precision, close):
     """Steps of all examples, in micro-batches of which the last is not full."""
     steps = 25 if target == "cpu" else 3
     save_model(tmp_path / "m", 5, num_labels=labels, num_hidden_layers=1, hidden_size=24, intermediate_size=37)
     # The emulated program also has no padding.
-    settings = {"token_capacity": 20} if target == "emulated" else {}
+    settings = {"token_capacity": 20, "precision": precision, "gpu_arch": "sm_90a"} if target == "emulated" else {}
     _, model = build(tmp_path / "m", 4, 8, num_labels=labels, regression=labels == 1, distillation=True, target=target, **settings, **PST)
     randomise(model, 3)
     reference = Distilled(model)
@@ -66,15 +68,15 @@ def test_the_loop_follows_the_eager_model(tmp_path, labels, target):
     for step, record in enumerate(records):
         reference.select(eager.sparsity_at(step, steps, 0.8))
         loss, gradients = reference.gradients(examples)
-        assert record["loss"] == pytest.approx(loss, rel=1e-4), step
+        assert record["loss"] == pytest.approx(loss, rel=1e-4 * close), step
         norm = reference.apply(gradients, step + 1, eager.learning_rate_at(step, steps, 2, PEAK), decay=0.01, max_norm=1.0)
-        assert record["grad_norm"] == pytest.approx(norm, rel=1e-3), step
+        assert record["grad_norm"] == pytest.approx(norm, rel=1e-3 * close), step
     # An evaluation has the task's loss, and needs no teacher.
     plain = {name: values for name, values in examples.items() if name != "teacher_logits"}
     reference.select(0.8)
     expected = eager.Bert.loss(reference, plain).item()
     for data in (plain, examples):
-        assert _pst.evaluate(model, _pst.Dataset.of(data), 0.8)["loss"] == pytest.approx(expected, rel=1e-4)
+        assert _pst.evaluate(model, _pst.Dataset.of(data), 0.8)["loss"] == pytest.approx(expected, rel=1e-4 * close)
 
 
 def test_several_labels_an_example(tmp_path):
