@@ -257,6 +257,8 @@ class _PythonOptions:
                 raise ValueError(f"--{name} must not be negative, but is {getattr(self, name)}")
         if self.tokens_per_batch and self.bundle:
             raise ValueError("--tokens_per_batch has no part with --bundle, which has a batch of its own: leave one of them out")
+        if self.layer_sparsity == "owl" and self.bundle:
+            raise ValueError("--layer_sparsity owl is measured before a program is compiled, but --bundle has one: leave one of them out")
         if self.block_size == 1:
             raise ValueError("--block_size must be at least 2: a token is predicted from those before it")
         if not self.bundle:

@@ -146,6 +146,8 @@ class Trainer:
         self.text_columns: tuple[str, ...] = ()
         # Of a batch without padding, and the mean share of it that is used.
         self.token_capacity, self.token_use = 0, 1.0
+        # Files of what is measured before the program is compiled, by the options that name them.
+        self._measured: dict[str, str] = {}
         program = None
         self._limit = self.tokenizer.settings.at_most(self.options.max_seq_length)
         if self.options.bundle:
@@ -193,7 +195,7 @@ class Trainer:
                 texts[0].length = self.length
             self._calibrate(texts[0].arrays() if self.labels is None else arrays_of(encoded[0], self.length, None))
         if program is None:
-            program = self._compile(compiler_options(self.options, self.labels, self.length, True, self.token_capacity))
+            program = self._compile(compiler_options(self._with_measured, self.labels, self.length, True, self.token_capacity))
         # That the head is new, and what is left out for that.
         self.warnings += program.remarks
         self._has_random_head = bool(program.remarks)
@@ -259,9 +261,12 @@ class Trainer:
             if shares_out:
                 calibrating.write_owl(spread, *measured, DEFAULT_SPARSITY if options.sparsity is None else options.sparsity)
         self.peers.wait()
-        self.options = replace(
-            options, calibration_file=file if wants_norms else options.calibration_file, layer_sparsity=spread if shares_out else options.layer_sparsity
-        )
+        self._measured = {**({"calibration_file": file} if wants_norms else {}), **({"layer_sparsity": spread} if shares_out else {})}
+
+    @property
+    def _with_measured(self) -> Options:
+        """The options, with the files of what was measured for them."""
+        return replace(self.options, **self._measured)
 
     @property
     def _wants_norms(self) -> bool:
@@ -422,16 +427,17 @@ class Trainer:
         return self.result
 
     def _write_run_file(self) -> None:
-        settings = compiler_options(self.options, self.labels, self.length, True)
+        options = self._with_measured
+        settings = compiler_options(options, self.labels, self.length, True)
         # The run's own copies, whatever becomes of the files.
-        if self.options.criterion:
-            settings["criterion"] = self._keep(CRITERION_FILE, Criterion(self.options.criterion).text)
-        if names_file(self.options.layer_sparsity):
-            settings["layer_sparsity"] = self._keep(LAYERS_FILE, read_text(self.options.layer_sparsity))
-        if self.options.calibration_file:
+        if options.criterion:
+            settings["criterion"] = self._keep(CRITERION_FILE, Criterion(options.criterion).text)
+        if names_file(options.layer_sparsity):
+            settings["layer_sparsity"] = self._keep(LAYERS_FILE, read_text(options.layer_sparsity))
+        if options.calibration_file:
             settings["calibration_file"] = os.path.abspath(os.path.join(self.options.output_dir, calibrating.FILE))
-            if os.path.abspath(self.options.calibration_file) != settings["calibration_file"]:
-                shutil.copyfile(self.options.calibration_file, settings["calibration_file"])
+            if os.path.abspath(options.calibration_file) != settings["calibration_file"]:
+                shutil.copyfile(options.calibration_file, settings["calibration_file"])
         content = {
             "model": os.path.abspath(self.model_dir),
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",

@@ -102,6 +102,8 @@ def test_from_the_command_line(model, tmp_path, capsys):
     run = ["--max_steps", 1, "--learning_rate", 0, "--method", "ria", "--report_to", "none", "--sparsity", 0.5]
     status, _, err = command(capsys, "train", *flags, *run, "--calibration_samples", 5, "--output_dir", tmp_path / "run")
     assert status == 0, err
+    # What was measured is no part of the command that made it.
+    assert "calibration_file" not in (tmp_path / "run" / "model" / "README.md").read_text()
     status, out, err = command(capsys, "prepare", *flags, "--calibration_samples", 5, "--output_dir", tmp_path / "data")
     assert status == 0, err
     file = dict(line.split(": ") for line in out.splitlines())["calibration"]
@@ -176,6 +178,7 @@ def test_what_cannot_be(model, tmp_path):
     data = rows(6, 1)
     for options, told in (
         ({"method": "wanda", "calibration_samples": 0}, "--calibration_samples must be at least 1, but is 0"),
+        ({"layer_sparsity": "owl", "bundle": "b"}, "--layer_sparsity owl is measured before a program is compiled, but --bundle has one"),
         ({"method": "ria", "weight_rank": 0}, "--weight_rank must be positive with --method ria, which trains nothing else"),
         ({"method": "map", "calibration_file": "x"}, "--calibration_file is of the methods wanda and ria, but --method is map: leave it out"),
     ):
