@@ -14,10 +14,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <mutex>
 #include <omp.h>
 #include <pthread.h>
 #include <sstream>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -195,6 +199,27 @@ static void checkEnvironment() {
   }
 }
 
+/// libomp notes itself in shared memory under the process's number. What a
+/// process that could not finish its note has left under the same number is
+/// empty, and libomp reads it even so, which ends in SIGBUS: it is removed.
+static void removeEmptyNote() {
+  std::string name = "/__KMP_REGISTERED_LIB_" + std::to_string(::getpid()) +
+                     "_" + std::to_string(::getuid());
+  int file = ::shm_open(name.c_str(), O_RDONLY | O_CLOEXEC, 0);
+  if (file < 0)
+    return;
+  struct stat state;
+  if (::fstat(file, &state) == 0 && state.st_size == 0)
+    ::shm_unlink(name.c_str());
+  ::close(file);
+}
+
+/// What must be so before libomp is called for the first time. Throws Error.
+static void prepareForOpenMP() {
+  checkEnvironment();
+  removeEmptyNote();
+}
+
 static void *waitForLock(void *lock) {
   std::lock_guard held(*static_cast<std::mutex *>(lock));
   return nullptr;
@@ -232,7 +257,7 @@ static void tryThreads(int count) {
 
 /// Whether there can be as many threads as programs will be run by.
 static void checkThreads() {
-  checkEnvironment();
+  prepareForOpenMP();
   if (::omp_get_max_threads() > kMostThreads)
     throw Error(
         "OMP_NUM_THREADS asks for " + std::to_string(::omp_get_max_threads()) +
@@ -363,7 +388,7 @@ EntryFunction Program::function(std::string_view entry) const {
 }
 
 void pst::runtime::setNumThreads(int count) {
-  checkEnvironment();
+  prepareForOpenMP();
   if (count < 0 || count > kMostThreads)
     throw Error("the number of threads must lie between 0 and " +
                 std::to_string(kMostThreads) + ", but is " +
@@ -376,6 +401,6 @@ void pst::runtime::setNumThreads(int count) {
 }
 
 int pst::runtime::numThreads() {
-  checkEnvironment();
+  prepareForOpenMP();
   return ::omp_get_max_threads();
 }

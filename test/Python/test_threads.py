@@ -189,6 +189,20 @@ print(found)
 """
 
 
+def test_what_a_process_of_the_same_number_left_unfinished():
+    """libomp's note in shared memory, empty: reading it ends in SIGBUS."""
+    script = """
+import os, pst
+note = f"/dev/shm/__KMP_REGISTERED_LIB_{os.getpid()}_{os.getuid()}"
+assert not os.path.exists(note), "libomp was called already"
+open(note, "x").close()
+print(pst.compile("func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> { return %x : tensor<2xf32> }")(__import__("numpy").ones(2, "f")))
+assert os.path.getsize(note) > 0
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
 @pytest.mark.parametrize("own, expected", [({}, 1), ({"KMP_BLOCKTIME": "7"}, 7), ({"OMP_WAIT_POLICY": "passive"}, 0)])
 def test_threads_that_wait_leave_their_cores_soon(own, expected):
     """After a millisecond, unless the environment says otherwise."""
