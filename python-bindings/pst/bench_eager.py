@@ -252,6 +252,28 @@ class Forward:
             self.model(**self.batch)
 
 
+class Decode:
+    """One more token of a text, by transformers' GPT-2 and its cache."""
+
+    def __init__(self, settings, batch):
+        from transformers import GPT2LMHeadModel
+
+        self.model = GPT2LMHeadModel.from_pretrained(settings["model"]).requires_grad_(False).eval()
+        tokens = torch.from_numpy(batch["input_ids"][:1]).long()
+        self.next = tokens[:, :1]
+        with torch.inference_mode():
+            self.cache = self.model(input_ids=tokens).past_key_values
+
+    def check(self, sparsity):
+        return {"logits": self.call(sparsity).numpy()}
+
+    def call(self, sparsity):
+        with torch.inference_mode():
+            logits = self.model(input_ids=self.next, past_key_values=self.cache).logits[:, -1]
+        self.cache.crop(-1)
+        return logits
+
+
 class Operation:
     """One operation on a GPU, on several sets of random inputs in turns, so that they do not stay in its cache: as
     many as `pst-run bench` takes."""

@@ -1,14 +1,14 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The rows of `pst bench --suite inference`: a saved sparse model's forward pass, against the dense one and PyTorch's and
-ONNX Runtime's."""
+ONNX Runtime's; and one token of a language model."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 
-from .bench_inputs import BERT_BASE, MINILM, write_random_bert
+from .bench_inputs import BERT_BASE, GPT2, MINILM, write_random_bert, write_random_gpt2
 from .bench_rows import Context, Row, need, take_turns
 
 # By model and batch: percent of zeros, and how many times as long each rival may take at least.
@@ -18,8 +18,13 @@ _BARS = {
     ("MiniLM", 1): {90: 3.0},
     ("MiniLM", 32): {90: 4.0},
 }
-_SHAPES = {"BERT-base": BERT_BASE, "MiniLM": MINILM}
-_TINY = MINILM | {"vocab_size": 50, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160}
+_SHAPES = {"BERT-base": (write_random_bert, BERT_BASE), "MiniLM": (write_random_bert, MINILM), "GPT-2": (write_random_gpt2, GPT2)}
+_TINY = {
+    write_random_bert: MINILM | {"vocab_size": 50, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160},
+    write_random_gpt2: GPT2 | {"vocab_size": 50, "n_embd": 96, "n_layer": 1, "n_head": 2},
+}
+# Percent of zeros of a GPT-2 that goes on with a text.
+_DECODED = (80, 90)
 _RIVALS = {
     "ours dense": {"side": "ours", "weight_storage": "dense"},
     "PyTorch eager": {"side": "eager"},
@@ -31,13 +36,15 @@ def inference_rows(context: Context) -> list[Row]:
     """Each row is one rival's time over ours, in turns; bars are for the standard sizes."""
     length, threads = context.sizes.length, max(context.threads)
 
-    def measure(model, percent, batch, rival):
+    def measure(model, percent, batch, rival, task="Forward"):
+        if task == "Decode" and rival == "PyTorch eager":
+            need("transformers")
         if rival == "ONNX Runtime":
             for package in ("onnxruntime", "onnxscript"):
                 need(package)
         settings = {"threads": threads, "model": _model(context, model, percent), "batch": batch, "length": length}
-        with context.worker("ours", "Forward", weight_storage="auto", **settings) as ours:
-            with context.worker(task="Forward", **_RIVALS[rival], **settings) as other:
+        with context.worker("ours", task, weight_storage="auto", **settings) as ours:
+            with context.worker(task=task, **_RIVALS[rival], **settings) as other:
                 row = take_turns(context, ours, other, [0.0, 0.0], context.samples)
                 row["compressed_weights"] = ours.about["compressed"]
                 row["peak_bytes"] = {"ours": ours.peak_bytes(), "rival": other.peak_bytes()}
@@ -53,6 +60,10 @@ def inference_rows(context: Context) -> list[Row]:
                 rows.append(
                     Row(name, lambda m=model, p=percent, b=size, r=rival: measure(m, p, b, r), bar if standard else None)
                 )
+    for percent in _DECODED:
+        for rival in ("ours dense", "PyTorch eager"):
+            name = f"GPT-2, {percent} %, one token after {length}: {rival} / ours sparse"
+            rows.append(Row(name, lambda p=percent, r=rival: measure("GPT-2", p, 1, r, "Decode")))
     return rows
 
 
@@ -63,5 +74,6 @@ def _model(context: Context, model: str, percent: int) -> str:
         directory = context._memory.setdefault("models", tempfile.TemporaryDirectory(prefix="pst-bench-"))
         context._memory[key] = os.path.join(directory.name, key.replace(" ", "-"))
         context.progress(f"    writing a {model} of random weights, {percent} % of them zero")
-        write_random_bert(context._memory[key], _SHAPES[model] if context.sizes.standard else _TINY, percent / 100)
+        write, shape = _SHAPES[model]
+        write(context._memory[key], shape if context.sizes.standard else _TINY[write], percent / 100)
     return context._memory[key]

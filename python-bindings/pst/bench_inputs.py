@@ -35,6 +35,17 @@ BERT_LARGE = BERT_BASE | {
     "intermediate_size": 4096,
 }
 
+GPT2 = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "vocab_size": 50257,
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "n_positions": 1024,
+    "initializer_range": 0.02,
+}
+
 # The shape of all-MiniLM-L6-v2.
 MINILM = BERT_BASE | {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
 
@@ -126,6 +137,33 @@ def write_random_bert(directory, config: dict, sparsity: float = 0.0) -> None:
             tensors[name][magnitude < np.quantile(magnitude, sparsity)] = 0
     linear("bert.pooler.dense", hidden, hidden)
     tensors["classifier.weight"], tensors["classifier.bias"] = random_head((2, hidden)), np.zeros(2, np.float32)
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(config, file, indent=2)
+    write_tensors(os.path.join(directory, "model.safetensors"), tensors, {"format": "pt"})
+
+
+def write_random_gpt2(directory, config: dict, sparsity: float = 0.0) -> None:
+    """The same of a GPT-2 that predicts tokens."""
+    rng, width = np.random.default_rng(0), config["n_embd"]
+    shapes = {"wte.weight": (config["vocab_size"], width), "wpe.weight": (config["n_positions"], width)}
+    norms = ["ln_f"]
+    for i in range(config["n_layer"]):
+        for name, rows, columns in (
+            ("attn.c_attn", width, 3 * width), ("attn.c_proj", width, width),
+            ("mlp.c_fc", width, 4 * width), ("mlp.c_proj", 4 * width, width),
+        ):  # fmt: skip
+            shapes[f"h.{i}.{name}.weight"], shapes[f"h.{i}.{name}.bias"] = (rows, columns), (columns,)
+        norms += [f"h.{i}.ln_1", f"h.{i}.ln_2"]
+    tensors = {}
+    for name, shape in shapes.items():
+        values = rng.standard_normal(shape, np.float32) * np.float32(config["initializer_range"])
+        if sparsity and name.startswith("h.") and len(shape) == 2:
+            magnitude = np.abs(values)
+            values[magnitude < np.quantile(magnitude, sparsity)] = 0
+        tensors[f"transformer.{name}"] = values
+    for name in norms:
+        tensors[f"transformer.{name}.weight"], tensors[f"transformer.{name}.bias"] = np.ones(width, np.float32), np.zeros(width, np.float32)
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2)

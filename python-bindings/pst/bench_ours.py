@@ -227,3 +227,32 @@ class Forward:
 
     def call(self, sparsity):
         self.function(**self.inputs, out=self.outputs)
+
+
+class Decode:
+    """One more token of a text, by a saved language model that has read the others."""
+
+    def __init__(self, settings, batch):
+        length = settings["length"]
+        program = compile(
+            settings["model"], task="lm", cache_length=length + 1, weight_storage=settings["weight_storage"]
+        )
+        self.about = {"compressed": len(compressed_weights(program.manifest))}
+        self.function = program.function("decode")
+        self.tokens = batch["input_ids"][0]
+        self.logits = np.zeros(self.function.outputs[0].shape, np.float32)
+        self.slots = np.arange(length + 1, dtype=np.int32)[None]
+        for position in range(length):
+            self._read(position)
+
+    def _read(self, position):
+        one = lambda value: np.full((1, 1), value, np.int32)  # noqa: E731
+        token = self.tokens[position % len(self.tokens)]
+        self.function(input_ids=one(token), sequences=one(0), positions=one(position), slots=self.slots, out=[self.logits])
+
+    def check(self, sparsity):
+        self.call(sparsity)
+        return {"logits": self.logits}
+
+    def call(self, sparsity):
+        self._read(len(self.tokens))

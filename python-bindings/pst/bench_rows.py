@@ -87,7 +87,7 @@ class Context:
                 model=self.model_directory(), batch=self.sizes.batch, length=self.sizes.length, lengths=self.sizes.lengths,
                 learning_rate=LEARNING_RATE,
             )  # fmt: skip
-        elif task != "Forward":
+        elif task not in ("Forward", "Decode"):
             settings.update(rows=self.sizes.layer[0], columns=self.sizes.layer[1], tokens=1)
         settings.update(more)
         return Worker(settings)

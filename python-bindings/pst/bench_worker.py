@@ -34,7 +34,7 @@ class WorkerError(RuntimeError):
 
 class Worker:
     """The caller's end. `settings`: "side" ("ours", "eager" or "onnx"), "task"
-    ("Selection", "Layer", "Step", "Forward" or, eager only, "Operation"), "threads", and what the task reads."""
+    ("Selection", "Layer", "Step", "Forward", "Decode" or, eager only, "Operation"), "threads", and what the task reads."""
 
     def __init__(self, settings: dict, timeout: float = 600.0):
         self.settings = settings
@@ -149,6 +149,7 @@ def differ(ours: dict, theirs: dict, tolerance: float) -> str:
 def _make(settings: dict):
     make_inputs = {
         "Attention": bench_inputs.random_attention, "Step": bench_inputs.random_batch, "Forward": bench_inputs.random_batch,
+        "Decode": bench_inputs.random_batch,
         "Operation": lambda settings: {},
     }  # fmt: skip
     inputs = make_inputs.get(settings["task"], bench_inputs.random_factors)(settings)
