@@ -79,7 +79,9 @@ static bool namesFarResult(StringRef text) {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  StringRef text(reinterpret_cast<const char *>(data), size);
+  // The parser wants a null behind a text.
+  const std::string owned(reinterpret_cast<const char *>(data), size);
+  StringRef text(owned);
   if (namesFarResult(text))
     return 0;
   static const DialectRegistry registry = [] {

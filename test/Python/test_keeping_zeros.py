@@ -1,13 +1,13 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""docs/UserGuide.md, "Training the sparse model further": its code keeps the zeros, and does train."""
+"""docs/SparseModels.md, "Training the sparse model further": its code keeps the zeros, and does train."""
 
 import pathlib
 import re
 
 import pytest
 
-GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "UserGuide.md"
+GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "SparseModels.md"
 
 
 def test_the_guides_loop_keeps_every_zero():
