@@ -57,7 +57,8 @@ std::string pst::runtime::formatMemoryPlan(const MemoryPlan &plan) {
   line("trainable", plan.trainable, "");
   line("gradients", plan.gradients, "");
   line("optimizer", plan.optimizer, "(two moments)");
-  line("state", plan.state, "(thresholds)");
+  line("state", plan.state,
+       "(thresholds, compressed weights, keys and values)");
   line("arena", plan.arena, "");
   line("  activations", plan.activations, "");
   line("  workspace", plan.workspace, "");
