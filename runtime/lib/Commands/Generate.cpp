@@ -48,18 +48,12 @@ struct GenerateCommand final : Command {
     checkOutput(output);
     check(options);
     std::ifstream opened;
-    if (file != "-") {
-      std::error_code unknown;
-      opened.open(file);
-      if (!opened || std::filesystem::is_directory(file, unknown))
-        throw Error(file + ": cannot be read");
-    }
+    std::istream &stream = openLines(file, opened);
     // Standard output is for what is generated.
     std::unique_ptr<Model> model = open(inputs, 0, /*tells=*/false);
     loadTrained(*model, inputs, /*sparsityGiven=*/false);
     resolveEndTokens(options, model->manifest(), inputs.model);
-    std::string name = file == "-" ? "standard input" : file;
-    TokenLines lines(file == "-" ? std::cin : opened, name, *model);
+    TokenLines lines(stream, file, *model);
     std::vector<std::vector<int32_t>> prompts;
     while (std::optional<std::vector<int32_t>> ids = lines.readIds())
       prompts.push_back(std::move(*ids));

@@ -45,20 +45,14 @@ struct PredictCommand final : Command {
   void run() override {
     checkOutput(output);
     std::ifstream opened;
-    if (file != "-") {
-      std::error_code unknown;
-      opened.open(file);
-      if (!opened || std::filesystem::is_directory(file, unknown))
-        throw Error(file + ": cannot be read");
-    }
+    std::istream &stream = openLines(file, opened);
     // Standard output is for what is predicted.
     std::unique_ptr<Model> model = open(inputs, 0, /*tells=*/false);
     if (model->predictsTokens())
       throw Error(inputs.bundle + ": a language model's program has no "
                                   "classes to predict");
     double sparsity = loadTrained(*model, inputs, /*sparsityGiven=*/false);
-    TokenLines lines(file == "-" ? std::cin : opened,
-                     file == "-" ? "standard input" : file, *model);
+    TokenLines lines(stream, file, *model);
     Predictions predictions(*model);
     std::string text;
     while (std::optional<Dataset> rows = lines.read(kLines)) {

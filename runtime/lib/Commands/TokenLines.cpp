@@ -12,15 +12,27 @@
 #include "pst/Runtime/Files.h"
 
 #include <algorithm>
+#include <iostream>
 #include <limits>
 
 using namespace pst;
 using namespace pst::runtime;
 using Json = nlohmann::json;
 
-TokenLines::TokenLines(std::istream &stream, std::string name,
+std::istream &pst::runtime::openLines(const std::string &file,
+                                      std::ifstream &opened) {
+  if (file == "-")
+    return std::cin;
+  std::error_code unknown;
+  opened.open(file);
+  if (!opened || std::filesystem::is_directory(file, unknown))
+    throw Error(file + ": cannot be read");
+  return opened;
+}
+
+TokenLines::TokenLines(std::istream &stream, const std::string &file,
                        const Model &model)
-    : stream(stream), name(std::move(name)),
+    : stream(stream), name(file == "-" ? "standard input" : file),
       padding(static_cast<int32_t>(
           configNumber(model.manifest(), "pad_token_id"))) {
   bool generates = model.program().has("decode");

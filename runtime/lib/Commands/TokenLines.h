@@ -10,18 +10,22 @@
 
 #include "pst/Runtime/Model.h"
 
-#include <istream>
+#include <fstream>
 #include <optional>
 
 namespace pst::runtime {
+
+/// The lines of a file, which `opened` keeps open; "-" is standard input. So a
+/// file that cannot be read is told before a model is. Throws Error.
+std::istream &openLines(const std::string &file, std::ifstream &opened);
 
 /// Reads JSON lines of tokens as batches for a program:
 ///   {"input_ids": [101, 2023, 102], "token_type_ids": [0, 0, 0]}
 /// Other keys of an object are nobody's. Errors name the line.
 class TokenLines {
 public:
-  /// `name` is what errors call the stream; both outlive this.
-  TokenLines(std::istream &stream, std::string name, const Model &model);
+  /// `file` is what the stream is of; both outlive this.
+  TokenLines(std::istream &stream, const std::string &file, const Model &model);
 
   /// So many lines at most as the arrays of a data set, padded to the program's
   /// length; nothing after the last one. Throws Error.
