@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <iostream>
 
 using namespace pst;
 using namespace pst::runtime;

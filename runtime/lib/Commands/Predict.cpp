@@ -14,7 +14,6 @@
 
 #include <cstdio>
 #include <fstream>
-#include <iostream>
 
 using namespace pst;
 using namespace pst::runtime;
