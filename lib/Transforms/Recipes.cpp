@@ -71,11 +71,11 @@ private:
 FailureOr<double> Resolver::valueOf(StringRef name, double own, bool isWhole) {
   auto found = given.find(name);
   double value = found == given.end() ? own : found->second;
-  if (isWhole && !(value >= 0 && value <= INT32_MAX &&
+  if (isWhole && !(value >= 0 && value <= CriterionOp::kHighestRank &&
                    value == static_cast<double>(static_cast<int64_t>(value))))
     return recipe.emitOpError("needs a rank for '")
-           << name << "', a whole number from 0 (which leaves a term out), but "
-           << "got " << value;
+           << name << "', a whole number from 0 (which leaves a term out) to "
+           << CriterionOp::kHighestRank << ", but got " << value;
   values[name] = value;
   return value;
 }

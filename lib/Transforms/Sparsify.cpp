@@ -28,6 +28,9 @@ namespace pst {
 using namespace mlir;
 using namespace pst;
 
+static_assert(possibleRank.high == CriterionOp::kHighestRank,
+              "ranks that the options take, a criterion has");
+
 namespace {
 
 struct Sparsify : pst::impl::SparsifyBase<Sparsify> {

@@ -24,7 +24,7 @@
 // SAME: {{.*}}same.mlir:1:1: error: 'pst.criterion' op has the name of something else in the module
 // SAME: {{.*}}layer.mlir:2:1: note: declared here
 // NAME: {{.*}}good.mlir:1:1: error: 'pst.criterion' op has no hyperparameter 'beta'; it has: choice, rank
-// RANK: {{.*}}good.mlir:1:1: error: 'pst.criterion' op needs a rank for 'rank', a whole number from 0 (which leaves a term out), but got 1.5
+// RANK: {{.*}}good.mlir:1:1: error: 'pst.criterion' op needs a rank for 'rank', a whole number from 0 (which leaves a term out) to 65536, but got 1.5
 // CHOICE: {{.*}}good.mlir:2:13: error: 'pst.hyperparameter' op is a choice, so it must be 0 or 1, but got 2
 // PAIR: error: hyperparameters must be NAME=NUMBER, with commas between them, but got 'rank'
 

@@ -54,6 +54,9 @@ enum class FrozenType { F32, BF16 };
 /// is the element type of activations (-pst-mixed-precision).
 enum class Precision { F32, TF32, BF16 };
 
+/// Of the low-rank products of a recipe, up to CriterionOp::kHighestRank.
+inline constexpr runtime::Range possibleRank{0, 65536};
+
 /// What --layer_sparsity says in the place of a file: each layer is as sparse
 /// as the model has it.
 inline constexpr const char *kOwnZeros = "zeros";

@@ -24,6 +24,9 @@ using namespace pst::cuda;
 /// memory, some 75 us for 128 columns; in registers 6.
 static constexpr int64_t kSharedSteps = 200, kRegisterSteps = 16;
 
+/// Each rank of a gradient is a register of a thread, and its own code.
+static constexpr int64_t kHighestRank = 256;
+
 Value FoldedTile::partial(ThreadBuilder &b, Value tiles) const {
   return tile.split ? b.addi(b.muli(tiles, plan.splits), tile.split) : tiles;
 }
@@ -47,6 +50,11 @@ struct LowRankAccumulatePattern : KernelPattern<LowRankAccumulateOp> {
     auto [plan, inRegisters] = choosePlan(op, criterion);
     SmallVector<WantedGradient> gradients =
         wantedGradients(op, criterion, plan);
+    for (const WantedGradient &gradient : gradients)
+      if (gradient.rank > kHighestRank)
+        return op.emitOpError("has factors of rank ")
+               << gradient.rank << ", but a thread of a GPU sums at most "
+               << kHighestRank << " ranks; use a smaller one, or a CPU";
     SmallVector<RankedTensorType> workspaces;
     for (const WantedGradient &gradient : gradients)
       if (gradient.partials) {

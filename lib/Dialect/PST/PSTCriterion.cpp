@@ -180,10 +180,10 @@ static LogicalResult verifyDeclarations(CriterionOp criterion) {
                         << ", as in '(NAME init<zeros>"
                         << (isLowRank ? ", NAME init<zeros>" : "")
                         << ")', but declares " << factor.getTensors().size();
-    if (factor.getRank() < 0 || (!isLowRank && factor.getRank() != 0)) // (C5)
-      return complain() << "must have a rank "
-                        << (isLowRank ? "from 0" : "of 0") << ", but has "
-                        << factor.getRank();
+    int64_t highest = isLowRank ? CriterionOp::kHighestRank : 0;
+    if (factor.getRank() < 0 || factor.getRank() > highest) // (C5)
+      return complain() << "must have a rank from 0 to " << highest
+                        << ", but has " << factor.getRank();
     for (FactorTensorAttr tensor : factor.getTensors()) {
       if (!names.insert(tensor.getName()).second) // (C5)
         return complain() << "has a tensor '" << tensor.getName()

@@ -19,3 +19,17 @@ func.func @stored(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %v: tensor<20xf32>, 
   %y = pst.masked_matmul %x, @map(%w) stored(%v, %k, %c, %n) : tensor<5x3xf32>, (tensor<4x3xf32>) stored tensor<20xf32>, tensor<20xi32>, tensor<1x65xi32>, tensor<i32> -> tensor<5x4xf32>
   return %y : tensor<5x4xf32>
 }
+
+// -----
+
+pst.criterion @lora(%w: dense, %uv: lowrank) {
+  %s = arith.addf %w, %uv : f32
+  pst.yield weight %s
+}
+
+func.func @many_ranks(%dy: tensor<5x4xf32>, %x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %u: tensor<4x257xf32>, %v: tensor<257x3xf32>) -> tensor<4x257xf32> {
+  // expected-error @below {{'pst.lowrank_accumulate' op has factors of rank 257, but a thread of a GPU sums at most 256 ranks; use a smaller one, or a CPU}}
+  // expected-error @below {{'pst.lowrank_accumulate' op has no kernel for GPUs}}
+  %g = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [1] : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x257xf32>, tensor<257x3xf32>) -> tensor<4x257xf32>
+  return %g : tensor<4x257xf32>
+}

@@ -100,8 +100,15 @@ pst.criterion @c5_rank(%w: dense, %r: row<2>(R init<zeros>)) {
 
 // -----
 
-// expected-error@+1 {{'pst.criterion' op factor #1 (lowrank) must have a rank from 0, but has -1}}
+// expected-error@+1 {{'pst.criterion' op factor #1 (lowrank) must have a rank from 0 to 65536, but has -1}}
 pst.criterion @c5_negative(%w: dense, %uv: lowrank<-1>(U init<zeros>, V init<zeros>)) {
+  pst.yield weight %w
+}
+
+// -----
+
+// expected-error@+1 {{'pst.criterion' op factor #1 (lowrank) must have a rank from 0 to 65536, but has 65537}}
+pst.criterion @c5_high(%w: dense, %uv: lowrank<65537>(U init<zeros>, V init<zeros>)) {
   pst.yield weight %w
 }
 

@@ -59,7 +59,8 @@ def PST_CriterionOp : PST_Op<"criterion",
     - (C4) If one factor after the first is declared, all are, and the first
       is `dense` and declares nothing.
     - (C5) A declared factor has as many tensors as its kind asks for, of
-      different names; a `lowrank` one, and no other, has a rank from 0.
+      different names; a `lowrank` one, and no other, has a rank, from 0 to
+      65536.
     - (C6) A declared tensor is `trainable` or, from a file, `frozen`; a file
       is named, and `*` stands for the weight's name in that of the tensor.
 
@@ -82,6 +83,10 @@ def PST_CriterionOp : PST_Op<"criterion",
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// More than any layer has use for, and sizes stay within what a compilation
+    /// can hold.
+    static constexpr int64_t kHighestRank = 65536;
+
     /// The kind of factor `i`.
     FactorKind getKind(unsigned i) {
       return static_cast<FactorKind>(getKinds()[i]);
