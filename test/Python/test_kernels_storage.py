@@ -134,7 +134,7 @@ def product(rows, columns, tokens, room=None, epilogue="", arguments="", types="
 
 
 @pytest.mark.parametrize("rows,columns", [*SHAPES, (70, 1601)])
-@pytest.mark.parametrize("tokens", [1, 7, 64, 90])
+@pytest.mark.parametrize("tokens", [1, 2, 7, 64, 90])
 @pytest.mark.parametrize("keep", [0, 0.1, 1])
 def test_the_product_against_float64(rows, columns, tokens, keep):
     """Stored by one function, multiplied by another: what lies between them is plain tensors."""

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ProductCost.h"
+#include "SparseFewRows.h"
 #include <algorithm>
 
 using namespace pst::cpu;
@@ -16,7 +17,7 @@ static constexpr double kDenseToken = 0.021, kDensePacking = 0.5,
                         kTransposed = 0.5;
 // The same of few rows, measured by generating with GPT-2's shape.
 static constexpr double kStreamedToken = 0.11, kStreaming = 0.17,
-                        kKeptVector = 1.4;
+                        kKeptVector = 1.4, kGathered = 0.65;
 
 double ProductCost::dense() const {
   if (readsInPlace)
@@ -27,7 +28,9 @@ double ProductCost::dense() const {
 double ProductCost::compressed(int64_t kept) const {
   // A vector of tokens takes as long for one.
   double each = kKeptToken * tokens;
-  if (readsInPlace)
+  if (tokens <= SparseFewRows::kMost)
+    each = kGathered * tokens;
+  else if (readsInPlace)
     each = std::max(each, kKeptVector);
   // Elements of X and of Y are transposed.
   return kept * each + kTransposed * tokens * (n + k);

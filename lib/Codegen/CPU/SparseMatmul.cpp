@@ -8,6 +8,7 @@
 #include "SparseMatmul.h"
 #include "KernelContext.h"
 #include "ProductEpilogue.h"
+#include "SparseFewRows.h"
 #include <algorithm>
 #include <cmath>
 
@@ -221,12 +222,17 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
           Value result = arguments.back();
           SparseBlocking blocking(arguments[0], result, context.lanes());
           auto compressed = CompressedMatrix::of(arguments.slice(1, 4));
+          SparseFewRows few{blocking.tokens, blocking.layout, blocking.lanes};
+          Value count = context.packedCount(result);
+          Epilogue epilogue = epilogueOf(op, arguments.drop_front(5));
           b.ifElse(
               compressed.isWhole(b),
               [&] {
-                emitSparseMatmul(b, blocking, context.packedCount(result),
-                                 MatrixReader::of(arguments[0]),
-                                 epilogueOf(op, arguments.drop_front(5)),
+                if (!count && SparseFewRows::pays(few.tokens, few.lanes))
+                  return few.emit(b, arguments[0], epilogue, result,
+                                  compressed);
+                emitSparseMatmul(b, blocking, count,
+                                 MatrixReader::of(arguments[0]), epilogue,
                                  result, compressed);
               },
               [&] {
