@@ -13,6 +13,15 @@ using namespace pst::cpu;
 
 /// Rows or columns of the result that a thread takes at once.
 static constexpr int64_t kChunk = 64;
+/// Rows of W before a row of it that is read by columns is on its way.
+static constexpr int64_t kRowsAhead = 16;
+
+/// Streams of W are shorter than the hardware's prefetcher takes to see them.
+static void prefetch(KernelBuilder &b, Value weight, Value row, Value column) {
+  memref::PrefetchOp::create(b, weight, ValueRange{row, column},
+                             /*isWrite=*/false, /*localityHint=*/3,
+                             /*isDataCache=*/true);
+}
 
 // for chunks of rows of W in parallel, for `width` of these at a time:
 //   sums[t][r] = sum over k of X[t, k] W[r, k], by lanes, then over lanes
@@ -51,14 +60,19 @@ void FewRows::emit(KernelBuilder &b, Value input, Value weight,
 void FewRows::emitRows(KernelBuilder &b, Value input, Value weight,
                        const Epilogue &epilogue, Value result, Value row,
                        int64_t rows) const {
-  SmallVector<Value> at;
-  for (int64_t r = 0; r < rows; ++r)
+  SmallVector<Value> at, nextRows;
+  for (int64_t r = 0; r < rows; ++r) {
     at.push_back(b.addi(row, r));
+    nextRows.push_back(b.mini(b.addi(at[r], 2 * rows), b.index(n - 1)));
+  }
   auto add = [&](Value from, Value to, SmallVector<Value> sums, int64_t size) {
     return b.loop(from, to, size, sums, [&](Value i, ValueRange carried) {
       SmallVector<Value> weights, next;
-      for (Value r : at)
+      for (auto [r, nextRow] : llvm::zip_equal(at, nextRows)) {
         weights.push_back(b.load(weight, {r, i}, size));
+        if (size > 1)
+          prefetch(b, weight, nextRow, i);
+      }
       for (int64_t t = 0; t < tokens; ++t) {
         Value x = b.load(input, {b.index(t), i}, size);
         for (int64_t r = 0; r < rows; ++r)
@@ -90,8 +104,11 @@ void FewRows::emitColumns(KernelBuilder &b, Value input, Value weight,
   auto sums = b.loop(
       b.index(0), b.index(k), 1, zeros, [&](Value i, ValueRange carried) {
         SmallVector<Value> weights, next;
-        for (Value c : at)
+        Value nextRow = b.mini(b.addi(i, kRowsAhead), b.index(k - 1));
+        for (Value c : at) {
           weights.push_back(b.load(weight, {i, c}, size));
+          prefetch(b, weight, nextRow, c);
+        }
         for (int64_t t = 0; t < tokens; ++t) {
           Value x = b.loadSplat(input, {b.index(t), i}, size);
           for (int64_t v = 0; v < vectors; ++v)
