@@ -42,6 +42,8 @@ nb::dlpack::dtype pst::python::dlpackType(ElementType type) {
     return {uint8_t(Code::Float), 64, 1};
   case ElementType::bf16:
     return {uint8_t(Code::Bfloat), 16, 1};
+  case ElementType::i8:
+    return {uint8_t(Code::Int), 8, 1};
   case ElementType::i32:
     return {uint8_t(Code::Int), 32, 1};
   case ElementType::i64:

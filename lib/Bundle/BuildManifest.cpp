@@ -27,13 +27,17 @@ static FailureOr<pst::TensorType> tensorType(Operation *op, Type type) {
     result.element = ElementType::f64;
   else if (element.isBF16())
     result.element = ElementType::bf16;
+  else if (element.isInteger(8))
+    result.element = ElementType::i8;
   else if (element.isInteger(32))
     result.element = ElementType::i32;
   else if (element.isInteger(64))
     result.element = ElementType::i64;
   else
     return op->emitOpError("cannot pass elements of type ")
-           << element << " to a program: f32, f64, bf16, i32 or i64 are known";
+           << element
+           << " to a program: f32, f64, bf16, i8, i32 or i64 are "
+              "known";
   return result;
 }
 

@@ -144,6 +144,8 @@ void visitMemory(Plan &plan, Visit visit) {
 
 int64_t pst::byteSize(ElementType type) {
   switch (type) {
+  case ElementType::i8:
+    return 1;
   case ElementType::bf16:
     return 2;
   case ElementType::f32:

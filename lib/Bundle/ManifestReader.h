@@ -33,10 +33,11 @@ std::string_view spell(const std::array<Spelling<Enum>, N> &table, Enum value) {
       ->text;
 }
 
-inline constexpr std::array<Spelling<ElementType>, 5> kElements{
+inline constexpr std::array<Spelling<ElementType>, 6> kElements{
     {{ElementType::f32, "f32"},
      {ElementType::f64, "f64"},
      {ElementType::bf16, "bf16"},
+     {ElementType::i8, "i8"},
      {ElementType::i32, "i32"},
      {ElementType::i64, "i64"}}};
 

@@ -152,6 +152,8 @@ static bool holds(ElementType element, double value) {
     return holds<float>(value);
   case ElementType::f64:
     return holds<double>(value);
+  case ElementType::i8:
+    return holds<int8_t>(value);
   case ElementType::i32:
     return holds<int32_t>(value);
   case ElementType::i64:

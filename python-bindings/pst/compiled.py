@@ -23,7 +23,7 @@ from .tokenizer_settings import DECODERS
 # NumPy, tokenizers, and what the compiler leaves behind.
 LIBRARY_BYTES = 112 * 2**20
 
-_NUMPY = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
+_NUMPY = {"f32": np.float32, "f64": np.float64, "i8": np.int8, "i32": np.int32, "i64": np.int64}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Tensor:
     """The type of one input or output; an empty shape is a scalar."""
 
     name: str
-    element: str  # "f32", "f64", "i32", "i64", "bf16"
+    element: str  # "f32", "f64", "bf16", "i8", "i32", "i64"
     shape: tuple[int, ...]
 
     def __str__(self) -> str:

@@ -41,7 +41,7 @@ def gpu_of(values):
 def empty(shape, element: str, device):
     """A torch tensor for results of elements "f32", "bf16", ..."""
     torch = sys.modules["torch"]
-    names = {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64", "bf16": "bfloat16"}
+    names = {"f32": "float32", "f64": "float64", "i8": "int8", "i32": "int32", "i64": "int64", "bf16": "bfloat16"}
     return torch.empty(shape, dtype=getattr(torch, names[element]), device=device)
 
 

@@ -30,6 +30,8 @@ static double element(ElementType type, const std::byte *data, int64_t i) {
     return read(double());
   case ElementType::bf16:
     return std::bit_cast<float>(uint32_t(read(uint16_t())) << 16);
+  case ElementType::i8:
+    return read(int8_t());
   case ElementType::i32:
     return read(int32_t());
   case ElementType::i64:

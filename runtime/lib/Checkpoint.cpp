@@ -61,6 +61,8 @@ DType fileType(ElementType element) {
     return DType::F64;
   case ElementType::bf16:
     return DType::BF16;
+  case ElementType::i8:
+    return DType::I8;
   case ElementType::i32:
     return DType::I32;
   case ElementType::i64:

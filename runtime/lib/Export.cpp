@@ -68,6 +68,8 @@ DType exportedType(const Parameter &parameter) {
   case ElementType::f32:
   case ElementType::bf16: // widened: the file is of f32 throughout
     return DType::F32;
+  case ElementType::i8:
+    return DType::I8;
   case ElementType::i32:
     return DType::I32;
   case ElementType::i64:

@@ -30,6 +30,8 @@ static std::vector<DType> sourceTypes(ElementType element) {
     return {DType::F64};
   case ElementType::bf16:
     return {DType::BF16, DType::F32, DType::F16, DType::F64};
+  case ElementType::i8:
+    return {DType::I8};
   case ElementType::i32:
     return {DType::I32};
   case ElementType::i64:
@@ -266,6 +268,8 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
       fillConstant<float>(target, count, value);
     else if (element == ElementType::f64)
       fillConstant<double>(target, count, value);
+    else if (element == ElementType::i8)
+      fillConstant<int8_t>(target, count, value);
     else if (element == ElementType::i32)
       fillConstant<int32_t>(target, count, value);
     else if (element == ElementType::i64)

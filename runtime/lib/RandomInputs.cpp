@@ -46,6 +46,8 @@ static void put(ElementType type, double value, std::byte *to) {
   case ElementType::bf16: // cut off: as random as rounded
     return write(static_cast<uint16_t>(
         std::bit_cast<uint32_t>(static_cast<float>(value)) >> 16));
+  case ElementType::i8:
+    return write(static_cast<int8_t>(value));
   case ElementType::i32:
     return write(static_cast<int32_t>(value));
   case ElementType::i64:

@@ -18,7 +18,7 @@ pst.criterion @map(%w: dense) {
 func.func @layer(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %pruned: tensor<i64>, %bias: tensor<96xf32>)
     -> (tensor<256x96xf32>, tensor<256x64xf32>, tensor<256x96xf32>, tensor<256x96xf32>) {
   // Room for 9 % of the elements, beyond which the dense product is faster.
-  // AUTO: %[[S:.*]]:4 = pst.materialize @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) as compressed unordered : (tensor<96x64xf32>) -> tensor<585xf32>, tensor<585xi32>, tensor<2x65xi32>, tensor<i32>
+  // AUTO: %[[S:.*]]:4 = pst.materialize @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) as compressed unordered : (tensor<96x64xf32>) -> tensor<585xf32>, tensor<585xi8>, tensor<2x65xi32>, tensor<i32>
   // AUTO: pst.masked_matmul {{.*}} threshold({{.*}}) pruned({{.*}}) stored(%[[S]]#0, %[[S]]#1, %[[S]]#2, %[[S]]#3) bias(
   // PACKED: pst.masked_matmul %{{.*}}, @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) bias(
   // COMPRESSED: %[[S:.*]]:4 = pst.materialize @map(%{{.*}}) threshold(%{{.*}}, %{{.*}}) as compressed unordered : (tensor<96x64xf32>) -> tensor<6176xf32>,
@@ -26,7 +26,7 @@ func.func @layer(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32
   // BUFFER: %[[W:.*]] = pst.materialize @map(%{{.*}}) threshold({{.*}}) as dense : (tensor<96x64xf32>) -> tensor<96x64xf32>
   // BUFFER: nn.linear %{{.*}}, %[[W]] bias(
   %y = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) pruned(%pruned) bias(%bias) : tensor<256x64xf32>, (tensor<96x64xf32>) bias tensor<96xf32> -> tensor<256x96xf32>
-  // AUTO: pst.materialize @map(%{{.*}}) transposed threshold({{.*}}) pruned({{.*}}) as compressed unordered : (tensor<96x64xf32>) -> tensor<569xf32>, tensor<569xi32>, tensor<1x65xi32>, tensor<i32>
+  // AUTO: pst.materialize @map(%{{.*}}) transposed threshold({{.*}}) pruned({{.*}}) as compressed unordered : (tensor<96x64xf32>) -> tensor<569xf32>, tensor<569xi8>, tensor<1x65xi32>, tensor<i32>
   // AUTO: pst.masked_matmul {{.*}} transposed threshold({{.*}}) pruned({{.*}}) stored(
   // COMPRESSED: pst.materialize @map(%{{.*}}) transposed threshold({{.*}}) as compressed unordered
   // COMPRESSED: pst.stored_matmul %{{.*}}, compressed({{.*}}) : tensor<256x96xf32>, ({{.*}}) -> tensor<256x64xf32>

@@ -52,8 +52,8 @@ func.func @wanted(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %r: tensor<5x4xf32>)
 // CHECK-LABEL: func.func @stored
 // CHECK: pst.stored_matmul %{{.*}}, compressed(%{{.*}}) addend(%{{.*}}) activation gelu
 // CHECK-NEXT: return
-func.func @stored(%x: tensor<5x3xf32>, %v: tensor<22xf32>, %c: tensor<22xi32>, %p: tensor<1x65xi32>, %u: tensor<i32>, %r: tensor<5x4xf32>) -> tensor<5x4xf32> {
-  %y = pst.stored_matmul %x, compressed(%v, %c, %p, %u) : tensor<5x3xf32>, (tensor<22xf32>, tensor<22xi32>, tensor<1x65xi32>, tensor<i32>) -> tensor<5x4xf32>
+func.func @stored(%x: tensor<5x3xf32>, %v: tensor<22xf32>, %c: tensor<22xi8>, %p: tensor<1x65xi32>, %u: tensor<i32>, %r: tensor<5x4xf32>) -> tensor<5x4xf32> {
+  %y = pst.stored_matmul %x, compressed(%v, %c, %p, %u) : tensor<5x3xf32>, (tensor<22xf32>, tensor<22xi8>, tensor<1x65xi32>, tensor<i32>) -> tensor<5x4xf32>
   %s = nn.add %r, %y : tensor<5x4xf32>
   %a = nn.activation gelu %s : tensor<5x4xf32>
   return %a : tensor<5x4xf32>

@@ -20,16 +20,16 @@ pst.criterion @map(%w: dense) {
 
 // CHECK-LABEL: func.func @forms
 // CHECK: pst.launch @[[PACKED:masked_matmul_256x64_96x64_f32_i64_256x96_map]] ins
-// CHECK: pst.launch @[[STORED:masked_matmul_256x64_96x64_f32_i64_585_585xi32_2x65xi32_i32_256x96_map]] ins
-// CHECK: pst.launch @[[ROOMIER:masked_matmul_256x64_96x64_f32_i64_700_700xi32_2x65xi32_i32_256x96_map]] ins
+// CHECK: pst.launch @[[STORED:masked_matmul_256x64_96x64_f32_i64_585_585xi8_2x65xi32_i32_256x96_map]] ins
+// CHECK: pst.launch @[[ROOMIER:masked_matmul_256x64_96x64_f32_i64_700_700xi8_2x65xi32_i32_256x96_map]] ins
 func.func @forms(%x: tensor<256x64xf32>, %w: tensor<96x64xf32>, %tau: tensor<f32>, %cut: tensor<i64>,
-                 %v: tensor<585xf32>, %k: tensor<585xi32>, %rv: tensor<700xf32>, %rk: tensor<700xi32>, %c: tensor<2x65xi32>, %n: tensor<i32>)
+                 %v: tensor<585xf32>, %k: tensor<585xi8>, %rv: tensor<700xf32>, %rk: tensor<700xi8>, %c: tensor<2x65xi32>, %n: tensor<i32>)
     -> (tensor<256x96xf32>, tensor<256x96xf32>, tensor<256x96xf32>) {
   %a = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) : tensor<256x64xf32>, (tensor<96x64xf32>) -> tensor<256x96xf32>
   %b = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) stored(%v, %k, %c, %n)
-      : tensor<256x64xf32>, (tensor<96x64xf32>) stored tensor<585xf32>, tensor<585xi32>, tensor<2x65xi32>, tensor<i32> -> tensor<256x96xf32>
+      : tensor<256x64xf32>, (tensor<96x64xf32>) stored tensor<585xf32>, tensor<585xi8>, tensor<2x65xi32>, tensor<i32> -> tensor<256x96xf32>
   %d = pst.masked_matmul %x, @map(%w) threshold(%tau, %cut) stored(%rv, %rk, %c, %n)
-      : tensor<256x64xf32>, (tensor<96x64xf32>) stored tensor<700xf32>, tensor<700xi32>, tensor<2x65xi32>, tensor<i32> -> tensor<256x96xf32>
+      : tensor<256x64xf32>, (tensor<96x64xf32>) stored tensor<700xf32>, tensor<700xi8>, tensor<2x65xi32>, tensor<i32> -> tensor<256x96xf32>
   return %a, %b, %d : tensor<256x96xf32>, tensor<256x96xf32>, tensor<256x96xf32>
 }
 

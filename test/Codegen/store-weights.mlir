@@ -14,7 +14,7 @@
 // CHECK-NEXT: pst.yield weight %[[W]]
 // CHECK: pst.parameter @many frozen init<file "many"> {pst.cost = {compressed = {{.*}}, dense = {{.*}}}, pst.kept = 700 : i64}
 // CHECK-NEXT: pst.parameter @many.pst_values state init<zeros> : tensor<764xf32>
-// CHECK-NEXT: pst.parameter @many.pst_columns state init<zeros> : tensor<764xi32>
+// CHECK-NEXT: pst.parameter @many.pst_columns state init<zeros> : tensor<764xi8>
 // CHECK-NEXT: pst.parameter @many.pst_cells state init<zeros> : tensor<4x65xi32>
 // CHECK-NEXT: pst.parameter @many.pst_used state init<zeros> : tensor<i32>
 pst.parameter @many frozen init<file "many"> {pst.kept = 700 : i64} : tensor<100x200xf32>
@@ -38,7 +38,7 @@ pst.parameter @shared frozen init<file "shared"> {pst.kept = 700 : i64} : tensor
 
 // CHECK-LABEL: func.func @forward
 // CHECK-DAG: %[[V:.*]] = pst.load @many.pst_values : tensor<764xf32>
-// CHECK-DAG: %[[C:.*]] = pst.load @many.pst_columns : tensor<764xi32>
+// CHECK-DAG: %[[C:.*]] = pst.load @many.pst_columns : tensor<764xi8>
 // CHECK-DAG: %[[P:.*]] = pst.load @many.pst_cells : tensor<4x65xi32>
 // CHECK-DAG: %[[U:.*]] = pst.load @many.pst_used : tensor<i32>
 // CHECK: pst.stored_matmul %{{.*}}, compressed(%[[V]], %[[C]], %[[P]], %[[U]]) bias(
@@ -72,7 +72,7 @@ func.func @forward(%x: tensor<128x200xf32>, %bias: tensor<100xf32>) -> (tensor<1
 
 // CHECK-LABEL: func.func @pack() -> (tensor<i32> {pst.name = "many"}, tensor<i32> {pst.name = "fewer"}, tensor<i32> {pst.name = "none"},
 // CHECK: %[[W:.*]] = pst.load @many : tensor<100x200xf32>
-// CHECK-NEXT: %[[S:.*]]:4 = pst.materialize @pst_as_it_is(%[[W]]) as compressed : (tensor<100x200xf32>) -> tensor<764xf32>, tensor<764xi32>, tensor<4x65xi32>, tensor<i32>
+// CHECK-NEXT: %[[S:.*]]:4 = pst.materialize @pst_as_it_is(%[[W]]) as compressed : (tensor<100x200xf32>) -> tensor<764xf32>, tensor<764xi8>, tensor<4x65xi32>, tensor<i32>
 // CHECK-NEXT: pst.store %[[S]]#0, @many.pst_values
 // CHECK-NEXT: pst.store %[[S]]#1, @many.pst_columns
 // CHECK-NEXT: pst.store %[[S]]#2, @many.pst_cells

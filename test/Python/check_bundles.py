@@ -114,7 +114,7 @@ class Recorder:
 def _found(wanted, element):
     """What the emulator found, and what a GPU may find instead."""
     finite = np.where(np.isfinite(wanted), np.abs(wanted), 0)
-    exact = element in ("i32", "i64")
+    exact = element in ("i8", "i32", "i64")
     allowed = np.full(wanted.shape, 0 if exact else ROUNDING * max(finite.max(initial=0), 1e-30))
     if not exact and _is_bf16(wanted):  # where a sum that differs a little is rounded the other way
         allowed = allowed + 2.0**-7 * finite

@@ -124,7 +124,7 @@ def test_a_compressed_weight_is_the_cpus(monkeypatch, rows, columns, transposed)
     shape = (columns, rows) if transposed else (rows, columns)
     cells = -(-shape[0] // 64) * -(-shape[1] // 128)
     room = rows * columns // 4 + 16 * cells
-    stored = f"tensor<{room}xf32>, tensor<{room}xi32>, tensor<{cells}x65xi32>, tensor<i32>"
+    stored = f"tensor<{room}xf32>, tensor<{room}xi8>, tensor<{cells}x65xi32>, tensor<i32>"
     text = f"""{criterion.text("c")}
 func.func @main({arguments}, %sparsity: f64) -> ({stored}) {{
   %tau, %cut, %pruned = pst.topk_threshold @c({names}), %sparsity : ({types})

@@ -28,7 +28,7 @@ def cells_of(rows, columns):
 def stored_types(rows, columns, room=None):
     cells = cells_of(rows, columns)
     room = rows * columns + SLACK * cells if room is None else room
-    return f"tensor<{room}xf32>, tensor<{room}xi32>, tensor<{cells}x{ROWS + 1}xi32>, tensor<i32>"
+    return f"tensor<{room}xf32>, tensor<{room}xi8>, tensor<{cells}x{ROWS + 1}xi32>, tensor<i32>"
 
 
 def decode(stored, rows, columns):

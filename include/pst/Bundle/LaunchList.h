@@ -23,7 +23,7 @@
 namespace pst {
 
 /// Element types, spelled as MLIR spells them: "f32", "i32", ...
-enum class ElementType { f32, f64, bf16, i32, i64 };
+enum class ElementType { f32, f64, bf16, i8, i32, i64 };
 
 /// Bytes of one element.
 int64_t byteSize(ElementType type);

@@ -18,6 +18,11 @@ Value CompressedMatrix::isWhole(KernelBuilder &b) const {
   return b.cmpi(arith::CmpIPredicate::sle, b.load(used, {}), b.i32(room()));
 }
 
+static Value toI8(KernelBuilder &b, Value i32s) {
+  Type type = b.lanesType(KernelBuilder::lanesOf(i32s), b.getI8Type());
+  return arith::TruncIOp::create(b, type, i32s);
+}
+
 namespace {
 
 /// Compresses one cell, first into rows on the stack, then to a place that no
@@ -60,17 +65,18 @@ public:
   /// Copies its rows, one behind the other, to the slots from `first` on;
   /// returns the slot after them. A vector's rest lies in the slack.
   Value place(Value first) {
-    return b.loop(
-        b.index(0), rows, 1, {first},
-        [&](Value row, ValueRange at) -> SmallVector<Value> {
-          Value count = loadCount(row);
-          b.loop(b.index(0), count, lanes, [&](Value e) {
-            Value to = b.addi(at[0], e);
-            b.store(b.load(values, {row, e}, lanes), compressed.values, to);
-            b.store(b.load(columns, {row, e}, lanes), compressed.columns, to);
-          });
-          return {b.addi(at[0], count)};
-        })[0];
+    return b.loop(b.index(0), rows, 1, {first},
+                  [&](Value row, ValueRange at) -> SmallVector<Value> {
+                    Value count = loadCount(row);
+                    b.loop(b.index(0), count, lanes, [&](Value e) {
+                      Value to = b.addi(at[0], e);
+                      b.store(b.load(values, {row, e}, lanes),
+                              compressed.values, to);
+                      b.store(toI8(b, b.load(columns, {row, e}, lanes)),
+                              compressed.columns, to);
+                    });
+                    return {b.addi(at[0], count)};
+                  })[0];
   }
 
 private:
@@ -227,11 +233,8 @@ static void emitUnordered(KernelBuilder &b, const Layout &layout, int64_t lanes,
 
 static void storeZeros(KernelBuilder &b, const CompressedMatrix &compressed,
                        Value slot, int64_t lanes) {
-  Value zeros = b.f32(0.0, lanes);
-  Type integers = b.lanesType(lanes, b.getI32Type());
-  b.store(zeros, compressed.values, slot);
-  b.store(arith::BitcastOp::create(b, integers, zeros), compressed.columns,
-          slot);
+  b.store(b.f32(0.0, lanes), compressed.values, slot);
+  b.store(toI8(b, b.splat(b.i32(0), lanes)), compressed.columns, slot);
 }
 
 // parallel for cells of S: count; parallel for slots: zero

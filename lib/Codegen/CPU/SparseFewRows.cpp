@@ -50,7 +50,10 @@ void SparseFewRows::addCell(KernelBuilder &b, Value input,
   auto laneNumbers = llvm::to_vector(llvm::seq<int32_t>(0, lanes));
   Value lane = arith::ConstantOp::create(b, b.getI32VectorAttr(laneNumbers));
   auto vector = cast<VectorType>(b.lanesType(lanes));
+  auto stored = cast<VectorType>(
+      b.lanesType(lanes, getElementTypeOrSelf(compressed.values.getType())));
   Value zeros = b.f32(0.0, lanes);
+  Value nothing = arith::ConstantOp::create(b, stored, b.getZeroAttr(stored));
   Value first = toIndex(b, b.load(compressed.cells, {cell, b.index(0)}));
   b.loop(
       b.index(0), rows, 1, {first},
@@ -67,9 +70,11 @@ void SparseFewRows::addCell(KernelBuilder &b, Value input,
           Value isThere =
               b.cmpi(arith::CmpIPredicate::slt, lane, b.splat(left, lanes));
           // What lies behind the row is another's, or nobody's.
-          Value values = vector::MaskedLoadOp::create(
-              b, vector, compressed.values, e, isThere, zeros);
-          Value columns = b.load(compressed.columns, e, lanes);
+          Value values = b.widen(vector::MaskedLoadOp::create(
+              b, stored, compressed.values, e, isThere, nothing));
+          Value columns =
+              arith::ExtUIOp::create(b, b.lanesType(lanes, b.getI32Type()),
+                                     b.load(compressed.columns, e, lanes));
           SmallVector<Value> next;
           for (int64_t t = 0; t < tokens; ++t) {
             Value x = vector::GatherOp::create(b, vector, input,

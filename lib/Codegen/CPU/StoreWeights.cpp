@@ -34,6 +34,13 @@ struct Weight {
   CompressedLayout layout; ///< Of S, the products being Y = X S^T.
   bool transposed;         ///< S is the parameter's transpose.
   int64_t room;
+
+  /// Those of the stored tensors: values are of the parameter's type.
+  SmallVector<Type> types() const {
+    ParameterOp parameter = this->parameter;
+    return layout.types(parameter.getContext(), room,
+                        getElementTypeOrSelf(parameter.getType()));
+  }
 };
 
 struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
@@ -149,10 +156,8 @@ static SmallVector<ParameterOp> declare(const Weight &weight) {
                                     InitializerKind::Zeros, "", APFloat(0.0));
   static constexpr StringLiteral kNames[] = {"values", "columns", "cells",
                                              "used"};
-  SmallVector<Type> types =
-      weight.layout.types(builder.getContext(), weight.room);
   SmallVector<ParameterOp> stored;
-  for (auto [name, type] : llvm::zip_equal(kNames, types))
+  for (auto [name, type] : llvm::zip_equal(kNames, weight.types()))
     stored.push_back(ParameterOp::create(
         builder, parameter.getLoc(),
         (parameter.getSymName() + ".pst_" + name).str(), ParameterRole::State,
@@ -195,8 +200,8 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
     SmallVector<ParameterOp> stored = declare(weight);
     Value whole = LoadOp::create(builder, loc, parameter);
     auto packed = MaterializeOp::create(
-        builder, loc, weight.layout.types(&getContext(), weight.room),
-        criterion.getSymName(), whole, /*selection=*/SelectionAttr(),
+        builder, loc, weight.types(), criterion.getSymName(), whole,
+        /*selection=*/SelectionAttr(),
         /*state=*/ValueRange(), /*pruned=*/Value(), weight.transposed,
         Storage::Compressed, /*unordered=*/false);
     for (auto [value, place] : llvm::zip_equal(packed.getStored(), stored))

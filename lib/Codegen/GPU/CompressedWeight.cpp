@@ -67,11 +67,14 @@ public:
   void launch() {
     ValueRange buffers = arguments.take_back(4);
     int64_t room = Stored(buffers).room();
-    context.launchElements(host, "zeros", room, buffers.take_front(2),
-                           [](ThreadBuilder &b, ValueRange values, Value i) {
-                             b.store(b.f32(0.0), values[0], i);
-                             b.store(b.i32(0), values[1], i);
-                           });
+    context.launchElements(
+        host, "zeros", room, buffers.take_front(2),
+        [](ThreadBuilder &b, ValueRange values, Value i) {
+          b.store(b.f32(0.0), values[0], i);
+          Type i8 = b.getI8Type();
+          b.store(arith::ConstantOp::create(b, b.getZeroAttr(i8)), values[1],
+                  i);
+        });
     launchCells("count", [&](ThreadBuilder &b, const Stored &stored, Value row,
                              Elements elements) {
       Value size = b.sharedBuffer({1}, b.getI32Type()), first = b.index(0);
@@ -95,7 +98,7 @@ public:
         elements(slot, [&](Value value, Value column, Value slot) {
           Value at = toIndex(b, slot);
           b.store(value, stored.values, at);
-          b.store(arith::IndexCastOp::create(b, b.getI32Type(), column),
+          b.store(arith::IndexCastOp::create(b, b.getI8Type(), column),
                   stored.columns, at);
           return Value(b.addi(slot, b.i32(1)));
         });

@@ -40,8 +40,10 @@ LogicalResult pst::verifyStored(Operation *op, Storage storage,
                                : cast<RankedTensorType>(stored.front());
   int64_t room = values && values.getRank() == 1 ? values.getDimSize(0) : 0;
   int64_t least = layout.roomFor(0);
+  bool isNarrow = values && values.getElementType().isBF16();
   SmallVector<Type> expected =
-      layout.types(op->getContext(), std::max(room, least));
+      layout.types(op->getContext(), std::max(room, least),
+                   isNarrow ? values.getElementType() : Type());
   if (room <= CompressedLayout::kMostRoom && stored == TypeRange(expected))
     return success();
   return op->emitOpError("has a compressed weight of ")

@@ -14,9 +14,9 @@ pst.criterion @map(%w: dense) {
   pst.yield weight %w score %s
 }
 
-func.func @stored(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %v: tensor<20xf32>, %k: tensor<20xi32>, %c: tensor<1x65xi32>, %n: tensor<i32>) -> tensor<5x4xf32> {
+func.func @stored(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %v: tensor<20xf32>, %k: tensor<20xi8>, %c: tensor<1x65xi32>, %n: tensor<i32>) -> tensor<5x4xf32> {
   // expected-error @below {{'pst.masked_matmul' op is offered a stored weight, but products on GPUs with virtual weights write them to a buffer: leave it out, or multiply by 'pst.stored_matmul'}}
-  %y = pst.masked_matmul %x, @map(%w) stored(%v, %k, %c, %n) : tensor<5x3xf32>, (tensor<4x3xf32>) stored tensor<20xf32>, tensor<20xi32>, tensor<1x65xi32>, tensor<i32> -> tensor<5x4xf32>
+  %y = pst.masked_matmul %x, @map(%w) stored(%v, %k, %c, %n) : tensor<5x3xf32>, (tensor<4x3xf32>) stored tensor<20xf32>, tensor<20xi8>, tensor<1x65xi32>, tensor<i32> -> tensor<5x4xf32>
   return %y : tensor<5x4xf32>
 }
 

@@ -70,20 +70,20 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) transposed : tensor<5x4xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x3xf32>
   %dx = pst.masked_matmul %dy, @lora(%w, %u, %v) transposed
       : tensor<5x4xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x3xf32>
-  // CHECK: %[[S:.*]]:4 = pst.materialize @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) as compressed unordered : (tensor<4x3xf32>, {{.*}}) -> tensor<21xf32>, tensor<21xi32>, tensor<1x65xi32>, tensor<i32>
+  // CHECK: %[[S:.*]]:4 = pst.materialize @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) as compressed unordered : (tensor<4x3xf32>, {{.*}}) -> tensor<21xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32>
   %s:4 = pst.materialize @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) pruned(%pruned) as compressed unordered
-      : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) -> tensor<21xf32>, tensor<21xi32>, tensor<1x65xi32>, tensor<i32>
-  // CHECK: pst.stored_matmul %{{.*}}, compressed(%[[S]]#0, %[[S]]#1, %[[S]]#2, %[[S]]#3) bias(%{{.*}}) activation relu : tensor<5x3xf32>, (tensor<21xf32>, tensor<21xi32>, tensor<1x65xi32>, tensor<i32>) bias tensor<4xf32> -> tensor<5x4xf32>
+      : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) -> tensor<21xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32>
+  // CHECK: pst.stored_matmul %{{.*}}, compressed(%[[S]]#0, %[[S]]#1, %[[S]]#2, %[[S]]#3) bias(%{{.*}}) activation relu : tensor<5x3xf32>, (tensor<21xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32>) bias tensor<4xf32> -> tensor<5x4xf32>
   %sy = pst.stored_matmul %x, compressed(%s#0, %s#1, %s#2, %s#3) bias(%bias) activation relu
-      : tensor<5x3xf32>, (tensor<21xf32>, tensor<21xi32>, tensor<1x65xi32>, tensor<i32>) bias tensor<4xf32> -> tensor<5x4xf32>
-  // CHECK: pst.materialize @lora(%{{.*}}) transposed as compressed : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xf32>, tensor<28xi32>, tensor<1x65xi32>, tensor<i32>
+      : tensor<5x3xf32>, (tensor<21xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32>) bias tensor<4xf32> -> tensor<5x4xf32>
+  // CHECK: pst.materialize @lora(%{{.*}}) transposed as compressed : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xf32>, tensor<28xi8>, tensor<1x65xi32>, tensor<i32>
   %t:4 = pst.materialize @lora(%w, %u, %v) transposed as compressed
-      : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xf32>, tensor<28xi32>, tensor<1x65xi32>, tensor<i32>
+      : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xf32>, tensor<28xi8>, tensor<1x65xi32>, tensor<i32>
   // CHECK: pst.materialize @lora(%{{.*}}) as dense : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xbf16>
   %d = pst.materialize @lora(%w, %u, %v) as dense : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xbf16>
-  // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) stored(%[[S]]#0, %[[S]]#1, %[[S]]#2, %[[S]]#3) bias(%{{.*}}) : tensor<5x3xf32>, ({{.*}}) stored tensor<21xf32>, tensor<21xi32>, tensor<1x65xi32>, tensor<i32> bias tensor<4xf32>
+  // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) stored(%[[S]]#0, %[[S]]#1, %[[S]]#2, %[[S]]#3) bias(%{{.*}}) : tensor<5x3xf32>, ({{.*}}) stored tensor<21xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32> bias tensor<4xf32>
   %h = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) pruned(%pruned) stored(%s#0, %s#1, %s#2, %s#3) bias(%bias)
-      : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) stored tensor<21xf32>, tensor<21xi32>, tensor<1x65xi32>, tensor<i32> bias tensor<4xf32> -> tensor<5x4xf32>
+      : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) stored tensor<21xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32> bias tensor<4xf32> -> tensor<5x4xf32>
   // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) addend(%{{.*}}) activation gelu : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>
   %e = pst.masked_matmul %x, @lora(%w, %u, %v) addend(%z) activation gelu
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>

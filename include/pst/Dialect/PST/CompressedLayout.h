@@ -10,8 +10,9 @@
 // has the rows from 64 g and the columns from 128 b on. The tensors are
 //
 //   values:  f32[room]      the elements that are not zero, cell by cell, in
-//                           each row by row, in each by ascending column
-//   columns: i32[room]      their columns, counted from the cell's first one
+//                           each row by row, in each by ascending column; or
+//                           bf16, rounded to nearest even
+//   columns: i8[room]       their columns, counted from the cell's first one
 //   cells:   i32[cells, 65] the slot of the cell's first element, and how many
 //                           elements each of its rows has
 //   used:    i32            the slots that all cells take; more than there is
@@ -45,16 +46,18 @@ struct CompressedLayout {
   int64_t keptIn(int64_t room) const { return room - cells() * kSlack; }
   int64_t wholeRoom() const { return roomFor(rows * columns); }
 
-  /// The types of the four tensors.
-  llvm::SmallVector<mlir::Type> types(mlir::MLIRContext *context,
-                                      int64_t room) const {
+  /// The types of the four tensors; null: values are f32.
+  llvm::SmallVector<mlir::Type> types(mlir::MLIRContext *context, int64_t room,
+                                      mlir::Type value = {}) const {
+    auto i8 = mlir::IntegerType::get(context, 8);
     auto i32 = mlir::IntegerType::get(context, 32);
+    if (!value)
+      value = mlir::Float32Type::get(context);
     auto tensor = [](llvm::ArrayRef<int64_t> shape, mlir::Type element) {
       return mlir::RankedTensorType::get(shape, element);
     };
-    return {tensor({room}, mlir::Float32Type::get(context)),
-            tensor({room}, i32), tensor({cells(), 1 + kRows}, i32),
-            tensor({}, i32)};
+    return {tensor({room}, value), tensor({room}, i8),
+            tensor({cells(), 1 + kRows}, i32), tensor({}, i32)};
   }
 };
 

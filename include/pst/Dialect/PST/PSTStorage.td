@@ -48,7 +48,7 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
     ```mlir
     // m = [[0.0, 3.0], [0.0, 0.0], [5.0, 7.0]]    (the masked weight)
     %s:4 = pst.materialize @map(%w) threshold(%tau, %cut) as compressed
-        : (tensor<3x2xf32>) -> tensor<22xf32>, tensor<22xi32>, tensor<1x65xi32>, tensor<i32>
+        : (tensor<3x2xf32>) -> tensor<22xf32>, tensor<22xi8>, tensor<1x65xi32>, tensor<i32>
     // values [3.0, 5.0, 7.0, 0.0, ...]   columns [1, 0, 1, 0, ...]
     // cells [[0, 1, 0, 2, 0, ...]]       used 19: three elements, 16 of slack
     ```
@@ -90,7 +90,7 @@ def PST_StoredMatmulOp : PST_Op<"stored_matmul",
     // S = [[0.0, 3.0], [0.0, 0.0], [5.0, 7.0]]
     // x = [[1.0, 10.0]]      y = [[30.0, 0.0, 75.0]]
     %y = pst.stored_matmul %x, compressed(%s#0, %s#1, %s#2, %s#3)
-        : tensor<1x2xf32>, (tensor<22xf32>, tensor<22xi32>, tensor<1x65xi32>, tensor<i32>) -> tensor<1x3xf32>
+        : tensor<1x2xf32>, (tensor<22xf32>, tensor<22xi8>, tensor<1x65xi32>, tensor<i32>) -> tensor<1x3xf32>
     ```
   }];
   let arguments = (ins PST_Matrix:$input, PST_Storage:$storage,
