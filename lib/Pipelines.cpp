@@ -239,8 +239,11 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     passes.addPass(createPackTokens({roomForTokens(options)}));
     if (options.training)
       passes.addPass(createSparsify(options.recipe));
-    else if (targetOf(options).kernels == KernelFamily::CPU)
+    else if (targetOf(options).kernels == KernelFamily::CPU) {
+      // First, so that values are stored in the weight's type.
+      passes.addPass(createNarrowFrozen({options.frozenType}));
       passes.addPass(createStoreWeights({options.weightStorage}));
+    }
     break;
   case Stage::Autodiff:
     // First, so that gradients have the types of what they are gradients of.

@@ -43,7 +43,7 @@ def decode(stored, rows, columns):
             if count == 0:
                 continue
             assert row + r < rows
-            own = places[at : at + count]
+            own = places[at : at + count].astype(int)
             assert (np.diff(own) > 0).all() and (own >= 0).all() and (own < COLUMNS).all()
             matrix[row + r, column + own] = values[at : at + count]
             at += count
@@ -200,3 +200,29 @@ def test_a_plain_weight_is_compressed_too():
     stored = compiled(text)(weight)
     np.testing.assert_array_equal(decode(stored, 67, 131), weight)
     assert stored[3] == (weight != 0).sum() + SLACK * cells_of(67, 131)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 4, 17])
+def test_values_of_bf16_are_rounded_to_nearest_even(tokens):
+    """Half the bytes: the product is that of the rounded elements, summed in f32."""
+    rows, columns = 70, 261
+    criterion, factors, mask, masked = layer(rows, columns, 0.3, tokens)
+    room = rows * columns + SLACK * cells_of(rows, columns)
+    stored = f"tensor<{room}xbf16>, tensor<{room}xi8>, tensor<{cells_of(rows, columns)}x{ROWS + 1}xi32>, tensor<i32>"
+    inputs = {f"%f{i}": tensor(factor) for i, factor in enumerate(factors)}
+    x, y = matrix(tokens, columns), matrix(tokens, rows)
+    arguments = ", ".join(f"{name}: {kind}" for name, kind in inputs.items())
+    text = f"""{criterion.text("c")}func.func @both({arguments}, %tau: tensor<f32>, %cut: tensor<i64>, %x: {x}) -> {y} {{
+  %s:4 = pst.materialize @c({", ".join(inputs)}) threshold(%tau, %cut) as compressed : ({", ".join(inputs.values())}) -> {stored}
+  %y = pst.stored_matmul %x, compressed(%s#0, %s#1, %s#2, %s#3) : {x}, ({stored}) -> {y}
+  return %y : {y}
+}}
+"""
+    x = np.random.default_rng(tokens).standard_normal((tokens, columns)).astype(np.float32)
+    bits = masked.view(np.uint32)
+    rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+    assert (rounded != masked).any()
+    one, two = both_threads(compiled(text), *factors, *mask, x)
+    assert one.tobytes() == two.tobytes()
+    expected = x.astype(np.float64) @ rounded.T.astype(np.float64)
+    np.testing.assert_allclose(one, expected, rtol=0, atol=3e-6 * np.abs(expected).max())

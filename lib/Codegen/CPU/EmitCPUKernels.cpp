@@ -21,6 +21,12 @@ namespace pst {
 using namespace mlir;
 using namespace pst;
 
+/// Whether the op stores a weight, whose values products widen.
+static bool storesWeight(Operation *op) {
+  auto stored = dyn_cast<MaterializeOp>(op);
+  return stored && stored.getStorage() == Storage::Compressed;
+}
+
 /// Fails if an op computes an activation in bf16: kernels read weights of it,
 /// and have no other use for it.
 static LogicalResult checkPrecision(ModuleOp module) {
@@ -28,7 +34,7 @@ static LogicalResult checkPrecision(ModuleOp module) {
     bool isNarrow = llvm::any_of(op->getResultTypes(), [](Type type) {
       return getElementTypeOrSelf(type).isBF16();
     });
-    if (!isNarrow || isa<LoadOp>(op))
+    if (!isNarrow || isa<LoadOp>(op) || storesWeight(op))
       return WalkResult::advance();
     op->emitOpError("has a result of bf16, but kernels for CPUs compute in "
                     "f32; bf16 (--precision) is for the targets 'cuda' and "

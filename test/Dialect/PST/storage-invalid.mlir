@@ -68,7 +68,7 @@ pst.criterion @map(%w: dense) {
 // The slack of one cell has no place.
 
 func.func @materialize_c3_room(%w: tensor<4x3xf32>) {
-  // expected-error@+1 {{'pst.materialize' op has a compressed weight of 4x3 elements, which takes 'tensor<16xf32>', 'tensor<16xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 28, but got 'tensor<15xf32>', 'tensor<15xi32>', 'tensor<1x65xi32>', 'tensor<i32>'}}
+  // expected-error@+1 {{'pst.materialize' op has a compressed weight of 4x3 elements, which takes 'tensor<16xf32>', 'tensor<16xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 28, but got 'tensor<15xf32>', 'tensor<15xi8>', 'tensor<1x65xi32>', 'tensor<i32>'}}
   %s:4 = pst.materialize @map(%w) as compressed : (tensor<4x3xf32>) -> tensor<15xf32>, tensor<15xi8>, tensor<1x65xi32>, tensor<i32>
   return
 }
@@ -83,7 +83,7 @@ pst.criterion @map(%w: dense) {
 // Of the 65 x 3 weight there are two cells, of its transpose one.
 
 func.func @materialize_c3_transposed(%w: tensor<65x3xf32>) {
-  // expected-error@+1 {{'pst.materialize' op has a compressed weight of 3x65 elements, which takes 'tensor<99xf32>', 'tensor<99xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 211, but got 'tensor<99xf32>', 'tensor<99xi32>', 'tensor<2x65xi32>', 'tensor<i32>'}}
+  // expected-error@+1 {{'pst.materialize' op has a compressed weight of 3x65 elements, which takes 'tensor<99xf32>', 'tensor<99xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 211, but got 'tensor<99xf32>', 'tensor<99xi8>', 'tensor<2x65xi32>', 'tensor<i32>'}}
   %s:4 = pst.materialize @map(%w) transposed as compressed : (tensor<65x3xf32>) -> tensor<99xf32>, tensor<99xi8>, tensor<2x65xi32>, tensor<i32>
   return
 }
@@ -133,7 +133,7 @@ func.func @stored_matmul_c1_tokens(%x: tensor<5x3xf32>, %v: tensor<20xf32>, %k: 
 // -----
 
 func.func @stored_matmul_c1_cells(%x: tensor<5x3xf32>, %v: tensor<20xf32>, %k: tensor<20xi8>, %c: tensor<2x65xi32>, %n: tensor<i32>) {
-  // expected-error@+1 {{'pst.stored_matmul' op has a compressed weight of 4x3 elements, which takes 'tensor<20xf32>', 'tensor<20xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 28, but got 'tensor<20xf32>', 'tensor<20xi32>', 'tensor<2x65xi32>', 'tensor<i32>'}}
+  // expected-error@+1 {{'pst.stored_matmul' op has a compressed weight of 4x3 elements, which takes 'tensor<20xf32>', 'tensor<20xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 28, but got 'tensor<20xf32>', 'tensor<20xi8>', 'tensor<2x65xi32>', 'tensor<i32>'}}
   %y = pst.stored_matmul %x, compressed(%v, %k, %c, %n) : tensor<5x3xf32>, (tensor<20xf32>, tensor<20xi8>, tensor<2x65xi32>, tensor<i32>) -> tensor<5x4xf32>
   return
 }
@@ -164,7 +164,7 @@ pst.criterion @map(%w: dense) {
 // Values and columns are as many.
 
 func.func @masked_matmul_c6(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %v: tensor<20xf32>, %k: tensor<21xi8>, %c: tensor<1x65xi32>, %n: tensor<i32>) {
-  // expected-error@+1 {{'pst.masked_matmul' op has a compressed weight of 4x3 elements, which takes 'tensor<20xf32>', 'tensor<20xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 28, but got 'tensor<20xf32>', 'tensor<21xi32>', 'tensor<1x65xi32>', 'tensor<i32>'}}
+  // expected-error@+1 {{'pst.masked_matmul' op has a compressed weight of 4x3 elements, which takes 'tensor<20xf32>', 'tensor<20xi8>', 'tensor<1x65xi32>', 'tensor<i32>', with room for 16 to 28, but got 'tensor<20xf32>', 'tensor<21xi8>', 'tensor<1x65xi32>', 'tensor<i32>'}}
   %y = pst.masked_matmul %x, @map(%w) stored(%v, %k, %c, %n) : tensor<5x3xf32>, (tensor<4x3xf32>) stored tensor<20xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32> -> tensor<5x4xf32>
   return
 }

@@ -20,6 +20,11 @@
 #include <fstream>
 #include <sys/wait.h>
 
+// As in the runtime's Driver.h: functions are called by their own types.
+namespace pst::runtime::cuda {
+using Stream = struct StreamTag *;
+}
+
 using namespace pst;
 using namespace pst::runtime;
 using namespace tiny;
@@ -217,12 +222,15 @@ TEST_F(Gpu, WorkTakesItsTurnOnTheCallersStream) {
   auto find = [&]<typename T>(const char *name, T *) {
     return reinterpret_cast<T *>(::dlsym(library, name));
   };
-  auto give = find("standin_give",
-                   static_cast<void (*)(void *, void (*)(void *), void *)>(0));
+  auto give =
+      find("standin_give",
+           static_cast<void (*)(cuda::Stream, void (*)(void *), void *)>(0));
   auto create =
-      find("cuStreamCreate", static_cast<int (*)(void **, unsigned)>(0));
-  auto destroy = find("cuStreamDestroy_v2", static_cast<int (*)(void *)>(0));
-  auto wait = find("cuStreamSynchronize", static_cast<int (*)(void *)>(0));
+      find("cuStreamCreate", static_cast<int (*)(cuda::Stream *, unsigned)>(0));
+  auto destroy =
+      find("cuStreamDestroy_v2", static_cast<int (*)(cuda::Stream)>(0));
+  auto wait =
+      find("cuStreamSynchronize", static_cast<int (*)(cuda::Stream)>(0));
   auto store = makeStore();
   Accelerator &gpu = *store->accelerator();
   Invocation add(*store, "add");
@@ -243,12 +251,12 @@ TEST_F(Gpu, WorkTakesItsTurnOnTheCallersStream) {
     for (int64_t i = 0; i < kCount; ++i)
       ASSERT_EQ(y[i], before + factor * w[i] * x[i] - 3) << what << " " << i;
   };
-  void *made = nullptr;
+  cuda::Stream made = nullptr;
   ASSERT_EQ(create(&made, 1), 0);
   // One that was made, the default one in both spellings, and the thread's.
   for (uintptr_t handle : {reinterpret_cast<uintptr_t>(made), uintptr_t(0),
                            uintptr_t(1), uintptr_t(2)}) {
-    void *stream = reinterpret_cast<void *>(handle);
+    auto stream = reinterpret_cast<cuda::Stream>(handle);
     // Calls on that stream come after what it was given before, and before
     // what it is given then.
     gpu.useStream(handle);
@@ -282,9 +290,10 @@ TEST_F(Gpu, WorkTakesItsTurnOnTheCallersStream) {
 TEST_F(Gpu, InputsAndOutputsMayBeThere) {
   auto store = makeStore();
   void *library = ::dlopen(PST_STANDIN, RTLD_NOW);
-  auto give = reinterpret_cast<void (*)(void *, void (*)(void *), void *)>(
-      ::dlsym(library, "standin_give"));
-  auto wait = reinterpret_cast<int (*)(void *)>(
+  auto give =
+      reinterpret_cast<void (*)(cuda::Stream, void (*)(void *), void *)>(
+          ::dlsym(library, "standin_give"));
+  auto wait = reinterpret_cast<int (*)(cuda::Stream)>(
       ::dlsym(library, "cuStreamSynchronize"));
   store->accelerator()->useStream(0);
   // Any memory over there will do: x here, y behind it.

@@ -19,6 +19,13 @@
 
 namespace tiny {
 
+/// Where the address sanitizer looks, frozen parameters are copied.
+#if __has_feature(address_sanitizer)
+inline constexpr bool kReadsFrozenInPlace = false;
+#else
+inline constexpr bool kReadsFrozenInPlace = true;
+#endif
+
 struct Variant {
   int batch = 4; ///< 4 or 8
   bool regression = false;
