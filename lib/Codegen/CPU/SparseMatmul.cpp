@@ -228,7 +228,8 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
           b.ifElse(
               compressed.isWhole(b),
               [&] {
-                if (!count && SparseFewRows::pays(few.tokens, few.lanes))
+                // All of them, also where fewer are there: it is as quick.
+                if (SparseFewRows::pays(few.tokens, few.lanes))
                   return few.emit(b, arguments[0], epilogue, result,
                                   compressed);
                 emitSparseMatmul(b, blocking, count,
