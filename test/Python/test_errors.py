@@ -49,7 +49,7 @@ def test_options_take_aliases_and_refuse_unknown_ones():
         ({"method": "psd"}, "--method must be one of pst, dense, lora, sparse_lora, map, mvp, wanda, ria, but is 'psd'"),
         ({"dropout": 1.0}, r"--dropout must be in \[0, 1\)"),
         ({"max_seq_length": 2}, "--max_seq_length must be at least 3"),
-        ({"weight_rank": -1}, "--weight_rank must be in [0, 65536], but is -1"),
+        ({"weight_rank": -1}, r"--weight_rank must be in \[0, 65536\], but is -1"),
         ({"method": "lora", "weight_rank": 0}, "--weight_rank must be positive with --method lora"),
         ({"per_device_train_batch_size": 0}, "--per_device_train_batch_size must be at least 1"),
         ({"save_steps": -1}, "--save_steps must be positive"),
