@@ -23,8 +23,12 @@ _TINY = {
     write_random_bert: MINILM | {"vocab_size": 50, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160},
     write_random_gpt2: GPT2 | {"vocab_size": 50, "n_embd": 96, "n_layer": 1, "n_head": 2},
 }
-# Percent of zeros of a GPT-2 that goes on with a text.
+# Percent of zeros of a GPT-2 that goes on with a text, and by the type of our weights the bars; PyTorch's are f32.
 _DECODED = (80, 90)
+_DECODING = {
+    "f32": {"ours dense": None, "PyTorch eager": None},
+    "bf16": {"ours dense": 4.0, "PyTorch eager": 8.0},
+}
 _RIVALS = {
     "ours dense": {"side": "ours", "weight_storage": "dense"},
     "PyTorch eager": {"side": "eager"},
@@ -36,13 +40,13 @@ def inference_rows(context: Context) -> list[Row]:
     """Each row is one rival's time over ours, in turns; bars are for the standard sizes."""
     length, threads = context.sizes.length, max(context.threads)
 
-    def measure(model, percent, batch, rival, task="Forward"):
+    def measure(model, percent, batch, rival, task="Forward", **given):
         if task == "Decode" and rival == "PyTorch eager":
             need("transformers")
         if rival == "ONNX Runtime":
             for package in ("onnxruntime", "onnxscript"):
                 need(package)
-        settings = {"threads": threads, "model": _model(context, model, percent), "batch": batch, "length": length}
+        settings = {"threads": threads, "model": _model(context, model, percent), "batch": batch, "length": length, **given}
         with context.worker("ours", task, weight_storage="auto", **settings) as ours:
             with context.worker(task=task, **_RIVALS[rival], **settings) as other:
                 row = take_turns(context, ours, other, [0.0, 0.0], context.samples)
@@ -61,9 +65,13 @@ def inference_rows(context: Context) -> list[Row]:
                     Row(name, lambda m=model, p=percent, b=size, r=rival: measure(m, p, b, r), bar if standard else None)
                 )
     for percent in _DECODED:
-        for rival in ("ours dense", "PyTorch eager"):
-            name = f"GPT-2, {percent} %, one token after {length}: {rival} / ours sparse"
-            rows.append(Row(name, lambda p=percent, r=rival: measure("GPT-2", p, 1, r, "Decode")))
+        for kind, bars in _DECODING.items():
+            for rival, bar in bars.items():
+                name = f"GPT-2, {percent} %, one token after {length}, weights of {kind}: {rival} / ours sparse"
+                standard = context.sizes.standard and percent == 90
+                rows.append(
+                    Row(name, lambda p=percent, r=rival, k=kind: measure("GPT-2", p, 1, r, "Decode", frozen_type=k), bar if standard else None)
+                )
     return rows
 
 

@@ -235,8 +235,9 @@ class Decode:
     def __init__(self, settings, batch):
         length = settings["length"]
         program = compile(
-            settings["model"], task="lm", cache_length=length + 1, weight_storage=settings["weight_storage"]
-        )
+            settings["model"], task="lm", cache_length=length + 1, weight_storage=settings["weight_storage"],
+            frozen_type=settings.get("frozen_type", "f32"),
+        )  # fmt: skip
         self.about = {"compressed": len(compressed_weights(program.manifest))}
         self.function = program.function("decode")
         self.tokens = batch["input_ids"][0]
