@@ -227,6 +227,13 @@ void bindModel(nb::module_ &module) {
             inTurn(self.turns, [&] { self.select(sparsity); });
           },
           "sparsity"_a)
+      .def(
+          "restore_selection",
+          [](SharedModel &self, double sparsity) {
+            inTurn(self.turns, [&] { self.restoreSelection(sparsity); });
+          },
+          "sparsity"_a)
+      .def_prop_ro("holds_mask", &SharedModel::holdsMask)
       .def("invalidate_selection",
            [](SharedModel &self) {
              inTurn(self.turns, [&] { self.invalidateSelection(); });

@@ -61,7 +61,29 @@ static ParameterOp keptOfGroups(ModuleOp module, SelectionAttr selection,
                  static_cast<double>(selection.getGroup()));
 }
 
-void pst::declareState(Layer &layer, SelectionAttr selection) {
+/// What gradients of scores are multiplied by, of all layers alike.
+constexpr StringLiteral kScoreGradients = "pst_score_gradients";
+
+static void declareHeldMask(Layer &layer) {
+  ParameterOp weight = layer.tensors.front();
+  auto module = weight->getParentOfType<ModuleOp>();
+  auto held = SelectionAttr::get(weight->getContext(), SelectionKind::Held);
+  SmallVector<Type> types =
+      held.getStateTypes(cast<RankedTensorType>(weight.getType()));
+  auto factor = module.lookupSymbol<ParameterOp>(kScoreGradients);
+  if (!factor) {
+    auto builder = OpBuilder::atBlockBegin(module.getBody());
+    factor = declare(builder, module.getLoc(), kScoreGradients, types[1], 1.0);
+  }
+  OpBuilder builder(weight->getContext());
+  builder.setInsertionPointAfter(layer.tensors.back());
+  // Of i32, -1 is all bits.
+  layer.mask = {declare(builder, weight.getLoc(),
+                        weight.getSymName() + ".pst_mask", types[0], -1.0),
+                factor};
+}
+
+static void declareSelection(Layer &layer, SelectionAttr selection) {
   ParameterOp weight = layer.tensors.front();
   auto shape = cast<RankedTensorType>(weight.getType());
   SmallVector<Type> types = selection.getStateTypes(shape);
@@ -92,10 +114,20 @@ void pst::declareState(Layer &layer, SelectionAttr selection) {
     add(".pst_block_scores", 0.0);
     addThreshold(selection.getBlockScoreType(shape).getNumElements());
     return;
+  case SelectionKind::Held:
+    llvm_unreachable("what is held, another selection has left");
   }
   layer.pruned =
       declare(builder, weight.getLoc(), weight.getSymName() + ".pst_pruned",
               RankedTensorType::get({}, builder.getI64Type()), 0.0);
+}
+
+void pst::declareState(Layer &layer, SelectionAttr selection, bool held) {
+  declareSelection(layer, selection);
+  if (held)
+    declareHeldMask(layer);
+  else
+    layer.mask = layer.state;
 }
 
 //===----------------------------------------------------------------------===//
@@ -135,6 +167,8 @@ public:
       return selectOfAll(layers);
     case SelectionKind::NM:
       return countOfGroups(layers.front());
+    case SelectionKind::Held:
+      llvm_unreachable("what is held, another selection has left");
     case SelectionKind::Block:
       auto ofBlocks = criterionOfBlocks();
       for (const Layer &layer : layers)
@@ -267,8 +301,41 @@ private:
 };
 } // namespace
 
+static void storeScoreGradients(OpBuilder &builder, ParameterOp factor,
+                                float value) {
+  Location loc = factor.getLoc();
+  Value number =
+      arith::ConstantOp::create(builder, loc, builder.getF32FloatAttr(value));
+  Value stored = tensor::FromElementsOp::create(
+      builder, loc, cast<RankedTensorType>(factor.getType()), number);
+  StoreOp::create(builder, loc, stored, factor.getSymName());
+}
+
+/// By what the selection has just left.
+static void storeMasks(OpBuilder &builder, ArrayRef<Layer> layers,
+                       CriterionOp criterion, SelectionAttr selection) {
+  for (const Layer &layer : layers) {
+    ParameterOp mask = layer.mask[0];
+    Location loc = mask.getLoc();
+    Value bits =
+        MaskBitsOp::create(builder, loc, mask.getType(), criterion.getSymName(),
+                           loadAll(builder, loc, layer.tensors), selection,
+                           loadAll(builder, loc, layer.state));
+    StoreOp::create(builder, loc, bits, mask.getSymName());
+  }
+  storeScoreGradients(builder, layers.front().mask[1], 1.0f);
+}
+
+static void addFreezeMask(ModuleOp module, ParameterOp factor) {
+  func::FuncOp function = addFunction(
+      module, "freeze_mask", FunctionType::get(module.getContext(), {}, {}));
+  OpBuilder builder = OpBuilder::atBlockEnd(&function.getBody().front());
+  storeScoreGradients(builder, factor, 0.0f);
+  func::ReturnOp::create(builder, function.getLoc());
+}
+
 void pst::addSelect(ModuleOp module, ArrayRef<Layer> layers,
-                    CriterionOp criterion, SelectionAttr selection) {
+                    CriterionOp criterion, SelectionAttr selection, bool held) {
   Builder types(module.getContext());
   SmallVector<std::string> inputs{"sparsity"};
   for (const Layer &layer : layers)
@@ -287,4 +354,8 @@ void pst::addSelect(ModuleOp module, ArrayRef<Layer> layers,
   Operation *end = func::ReturnOp::create(builder, function.getLoc());
   builder.setInsertionPoint(end);
   SelectBuilder(builder, sparsities, criterion, selection).build(layers);
+  if (held) {
+    storeMasks(builder, layers, criterion, selection);
+    addFreezeMask(module, layers.front().mask[1]);
+  }
 }

@@ -24,6 +24,8 @@ struct Layer {
   /// What the selection leaves, in the order of #pst.selection; empty without
   /// a score.
   llvm::SmallVector<ParameterOp> state;
+  /// What ops under the mask read: the same, or the mask that it has left.
+  llvm::SmallVector<ParameterOp> mask;
   /// How many elements that prunes, where it is counted; or null.
   ParameterOp pruned;
   /// Its own final sparsity, if it does not go with the run's.
@@ -40,14 +42,16 @@ llvm::SmallVector<mlir::Value> loadAll(mlir::OpBuilder &builder,
                                        llvm::ArrayRef<ParameterOp> parameters);
 
 /// Declares the state of a layer behind its factors, with which everything
-/// stays until the first selection.
-void declareState(Layer &layer, SelectionAttr selection);
+/// stays until the first selection; with the mask itself, if that is `held`.
+void declareState(Layer &layer, SelectionAttr selection, bool held);
 
 /// Adds @select(%sparsity: f64, ...): the state of all layers, found anew.
 /// Beside the run's sparsity it has those of layers that have their own, which
-/// selections over a layer, its rows or its blocks follow.
+/// selections over a layer, its rows or its blocks follow. Where masks are
+/// `held`, it writes these, too, and there is @freeze_mask(), after which no
+/// gradient goes to scores.
 void addSelect(mlir::ModuleOp module, llvm::ArrayRef<Layer> layers,
-               CriterionOp criterion, SelectionAttr selection);
+               CriterionOp criterion, SelectionAttr selection, bool held);
 
 /// An empty public function at the end of the module.
 mlir::func::FuncOp addFunction(mlir::ModuleOp module, llvm::StringRef name,

@@ -56,6 +56,7 @@ private:
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
 
   SelectionAttr rule; ///< Of the selection; null without a score.
+  SelectionAttr used; ///< Of ops under the mask: the same, or a held one.
   /// The final sparsities of layers that have their own, by their weights.
   llvm::StringMap<double> sparsities;
 };
@@ -194,7 +195,7 @@ Layer Sparsify::declareLayer(ParameterOp weight, CriterionOp recipe) {
     }
   }
   if (rule)
-    declareState(layer, rule);
+    declareState(layer, rule, holdMask);
   SmallVector<Attribute> names;
   for (ParameterOp parameter : layer.state)
     names.push_back(parameter.getSymNameAttr());
@@ -241,13 +242,13 @@ void Sparsify::rewriteUses(ArrayRef<LoadOp> loads, Layer layer,
       OpBuilder builder(linear);
       Location loc = linear.getLoc();
       SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
-      SmallVector<Value> state = loadAll(builder, loc, layer.state);
+      SmallVector<Value> state = loadAll(builder, loc, layer.mask);
       Value pruned;
       if (layer.pruned)
         pruned = LoadOp::create(builder, loc, layer.pruned);
       auto masked = MaskedMatmulOp::create(
           builder, loc, linear.getType(), linear.getInput(),
-          criterion.getSymName(), factors, rule, state, pruned,
+          criterion.getSymName(), factors, used, state, pruned,
           linear.getBias(), linear.getTransposed());
       linear.replaceAllUsesWith(masked.getResult());
       linear.erase();
@@ -277,10 +278,10 @@ void Sparsify::addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion) {
     ParameterOp weight = layer.tensors.front();
     Location loc = weight.getLoc();
     SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
-    SmallVector<Value> state = loadAll(builder, loc, layer.state);
+    SmallVector<Value> state = loadAll(builder, loc, layer.mask);
     weights.push_back(MaskedWeightOp::create(builder, loc, weight.getType(),
                                              criterion.getSymName(), factors,
-                                             rule, state));
+                                             used, state));
   }
   func::ReturnOp::create(builder, function.getLoc(), weights);
 }
@@ -344,8 +345,15 @@ void Sparsify::runOnOperation() {
       [&] { return module.emitError(); });
   if (failed(chosen))
     return signalPassFailure();
-  if (recipe.hasScore())
+  if (recipe.hasScore()) {
     rule = *chosen;
+    used = holdMask ? SelectionAttr::get(&getContext(), SelectionKind::Held)
+                    : rule;
+  } else if (holdMask) {
+    recipe.emitOpError("has no score, and so no mask that could be kept for "
+                       "--mask_interval or --mask_freeze (--hold_mask)");
+    return signalPassFailure();
+  }
   if (!sparsities.empty()) {
     if (rule && (rule.getKind() == SelectionKind::Global ||
                  rule.getKind() == SelectionKind::NM)) {
@@ -395,7 +403,7 @@ void Sparsify::runOnOperation() {
   recipe.removeFactorsAttr();
   recipe.setTrainsModel(false);
   if (rule)
-    addSelect(module, layers, recipe, rule);
+    addSelect(module, layers, recipe, rule, holdMask);
   if (!isIdentity) {
     addMaterialize(layers, recipe);
   } else {

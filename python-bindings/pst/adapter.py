@@ -167,10 +167,9 @@ def load(directory, model) -> float:
                 f"{path}: tensor {name!r} is {value.dtype}{list(value.shape)}; the model has {target.dtype}{list(target.shape)}"
             )
         given[name] = np.array(value)
-        if space == "trainable":
+        if space == "trainable" or model.holds_mask:
             target[...] = value
-    model.invalidate_selection()
-    model.select(ours["sparsity"])
+    model.restore_selection(ours["sparsity"])
     for name, (parameter, space) in places.items():
         if space == "state" and np.array(model.parameter(parameter, space)).tobytes() != given[name].tobytes():
             raise DataError(

@@ -163,6 +163,11 @@ class _PythonOptions:
         """The first option given by which the loss is a weighted one, or ""."""
         return next((name for name in ("class_weights", "label_smoothing_factor") if getattr(self, name)), "")
 
+    @property
+    def holds_mask(self) -> bool:
+        """Whether the mask stays between steps, so that the program must keep it."""
+        return self.mask_interval != 1 or self.mask_freeze != 1
+
     def of_compiler(self, groups=("method", "machine")) -> dict:
         """The options of the compiler that are in these groups, and set."""
         values = {

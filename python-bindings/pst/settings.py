@@ -36,6 +36,7 @@ def compiler_options(options: Options, labels: Labels | None, length: int, train
         "token_capacity": token_capacity,
         **options.of_compiler(),
         **({"weighted_loss": True} if training and options.weighs_loss else {}),
+        **({"hold_mask": True} if training and options.holds_mask else {}),
         **({"distillation": True} if training and options.distill_from else {}),
         # Where no layer has a sparsity of its own, a program serves any.
         **({"run_sparsity": float(DEFAULT_SPARSITY if options.sparsity is None else options.sparsity)} if options.layer_sparsity else {}),

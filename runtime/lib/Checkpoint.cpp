@@ -362,8 +362,7 @@ TrainerState pst::runtime::loadCheckpoint(const fs::path &checkpoint,
       damaged(checkpoint, error.what());
     }
   }
-  model.invalidateSelection();
-  model.select(state.sparsity);
+  model.restoreSelection(state.sparsity);
   return state;
 }
 

@@ -41,6 +41,7 @@ Model::Model(std::shared_ptr<const Program> program,
       call.emplace(store, entry, std::move(returned));
   };
   make(selectCall, "select", {"state"});
+  make(freezeMaskCall, "freeze_mask");
   make(forwardBackwardCall, "forward_backward");
   make(applyCall, "apply");
   make(forwardCall, "forward");
@@ -155,6 +156,16 @@ void Model::finishSelect() {
                   "(--max_grad_norm 1)");
     }
 }
+
+void Model::restoreSelection(double sparsity) {
+  invalidateSelection();
+  if (!holdsMask())
+    return select(sparsity);
+  currentSparsity = sparsity;
+  selectionStands = true;
+}
+
+void Model::freezeMask() { need(freezeMaskCall, program(), "freeze_mask")(); }
 
 void Model::setLoss(std::vector<float> weights, double smoothing, double heat) {
   requireNothingBegun();
@@ -272,7 +283,8 @@ void Model::beginApply(const ApplyOptions &options) {
   bindScalar(call, "grad_norm", kF32, &norms.next());
   call.begin();
   norms.add();
-  invalidateSelection();
+  if (!holdsMask())
+    invalidateSelection();
 }
 
 float Model::finishApply() {

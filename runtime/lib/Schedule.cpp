@@ -49,3 +49,9 @@ double SparsitySchedule::at(int64_t step) const {
   return finalSparsity +
          (initialSparsity - finalSparsity) * (left * left * left);
 }
+
+int64_t MaskSchedule::lastSelection(int64_t step) const {
+  if (!held)
+    return step;
+  return std::min(step, frozenFrom - 1) / interval * interval;
+}

@@ -73,9 +73,14 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   bool here = !model.parameters().accelerator();
   StepRecord &record = flight.record;
   record.step = step + 1;
-  record.sparsity = plan.sparsity.at(step);
+  record.sparsity = plan.sparsityOf(step);
   double curve = plan.rate.at(step);
   record.learningRate = plan.learningRate * curve;
+  bool frozen = plan.mask.held && step >= plan.mask.frozenFrom;
+  if (plan.mask.held && plan.mask.selectsAt(step))
+    model.invalidateSelection();
+  if (frozen && step == plan.mask.frozenFrom)
+    model.freezeMask();
   flight.selects = selecting(record.step, options.outputDir, [&] {
     return model.beginSelect(record.sparsity);
   });
@@ -123,7 +128,8 @@ void Trainer::beginStep(Flight &flight, int64_t step) {
   if (!peers.alone() && !(store.accelerator() && peers.sumGradientThere()))
     peers.sumGradient({static_cast<float *>(store.space("gradient")),
                        store.spaceBytes("gradient") / sizeof(float)});
-  model.beginApply({record.learningRate, plan.maskLearningRate * curve,
+  model.beginApply({record.learningRate,
+                    frozen ? 0 : plan.maskLearningRate * curve,
                     plan.headLearningRate * curve, options.adamBeta1,
                     options.adamBeta2, options.adamEpsilon, options.weightDecay,
                     options.maxGradNorm, step + 1});
@@ -163,7 +169,8 @@ bool Trainer::mayLookAhead(int64_t step) const {
   bool saves = isDue(step, options.saveStrategy, options.saveSteps);
   bool compares = !peers.alone() && isLogged(step);
   return model.parameters().accelerator() && step < trainingPlan.totalSteps &&
-         !evaluates && !saves && !compares;
+         !evaluates && !saves && !compares &&
+         step != trainingPlan.mask.frozenFrom;
 }
 
 void Trainer::finishStep(Flight &flight, Clock &clock) {
@@ -183,7 +190,7 @@ void Trainer::finishStep(Flight &flight, Clock &clock) {
   ++state.step;
   state.epoch =
       static_cast<double>(state.step) / static_cast<double>(plan.stepsPerEpoch);
-  state.sparsity = plan.sparsity.at(state.step);
+  state.sparsity = plan.sparsityAfter(state.step);
   state.lossSum += record.loss;
   ++state.lossCount;
 

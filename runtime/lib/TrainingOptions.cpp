@@ -145,6 +145,40 @@ static void planDistillation(const TrainingOptions &options, const Model &model,
       regression ? 1 : options.distillTemperature.value_or(2);
 }
 
+/// When the mask is selected. It must not stay at a sparsity that is not the
+/// final one.
+static void planMask(const TrainingOptions &options, const Model &model,
+                     TrainingPlan &plan) {
+  const char *flag = options.maskInterval != 1 ? "mask_interval"
+                     : options.maskFreeze != 1 ? "mask_freeze"
+                                               : nullptr;
+  if (!model.holdsMask()) {
+    if (!flag)
+      return;
+    std::string text = "--" + std::string(flag) + " is given, but the ";
+    if (!model.hasMask())
+      throw Error(text + "method \"" + model.manifest().method +
+                  "\" of this program has no score, and so no mask");
+    throw Error(text + "program keeps no masks: compile it with --hold_mask "
+                       "('pst train' does)");
+  }
+  double steps = static_cast<double>(plan.totalSteps);
+  plan.mask = {true, options.maskInterval,
+               static_cast<int64_t>(std::ceil(options.maskFreeze * steps))};
+  if (plan.totalSteps == 0)
+    return;
+  int64_t last = plan.mask.lastSelection(plan.totalSteps - 1);
+  if (plan.sparsity.at(last) != plan.sparsity.finalSparsity)
+    throw Error(
+        "with --mask_interval " + std::to_string(options.maskInterval) +
+        " and --mask_freeze " + spell(options.maskFreeze) +
+        " the mask is selected for the last time after " +
+        std::to_string(last) + " of " + std::to_string(plan.totalSteps) +
+        " steps, where --final_warmup " + spell(options.finalWarmup) +
+        " has the sparsity " + spell(plan.sparsity.at(last)) + " and not yet " +
+        spell(plan.sparsity.finalSparsity) + ": let --final_warmup be longer");
+}
+
 TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                                     const Model &model, int64_t numExamples,
                                     int numRanks, bool ownMetrics) {
@@ -207,6 +241,7 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 ": compile it for this one");
   plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
+  planMask(options, model, plan);
   plan.classWeights = readClassWeights(options, model);
   planDistillation(options, model, plan);
   plan.metric = checkMetric(options.metricForBestModel, model, ownMetrics);
@@ -244,6 +279,10 @@ pst::runtime::trajectory(const TrainingOptions &options,
     values["initial_sparsity"] = spell(plan.sparsity.initialSparsity);
     values["initial_warmup"] = spell(plan.sparsity.initialWarmup);
     values["final_warmup"] = spell(plan.sparsity.finalWarmup);
+  }
+  if (model.holdsMask()) {
+    values["mask_interval"] = std::to_string(options.maskInterval);
+    values["mask_freeze"] = spell(options.maskFreeze);
   }
   return values;
 }

@@ -44,3 +44,18 @@ func.func @blocks(%w: tensor<3x16xf32>, %s: tensor<3x16xf32>, %scores: tensor<2x
   %0 = pst.masked_weight @movement(%w, %s) selection<block 2x16 mean>(%scores, %tau, %cut : tensor<2x1xf32>, tensor<f32>, tensor<i64>) : (tensor<3x16xf32>, tensor<3x16xf32>) -> tensor<3x16xf32>
   return %0 : tensor<3x16xf32>
 }
+
+// Of a mask that is kept a vector is some bits of a word, and nobody reads the
+// factors of scores.
+// CHECK-LABEL: func.func private @masked_weight_{{.*}}held(
+// CHECK: scf.for
+// CHECK-COUNT-1: vector.load
+// CHECK-NOT: vector.load
+// CHECK: memref.load %{{.*}} : memref<3x1xi32>
+// CHECK: arith.andi %{{.*}}, %{{.*}} : vector<8xi32>
+// CHECK: arith.select %{{.*}}, %{{.*}}, %{{.*}} : vector<8xi1>, vector<8xf32>
+// CHECK: return
+func.func @held(%w: tensor<3x16xf32>, %s: tensor<3x16xf32>, %mask: tensor<3x1xi32>, %f: tensor<f32>) -> tensor<3x16xf32> {
+  %0 = pst.masked_weight @movement(%w, %s) selection<held>(%mask, %f : tensor<3x1xi32>, tensor<f32>) : (tensor<3x16xf32>, tensor<3x16xf32>) -> tensor<3x16xf32>
+  return %0 : tensor<3x16xf32>
+}

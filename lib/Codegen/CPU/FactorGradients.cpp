@@ -239,11 +239,9 @@ FactorGradients::State
 FactorGradients::factorAdjoints(EmittedCriterion &element, Value gradient,
                                 Value row, Value column) {
   Value mask = weight.mask(b, element, row, column);
-  Value scoreAdjoint;
-  if (element.getScore())
-    scoreAdjoint = b.mulf(gradient, element.getWeight());
-  State adjoints = element.emitBackward(
-      VirtualWeight::underMask(b, mask, gradient), scoreAdjoint);
+  State adjoints =
+      element.emitBackward(VirtualWeight::underMask(b, mask, gradient),
+                           weight.scoreAdjoint(b, element, gradient));
   for (Value &adjoint : adjoints)
     if (!adjoint)
       adjoint = b.f32(0.0, KernelBuilder::lanesOf(gradient));

@@ -43,11 +43,44 @@ template <typename OpT> struct MaskedWeightPattern : KernelPattern<OpT> {
     return success();
   }
 };
+
+// parallel for each row i, for each word k of it:
+//   result[i, k] = the masks of columns 32 k, 32 k + 1, ...
+struct MaskBitsPattern : KernelPattern<MaskBitsOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(MaskBitsOp op,
+                                PatternRewriter &rewriter) const override {
+    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
+    context.replaceByLaunch(
+        rewriter, op, weightOperands(op), /*workspaces=*/{},
+        [&](KernelBuilder &b, ValueRange arguments) {
+          constexpr int64_t kBits = SelectionAttr::kWordBits;
+          VirtualWeight weight(b, criterion, op.getSelectionAttr(),
+                               arguments.drop_back());
+          Value result = arguments.back();
+          int64_t whole = weight.getColumns() / kBits;
+          int64_t rest = weight.getColumns() % kBits;
+          b.parallel(weight.getRows(), [&](Value i) {
+            auto storeWord = [&](Value word, int64_t count, int64_t lanes) {
+              b.store(weight.maskBits(b, i, b.muli(word, kBits), b.index(count),
+                                      lanes),
+                      result, {i, word});
+            };
+            b.loop(0, whole, 1, [&](Value word) {
+              storeWord(word, kBits, std::min(kBits, context.lanes()));
+            });
+            if (rest)
+              storeWord(b.index(whole), rest, /*lanes=*/1);
+          });
+        });
+    return success();
+  }
+};
 } // namespace
 
 void pst::cpu::populateMaskedWeightKernels(RewritePatternSet &patterns,
                                            KernelContext &context) {
   patterns.add<MaskedWeightPattern<MaskedWeightOp>,
-               MaskedWeightPattern<MaterializeOp>>(patterns.getContext(),
-                                                   context);
+               MaskedWeightPattern<MaterializeOp>, MaskBitsPattern>(
+      patterns.getContext(), context);
 }

@@ -261,11 +261,9 @@ RegisterFold::adjointsOf(Value first, int64_t step, int64_t block,
     Value i = factors.row(half), row = folded.clampRow(b, i);
     Value g = pairOf(b, tileSums.slice(block * kMmaSums + 2 * half, 2));
     EmittedCriterion element(b, criterion, values[half]);
-    Value mask = weight.mask(b, element, row, column), scoreAdjoint;
-    if (element.getScore())
-      scoreAdjoint = b.mulf(g, element.getWeight());
+    Value mask = weight.mask(b, element, row, column);
     adjoints[half] = element.emitBackward(VirtualWeight::underMask(b, mask, g),
-                                          scoreAdjoint);
+                                          weight.scoreAdjoint(b, element, g));
     Value inside = tile.isElement(b, i, j);
     for (const WantedGradient &gradient : folded.gradients)
       if (gradient.kind == FactorKind::Dense)
@@ -415,7 +413,8 @@ bool pst::cuda::foldsInRegisters(CriterionOp criterion, SelectionAttr selection,
                                  ValueRange factors) {
   if (selection && selection.getKind() != SelectionKind::Layer &&
       selection.getKind() != SelectionKind::Global &&
-      selection.getKind() != SelectionKind::Row)
+      selection.getKind() != SelectionKind::Row &&
+      selection.getKind() != SelectionKind::Held)
     return false;
   FoldBand layout(criterion, factors, [](unsigned) { return true; });
   int64_t ranks = 0, sumRows = 0;

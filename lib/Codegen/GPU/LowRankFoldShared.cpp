@@ -134,11 +134,8 @@ private:
     Value row = folded.clampRow(b, i), column = folded.clampColumn(b, j);
     EmittedCriterion element = weight.evaluate(b, row, column, 1);
     Value mask = weight.mask(b, element, row, column);
-    Value scoreAdjoint;
-    if (element.getScore())
-      scoreAdjoint = b.mulf(g, element.getWeight());
     return element.emitBackward(VirtualWeight::underMask(b, mask, g),
-                                scoreAdjoint);
+                                weight.scoreAdjoint(b, element, g));
   }
 
   Value adjointOf(const Element &element, unsigned factor) {

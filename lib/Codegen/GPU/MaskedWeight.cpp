@@ -74,11 +74,41 @@ template <typename OpT> struct MaskedWeightPattern : KernelPattern<OpT> {
     return success();
   }
 };
+
+/// a thread for each word k of row i:
+///   result[i, k] = the masks of columns 32 k, 32 k + 1, ...
+struct MaskBitsPattern : KernelPattern<MaskBitsOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(MaskBitsOp op,
+                                PatternRewriter &rewriter) const override {
+    CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
+    int64_t words = op.getType().getDimSize(1);
+    context.replaceByLaunch(
+        rewriter, op, weightOperands(op), /*workspaces=*/{},
+        [&](CodeBuilder &host, ValueRange arguments) {
+          context.launchElements(
+              host, "", op.getType().getNumElements(), arguments,
+              [&](ThreadBuilder &b, ValueRange values, Value i) {
+                constexpr int64_t kBits = SelectionAttr::kWordBits;
+                VirtualWeight weight(b, criterion, op.getSelectionAttr(),
+                                     values.drop_back());
+                Value row = b.divi(i, words), word = b.remi(i, words);
+                Value first = b.muli(word, kBits);
+                Value left = b.subi(b.index(weight.getColumns()), first);
+                int64_t lanes = weight.getColumns() % 4 == 0 ? 4 : 1;
+                b.store(weight.maskBits(b, row, first,
+                                        b.mini(left, b.index(kBits)), lanes),
+                        values.back(), {row, word});
+              });
+        });
+    return success();
+  }
+};
 } // namespace
 
 void pst::cuda::populateMaskedWeightKernels(RewritePatternSet &patterns,
                                             KernelContext &context) {
   patterns.add<MaskedWeightPattern<MaskedWeightOp>,
-               MaskedWeightPattern<MaterializeOp>>(patterns.getContext(),
-                                                   context);
+               MaskedWeightPattern<MaterializeOp>, MaskBitsPattern>(
+      patterns.getContext(), context);
 }

@@ -8,7 +8,7 @@
 // The one place that asks it, for every kernel of every target. What a
 // selection left is compared with the element's score, or with its block's; of
 // a group of neighbours the scores are compared with each other, here, whenever
-// one of them is asked for.
+// one of them is asked for. Of a mask that is held the bits are read.
 
 #include "ScoreKey.h"
 #include "VirtualWeight.h"
@@ -50,6 +50,8 @@ Value VirtualWeight::mask(CodeBuilder &b, const EmittedCriterion &element,
     return maskOfGroups(b, score, row, column);
   case SelectionKind::Block:
     return maskOfBlocks(b, CodeBuilder::lanesOf(score), row, column);
+  case SelectionKind::Held:
+    return maskOfBits(b, CodeBuilder::lanesOf(score), row, column);
   }
   llvm_unreachable("all kinds are listed");
 }
@@ -150,4 +152,56 @@ Value VirtualWeight::maskOfBlocks(CodeBuilder &b, int64_t lanes, Value row,
     mask = b.select(isThere, b.splat(stays(block), lanes), mask);
   }
   return mask;
+}
+
+/// 1, 2, 4, ...: the bit of each lane.
+static Value laneBits(CodeBuilder &b, int64_t lanes) {
+  if (lanes == 1)
+    return b.i32(1);
+  SmallVector<int32_t> bits;
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    bits.push_back(static_cast<int32_t>(uint32_t{1} << lane));
+  return arith::ConstantOp::create(b, b.getI32VectorAttr(bits));
+}
+
+/// Vectors begin at multiples of their lanes, so each lies within a word.
+Value VirtualWeight::maskOfBits(CodeBuilder &b, int64_t lanes, Value row,
+                                Value column) const {
+  constexpr int64_t kBits = SelectionAttr::kWordBits;
+  Value word = b.load(state[0], {row, b.divi(column, kBits)});
+  Value place =
+      arith::IndexCastOp::create(b, b.getI32Type(), b.remi(column, kBits));
+  Value bits = b.splat(arith::ShRUIOp::create(b, word, place), lanes);
+  Value own = laneBits(b, lanes);
+  return b.cmpi(arith::CmpIPredicate::eq, arith::AndIOp::create(b, bits, own),
+                own);
+}
+
+Value VirtualWeight::maskBits(CodeBuilder &b, Value row, Value first,
+                              Value count, int64_t lanes) const {
+  return b.loop(
+      b.index(0), count, lanes, {b.i32(0)},
+      [&](Value place, ValueRange carried) -> SmallVector<Value> {
+        Value column = b.addi(first, place);
+        Value stays = mask(b, evaluate(b, row, column, lanes), row, column);
+        Value bits =
+            b.select(stays, laneBits(b, lanes), b.splat(b.i32(0), lanes));
+        if (lanes > 1)
+          bits =
+              vector::ReductionOp::create(b, vector::CombiningKind::ADD, bits);
+        Value shift = arith::IndexCastOp::create(b, b.getI32Type(), place);
+        return {arith::OrIOp::create(b, carried[0],
+                                     arith::ShLIOp::create(b, bits, shift))};
+      })[0];
+}
+
+Value VirtualWeight::scoreAdjoint(CodeBuilder &b,
+                                  const EmittedCriterion &element,
+                                  Value gradient) const {
+  if (!element.getScore())
+    return nullptr;
+  Value adjoint = b.mulf(gradient, element.getWeight());
+  if (!selection || selection.getKind() != SelectionKind::Held)
+    return adjoint;
+  return b.mulf(adjoint, b.splat(state[1], CodeBuilder::lanesOf(gradient)));
 }

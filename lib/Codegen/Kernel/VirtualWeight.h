@@ -64,6 +64,15 @@ public:
   /// Whether those elements stay; null if there is no selection, so all do.
   Value mask(CodeBuilder &b, const EmittedCriterion &element, Value row,
              Value column) const;
+  /// The masks of `count` columns of a row from `first` on, 32 at most, as bits
+  /// of an i32 from the lowest up. `lanes` columns are evaluated at once, which
+  /// divide `count` and `first`.
+  Value maskBits(CodeBuilder &b, Value row, Value first, Value count,
+                 int64_t lanes) const;
+  /// The straight-through estimator's adjoint of the score, where `gradient` is
+  /// that of the product's weight; null if there is no score.
+  Value scoreAdjoint(CodeBuilder &b, const EmittedCriterion &element,
+                     Value gradient) const;
   /// `value` where the mask is set (null: everywhere), else zero.
   static Value underMask(CodeBuilder &b, Value mask, Value value);
   /// The weights there, zero where the mask is.
@@ -88,6 +97,8 @@ private:
                      Value column) const;
   Value maskOfBlocks(CodeBuilder &b, int64_t lanes, Value row,
                      Value column) const;
+  Value maskOfBits(CodeBuilder &b, int64_t lanes, Value row,
+                   Value column) const;
 
   CriterionOp criterion;
   llvm::SmallVector<Value> factors;

@@ -69,6 +69,10 @@ bool MaskedWeightOp::widensOperand(unsigned number) {
   return isDenseFactor(*this, number);
 }
 
+bool MaskBitsOp::widensOperand(unsigned number) {
+  return isDenseFactor(*this, number);
+}
+
 bool MaterializeOp::widensOperand(unsigned number) {
   return isDenseFactor(*this, number);
 }

@@ -276,6 +276,24 @@ LogicalResult MaskedWeightOp::verifySymbolUses(SymbolTableCollection &table) {
   return verifyShape(*this, "a result", getResult(), {rows, columns}); // (C1)
 }
 
+LogicalResult MaskBitsOp::verifySymbolUses(SymbolTableCollection &table) {
+  int64_t rows, columns;
+  FailureOr<CriterionOp> criterion = verifyCriterionUse(
+      *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C1)
+  if (failed(criterion) || failed(verifyHasScore(*this, *criterion)) ||
+      failed(verifyMask(*this, *criterion, getSelectionAttr(),
+                        getState().getTypes(), rows, columns,
+                        /*required=*/true))) // (C2)
+    return failure();
+  RankedTensorType expected =
+      SelectionAttr::get(getContext(), SelectionKind::Held)
+          .getMaskType(getWeightType(*criterion, getFactors()));
+  if (getType() != expected) // (C1)
+    return emitOpError("must have a mask of type ")
+           << expected << ", but got " << getType();
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // AdamWOp, SpaceOp, LaunchOp
 //===----------------------------------------------------------------------===//

@@ -16,7 +16,7 @@ using namespace pst;
 
 //===----------------------------------------------------------------------===//
 // The attribute: <topk layer> | <topk row> | <topk global> | <nm 2:4>
-//              | <block 16x16 mean> | <rows max>
+//              | <block 16x16 mean> | <rows max> | <held>
 //===----------------------------------------------------------------------===//
 
 LogicalResult
@@ -76,9 +76,11 @@ Attribute SelectionAttr::parse(AsmParser &parser, Type) {
     second = sizes[1];
   } else if (word == "rows") {
     first = 1;
+  } else if (word == "held") {
+    kind = SelectionKind::Held;
   } else {
-    parser.emitError(loc) << "expected a selection: 'topk', 'nm', 'block' or "
-                             "'rows', but got '"
+    parser.emitError(loc) << "expected a selection: 'topk', 'nm', 'block', "
+                             "'rows' or 'held', but got '"
                           << word << "'";
     return {};
   }
@@ -115,6 +117,8 @@ std::string SelectionAttr::getText() const {
                               std::to_string(getSecond())
                         : "rows") +
            " " + stringifyBlockScore(getScore()).str();
+  case SelectionKind::Held:
+    return "held";
   }
   llvm_unreachable("all kinds are listed");
 }
@@ -188,6 +192,13 @@ RankedTensorType SelectionAttr::getBlockScoreType(RankedTensorType weight) {
   return RankedTensorType::get({rows, columns}, Float32Type::get(getContext()));
 }
 
+RankedTensorType SelectionAttr::getMaskType(RankedTensorType weight) {
+  return RankedTensorType::get(
+      {weight.getDimSize(0),
+       llvm::divideCeilSigned(weight.getDimSize(1), kWordBits)},
+      IntegerType::get(getContext(), kWordBits));
+}
+
 SmallVector<Type> SelectionAttr::getStateTypes(RankedTensorType weight) {
   auto f32 = Float32Type::get(getContext());
   auto i64 = IntegerType::get(getContext(), 64);
@@ -205,6 +216,8 @@ SmallVector<Type> SelectionAttr::getStateTypes(RankedTensorType weight) {
     return {tensor({}, i64)};
   case SelectionKind::Block:
     return {getBlockScoreType(weight), tensor({}, f32), tensor({}, i64)};
+  case SelectionKind::Held:
+    return {getMaskType(weight), tensor({}, f32)};
   }
   llvm_unreachable("all kinds are listed");
 }

@@ -1,7 +1,7 @@
 // What is no selection, and where a selection does not fit.
 // RUN: pst-opt %s --split-input-file --verify-diagnostics
 
-// expected-error@+1 {{expected a selection: 'topk', 'nm', 'block' or 'rows', but got 'best'}}
+// expected-error@+1 {{expected a selection: 'topk', 'nm', 'block', 'rows' or 'held', but got 'best'}}
 func.func private @f() attributes {s = #pst.selection<best 3>}
 
 // -----
@@ -178,5 +178,43 @@ pst.criterion @movement(%w: dense, %s: dense) {
 func.func @common_threshold_c3(%w: tensor<4x6xf32>, %s: f64) {
   // expected-error@+1 {{'pst.common_threshold' op must have 2 factor tensors for each of its 2 cuts, but got 2}}
   %t, %c:2, %p:2 = pst.common_threshold @movement(%w, %w), %s : (tensor<4x6xf32>, tensor<4x6xf32>) -> tensor<f32>, tensor<i64>, tensor<i64>, tensor<i64>, tensor<i64>
+  return
+}
+
+// -----
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+func.func @mask_bits_c2(%w: tensor<4x37xf32>) {
+  // expected-error@+1 {{'pst.mask_bits' op selects by a score, but @dense yields none}}
+  %b = pst.mask_bits @dense(%w) : (tensor<4x37xf32>) -> tensor<4x2xi32>
+  return
+}
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @mask_bits_c1(%w: tensor<4x37xf32>, %tau: tensor<f32>, %cut: tensor<i64>) {
+  // expected-error@+1 {{'pst.mask_bits' op must have a mask of type 'tensor<4x2xi32>', but got 'tensor<4x3xi32>'}}
+  %b = pst.mask_bits @map(%w) threshold(%tau, %cut) : (tensor<4x37xf32>) -> tensor<4x3xi32>
+  return
+}
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @held_state(%w: tensor<4x37xf32>, %mask: tensor<4x1xi32>, %f: tensor<f32>) {
+  // expected-error@+1 {{must have, for #pst.selection<held> of a 4 x 37 weight, the state ('tensor<4x2xi32>', 'tensor<f32>'), but got ('tensor<4x1xi32>', 'tensor<f32>')}}
+  %v = pst.masked_weight @map(%w) selection<held>(%mask, %f : tensor<4x1xi32>, tensor<f32>) : (tensor<4x37xf32>) -> tensor<4x37xf32>
   return
 }

@@ -66,7 +66,8 @@ def PST_SelectionKind : I32EnumAttr<"SelectionKind", "who competes for staying",
     I32EnumAttrCase<"Row", 1, "row">,
     I32EnumAttrCase<"Global", 2, "global">,
     I32EnumAttrCase<"NM", 3, "nm">,
-    I32EnumAttrCase<"Block", 4, "block">]> {
+    I32EnumAttrCase<"Block", 4, "block">,
+    I32EnumAttrCase<"Held", 5, "held">]> {
   let cppNamespace = "::pst";
 }
 
@@ -93,6 +94,7 @@ def PST_SelectionAttr : AttrDef<PST_Dialect, "Selection"> {
     | `<nm 2:4>` | each 4 neighbours in a row, from the first column on; 2 of them stay at last | how many of each group stay now: `tensor<i64>` |
     | `<block 16x16 mean>` | blocks of 16 rows and 16 columns, by the mean (or `max`) of their scores | the blocks' scores, `tensor<RxCxf32>`, and their threshold `tensor<f32>` and cut `tensor<i64>` |
     | `<rows mean>` | rows, as blocks of 1 x m | the same |
+    | `<held>` | nobody: the mask is what an earlier selection has left | a bit for each element, `tensor<nxWxi32>` of W words a row, column j in bit j mod 32 of word j / 32; and what gradients of scores are multiplied by, `tensor<f32>` |
 
     An element (or block) stays if its score is above the threshold, or equal
     to it at an index (linear, row-major; within its row for `row`) below the
@@ -116,6 +118,10 @@ def PST_SelectionAttr : AttrDef<PST_Dialect, "Selection"> {
     }
     /// How many blocks there are, in rows and columns of them.
     ::mlir::RankedTensorType getBlockScoreType(::mlir::RankedTensorType weight);
+    /// `held`: elements that a word of the mask has bits of.
+    static constexpr int64_t kWordBits = 32;
+    /// `held`: the words of a mask of so many columns, for each row.
+    ::mlir::RankedTensorType getMaskType(::mlir::RankedTensorType weight);
     /// The types of the state, for a weight of that shape.
     ::llvm::SmallVector<::mlir::Type>
     getStateTypes(::mlir::RankedTensorType weight);

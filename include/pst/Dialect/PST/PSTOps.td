@@ -288,7 +288,7 @@ def PST_LowRankAccumulateOp : PST_WeightOp<"lowrank_accumulate", [PST_AddsToGrad
 
         dWeight = G * M        dScore = G * W'
 
-    is taken back through the criterion to the element of each factor and
+    (dScore times the number that a held mask has for it) is taken back through the criterion to the element of each factor and
     folded by the factor's kind: `dense` keeps it, `lowrank` gives
     `dP = dF Q^T` and `dQ = P^T dF`, `row` and `col` the sums over rows and
     columns. `wrt` lists the positions of the factor tensors whose gradients
@@ -353,6 +353,40 @@ def PST_MaskedWeightOp : PST_WeightOp<"masked_weight", [Pure]> {
   let assemblyFormat = [{
     $criterion `(` $factors `)` custom<Mask>($selection, $state, type($state))
     attr-dict `:` `(` type($factors) `)` `->` type($result)
+  }];
+}
+
+def PST_MaskBitsOp : PST_WeightOp<"mask_bits", [Pure]> {
+  let summary = "Writes out the mask of a virtual weight";
+  let description = [{
+    A bit for each element, set if it stays, as `selection<held>` reads them:
+    that of column j is bit j mod 32 of the row's word j / 32. Bits that belong
+    to no column are zero. So a mask outlives the values that it was selected
+    by.
+
+    Constraints:
+    - (C1) The factors have the number, ranks and shapes that the criterion's
+      kinds ask for, for an n x m weight, and the result has the words of n x m
+      bits.
+    - (C2) There is a selection, with its state, and the criterion yields a
+      score.
+
+    Example:
+    ```mlir
+    // mask = [[1, 0, 1], [0, 1, 0]]
+    %bits = pst.mask_bits @movement(%w, %s) threshold(%tau, %cut)
+        : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x1xi32>
+    // [[5], [2]]
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$criterion,
+                       Variadic<PST_Tensor>:$factors,
+                       OptionalAttr<PST_SelectionAttr>:$selection,
+                       Variadic<PST_Tensor>:$state);
+  let results = (outs PST_TensorOfRank<[I32], 2>:$mask);
+  let assemblyFormat = [{
+    $criterion `(` $factors `)` custom<Mask>($selection, $state, type($state))
+    attr-dict `:` `(` type($factors) `)` `->` type($mask)
   }];
 }
 

@@ -51,6 +51,9 @@ public:
 
   /// Whether the method has a score, hence a sparsity.
   bool hasMask() const { return program().has("select"); }
+  /// Whether the mask is state, which stays until it is selected anew, and not
+  /// what parameters and thresholds make it.
+  bool holdsMask() const { return freezeMaskCall.has_value(); }
   /// Whether tensors of which scores alone are made are trained, and a head.
   bool trainsMask() const { return applies("mask_learning_rate"); }
   bool trainsHead() const { return applies("head_learning_rate"); }
@@ -85,6 +88,12 @@ public:
   /// layer are pruned. Does nothing if they stand already, or if the method has
   /// no mask. Throws Error if a score is NaN, naming the layer.
   void select(double sparsity);
+  /// Says that the state, masks that are held with it, is that of a selection
+  /// at `sparsity`, as a checkpoint has it.
+  void restoreSelection(double sparsity);
+  /// Of a held mask: from now on no gradients go to scores, until the next
+  /// selection.
+  void freezeMask();
   /// Of the last selection; 0 before the first.
   double sparsity() const { return currentSparsity; }
 
@@ -158,8 +167,8 @@ private:
   // Before the calls, which write to it.
   Results<std::vector<std::byte>> states;
   Results<float> losses, norms;
-  std::optional<Invocation> selectCall, forwardBackwardCall, applyCall,
-      forwardCall, materializeCall;
+  std::optional<Invocation> selectCall, freezeMaskCall, forwardBackwardCall,
+      applyCall, forwardCall, materializeCall;
   /// What a selection leaves of scores: NaN where they are.
   struct Scores {
     std::string weight; ///< the layer

@@ -59,6 +59,7 @@ inline constexpr Range anyValue{};
 inline constexpr Range positive{0, kUnbounded, false};
 inline constexpr Range notNegative{0};
 inline constexpr Range share{0, 1};
+inline constexpr Range positiveShare{0, 1, false};
 inline constexpr Range belowOne{0, 1, true, false};
 
 enum class OptionType { flag, integer, number, text, choice, integers, texts };

@@ -47,6 +47,18 @@ struct SparsitySchedule {
   double at(int64_t step) const;
 };
 
+/// When the mask is selected anew: before every `interval`-th step (from 0),
+/// until `frozenFrom` steps are done.
+struct MaskSchedule {
+  bool held = false; ///< between steps; else each step selects it
+  int64_t interval = 1;
+  int64_t frozenFrom = 0;
+
+  bool selectsAt(int64_t step) const { return lastSelection(step) == step; }
+  /// The last step up to `step` that selected it.
+  int64_t lastSelection(int64_t step) const;
+};
+
 } // namespace pst::runtime
 
 #endif // PST_RUNTIME_SCHEDULE_H

@@ -57,6 +57,14 @@ struct TrainingPlan {
   /// One factor for all rates of a step.
   RateSchedule rate;
   SparsitySchedule sparsity;
+  MaskSchedule mask;
+  /// Of the mask of step `step` (from 0), and of the model after `steps` steps.
+  double sparsityOf(int64_t step) const {
+    return sparsity.at(mask.lastSelection(step));
+  }
+  double sparsityAfter(int64_t steps) const {
+    return mask.held ? sparsityOf(steps - 1) : sparsity.at(steps);
+  }
   std::vector<float> classWeights; ///< in the loss; empty: all 1
   /// Share of a teacher in it, and the temperature of its logits.
   double distillShare = 0, distillTemperature = 1;
