@@ -119,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     compile_.add_argument("--regression", action="store_true", help="a new head that predicts one number")
     compile_.add_argument("--weighted_loss", action="store_true", help="for runs with --class_weights or --label_smoothing_factor")
     compile_.add_argument("--distillation", action="store_true", help="for runs with --distill_from")
+    compile_.add_argument("--hold_mask", action="store_true", help="for runs with --mask_interval or --mask_freeze")
     add_arguments(
         compile_,
         only=method
@@ -322,7 +323,7 @@ def _compile(args) -> int:
         if not chosen:
             # As many classes as the model has.
             del settings["num_labels"], settings["regression"]
-    for name in ("weighted_loss", "distillation"):
+    for name in ("weighted_loss", "distillation", "hold_mask"):
         if getattr(args, name):
             settings[name] = True
     if args.purpose == "inference":

@@ -71,6 +71,16 @@ def _names(option: str, text: str) -> list[str]:
         raise ValueError(f"--{option} must be names in one line, with commas between them, each of at most {most} letters") from None
 
 
+# The published code: one rate for all that it trains, which the head is not; no clipping. What it lacks has its default.
+_REFERENCE_RATE = 3e-5
+_REFERENCE = {
+    "head_learning_rate": 0.0, "max_grad_norm": 0.0, "weight_decay": 0.0, "gradient_accumulation_steps": 1, "initial_sparsity": 0.0,
+    "method": "pst", "selection": "", "detach_magnitude": False, "init_scale": 1.0,
+    "weight_beta": 1.0, "mask_alpha1": 1.0, "mask_alpha2": 1.0, "mask_interval": 1, "mask_freeze": 1.0,
+    "criterion": "", "hyperparameters": "", "layer_sparsity": "", "distill_from": "", "class_weights": "", "bundle": "",
+}  # fmt: skip
+
+
 @dataclass
 class _PythonOptions:
     logging_dir: str = _option("output", "", "directory of the TensorBoard events (default: OUTPUT_DIR/tensorboard)")
@@ -104,6 +114,9 @@ class _PythonOptions:
     )
     calibration_samples: int = _option(
         "method", 128, "of wanda and ria: training examples, evenly spread, on which what layers read is measured"
+    )
+    reference_exact: bool = _option(
+        "method", False, "train as the authors' published code does, what it gets wrong included (docs/Methods.md)"
     )
     per_device_train_batch_size: int = _option("training", 8, "examples of a micro-batch")
     tokens_per_batch: int = _option(
@@ -212,6 +225,32 @@ class _PythonOptions:
                 raise TypeError(f"option '{names[name]}' was given twice")
             chosen[names[name]] = value
         return Options(**chosen)
+
+    def of_reference(self) -> "Options":
+        """With what `reference_exact` implies. Raises ValueError for an option
+        that was given another value."""
+        if not self.reference_exact:
+            return self
+        rate = _REFERENCE_RATE if self.learning_rate is None else self.learning_rate
+        implied = {**_REFERENCE, "learning_rate": rate, "mask_learning_rate": rate}
+        defaults = {item.name: item.default for item in fields(Options)}
+        for name, value in implied.items():
+            if (given := getattr(self, name)) not in (value, defaults[name]):
+                raise ValueError(
+                    f"--{name} {given} is given, but --reference_exact has "
+                    + (f"--{name} {value:g}" if isinstance(value, (int, float)) else f"--{name} {value}" if value else "none")
+                    + ": leave one of them out"
+                )
+        return replace(self, **implied)
+
+    @property
+    def implied_by_reference(self) -> dict:
+        """What `reference_exact` has changed, of the options of a run."""
+        if not self.reference_exact:
+            return {}
+        defaults = {item.name: item.default for item in fields(Options)}
+        names = ("learning_rate", "mask_learning_rate", *_REFERENCE)
+        return {name: getattr(self, name) for name in names if getattr(self, name) != defaults[name]}
 
     def of_method(self) -> "Options":
         """With what the method implies: `sparse_lora`, to which no sparsity is

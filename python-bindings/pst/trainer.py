@@ -116,12 +116,14 @@ class Trainer:
         progress: Progress | None = None,
         **options,
     ):
-        self.options = Options.make(**options).of_method()
+        self.options = Options.make(**options).of_reference().of_method()
         self.options.check()
         self.peers = Peers.of_environment()
         self.model_dir = os.fspath(model)
         self.config = read_config(self.model_dir)
         self.warnings: list[str] = []
+        if implied := self.options.implied_by_reference:
+            self.warnings.append("--reference_exact means " + " ".join(f"--{name} {value:g}" for name, value in implied.items()))
         self._callbacks = list(callbacks)
         Callbacks(self._callbacks)
         if train is None:

@@ -44,7 +44,8 @@ Trainer::Trainer(Model &model, TrainingOptions opts, Dataset train,
        {std::tuple("mask_learning_rate",
                    options.maskLearningRate && !model.trainsMask(),
                    "tensors of which scores alone are made"),
-        {"head_learning_rate", options.headLearningRate && !model.trainsHead(),
+        {"head_learning_rate",
+         options.headLearningRate.value_or(0) != 0 && !model.trainsHead(),
          "a head"}})
     if (isGiven)
       throw Error("--" + std::string(flag) + " is the rate of " + what +
@@ -117,7 +118,8 @@ void Trainer::openOutput() {
 /// A regression's new head begins at the labels' mean, which its bias would
 /// take thousands of steps to reach.
 void Trainer::centreHead() {
-  if (model.task() != ModelTask::regression)
+  // A head that is not trained stays what it is.
+  if (model.task() != ModelTask::regression || options.headLearningRate == 0.0)
     return;
   const DataArray *labels = trainData.find("labels");
   double sum = 0;

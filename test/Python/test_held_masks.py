@@ -13,7 +13,7 @@ from test_parity import METHODS, PEAK, build, distance, random_batch, randomise,
 from test_selections import SELECTIONS, TARGETS
 
 import pst
-from pst import TensorFile, _pst
+from pst import TensorFile, _pst, cli
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -171,14 +171,13 @@ def test_every_selection_leaves_its_mask(tmp_path, selection):
 
 
 def test_flags_of_a_run(tmp_path):
-    """The program is compiled for them, and a run without them has no mask to keep."""
+    """The program is compiled for them, and a run without them has no mask to keep. An adapter holds the mask, which its
+    factors would not select again."""
     model = write_model(tmp_path / "m", {**CONFIG, "num_hidden_layers": 1})
     data = write_data(tmp_path / "train.tsv", 32)
 
     def trainer(name, **settings):
-        return pst.Trainer(
-            model, data, output_dir=tmp_path / name, max_steps=6, sparsity=0.5, eval_strategy="no", save_strategy="no", **settings
-        )
+        return pst.Trainer(model, data, output_dir=tmp_path / name, max_steps=6, sparsity=0.5, learning_rate=1e-2, eval_strategy="no", **settings)
 
     runs = {}
     for name, settings in (
@@ -188,10 +187,20 @@ def test_flags_of_a_run(tmp_path):
         one.train()
         runs[name] = [p["name"] for p in json.loads(one.model.manifest)["parameters"] if p["name"].endswith(".pst_mask")]
     assert not runs["usual"] and len(runs["interval"]) == 6 and runs["interval"] == runs["freeze"]
+    masks = held(one.model)
+    for form, *source in (("dense", "freeze"), ("adapter", "freeze"), ("dense", "adapter", "--base", str(model))):
+        output = tmp_path / ("of_adapter" if source[1:] else form)
+        assert cli.main(["export", str(tmp_path / source[0]), *source[1:], "--output_dir", str(output), "--format", form]) == 0
+    assert (tmp_path / "of_adapter" / "model.safetensors").read_bytes() == (tmp_path / "dense" / "model.safetensors").read_bytes()
+    exported = TensorFile(tmp_path / "dense")
+    assert all(((np.array(exported.read(name)) != 0) == mask).all() for name, mask in masks.items())
+    one.model.invalidate_selection()
+    one.model.select(0.5)
+    assert any((masks[name] != mask).any() for name, mask in held(one.model).items()), "the factors say the same"
     with pytest.raises(pst.Error, match="selected for the last time after 0 of 6 steps, where --final_warmup 0.3 has the sparsity 0 and not yet 0.5"):
-        trainer("late", mask_interval=10).train()
+        trainer("late", mask_interval=10)
     with pytest.raises(pst.CompileError, match="has no score, and so no mask that could be kept for --mask_interval or --mask_freeze"):
-        pst.Trainer(model, data, output_dir=tmp_path / "dense", method="dense", mask_interval=2).train()
+        pst.Trainer(model, data, output_dir=tmp_path / "dense_run", method="dense", mask_interval=2)
 
 
 def test_a_program_without_masks_is_refused(tmp_path):

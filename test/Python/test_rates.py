@@ -95,6 +95,8 @@ def test_a_regression_begins_at_the_mean(files, tmp_path):
     model, _ = files
     labels = [float(value) for value in np.random.default_rng(3).normal(2.7, 1.0, 24).round(3)]
     data = [(" ".join(["good"] * (1 + i % 5)), label) for i, label in enumerate(labels)]
-    trainer = pst.Trainer(model, data, output_dir=tmp_path / "run", max_steps=1, **dict.fromkeys(MOVES, 0.0), **SETTINGS)
-    trainer.train()
-    assert trainer.model.parameter("classifier.bias")[0] == pytest.approx(np.mean(labels), rel=1e-6)
+    for rate, bias in ((1e-12, np.mean(labels)), (0.0, 0.0)):  # one that is not trained stays as it is
+        rates = {**dict.fromkeys(MOVES, 0.0), "head_learning_rate": rate}
+        trainer = pst.Trainer(model, data, output_dir=tmp_path / f"run{rate}", max_steps=1, **rates, **SETTINGS)
+        trainer.train()
+        assert trainer.model.parameter("classifier.bias")[0] == pytest.approx(bias, rel=1e-6)
