@@ -211,8 +211,9 @@ class _PythonOptions:
 
     @staticmethod
     def make(**values) -> "Options":
-        """Options from keyword arguments, aliases included; TypeError for an
-        unknown one."""
+        """Options from keyword arguments, aliases included, with what
+        `reference_exact` implies; TypeError for an unknown one, ValueError for
+        one that does not go with it."""
         names = {item.name: item.name for item in fields(Options)}
         for item in fields(Options):
             names.update(dict.fromkeys(item.metadata.get("alias", ()), item.name))
@@ -224,20 +225,18 @@ class _PythonOptions:
             if names[name] in chosen:
                 raise TypeError(f"option '{names[name]}' was given twice")
             chosen[names[name]] = value
-        return Options(**chosen)
+        options = Options(**chosen)
+        return options._of_reference(chosen) if options.reference_exact else options
 
-    def of_reference(self) -> "Options":
-        """With what `reference_exact` implies. Raises ValueError for an option
-        that was given another value."""
-        if not self.reference_exact:
-            return self
+    def _of_reference(self, given) -> "Options":
+        """With what `reference_exact` implies. Raises ValueError where one of
+        the options `given` says otherwise."""
         rate = _REFERENCE_RATE if self.learning_rate is None else self.learning_rate
         implied = {**_REFERENCE, "learning_rate": rate, "mask_learning_rate": rate}
-        defaults = {item.name: item.default for item in fields(Options)}
         for name, value in implied.items():
-            if (given := getattr(self, name)) not in (value, defaults[name]):
+            if name in given and getattr(self, name) != value:
                 raise ValueError(
-                    f"--{name} {given} is given, but --reference_exact has "
+                    f"--{name} {getattr(self, name)} is given, but --reference_exact has "
                     + (f"--{name} {value:g}" if isinstance(value, (int, float)) else f"--{name} {value}" if value else "none")
                     + ": leave one of them out"
                 )

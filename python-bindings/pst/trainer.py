@@ -116,7 +116,7 @@ class Trainer:
         progress: Progress | None = None,
         **options,
     ):
-        self.options = Options.make(**options).of_reference().of_method()
+        self.options = Options.make(**options).of_method()
         self.options.check()
         self.peers = Peers.of_environment()
         self.model_dir = os.fspath(model)

@@ -94,16 +94,15 @@ def test_a_run_follows_the_published_layers(tmp_path, regression):
 
 
 @pytest.mark.parametrize("name, value, implied", [
-    ("max_grad_norm", 0.5, "--max_grad_norm 0"), ("head_learning_rate", 1e-3, "--head_learning_rate 0"), ("method", "map", "--method pst"),
+    ("max_grad_norm", 0.5, "--max_grad_norm 0"), ("max_grad_norm", 1.0, "--max_grad_norm 0"), ("head_learning_rate", 1e-3, "--head_learning_rate 0"), ("method", "map", "--method pst"),
     ("mask_learning_rate", 1e-3, "--mask_learning_rate 3e-05"), ("init_scale", 0.5, "--init_scale 1"), ("selection", "row", "none"),
     ("gradient_accumulation_steps", 4, "--gradient_accumulation_steps 1"),
 ])  # fmt: skip
 def test_what_it_does_not_go_with_is_refused(name, value, implied):
     with pytest.raises(ValueError, match=f"--{name} {value} is given, but --reference_exact has {implied}: leave one of them out"):
-        pst.Options.make(reference_exact=True, **{name: value}).of_reference()
+        pst.Options.make(reference_exact=True, **{name: value})
 
 
 def test_what_it_implies():
-    options = pst.Options.make(reference_exact=True).of_reference()
+    options = pst.Options.make(reference_exact=True)
     assert (options.learning_rate, options.mask_learning_rate, options.head_learning_rate, options.max_grad_norm) == (3e-5, 3e-5, 0.0, 0.0)
-    assert pst.Options.make().of_reference() == pst.Options.make()
