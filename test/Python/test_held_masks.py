@@ -170,6 +170,22 @@ def test_every_selection_leaves_its_mask(tmp_path, selection):
             assert (found[-1][name] == mask).all(), (target, name)
 
 
+@pytest.mark.parametrize("settings", [{"target": "cpu"}, {"target": "emulated", "precision": "bf16", "gpu_arch": "sm_90a"}])
+def test_what_was_just_selected_gives_the_bits_of_the_usual_program(tmp_path, settings):
+    """Loss and gradients, those too that tensor cores fold."""
+    save_model(tmp_path / "m", 2, **{**SHAPE, "hidden_size": 48, "intermediate_size": 40})
+    examples = random_batch(np.random.default_rng(9), 4, 8, 3)
+    data, found = _pst.Dataset.of(examples), []
+    for hold in (False, True):
+        _, model = build(tmp_path / "m", 4, 8, hold_mask=hold, **settings, **METHODS["pst"])
+        randomise(model, 3)
+        model.select(SPARSITY)
+        loss = model.forward_backward(data, [0, 1, 2, 3], 1 / 4, 0)
+        found.append((loss, {name: np.array(model.parameter(name, "gradient")).tobytes() for name in trainable(model)}))
+    assert any(name.endswith(".pst_A") and any(gradient) for name, gradient in found[1][1].items())
+    assert found[0] == found[1]
+
+
 def test_flags_of_a_run(tmp_path):
     """The program is compiled for them, and a run without them has no mask to keep. An adapter holds the mask, which its
     factors would not select again."""
