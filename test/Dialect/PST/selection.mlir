@@ -42,3 +42,13 @@ func.func @find(%w: tensor<6x8xf32>, %v: tensor<5x8xf32>, %sparsity: f64) {
       : (tensor<6x8xf32>, tensor<6x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>) -> tensor<f32>, tensor<i64>, tensor<i64>, tensor<i64>, tensor<i64>
   return
 }
+
+// CHECK-LABEL: func.func @held(
+func.func @held(%w: tensor<6x37xf32>, %tau: tensor<f32>, %cut: tensor<i64>, %factor: tensor<f32>) -> tensor<6x37xf32> {
+  // CHECK: %[[BITS:.*]] = pst.mask_bits @movement(%{{.*}}) threshold(%{{.*}}, %{{.*}}) : (tensor<6x37xf32>, tensor<6x37xf32>) -> tensor<6x2xi32>
+  %bits = pst.mask_bits @movement(%w, %w) threshold(%tau, %cut) : (tensor<6x37xf32>, tensor<6x37xf32>) -> tensor<6x2xi32>
+  // CHECK: pst.masked_weight @movement(%{{.*}}) selection<held>(%[[BITS]], %{{.*}} : tensor<6x2xi32>, tensor<f32>) :
+  %0 = pst.masked_weight @movement(%w, %w) selection<held>(%bits, %factor : tensor<6x2xi32>, tensor<f32>)
+      : (tensor<6x37xf32>, tensor<6x37xf32>) -> tensor<6x37xf32>
+  return %0 : tensor<6x37xf32>
+}
