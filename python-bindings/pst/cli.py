@@ -82,15 +82,16 @@ def build_parser() -> argparse.ArgumentParser:
         generate, only=machine + inference + ("task", "text_column", "skip_bad_rows", "per_device_eval_batch_size", "num_threads")
     )
 
-    export = command("export", exporting.export, "write a checkpoint, a model or an adapter as a model that transformers loads, or smaller")
+    export = command("export", exporting.export, "write a checkpoint, a model or an adapter as a model that transformers loads, smaller, or for other runtimes")
     export.add_argument("source", metavar="SOURCE", help="a directory checkpoint-N, a run's output directory, a model directory, or an adapter")
     export.add_argument("--output_dir", required=True, metavar="DIR", help="directory of what is written")
     export.add_argument("--overwrite_output_dir", action="store_true", help="replace the directory if it exists")
     export.add_argument(
         "--format", choices=exporting.FORMATS, default="dense",
-        help="dense: what transformers loads; compressed: zeros are not stored; adapter: what was trained, without the base model (default: dense)",
+        help="dense: what transformers loads; compressed: zeros are not stored; adapter: what was trained, without the base model; "
+        "gguf: a Llama, Mistral or Qwen2 for llama.cpp; onnx: a BERT or RoBERTa for ONNX Runtime (default: dense)",
     )  # fmt: skip
-    export.add_argument("--value_type", choices=exporting.VALUE_TYPES, help="of the values that compressed weights keep (default: that which they have)")
+    export.add_argument("--value_type", choices=exporting.VALUE_TYPES, help="of the values that compressed weights keep, or of the matrices of gguf (default: that which they have)")
     export.add_argument("--embedding_type", choices=exporting.EMBEDDING_TYPES, help="of embeddings, with --format compressed (default: as they are)")
     export.add_argument("--base", metavar="DIR", help="the model that an adapter, or a run that has moved, started from")
     export.add_argument("--validation_file", metavar="FILE", help="labelled data on which the loss by rounding is measured")

@@ -9,11 +9,11 @@ import os
 import shutil
 from dataclasses import dataclass, field
 
-from .command import UsageError, given_options, options_of, print_pairs
+from .command import UsageError, given_options, options_of, print_pairs, warn
 from .files import read_object
 from .outputs import check_output_directory, write_text
 
-FORMATS = ("dense", "compressed", "adapter")
+FORMATS = ("dense", "compressed", "adapter", "gguf", "onnx")
 VALUE_TYPES = ("f32", "bf16", "int8")
 EMBEDDING_TYPES = ("bf16", "int8")
 
@@ -41,9 +41,11 @@ def export(args) -> int:
     source = os.path.normpath(args.source)
     if not os.path.isdir(source):
         raise UsageError(f"{source}: no such checkpoint, model or adapter")
-    for flag in ("value_type", "embedding_type"):
-        if getattr(args, flag) and args.format != "compressed":
-            raise UsageError(f"--{flag} is of --format compressed, not of {args.format}")
+    for flag, forms in (("value_type", ("compressed", "gguf")), ("embedding_type", ("compressed",))):
+        if getattr(args, flag) and args.format not in forms:
+            raise UsageError(f"--{flag} is of --format {' and '.join(forms)}, not of {args.format}")
+    if args.validation_file and args.format in _OTHERS:
+        raise UsageError(f"--validation_file is of --format compressed: files of {args.format} are for other runtimes to evaluate")
     if args.validation_file and not (args.value_type or args.embedding_type):
         raise UsageError("--validation_file is what the loss of --value_type or --embedding_type is measured on: say which")
     inputs = [source, *filter(None, (args.base, args.validation_file))]
@@ -61,7 +63,7 @@ def export(args) -> int:
     elif args.format == "dense":
         told = _write_dense(args, trained)
     else:
-        told = _write_compressed(args, trained, options)
+        told = _write_by_dense(args, trained, options)
     print_pairs({**trained.told, **told, "model": args.output_dir})
     return 0
 
@@ -203,14 +205,14 @@ def _write_dense(args, trained: _Trained) -> dict:
     return {"sparsity": result["zero_share"]}
 
 
-def _write_compressed(args, trained: _Trained, options) -> dict:
-    """By way of the dense model, whose zeros are counted as it is written."""
+def _write_by_dense(args, trained: _Trained, options) -> dict:
+    """The other forms, by way of the dense model, whose zeros are counted as it is written."""
     from . import _pst, modelcard
 
     with _pst.StagedDirectory(args.output_dir) as staged:
         dense = os.path.join(staged.path, "dense")
         result = _pst.export_model(trained.model, trained.sparsity, dense, False, json.dumps(trained.config))
-        storage, told = _compress(args, dense, staged.path, options)
+        storage, told = _WRITERS[args.format](args, dense, staged.path, options, trained.name)
         shutil.rmtree(dense)
         modelcard.write(staged.path, _card(trained, result["zero_share"], len(result["layers"])), storage)
         staged.commit()
@@ -229,12 +231,12 @@ def _write_adapter(args, trained: _Trained) -> dict:
         storage = modelcard.Storage("adapter", size, dense, base_digest=trained.model.digest)
         modelcard.write(staged.path, _card(trained, trained.sparsity, len(layers)), storage)
         staged.commit()
-    return {"sparsity": trained.sparsity, "file_mib_dense": dense / 2**20, "file_mib": size / 2**20}
+    return {"sparsity": trained.sparsity, **_sizes(storage)}
 
 
 def _convert(args, source: str, options) -> int:
     """A model directory in another form."""
-    from . import _pst, compression, modelcard
+    from . import _pst, modelcard
     from .trainer import read_config
 
     if args.format == "adapter":
@@ -245,24 +247,30 @@ def _convert(args, source: str, options) -> int:
         raise UsageError(f"--base is of an adapter or a checkpoint, but {source} is a model")
     read_config(source)  # tells if there is none
     _pst.check_model_target(args.output_dir, source, args.overwrite_output_dir)
+    name = os.path.basename(os.path.abspath(source))
     with _pst.StagedDirectory(args.output_dir) as staged:
-        if args.format == "compressed":
-            storage, told = _compress(args, source, staged.path, options)
-        else:
-            path = os.path.join(staged.path, "model.safetensors")
-            compression.write_dense(_pst.TensorFile(source), path)
-            _copy(source, staged.path, None, "float32")
-            size = os.path.getsize(path)
-            storage, told = modelcard.Storage("dense", size, size), {"file_mib": size / 2**20}
-        modelcard.rewrite(source, staged.path, os.path.basename(os.path.abspath(source)), storage)
+        storage, told = _WRITERS[args.format](args, source, staged.path, options, name)
+        modelcard.rewrite(source, staged.path, name, storage)
         staged.commit()
     print_pairs({**told, "model": args.output_dir})
     return 0
 
 
-def _compress(args, source: str, target: str, options):
-    """Writes the model in `source` with compressed weights to the directory
-    `target`. Returns how it is stored, and what is to be told."""
+# What follows writes the model in the directory `source` to the directory
+# `target` in one form. Each returns how it is stored, and what is to be told.
+
+
+def _expand(args, source: str, target: str, options, name: str):
+    from . import _pst, compression, modelcard
+
+    path = os.path.join(target, "model.safetensors")
+    compression.write_dense(_pst.TensorFile(source), path)
+    _copy(source, target, None, "float32")
+    size = os.path.getsize(path)
+    return modelcard.Storage("dense", size, size), {"file_mib": size / 2**20}
+
+
+def _compress(args, source: str, target: str, options, name: str):
     from . import _pst, compression, modelcard
     from .evaluating import metrics_of
 
@@ -275,7 +283,7 @@ def _compress(args, source: str, target: str, options):
     storage = modelcard.Storage(
         "compressed", size, dense, stored.bytes, stored.dense_bytes, args.value_type or "", args.embedding_type or "", stored.bound
     )
-    told = {"layers": len(stored.weights), "file_mib_dense": dense / 2**20, "file_mib": size / 2**20}
+    told = {"layers": len(stored.weights), **_sizes(storage)}
     if stored.bytes:
         told |= {
             "layers_mib_dense": stored.dense_bytes / 2**20,
@@ -291,6 +299,47 @@ def _compress(args, source: str, target: str, options):
         for name in before:
             told |= {f"{name}_before": float(before[name]), name: float(after[name])}
     return storage, told
+
+
+def _write_gguf(args, source: str, target: str, options, name: str):
+    from . import gguf_files, modelcard
+
+    path = os.path.join(target, gguf_files.FILE)
+    written = gguf_files.write(source, path, args.value_type, name)
+    warn(written.remarks)
+    storage = modelcard.Storage("gguf", written.bytes, written.dense_bytes, value_type=args.value_type or "", bound=written.bound)
+    told = {"matrices": ", ".join(f"{count} {kind}" for kind, count in written.kinds.items())}
+    if written.bound:
+        told |= {"int8_bound": written.bound, "int8_largest_difference": written.error}
+    return storage, {**told, **_sizes(storage), "zeros": storage.zeros()}
+
+
+def _write_onnx(args, source: str, target: str, options, name: str):
+    from . import modelcard, onnx_files
+
+    path = os.path.join(target, onnx_files.FILE)
+    whole = source
+    if "quantization_config" in read_object(os.path.join(source, "config.json")):
+        # transformers, which makes the graph, reads no weights in parts.
+        whole = os.path.join(target, "whole")
+        os.mkdir(whole)
+        _expand(args, source, whole, options, name)
+    difference = onnx_files.write(whole, path)
+    if whole != source:
+        shutil.rmtree(whole)
+    _copy(source, target, None, "float32")
+    size = os.path.getsize(path)
+    storage = modelcard.Storage("onnx", size, size)
+    checked = {"checked": "no: 'pip install onnxruntime' to have it done"} if difference is None else {"largest_difference": difference}
+    return storage, {**checked, "file_mib": size / 2**20, "zeros": storage.zeros()}
+
+
+def _sizes(storage) -> dict:
+    return {"file_mib_dense": storage.dense_bytes / 2**20, "file_mib": storage.bytes / 2**20}
+
+
+_OTHERS = {"gguf": _write_gguf, "onnx": _write_onnx}  # for other runtimes
+_WRITERS = {"dense": _expand, "compressed": _compress, **_OTHERS}
 
 
 def _copy(source: str, target: str, quantization: dict | None, dtype: str | None) -> None:

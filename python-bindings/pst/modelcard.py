@@ -50,6 +50,11 @@ class Storage:
             text += "".join(f"| {name} | {before:.4f} | {after:.4f} |\n" for name, (before, after) in self.metrics.items())
         return text
 
+    def zeros(self) -> str:
+        """What other runtimes make of zeros."""
+        runtime = {"gguf": "llama.cpp", "onnx": "ONNX Runtime"}[self.form]
+        return f"zeros are stored as such: the file is no smaller for them, and {runtime} multiplies them like any number"
+
     def _words(self) -> str:
         if self.form == "adapter":
             return (
@@ -58,6 +63,15 @@ class Storage:
             )
         if self.form == "dense":
             return "`transformers` loads it unchanged; zeros are stored as such."
+        if self.form == "gguf":
+            bound = f" (a weight differs by at most {self.bound:.3g})" if self.bound else ""
+            values = f", with matrices of {self.value_type}{bound}" if self.value_type else ""
+            return f"`model.gguf` is for llama.cpp and what stands on it{values}; {self.zeros()}."
+        if self.form == "onnx":
+            return (
+                "`model.onnx` is for ONNX Runtime and others: it takes `input_ids`, `attention_mask` and, of a BERT, `token_type_ids`, i64 of any "
+                f"batch and length, and gives `logits`; {self.zeros()}."
+            )
         embeddings = f", and embeddings are of {self.embedding_type}" if self.embedding_type else ""
         bound = f" (a weight differs by at most {self.bound:.3g})" if self.bound else ""
         return (

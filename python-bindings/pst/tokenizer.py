@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -99,6 +100,14 @@ class Tokenizer:
         if it is not to be `framed`."""
         return _fitting([encoding.ids for encoding in self._encodings(texts, path, add_special_tokens=framed)], path)
 
+    def spec(self) -> dict:
+        """All of its parts, as tokenizer.json has them."""
+        return json.loads(self._impl.to_str())
+
+    def named_id(self, name: str) -> int | None:
+        """The id of a named token (`bos_token`), if there is one."""
+        return tokenizer_parts.named_id(self._impl, self.settings, name)
+
     def decoder(self, ids: list[int]) -> "TextDecoder":
         """Makes a text of what follows these tokens."""
         return TextDecoder(self._impl, ids)
@@ -107,7 +116,7 @@ class Tokenizer:
     def padding(self) -> int:
         """The id of padding; where there is none, that of the end of a text, as
         GPT-2's users have it, else 0. It is masked in any case."""
-        ids = [tokenizer_parts.named_id(self._impl, self.settings, name) for name in ("pad_token", "eos_token")]
+        ids = [self.named_id(name) for name in ("pad_token", "eos_token")]
         ids += map(self._impl.token_to_id, ("[PAD]", "<pad>", "<|endoftext|>"))
         size = self.settings.vocabulary
         return next((id for id in ids if id is not None and id < min(size or _END_OF_IDS, _END_OF_IDS)), 0)
@@ -115,7 +124,7 @@ class Tokenizer:
     @property
     def end_of_text(self) -> int | None:
         """The id of the token that ends a text, or None."""
-        return tokenizer_parts.named_id(self._impl, self.settings, "eos_token")
+        return self.named_id("eos_token")
 
 
 class TextDecoder:

@@ -15,7 +15,7 @@ from .tokenizer_settings import NAMED, Settings
 
 # How Qwen 2 splits texts: contractions, letters with what stands before them,
 # single digits, punctuation with line breaks after it, line breaks, spaces.
-_QWEN2_WORDS = (
+QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -134,7 +134,7 @@ def _qwen2(settings: Settings):
 
     impl = _pieces(settings, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
     impl.normalizer = normalizers.NFC()
-    words = pre_tokenizers.Split(Regex(_QWEN2_WORDS), behavior="isolated")
+    words = pre_tokenizers.Split(Regex(QWEN2_WORDS), behavior="isolated")
     plain = pre_tokenizers.ByteLevel(add_prefix_space=settings.flag("add_prefix_space", False), use_regex=False)
     impl.pre_tokenizer = pre_tokenizers.Sequence([words, plain])
     impl.decoder = decoders.ByteLevel()

@@ -412,11 +412,15 @@ void pst::runtime::checkModelTarget(const fs::path &target,
     throw Error(target.string() +
                 ": exists and is not empty; choose another directory, or allow "
                 "it to be replaced (--overwrite_output_dir)");
-  bool isModel = fs::exists(target / "model.safetensors") &&
-                 fs::exists(target / "config.json");
-  bool isAdapter = fs::exists(target / "adapter_model.safetensors") &&
-                   fs::exists(target / "adapter_config.json");
-  if (!isModel && !isAdapter)
+  // What each form of `pst export` consists of.
+  static constexpr const char *forms[][2] = {
+      {"model.safetensors", "config.json"},
+      {"adapter_model.safetensors", "adapter_config.json"},
+      {"model.gguf", "README.md"},
+      {"model.onnx", "config.json"}};
+  if (std::ranges::none_of(forms, [&](auto &files) {
+        return fs::exists(target / files[0]) && fs::exists(target / files[1]);
+      }))
     throw Error(target.string() + ": is not an exported model (it lacks "
                                   "config.json or model.safetensors), so it "
                                   "will not be replaced");

@@ -244,7 +244,7 @@ def test_nothing_is_half_written(trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--value_type", "int8"], "--value_type is of --format compressed, not of dense"),
+    (["--value_type", "int8"], "--value_type is of --format compressed and gguf, not of dense"),
     (["--format", "compressed", "--validation_file", "x.tsv"], "--validation_file is what the loss of --value_type or --embedding_type is"),
     (["--embedding_type", "int8", "--format", "adapter"], "--embedding_type is of --format compressed, not of adapter"),
     (["--base", "x"], "--base is of an adapter or a checkpoint"),
