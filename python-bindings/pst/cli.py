@@ -55,8 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command("eval", evaluating.evaluate, "evaluate a saved model")
     _model_argument(evaluate)
     evaluate.add_argument("--validation_file", required=True, metavar="FILE", help="labelled data")
-    evaluate.add_argument("--predictions", metavar="FILE", help="write the prediction of each row (TSV)")
+    evaluate.add_argument("--predictions", metavar="FILE", help="write the prediction of each row (TSV; of --generate .jsonl, .csv or .tsv)")
     evaluate.add_argument("--output_file", metavar="FILE", help="write the results as JSON")
+    evaluate.add_argument(
+        "--generate", action="store_true",
+        help="of a language model: go on with the prompts of the file, and hold the texts against its completions "
+        "(default search: 10 beams, length penalty 0.8, no 4 tokens twice, 64 new ones)",
+    )  # fmt: skip
+    evaluate.add_argument("--metrics", default=argparse.SUPPRESS, metavar="NAME,...", help="of --generate (default: bleu,ter,nist,rouge_l,cider)")
+    generating.add_arguments(evaluate)
     add_arguments(
         evaluate,
         only=_READING + machine + inference + ("task", "block_size", "per_device_eval_batch_size", "num_threads", "max_eval_samples"),

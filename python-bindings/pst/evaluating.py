@@ -23,6 +23,12 @@ def evaluate(args) -> int:
             check_output_file(path, flag, inputs if flag == "--predictions" else inputs[:1])
     set_threads(options.num_threads)
     config = read_config(args.model_name_or_path)
+    if args.generate:
+        return _eval_generated(args, options)
+    from .generating import OPTIONS
+
+    if named := [name for name in (*OPTIONS, "metrics") if name in args]:
+        raise UsageError(f"--{named[0]} is of --generate, which evaluates texts that a language model goes on with")
     if predicts_tokens(options.implied_task, config):
         return _eval_language(args, options, config)
     model = Classifier(args.model_name_or_path, **given_options(args))
@@ -159,7 +165,7 @@ def _language(directory, path, options, config):
 
 def _eval_language(args, options, config) -> int:
     if args.predictions:
-        raise UsageError("--predictions is for models that classify: a language model has a loss and a perplexity")
+        raise UsageError("--predictions is for models that classify, and for --generate: a language model has a loss and a perplexity")
     evaluation, texts = _language(args.model_name_or_path, args.validation_file, options, config)
     summary = {
         "tokens": texts.num_tokens,
@@ -167,6 +173,58 @@ def _eval_language(args, options, config) -> int:
         **evaluation["metrics"],
         "seconds": evaluation["seconds"],
     }
+    if args.output_file:
+        write_json(args.output_file, summary)
+    print_pairs(summary)
+    return 0
+
+
+# The search of Li et al. and of LoRA's repository, and tokens of a text there.
+_SEARCH = {"num_beams": 10, "length_penalty": 0.8, "no_repeat_ngram_size": 4, "max_new_tokens": 64}
+
+
+def _eval_generated(args, options) -> int:
+    """Texts that follow prompts, held against all references of each."""
+    import time
+
+    from . import text_metrics
+    from .data import Examples
+    from .errors import DataError
+    from .generating import OPTIONS, Generator
+    from .language import read_source
+
+    names = [name.strip() for name in getattr(args, "metrics", ",".join(text_metrics.METRICS)).split(",")]
+    for name in names:
+        if name not in text_metrics.METRICS:
+            raise UsageError(f"--metrics: '{name}' is none of {', '.join(text_metrics.METRICS)}")
+    text_metrics.require(names)
+    begin = time.monotonic()
+    wanted = {name: getattr(args, name) for name in OPTIONS if name in args}
+    if not wanted.get("do_sample"):
+        wanted = _SEARCH | wanted
+    rows = read_source(
+        args.validation_file, text_column=options.text_column, completion_column=options.completion_column,
+        skip_bad_rows=options.skip_bad_rows, limit=options.max_eval_samples,
+    )  # fmt: skip
+    warn(rows.warnings)
+    if not isinstance(rows, Examples):
+        raise DataError(f"{args.validation_file}: --generate needs prompts with completions: docs/UserGuide.md says which files have them")
+    groups: dict[str, list[str]] = {}
+    for prompt, completion in zip(rows.texts, rows.pairs):
+        # A space between the two belongs to the first token of what follows.
+        groups.setdefault(prompt.rstrip(" "), []).append(completion.strip())
+    given = {name: value for name, value in given_options(args).items() if name not in OPTIONS}
+    found = Generator(args.model_name_or_path, **given).generate(list(groups), **wanted)
+    texts, references = [row["text"].strip() for row in found], list(groups.values())
+    summary = {"texts": len(texts), "references": sum(map(len, references))}
+    summary |= {name: text_metrics.METRICS[name](texts, references) for name in names}
+    summary["seconds"] = time.monotonic() - begin
+    if args.predictions:
+        lines = zip(groups, texts, found, references)
+        write_rows(args.predictions, [
+            {"prompt": prompt, "prediction": text, "finish_reason": row["finish_reason"], "references": group} for prompt, text, row, group in lines
+        ])  # fmt: skip
+        summary["predictions"] = args.predictions
     if args.output_file:
         write_json(args.output_file, summary)
     print_pairs(summary)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from . import nlg_files
 from .columns import Wish
 from .data import Examples, read_examples, read_text
 from .errors import DataError
@@ -37,7 +38,7 @@ def read_source(
     description: str = "the data", skip_bad_rows: bool = False,
 ) -> Texts | Examples:  # fmt: skip
     """A file (.txt or any other: one text; .jsonl, .json, .csv, .tsv: a text in
-    each row), a list of strings or of dictionaries, a frame or a data set.
+    each row; as nlg_files has them: prompts and completions), a list of strings or of dictionaries, a frame or a data set.
 
     Examples are what rows of two texts are, prompts and their completions: of
     columns of such names, or of those named, and (text, text) rows of Python.
@@ -53,7 +54,10 @@ def read_source(
         rows = Examples.of(source, description, wish=wish, need_labels=False, skip_bad_rows=skip_bad_rows, limit=limit or None)
         return rows if rows.pairs is not None else Texts(description, [[text] for text in rows.texts], rows.warnings)
     path = os.fspath(source)
-    if os.path.splitext(path)[1].lower() in (".jsonl", ".json", ".ndjson", ".csv", ".tsv"):
+    extension, found = os.path.splitext(path)[1].lower(), None
+    if extension == ".json" and not wish.text and not wish.pair:
+        found = nlg_files.read_json(path)
+    if found is None and extension in (".jsonl", ".json", ".ndjson", ".csv", ".tsv"):
         rows = read_examples(
             path, text_column=wish.text, text_pair_column=wish.pair, answers=True, read_labels=False,
             skip_bad_rows=skip_bad_rows, limit=limit or None,
@@ -65,7 +69,11 @@ def read_source(
     if text_column:
         raise DataError(f"{path}: --text_column names a column, but the file is read as one text; "
                         "columns are those of .jsonl, .csv and .tsv")  # fmt: skip
-    text = read_text(path)
+    if found is None:
+        text = read_text(path)
+        found = nlg_files.pairs_of_lines(text)
+    if found is not None:
+        return Examples.of(found, path, wish=wish, need_labels=False, skip_bad_rows=skip_bad_rows, limit=limit or None)
     lines = text.splitlines(keepends=True)[: limit or None]
     if not text.strip():
         raise DataError(f"{path}: no text: the file is empty")
