@@ -211,6 +211,7 @@ static void buildGPUKernels(OpPassManager &passes,
   passes.addPass(createNarrowFrozen({options.frozenType}));
   passes.addPass(createFuseEpilogues());
   passes.addPass(createFuseAccumulations());
+  passes.addPass(createGroupSelections());
   passes.addPass(createEmitGPUKernels(
       {runtime::spell(options.gpuArch),
        /*tf32=*/options.precision == Precision::TF32, options.gemmPlan}));

@@ -197,12 +197,11 @@ private:
                 pruned = layer.pruned;
     SmallVector<Value> factors = loadAll(builder, loc, layer.tensors);
     Value previous = LoadOp::create(builder, loc, threshold);
-    auto select = TopKThresholdOp::create(
-        builder, loc, threshold.getType(), cut.getType(), pruned.getType(),
-        criterion.getSymName(), factors, sparsityOf(layer), previous);
-    store(loc, select.getThreshold(), threshold);
-    store(loc, select.getCut(), cut);
-    store(loc, select.getPruned(), pruned);
+    auto select = TopKThresholdOp::create(builder, loc, criterion.getSymName(),
+                                          factors, sparsityOf(layer), previous);
+    store(loc, select.getThresholds().front(), threshold);
+    store(loc, select.getCuts().front(), cut);
+    store(loc, select.getPruned().front(), pruned);
   }
 
   void selectOfRows(const Layer &layer) {
@@ -285,12 +284,11 @@ private:
         builder, loc, scores.getType(), criterion.getSymName(),
         loadAll(builder, loc, layer.tensors), selection);
     Value previous = LoadOp::create(builder, loc, threshold);
-    auto select = TopKThresholdOp::create(
-        builder, loc, threshold.getType(), cut.getType(), cut.getType(),
-        ofBlocks.getSymName(), found, sparsityOf(layer), previous);
+    auto select = TopKThresholdOp::create(builder, loc, ofBlocks.getSymName(),
+                                          found, sparsityOf(layer), previous);
     store(loc, found, scores);
-    store(loc, select.getThreshold(), threshold);
-    store(loc, select.getCut(), cut);
+    store(loc, select.getThresholds().front(), threshold);
+    store(loc, select.getCuts().front(), cut);
   }
 
   OpBuilder builder;

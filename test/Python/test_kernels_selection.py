@@ -156,3 +156,31 @@ def test_infinite_scores_are_ordered(special):
     for sparsity in (0.0, 0.5, 0.9):
         check(scores, sparsity)
         check(scores, sparsity, 1.0)
+
+
+# Two of a shape beside each other, one by itself; with scores of their own, of which one layer's are ties.
+@pytest.mark.parametrize(
+    "shapes",
+    [[(211, 331), (211, 331), (409, 173)], [(257, 132), (132, 260), (132, 260), (132, 260)], [(5, 7), (5, 7), (3, 9)]],
+    ids=["single columns", "columns by four", "small"],
+)
+def test_layers_selected_at_once(shapes):
+    rng = np.random.default_rng(len(shapes))
+    names = [(f"%w{i}", f"%s{i}", tensor(np.empty(shape, np.float32))) for i, shape in enumerate(shapes)]
+    count = len(shapes)
+    factors, types = ", ".join(f"{w}, {s}" for w, s, _ in names), ", ".join(f"{t}, {t}" for _, _, t in names)
+    results = ", ".join(["tensor<f32>"] * count + ["tensor<i64>"] * 2 * count)
+    function = compiled(f"""{CRITERIA["mvp"].text("c")}
+func.func @select({", ".join(f"{w}: {t}, {s}: {t}" for w, s, t in names)}, %first: f64, %rest: f64) -> ({results}) {{
+  %t:{count}, %c:{count}, %p:{count} = pst.topk_threshold @c({factors}), %first{", %rest" * (count - 1)} : ({types})
+  return {", ".join(f"%{r}#{i}" for r in "tcp" for i in range(count))} : {results}
+}}""")
+    scores = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    scores[1] = np.round(scores[1] * 2) / 2
+    values = [value for s in scores for value in (np.zeros_like(s), s)]
+    for sparsity in (0.3, 0.9):
+        found = function(*values, sparsity, 0.6)
+        for i, s in enumerate(scores):
+            own = 0.6 if i else sparsity
+            assert (found[i], found[count + i]) == expected(s, own)
+            assert found[2 * count + i] == s.size - kept(own, *s.shape)

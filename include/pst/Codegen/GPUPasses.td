@@ -10,6 +10,33 @@
 
 include "mlir/Pass/PassBase.td"
 
+def GroupSelections : Pass<"pst-group-selections", "::mlir::ModuleOp"> {
+  let summary = "Selects in many layers at once";
+  let description = [{
+    The `pst.topk_threshold`s of a block whose results are stored become one for
+    many layers, which takes hardly more launches than one of a layer did. Layers of
+    equal types lie side by side in it. As many are brought together as a
+    kernel's 4096 bytes of parameters have room for, and as leave a workspace of
+    64 MiB at most; of layers whose kernels differ too much (one is small, or
+    its rows have another alignment) none.
+
+    Before:
+    ```mlir
+    %t, %c, %p = pst.topk_threshold @c(%v), %sparsity : (tensor<2x2xf32>)
+    pst.store %t, @v.threshold : tensor<f32>
+    %u, %d, %q = pst.topk_threshold @c(%w), %sparsity : (tensor<2x2xf32>)
+    pst.store %u, @w.threshold : tensor<f32>
+    ```
+    After:
+    ```mlir
+    %t:2, %c:2, %p:2 = pst.topk_threshold @c(%v, %w), %sparsity, %sparsity : (tensor<2x2xf32>, tensor<2x2xf32>)
+    pst.store %t#0, @v.threshold : tensor<f32>
+    pst.store %t#1, @w.threshold : tensor<f32>
+    ```
+  }];
+  let dependentDialects = ["::pst::PSTDialect"];
+}
+
 def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
   let summary = "Replaces nn and pst ops by launches of generated GPU kernels";
   let description = [{

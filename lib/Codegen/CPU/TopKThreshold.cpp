@@ -170,31 +170,49 @@ struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
   LogicalResult matchAndRewrite(TopKThresholdOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    RankedTensorType type = getWeightType(criterion, op.getFactors());
-    SelectionSizes sizes(type.getDimSize(0), type.getDimSize(1),
-                         context.lanes());
-    SmallVector<Value> inputs(op.getFactors());
-    inputs.push_back(op.getSparsity());
-    // A small layer is gathered whole: what was before is of no use.
-    bool warm = op.getPrevious() && sizes.isSampled;
-    if (warm)
-      inputs.push_back(op.getPrevious());
+    size_t layers = op.getSparsities().size(),
+           tensors = op.getFactors().size() / layers;
+    SmallVector<SelectionSizes> sizes;
+    SmallVector<RankedTensorType> workspaces;
+    SmallVector<Value> inputs;
+    for (size_t layer = 0; layer < layers; ++layer) {
+      ValueRange factors = op.getFactors().slice(layer * tensors, tensors);
+      RankedTensorType type = getWeightType(criterion, factors);
+      const SelectionSizes &of = sizes.emplace_back(
+          type.getDimSize(0), type.getDimSize(1), context.lanes());
+      llvm::append_range(workspaces, of.workspaces(rewriter));
+      llvm::append_range(inputs, factors);
+      inputs.push_back(op.getSparsities()[layer]);
+      if (isWarm(op, of))
+        inputs.push_back(op.getPrevious()[layer]);
+    }
     context.replaceByLaunch(
-        rewriter, op, inputs, sizes.workspaces(rewriter),
+        rewriter, op, inputs, workspaces,
         [&](KernelBuilder &b, ValueRange arguments) {
-          size_t factors = op.getFactors().size();
-          VirtualWeight weight(criterion, arguments.take_front(factors));
-          ValueRange rest = arguments.drop_front(inputs.size());
-          Value previous;
-          if (warm)
-            previous = b.load(arguments[factors + 1], {});
-          ScoreSelection selection(
-              b, weight, sizes,
-              SelectionBuffers(rest.drop_front(3), /*keepsScores=*/true));
-          emitSelection(b, selection, sizes, arguments[factors], previous,
-                        rest[0], rest[1], rest[2]);
+          ValueRange results = arguments.slice(inputs.size(), 3 * layers);
+          ValueRange rest = arguments.drop_front(inputs.size() + 3 * layers);
+          for (auto [layer, of] : llvm::enumerate(sizes)) {
+            VirtualWeight weight(criterion, arguments.take_front(tensors));
+            Value sparsity = arguments[tensors], previous;
+            arguments = arguments.drop_front(tensors + 1);
+            if (isWarm(op, of)) {
+              previous = b.load(arguments.front(), {});
+              arguments = arguments.drop_front();
+            }
+            ScoreSelection selection(
+                b, weight, of, SelectionBuffers(rest, /*keepsScores=*/true));
+            rest = rest.drop_front(of.workspaces(b).size());
+            emitSelection(b, selection, of, sparsity, previous, results[layer],
+                          results[layers + layer], results[2 * layers + layer]);
+          }
         });
     return success();
+  }
+
+private:
+  /// A small layer is gathered whole: what was before is of no use.
+  static bool isWarm(TopKThresholdOp op, const SelectionSizes &sizes) {
+    return !op.getPrevious().empty() && sizes.isSampled;
   }
 };
 } // namespace

@@ -80,10 +80,7 @@ Value AsyncBuilder::bufferAt(ThreadBuilder &b, Value address,
                              ArrayRef<int64_t> shape) {
   auto type = MemRefType::get(shape, b.getF32Type(), AffineMap(),
                               b.getI64IntegerAttr(kSharedSpace));
-  LLVMTypeConverter converter(b.getContext());
-  Value descriptor = MemRefDescriptor::fromStaticShape(b, b.getLoc(), converter,
-                                                       type, address);
-  return UnrealizedConversionCastOp::create(b, type, descriptor).getResult(0);
+  return b.bufferAt(address, type);
 }
 
 //===----------------------------------------------------------------------===//

@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "ThreadBuilder.h"
+#include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
@@ -37,11 +39,34 @@ Value ThreadBuilder::sharedBuffer(ArrayRef<int64_t> shape, Type element) {
       gpu::AddressSpaceAttr::get(getContext(), gpu::AddressSpace::Workgroup);
   auto type =
       MemRefType::get(shape, element, MemRefLayoutAttrInterface(), space);
+  const auto *found =
+      llvm::find_if(free, [&](Value of) { return of.getType() == type; });
+  if (found != free.end()) {
+    Value buffer = *found;
+    free.erase(found);
+    return buffer;
+  }
   unsigned number = kernel.getNumWorkgroupAttributions();
   Value buffer = kernel.addWorkgroupAttribution(type, getLoc());
   kernel.setWorkgroupAttributionAttr(number, "llvm.align",
                                      getI64IntegerAttr(16));
+  if (inPart)
+    ofParts.push_back(buffer);
   return buffer;
+}
+
+void ThreadBuilder::onPart(Value condition, Value block,
+                           function_ref<void()> body) {
+  Value before = std::exchange(blockIndex, block);
+  llvm::DenseMap<Type, Value> reductions;
+  std::swap(reductions, reductionBuffers);
+  free = ofParts;
+  inPart = true;
+  ifThen(condition, body);
+  inPart = false;
+  free.clear();
+  reductionBuffers = std::move(reductions);
+  blockIndex = before;
 }
 
 void ThreadBuilder::barrier() { gpu::BarrierOp::create(*this); }
@@ -188,6 +213,14 @@ Value ThreadBuilder::pointer(Value memref) {
       memref::ExtractAlignedPointerAsIndexOp::create(*this, memref));
   return LLVM::IntToPtrOp::create(
       *this, LLVM::LLVMPointerType::get(getContext(), space), bits);
+}
+
+Value ThreadBuilder::bufferAt(Value pointer, MemRefType type) {
+  LLVMTypeConverter converter(getContext());
+  Value descriptor = MemRefDescriptor::fromStaticShape(
+      *this, getLoc(), converter, type, pointer);
+  return UnrealizedConversionCastOp::create(*this, type, descriptor)
+      .getResult(0);
 }
 
 Value ThreadBuilder::elementPointer(Value memref, ValueRange indices) {

@@ -36,6 +36,10 @@ public:
   Value thread() const { return threadIndex; }
   Value block() const { return blockIndex; }
   Value lane();
+  /// body() on the blocks of which `condition` (the same in all threads of a
+  /// block) says so; there block() is `block`. Parts of a grid exclude each
+  /// other, and have their shared memory in the same places.
+  void onPart(Value condition, Value block, llvm::function_ref<void()> body);
 
   /// Memory that the block's threads share, 16-byte aligned. Its contents are
   /// undefined at first.
@@ -88,8 +92,10 @@ public:
   Group loadGroup(Value memref, ValueRange indices, int64_t count) override;
   void storeGroup(ValueRange values, Value memref, ValueRange indices) override;
   Group zeroGroup(int64_t size) override { return Group(size, f32(0.0)); }
-  /// The address of a buffer's first element, in its space.
+  /// The address of a buffer's first element, in its space; and the buffer of
+  /// that type at an address.
   Value pointer(Value memref);
+  Value bufferAt(Value pointer, mlir::MemRefType type);
 
   /// 16 bytes of f32.
   int64_t splatsPerLoad() const override { return 4; }
@@ -106,6 +112,10 @@ private:
   int64_t numThreads;
   Value threadIndex, blockIndex;
   llvm::DenseMap<mlir::Type, Value> reductionBuffers;
+  /// The shared buffers of parts of the grid, and those that the part which is
+  /// being built has not taken yet.
+  llvm::SmallVector<Value> ofParts, free;
+  bool inPart = false;
 };
 
 } // namespace pst::cuda

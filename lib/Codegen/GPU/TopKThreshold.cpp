@@ -37,6 +37,7 @@
 
 #include "TopKThreshold.h"
 #include "../Kernel/ScoreKey.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
@@ -47,49 +48,61 @@ using namespace pst::cuda;
 /// Two blocks for each multiprocessor of an H200.
 static constexpr int64_t kTiles = 264;
 
-SelectionSizes::SelectionSizes(ShapedType weight) : tiles(weight, kTiles) {
+/// So that together the layers have some blocks for each place on a GPU.
+static int64_t blocksOf(int64_t layers) {
+  constexpr int64_t kWaves = 4, kLeast = 16;
+  return std::clamp<int64_t>(llvm::divideCeil(kWaves * kTiles, layers), kLeast,
+                             kTiles);
+}
+
+SelectionSizes::SelectionSizes(ShapedType weight, int64_t layers)
+    : tiles(weight, blocksOf(layers)), searchBlocks(blocksOf(layers)) {
   constexpr int64_t kSmall = 1 << 15;
   isSampled = elements() > kSmall;
   int64_t tile = tiles.height * tiles.width * tiles.lanes;
   capacity = llvm::alignTo(tile / 8 + WeightTiles::kThreads, 4);
 }
 
-SelectionBuffers::SelectionBuffers(ValueRange arguments, size_t numFactors)
-    : factors(arguments.take_front(numFactors)),
-      sparsity(arguments[numFactors]), threshold(arguments[numFactors + 1]),
-      cut(arguments[numFactors + 2]), pruned(arguments[numFactors + 3]) {
-  ValueRange rest = arguments.drop_front(numFactors + 4);
-  Value *workspaces[] = {&tallies,   &sample, &parts, &bins,
-                         &keptSizes, &kept,   &list};
-  for (auto [place, value] : llvm::zip(workspaces, rest))
-    *place = value;
+namespace {
+/// Where the parts of a layer's workspace are, one behind the other.
+struct WorkspacePlaces {
+  using Shape = SmallVector<int64_t>;
+  explicit WorkspacePlaces(const SelectionSizes &s)
+      : shapes{{kTallies},
+               {SelectionSizes::kSampleBlocks, SelectionSizes::kSampleThreads},
+               {SelectionSizes::kParts},
+               {SelectionSizes::kBins},
+               {s.tiles.count()},
+               {s.tiles.count(), s.capacity, 2},
+               {SelectionSizes::kListed, 2}} {
+    constexpr int64_t kAligned = 4; // i32 of an access
+    for (const Shape &shape : shapes) {
+      starts.push_back(size);
+      size = llvm::alignTo(size + ShapedType::getNumElements(shape), kAligned);
+    }
+  }
+  SmallVector<Shape> shapes;
+  SmallVector<int64_t> starts;
+  int64_t size = 0;
+};
+} // namespace
+
+int64_t SelectionSizes::workspaceSize() const {
+  return isSampled ? WorkspacePlaces(*this).size : 0;
 }
 
-SmallVector<RankedTensorType>
-SelectionBuffers::workspaces(const SelectionSizes &s, Builder &builder) {
-  if (!s.isSampled)
-    return {};
-  auto tensor = [&](ArrayRef<int64_t> shape) {
-    return RankedTensorType::get(shape, builder.getI32Type());
-  };
-  return {
-      tensor({kTallies}),
-      tensor({SelectionSizes::kSampleBlocks, SelectionSizes::kSampleThreads}),
-      tensor({SelectionSizes::kParts}),
-      tensor({SelectionSizes::kBins}),
-      tensor({s.tiles.count()}),
-      tensor({s.tiles.count(), s.capacity, 2}),
-      tensor({SelectionSizes::kListed, 2})};
-}
-
-void ScoreSelection::launchKernel(
-    const char *part, int64_t blocks, int64_t threads,
-    function_ref<void(ThreadBuilder &, const Buffers &)> body) {
-  size_t numFactors = criterion.getNumTensors();
-  context.launch(host, part, blocks, threads, arguments,
-                 [&](ThreadBuilder &b, ValueRange values) {
-                   body(b, Buffers(values, numFactors));
-                 });
+void SelectionBuffers::placeWorkspaces(ThreadBuilder &b,
+                                       const SelectionSizes &sizes,
+                                       Value workspace) {
+  WorkspacePlaces places(sizes);
+  Value *buffers[] = {&tallies,   &sample, &parts, &bins,
+                      &keptSizes, &kept,   &list};
+  for (auto [buffer, shape, start] :
+       llvm::zip_equal(buffers, places.shapes, places.starts)) {
+    Value pointer = LLVM::GEPOp::create(b, workspace.getType(), b.getI32Type(),
+                                        workspace, b.i64(start));
+    *buffer = b.bufferAt(pointer, MemRefType::get(shape, b.getI32Type()));
+  }
 }
 
 Value ScoreSelection::keyAt(ThreadBuilder &b, const Buffers &w, Value row,
@@ -160,60 +173,262 @@ void ScoreSelection::selectAmong(ThreadBuilder &b, const Buffers &w,
   });
 }
 
-void ScoreSelection::launchAmongAll() {
-  launchKernel("all", 1, SelectionSizes::kThreads,
-               [&](ThreadBuilder &b, const Buffers &w) {
-                 b.setBlocksPerMultiprocessor(1);
-                 RadixSelect radix(b);
-                 Value nan = b.sharedBuffer({1}, b.getI32Type()),
-                       first = b.index(0);
-                 auto keyOf = [&](Value i) { return keyOfElement(b, w, i); };
-                 b.onFirstThread([&] { b.store(b.i32(0), nan, first); });
-                 b.barrier();
-                 b.strided(s.elements(), [&](Value i) {
-                   b.ifThen(isNaNKey(b, keyOf(i)),
-                            [&] { b.store(b.i32(1), nan, first); });
-                 });
-                 b.barrier();
-                 Value isNaN = isEqual(b, b.load(nan, first), b.i32(1));
-                 Range range(b.i32(0), b.i32(32), b.i32(0),
-                             b.i32(int32_t(s.elements())), numKept(b, w));
-                 selectAmong(
-                     b, w, radix, b.index(s.elements()), range, keyOf,
-                     [&](Value i) { return toI32(b, i); }, isNaN);
-               });
+void ScoreSelection::selectAmongAll(ThreadBuilder &b, const Buffers &w) {
+  b.setBlocksPerMultiprocessor(1);
+  RadixSelect radix(b);
+  Value nan = b.sharedBuffer({1}, b.getI32Type()), first = b.index(0);
+  auto keyOf = [&](Value i) { return keyOfElement(b, w, i); };
+  b.onFirstThread([&] { b.store(b.i32(0), nan, first); });
+  b.barrier();
+  b.strided(s.elements(), [&](Value i) {
+    b.ifThen(isNaNKey(b, keyOf(i)), [&] { b.store(b.i32(1), nan, first); });
+  });
+  b.barrier();
+  Value isNaN = isEqual(b, b.load(nan, first), b.i32(1));
+  Range range(b.i32(0), b.i32(32), b.i32(0), b.i32(int32_t(s.elements())),
+              numKept(b, w));
+  selectAmong(
+      b, w, radix, b.index(s.elements()), range, keyOf,
+      [&](Value i) { return toI32(b, i); }, isNaN);
 }
 
-void ScoreSelection::launch() {
-  if (!s.isSampled)
-    return launchAmongAll();
-  launchSample();
-  launchBracket();
-  launchGather();
-  for (int64_t i = 0; i < SelectionSizes::kSearches; ++i)
-    launchSearch();
+static SmallVector<SelectionRun> selectionRuns(TopKThresholdOp op,
+                                               CriterionOp criterion) {
+  int64_t layers = op.getSparsities().size(),
+          tensors = criterion.getNumTensors();
+  SmallVector<SelectionRun> runs;
+  auto factorsOf = [&](int64_t layer) {
+    return op.getFactors().slice(layer * tensors, tensors);
+  };
+  int64_t workspace = 0;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    SelectionSizes sizes(getWeightType(criterion, factorsOf(layer)), layers);
+    if (layer > 0 &&
+        factorsOf(layer).getTypes() == factorsOf(layer - 1).getTypes())
+      ++runs.back().layers;
+    else
+      runs.push_back({sizes, layer, /*layers=*/1, workspace});
+    workspace += sizes.workspaceSize();
+  }
+  return runs;
 }
 
 namespace {
+/// The launches of an op: each has the blocks of all layers, those of a run
+/// behind those of another.
+class SelectionLaunches {
+public:
+  using Emit = void (ScoreSelection::*)(ThreadBuilder &,
+                                        const SelectionBuffers &);
+
+  /// `arguments`: the factors and the three results of one layer after the
+  /// other, then different sparsities (of each layer the one of that number),
+  /// then the workspace, if there is one.
+  SelectionLaunches(KernelContext &context, CodeBuilder &host,
+                    CriterionOp criterion, ArrayRef<SelectionRun> runs,
+                    ArrayRef<int64_t> sparsities, ValueRange arguments)
+      : context(context), host(host), criterion(criterion), runs(runs),
+        sparsities(sparsities), arguments(arguments) {}
+
+  void launch() {
+    bool isSampled = llvm::all_of(
+        runs, [](const SelectionRun &run) { return run.sizes.isSampled; });
+    if (!isSampled)
+      return launchKernel("all", runs, SelectionSizes::kThreads,
+                          &ScoreSelection::selectAmongAll,
+                          [](const SelectionSizes &) { return 1; });
+    launchKernel(
+        "sample", runs, SelectionSizes::kSampleThreads, &ScoreSelection::sample,
+        [](const SelectionSizes &) { return SelectionSizes::kSampleBlocks; });
+    launchKernel("bracket", runs, SelectionSizes::kBracketThreads,
+                 &ScoreSelection::findBracket,
+                 [](const SelectionSizes &) { return 1; });
+    // Each by itself: ptxas needs all registers for one, and spills of several.
+    for (auto [i, run] : llvm::enumerate(runs))
+      launchKernel(runs.size() == 1 ? "gather" : "gather" + std::to_string(i),
+                   run, WeightTiles::kThreads, &ScoreSelection::gather,
+                   [](const SelectionSizes &s) { return s.tiles.count(); });
+    for (int64_t i = 0; i < SelectionSizes::kSearches; ++i)
+      launchKernel("search", runs, WeightTiles::kThreads,
+                   &ScoreSelection::search,
+                   [](const SelectionSizes &s) { return s.searchBlocks; });
+  }
+
+private:
+  /// For the layers of some runs; `blocks` tells how many blocks a layer has.
+  void launchKernel(const std::string &part, ArrayRef<SelectionRun> runs,
+                    int64_t threads, Emit emit,
+                    function_ref<int64_t(const SelectionSizes &)> blocks) {
+    int64_t all = 0;
+    for (const SelectionRun &run : runs)
+      all += run.layers * blocks(run.sizes);
+    context.launch(host, part, all, threads, arguments,
+                   [&](ThreadBuilder &b, ValueRange values) {
+                     auto emitRun = [&](const SelectionRun &run, Value layer) {
+                       ScoreSelection selection(criterion, run.sizes);
+                       (selection.*emit)(b, buffersOf(b, run, layer, values));
+                     };
+                     if (runs.size() == 1 && runs.front().layers == 1)
+                       return emitRun(runs.front(), b.index(0));
+                     int64_t firstBlock = 0;
+                     for (const SelectionRun &run : runs) {
+                       int64_t each = blocks(run.sizes),
+                               count = run.layers * each;
+                       Value number = b.subi(b.block(), b.index(firstBlock));
+                       // Of runs before it is negative: a large one.
+                       Value isHere = b.cmpi(arith::CmpIPredicate::ult, number,
+                                             b.index(count));
+                       b.onPart(isHere, b.remi(number, each),
+                                [&] { emitRun(run, b.divi(number, each)); });
+                       firstBlock += count;
+                     }
+                   });
+  }
+
+  size_t buffersOfLayer() { return criterion.getNumTensors() + kResults; }
+
+  /// Those of the `layer`-th (index) of a run.
+  SelectionBuffers buffersOf(ThreadBuilder &b, const SelectionRun &run,
+                             Value layer, ValueRange values) {
+    size_t each = buffersOfLayer();
+    int64_t layers = sparsities.size();
+    ValueRange ofLayers = values.take_front(layers * each);
+    ValueRange rest = values.drop_front(layers * each);
+    auto valuesOf = [&](int64_t i) {
+      SmallVector<Value> all(ofLayers.slice((run.firstLayer + i) * each, each));
+      all.push_back(rest[sparsities[run.firstLayer + i]]);
+      return all;
+    };
+    SmallVector<Value> own = valuesOf(0);
+    if (run.layers > 1)
+      own = choose(b, run, layer, valuesOf);
+    SelectionBuffers w;
+    w.sparsity = own.pop_back_val();
+    w.pruned = own.pop_back_val();
+    w.cut = own.pop_back_val();
+    w.threshold = own.pop_back_val();
+    w.factors = own;
+    if (run.sizes.isSampled) {
+      Value place =
+          b.addi(b.muli(layer, run.sizes.workspaceSize()), run.workspace);
+      Value start = b.pointer(rest.back());
+      start = LLVM::GEPOp::create(
+          b, start.getType(), b.getI32Type(), start,
+          arith::IndexCastOp::create(b, b.getI64Type(), place).getResult());
+      w.placeWorkspaces(b, run.sizes, start);
+    }
+    return w;
+  }
+
+  /// A table of the run's layers: the buffers of one, and its sparsity.
+  static SmallVector<Value>
+  choose(ThreadBuilder &b, const SelectionRun &run, Value layer,
+         function_ref<SmallVector<Value>(int64_t)> valuesOf) {
+    SmallVector<Value> first = valuesOf(0);
+    auto pointersOf = [&](int64_t i) {
+      SmallVector<Value> values = valuesOf(i);
+      for (Value &value : values)
+        if (isa<MemRefType>(value.getType()))
+          value = b.pointer(value);
+      return values;
+    };
+    SmallVector<Type> types;
+    for (Value value : first)
+      types.push_back(isa<MemRefType>(value.getType())
+                          ? LLVM::LLVMPointerType::get(b.getContext())
+                          : value.getType());
+    SmallVector<int64_t> cases =
+        llvm::to_vector(llvm::seq<int64_t>(1, run.layers));
+    auto table = scf::IndexSwitchOp::create(b, types, layer, cases,
+                                            /*caseRegionsCount=*/cases.size());
+    OpBuilder::InsertionGuard guard(b);
+    for (auto [i, region] : llvm::enumerate(table->getRegions())) {
+      b.setInsertionPointToEnd(&region.emplaceBlock());
+      scf::YieldOp::create(b, pointersOf(i));
+    }
+    b.setInsertionPointAfter(table);
+    SmallVector<Value> chosen(table.getResults());
+    for (auto [value, like] : llvm::zip(chosen, first))
+      if (auto type = dyn_cast<MemRefType>(like.getType()))
+        value = b.bufferAt(value, type);
+    return chosen;
+  }
+
+  static constexpr size_t kResults = 3;
+
+  KernelContext &context;
+  CodeBuilder &host;
+  CriterionOp criterion;
+  ArrayRef<SelectionRun> runs;
+  ArrayRef<int64_t> sparsities;
+  ValueRange arguments;
+};
+
 struct TopKThresholdPattern : KernelPattern<TopKThresholdOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(TopKThresholdOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    RankedTensorType type = getWeightType(criterion, op.getFactors());
-    SelectionSizes sizes(type);
-    if (sizes.elements() > UINT32_MAX)
-      return op.emitOpError("selects among ")
-             << sizes.elements() << " scores: kernels for GPUs count up to "
-             << UINT32_MAX;
+    SmallVector<SelectionRun> runs = selectionRuns(op, criterion);
+    int64_t size = 0;
+    for (const SelectionRun &run : runs) {
+      if (run.sizes.elements() > UINT32_MAX)
+        return op.emitOpError("selects among ")
+               << run.sizes.elements()
+               << " scores: kernels for GPUs count up to " << UINT32_MAX;
+      size += run.layers * run.sizes.workspaceSize();
+    }
+    SmallVector<RankedTensorType> workspaces;
+    if (size)
+      workspaces.push_back(RankedTensorType::get(size, rewriter.getI32Type()));
+    // Most layers share a sparsity.
+    llvm::SetVector<Value> different(op.getSparsities().begin(),
+                                     op.getSparsities().end());
+    SmallVector<int64_t> sparsities;
+    for (Value sparsity : op.getSparsities())
+      sparsities.push_back(llvm::find(different, sparsity) - different.begin());
     SmallVector<Value> inputs(op.getFactors());
-    inputs.push_back(op.getSparsity());
+    llvm::append_range(inputs, different);
     context.replaceByLaunch(
-        rewriter, op, inputs, SelectionBuffers::workspaces(sizes, rewriter),
+        rewriter, op, identityOf(op, runs, sparsities, rewriter), inputs,
+        /*outputs=*/{}, workspaces,
         [&](CodeBuilder &host, ValueRange arguments) {
-          ScoreSelection(context, host, criterion, sizes, arguments).launch();
+          size_t layers = sparsities.size(),
+                 tensors = criterion.getNumTensors();
+          ValueRange results = arguments.drop_front(inputs.size());
+          SmallVector<Value> ordered;
+          for (size_t layer = 0; layer < layers; ++layer) {
+            llvm::append_range(ordered,
+                               arguments.slice(layer * tensors, tensors));
+            for (size_t result = 0; result < 3; ++result)
+              ordered.push_back(results[result * layers + layer]);
+          }
+          llvm::append_range(ordered, arguments.slice(op.getFactors().size(),
+                                                      different.size()));
+          llvm::append_range(ordered, results.drop_front(3 * layers));
+          SelectionLaunches(context, host, criterion, runs, sparsities, ordered)
+              .launch();
         });
     return success();
+  }
+
+private:
+  /// Of many layers the name has each type once.
+  static KernelIdentity identityOf(TopKThresholdOp op,
+                                   ArrayRef<SelectionRun> runs,
+                                   ArrayRef<int64_t> sparsities,
+                                   Builder &builder) {
+    if (sparsities.size() == 1)
+      return KernelIdentity(op);
+    KernelIdentity identity("topk_thresholds");
+    size_t tensors = op.getFactors().size() / sparsities.size();
+    for (const SelectionRun &run : runs)
+      identity.add(std::to_string(run.layers) + "x")
+          .add(op.getFactors()
+                   .slice(run.firstLayer * tensors, tensors)
+                   .getTypes());
+    return identity.add(op.getCriterion())
+        .distinguish(builder.getI64ArrayAttr(sparsities));
   }
 };
 } // namespace

@@ -33,18 +33,29 @@ struct SelectionSizes {
   static constexpr int64_t kSearchBits = 13;
   static constexpr int64_t kBins = int64_t(1) << kSearchBits;
   static constexpr int64_t kSearches = 4;
-  static constexpr int64_t kSearchBlocks = 264;
   /// So many scores one block selects among, and so many it evaluates for that.
   static constexpr int64_t kListed = kBins / 2;
   static constexpr int64_t kEvaluated = 4096;
 
-  explicit SelectionSizes(mlir::ShapedType weight);
+  /// Of one of so many `layers` that are selected in at once.
+  SelectionSizes(mlir::ShapedType weight, int64_t layers);
 
   int64_t elements() const { return tiles.rows * tiles.columns; }
+  /// i32 of the layer's workspace.
+  int64_t workspaceSize() const;
 
   WeightTiles tiles;
   bool isSampled;
+  int64_t searchBlocks;
   int64_t capacity; ///< of what is kept of a tile: an eighth of its elements
+};
+
+/// One layer after another of equal types, for which a kernel has the same
+/// code.
+struct SelectionRun {
+  SelectionSizes sizes;
+  int64_t firstLayer, layers;
+  int64_t workspace; ///< where theirs begin, in i32
 };
 
 /// i32 that blocks add to, and what they tell each other.
@@ -69,47 +80,40 @@ enum Tally {
   kTallies
 };
 
-/// The buffers of a selection, which all of its kernels have as arguments.
+/// The buffers of a layer's selection.
 struct SelectionBuffers {
-  /// Factors, sparsity (an f64), threshold (f32), cut and the number pruned
-  /// (i64); then, if the selection is sampled, its workspaces.
-  SelectionBuffers(ValueRange arguments, size_t numFactors);
-  static llvm::SmallVector<mlir::RankedTensorType>
-  workspaces(const SelectionSizes &sizes, mlir::Builder &builder);
+  /// Places the workspaces from `workspace`, a pointer, on.
+  void placeWorkspaces(ThreadBuilder &b, const SelectionSizes &sizes,
+                       Value workspace);
 
-  ValueRange factors;
-  Value sparsity, threshold, cut, pruned;
+  llvm::SmallVector<Value> factors;
+  Value threshold, cut, pruned; ///< f32, i64, i64
+  Value sparsity;               ///< f64
+  // Only if the selection is sampled; all of i32:
   Value tallies, sample; ///< of kTallies, kSample
   Value parts, bins;     ///< of kParts, kBins
   Value keptSizes, kept; ///< of each tile: keys, indices
   Value list;            ///< kListed of them
 };
 
+/// What the kernels of a selection do for a layer.
 class ScoreSelection {
 public:
-  /// `arguments` are those of SelectionBuffers.
-  ScoreSelection(KernelContext &context, CodeBuilder &host,
-                 CriterionOp criterion, const SelectionSizes &sizes,
-                 ValueRange arguments)
-      : context(context), host(host), criterion(criterion), s(sizes),
-        arguments(arguments) {}
+  using Buffers = SelectionBuffers;
 
-  /// Launches all kernels that it takes.
-  void launch();
+  ScoreSelection(CriterionOp criterion, const SelectionSizes &sizes)
+      : criterion(criterion), s(sizes) {}
+
+  // A kernel each. ThreadBuilder::block() counts the layer's blocks.
+  void selectAmongAll(ThreadBuilder &b, const Buffers &w);
+  void sample(ThreadBuilder &b, const Buffers &w);
+  void findBracket(ThreadBuilder &b, const Buffers &w);
+  void gather(ThreadBuilder &b, const Buffers &w);
+  void search(ThreadBuilder &b, const Buffers &w);
 
 private:
-  using Buffers = SelectionBuffers;
   using Element = llvm::function_ref<Value(Value)>;
   struct Range;
-
-  void
-  launchKernel(const char *part, int64_t blocks, int64_t threads,
-               llvm::function_ref<void(ThreadBuilder &, const Buffers &)> body);
-  void launchAmongAll();
-  void launchSample();
-  void launchBracket();
-  void launchGather();
-  void launchSearch();
 
   Value keyAt(ThreadBuilder &b, const Buffers &w, Value row, Value column);
   Value keyOfElement(ThreadBuilder &b, const Buffers &w, Value i);
@@ -137,11 +141,8 @@ private:
                    Value size, const Range &range, Element keyOf,
                    Element indexOf, Value nan);
 
-  KernelContext &context;
-  CodeBuilder &host;
   CriterionOp criterion;
   const SelectionSizes &s;
-  ValueRange arguments;
 };
 
 /// Where the element is that stays last, as the tallies tell it.

@@ -19,84 +19,73 @@ using namespace pst::cuda;
 /// i32 counts of one block that gathers.
 enum BlockCount { kInside, kAbove, kBlockCounts };
 
-void ScoreSelection::launchSample() {
-  launchKernel(
-      "sample", SelectionSizes::kSampleBlocks, SelectionSizes::kSampleThreads,
-      [&](ThreadBuilder &b, const Buffers &w) {
-        b.ifThen(isEqual(b, b.block(), b.index(0)), [&] {
-          b.strided(kTallies,
-                    [&](Value i) { b.store(b.i32(0), w.tallies, i); });
-          for (auto [buffer, size] :
-               {std::pair(w.parts, SelectionSizes::kParts),
-                std::pair(w.bins, SelectionSizes::kBins)})
-            b.strided(size, [&, buffer = buffer](Value i) {
-              b.store(b.i32(0), buffer, i);
-            });
-        });
-        Value i = b.addi(b.muli(b.block(), SelectionSizes::kSampleThreads),
-                         b.thread());
-        constexpr int64_t kGoldenRatio = 2654435769; // of 2^32
-        Value random = b.remi(b.muli(i, kGoldenRatio), int64_t(1) << 32);
-        random = b.divi(random, 1 << 8);
-        Value part = b.divi(b.muli(i, s.elements()), SelectionSizes::kSample);
-        Value place = b.addi(
-            part, b.remi(random, s.elements() / SelectionSizes::kSample));
-        b.store(keyOfElement(b, w, place), w.sample, {b.block(), b.thread()});
+void ScoreSelection::sample(ThreadBuilder &b, const Buffers &w) {
+  b.ifThen(isEqual(b, b.block(), b.index(0)), [&] {
+    b.strided(kTallies, [&](Value i) { b.store(b.i32(0), w.tallies, i); });
+    for (auto [buffer, size] : {std::pair(w.parts, SelectionSizes::kParts),
+                                std::pair(w.bins, SelectionSizes::kBins)})
+      b.strided(size, [&, buffer = buffer](Value i) {
+        b.store(b.i32(0), buffer, i);
       });
+  });
+  Value i =
+      b.addi(b.muli(b.block(), SelectionSizes::kSampleThreads), b.thread());
+  constexpr int64_t kGoldenRatio = 2654435769; // of 2^32
+  Value random = b.remi(b.muli(i, kGoldenRatio), int64_t(1) << 32);
+  random = b.divi(random, 1 << 8);
+  Value part = b.divi(b.muli(i, s.elements()), SelectionSizes::kSample);
+  Value place =
+      b.addi(part, b.remi(random, s.elements() / SelectionSizes::kSample));
+  b.store(keyOfElement(b, w, place), w.sample, {b.block(), b.thread()});
 }
 
-void ScoreSelection::launchBracket() {
-  launchKernel(
-      "bracket", 1, SelectionSizes::kBracketThreads,
-      [&](ThreadBuilder &b, const Buffers &w) {
-        b.setBlocksPerMultiprocessor(1);
-        RadixSelect radix(b);
-        constexpr int64_t kSize = SelectionSizes::kSample;
-        Value size = b.index(kSize);
-        Type f64 = b.getF64Type();
-        Value keep = arith::UIToFPOp::create(b, f64, numKept(b, w));
-        Value share = b.mulf(keep, b.f64(1.0 / double(s.elements())));
-        Value rank = b.mulf(share, b.f64(kSize));
-        Value variance = b.mulf(rank, b.subf(b.f64(1.0), share));
-        Value margin = b.addf(b.mulf(b.sqrt(variance), b.f64(4.0)), b.f64(4.0));
-        auto toRank = [&](Value value) {
-          return arith::FPToSIOp::create(b, b.getI32Type(), value);
-        };
-        Value upper = toRank(b.subf(rank, margin));
-        Value lower = toRank(b.addf(rank, margin));
-        Value noUpper = b.cmpi(arith::CmpIPredicate::slt, upper, b.i32(1));
-        Value noLower = b.cmpi(arith::CmpIPredicate::sgt, lower, b.i32(kSize));
-        Value keys = b.flatten(w.sample);
-        Value sample = b.sharedBuffer({kSize}, b.getI32Type());
-        // Most keys of a sample share their highest bits: begin below those.
-        Value zero = b.i32(0);
-        SmallVector<Value> ends =
-            b.loop(b.thread(), size, SelectionSizes::kBracketThreads,
-                   {b.i32(-1), zero},
-                   [&](Value i, ValueRange ends) -> SmallVector<Value> {
-                     Value key = b.load(keys, i);
-                     b.store(key, sample, i);
-                     return {arith::MinUIOp::create(b, ends[0], key),
-                             arith::MaxUIOp::create(b, ends[1], key)};
-                   });
-        Value least = complement(b, b.blockMax(complement(b, ends[0])));
-        Value largest = b.blockMax(ends[1]);
-        Value bits = bitWidth(b, minus(b, largest, least));
-        auto keyOfRank = [&](Value rank) {
-          return radix
-              .largest(b, size, least, bits, rank,
-                       [&](Value i) -> RadixSelect::Element {
-                         return {b.load(sample, i)};
-                       })
-              .key;
-        };
-        Value low = b.select(noLower, zero, keyOfRank(lower));
-        Value high = b.select(noUpper, b.i32(-1), keyOfRank(upper));
-        b.onFirstThread([&] {
-          storeTally(b, low, w.tallies, BracketLow);
-          storeTally(b, high, w.tallies, BracketHigh);
-        });
+void ScoreSelection::findBracket(ThreadBuilder &b, const Buffers &w) {
+  b.setBlocksPerMultiprocessor(1);
+  RadixSelect radix(b);
+  constexpr int64_t kSize = SelectionSizes::kSample;
+  Value size = b.index(kSize);
+  Type f64 = b.getF64Type();
+  Value keep = arith::UIToFPOp::create(b, f64, numKept(b, w));
+  Value share = b.mulf(keep, b.f64(1.0 / double(s.elements())));
+  Value rank = b.mulf(share, b.f64(kSize));
+  Value variance = b.mulf(rank, b.subf(b.f64(1.0), share));
+  Value margin = b.addf(b.mulf(b.sqrt(variance), b.f64(4.0)), b.f64(4.0));
+  auto toRank = [&](Value value) {
+    return arith::FPToSIOp::create(b, b.getI32Type(), value);
+  };
+  Value upper = toRank(b.subf(rank, margin));
+  Value lower = toRank(b.addf(rank, margin));
+  Value noUpper = b.cmpi(arith::CmpIPredicate::slt, upper, b.i32(1));
+  Value noLower = b.cmpi(arith::CmpIPredicate::sgt, lower, b.i32(kSize));
+  Value keys = b.flatten(w.sample);
+  Value sample = b.sharedBuffer({kSize}, b.getI32Type());
+  // Most keys of a sample share their highest bits: begin below those.
+  Value zero = b.i32(0);
+  SmallVector<Value> ends = b.loop(
+      b.thread(), size, SelectionSizes::kBracketThreads, {b.i32(-1), zero},
+      [&](Value i, ValueRange ends) -> SmallVector<Value> {
+        Value key = b.load(keys, i);
+        b.store(key, sample, i);
+        return {arith::MinUIOp::create(b, ends[0], key),
+                arith::MaxUIOp::create(b, ends[1], key)};
       });
+  Value least = complement(b, b.blockMax(complement(b, ends[0])));
+  Value largest = b.blockMax(ends[1]);
+  Value bits = bitWidth(b, minus(b, largest, least));
+  auto keyOfRank = [&](Value rank) {
+    return radix
+        .largest(b, size, least, bits, rank,
+                 [&](Value i) -> RadixSelect::Element {
+                   return {b.load(sample, i)};
+                 })
+        .key;
+  };
+  Value low = b.select(noLower, zero, keyOfRank(lower));
+  Value high = b.select(noUpper, b.i32(-1), keyOfRank(upper));
+  b.onFirstThread([&] {
+    storeTally(b, low, w.tallies, BracketLow);
+    storeTally(b, high, w.tallies, BracketHigh);
+  });
 }
 
 /// Of a bracket [low, high], by scores. Comparing them is the same as comparing
@@ -313,42 +302,38 @@ void ScoreSelection::findPart(ThreadBuilder &b, const Buffers &w) {
   });
 }
 
-void ScoreSelection::launchGather() {
-  launchKernel(
-      "gather", s.tiles.count(), WeightTiles::kThreads,
-      [&](ThreadBuilder &b, const Buffers &w) {
-        b.setBlocksPerMultiprocessor(2);
-        Type i32 = b.getI32Type();
-        Value counts = b.sharedBuffer({kBlockCounts}, i32);
-        Value parts = b.sharedBuffer({SelectionSizes::kParts}, i32);
-        b.strided(kBlockCounts, [&](Value i) { b.store(b.i32(0), counts, i); });
-        b.strided(SelectionSizes::kParts,
-                  [&](Value i) { b.store(b.i32(0), parts, i); });
-        b.barrier();
-        Value isTie = isEqual(b, loadTally(b, w.tallies, BracketLow),
-                              loadTally(b, w.tallies, BracketHigh));
-        b.ifElse(
-            isTie, [&] { countTies(b, w, counts); },
-            [&] { keepInside(b, w, counts, parts); });
-        b.barrier();
-        b.strided(SelectionSizes::kParts, [&](Value part) {
-          Value here = b.load(parts, part);
-          b.ifThen(b.cmpi(arith::CmpIPredicate::ne, here, b.i32(0)),
-                   [&] { b.atomicAdd(here, w.parts, part); });
-        });
-        b.onFirstThread([&] {
-          auto addTally = [&](Value value, Tally tally) {
-            b.atomicAdd(value, w.tallies, b.index(tally));
-          };
-          Value inside = b.load(counts, b.index(kInside));
-          b.store(inside, w.keptSizes, b.block());
-          addTally(b.load(counts, b.index(kAbove)), Above);
-          // Of ties nothing was kept.
-          b.ifThen(isTie, [&] { b.atomicAdd(inside, w.parts, b.index(0)); });
-          b.ifThen(either(b, isTie, isBelow(b, b.i32(s.capacity), inside)),
-                   [&] { addTally(b.i32(1), Overflow); });
-        });
-        Value last = b.isLastBlock(s.tiles.count(), w.tallies, b.index(Ticket));
-        b.ifThen(last, [&] { findPart(b, w); });
-      });
+void ScoreSelection::gather(ThreadBuilder &b, const Buffers &w) {
+  b.setBlocksPerMultiprocessor(2);
+  Type i32 = b.getI32Type();
+  Value counts = b.sharedBuffer({kBlockCounts}, i32);
+  Value parts = b.sharedBuffer({SelectionSizes::kParts}, i32);
+  b.strided(kBlockCounts, [&](Value i) { b.store(b.i32(0), counts, i); });
+  b.strided(SelectionSizes::kParts,
+            [&](Value i) { b.store(b.i32(0), parts, i); });
+  b.barrier();
+  Value isTie = isEqual(b, loadTally(b, w.tallies, BracketLow),
+                        loadTally(b, w.tallies, BracketHigh));
+  b.ifElse(
+      isTie, [&] { countTies(b, w, counts); },
+      [&] { keepInside(b, w, counts, parts); });
+  b.barrier();
+  b.strided(SelectionSizes::kParts, [&](Value part) {
+    Value here = b.load(parts, part);
+    b.ifThen(b.cmpi(arith::CmpIPredicate::ne, here, b.i32(0)),
+             [&] { b.atomicAdd(here, w.parts, part); });
+  });
+  b.onFirstThread([&] {
+    auto addTally = [&](Value value, Tally tally) {
+      b.atomicAdd(value, w.tallies, b.index(tally));
+    };
+    Value inside = b.load(counts, b.index(kInside));
+    b.store(inside, w.keptSizes, b.block());
+    addTally(b.load(counts, b.index(kAbove)), Above);
+    // Of ties nothing was kept.
+    b.ifThen(isTie, [&] { b.atomicAdd(inside, w.parts, b.index(0)); });
+    b.ifThen(either(b, isTie, isBelow(b, b.i32(s.capacity), inside)),
+             [&] { addTally(b.i32(1), Overflow); });
+  });
+  Value last = b.isLastBlock(s.tiles.count(), w.tallies, b.index(Ticket));
+  b.ifThen(last, [&] { findPart(b, w); });
 }

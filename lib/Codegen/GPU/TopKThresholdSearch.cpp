@@ -72,26 +72,24 @@ struct Division {
 void ScoreSelection::forKept(ThreadBuilder &b, const Buffers &w,
                              function_ref<void(Value, Value)> body) {
   constexpr int64_t kInFlight = 4;
-  b.loop(b.block(), b.index(s.tiles.count()), SelectionSizes::kSearchBlocks,
-         [&](Value tile) {
-           Value kept = toIndex(b, b.load(w.keptSizes, tile));
-           Value last = b.subi(kept, b.index(1));
-           b.loop(b.thread(), kept, kInFlight * b.threads(), [&](Value first) {
-             SmallVector<Value> places, entries;
-             for (int64_t i = 0; i < kInFlight; ++i) {
-               places.push_back(b.addi(first, i * b.threads()));
-               Value place = b.mini(places[i], last);
-               entries.push_back(
-                   b.load(w.kept, {tile, place, b.index(0)}, /*lanes=*/2));
-             }
-             for (int64_t i = 0; i < kInFlight; ++i)
-               b.ifThen(b.cmpi(arith::CmpIPredicate::sle, places[i], last),
-                        [&] {
-                          body(vector::ExtractOp::create(b, entries[i], 0),
-                               vector::ExtractOp::create(b, entries[i], 1));
-                        });
-           });
-         });
+  b.loop(b.block(), b.index(s.tiles.count()), s.searchBlocks, [&](Value tile) {
+    Value kept = toIndex(b, b.load(w.keptSizes, tile));
+    Value last = b.subi(kept, b.index(1));
+    b.loop(b.thread(), kept, kInFlight * b.threads(), [&](Value first) {
+      SmallVector<Value> places, entries;
+      for (int64_t i = 0; i < kInFlight; ++i) {
+        places.push_back(b.addi(first, i * b.threads()));
+        Value place = b.mini(places[i], last);
+        entries.push_back(
+            b.load(w.kept, {tile, place, b.index(0)}, /*lanes=*/2));
+      }
+      for (int64_t i = 0; i < kInFlight; ++i)
+        b.ifThen(b.cmpi(arith::CmpIPredicate::sle, places[i], last), [&] {
+          body(vector::ExtractOp::create(b, entries[i], 0),
+               vector::ExtractOp::create(b, entries[i], 1));
+        });
+    });
+  });
 }
 
 void ScoreSelection::collect(ThreadBuilder &b, const Buffers &w,
@@ -156,7 +154,7 @@ void ScoreSelection::countInRange(ThreadBuilder &b, const Buffers &w,
       [&] {
         VirtualWeight weight(criterion, w.factors);
         int64_t lanes = s.tiles.lanes, columns = s.tiles.columns;
-        int64_t threads = SelectionSizes::kSearchBlocks * b.threads();
+        int64_t threads = s.searchBlocks * b.threads();
         Value from = toIndex(b, range.first);
         Value end = b.addi(from, toIndex(b, range.size));
         Value begin =
@@ -221,49 +219,43 @@ void ScoreSelection::narrow(ThreadBuilder &b, const Buffers &w,
   });
 }
 
-void ScoreSelection::launchSearch() {
-  launchKernel(
-      "search", SelectionSizes::kSearchBlocks, WeightTiles::kThreads,
-      [&](ThreadBuilder &b, const Buffers &w) {
-        b.setBlocksPerMultiprocessor(2);
-        Value zero = b.i32(0);
-        Value isOpen = isEqual(b, loadTally(b, w.tallies, Done), zero);
-        b.ifThen(isOpen, [&] {
-          RadixSelect bins(b, SelectionSizes::kSearchBits), radix(b);
-          Value counts = bins.getCounts();
-          Range range(b, w.tallies);
-          Value isKept = isEqual(b, loadTally(b, w.tallies, Overflow), zero);
-          Value count = loadTally(b, w.tallies, Count);
-          Value isListed = both(b, isKept,
-                                b.cmpi(arith::CmpIPredicate::ule, count,
-                                       b.i32(SelectionSizes::kListed)));
-          b.ifElse(
-              isListed, [&] { collect(b, w, range); },
-              [&] {
-                b.strided(SelectionSizes::kBins,
-                          [&](Value bin) { b.store(zero, counts, bin); });
-                b.barrier();
-                countInRange(b, w, range, isKept, counts);
-                b.barrier();
-                b.strided(SelectionSizes::kBins, [&](Value bin) {
-                  Value here = b.load(counts, bin);
-                  b.ifThen(b.cmpi(arith::CmpIPredicate::ne, here, zero),
-                           [&] { b.atomicAdd(here, w.bins, bin); });
-                });
-              });
-          Value last = b.isLastBlock(SelectionSizes::kSearchBlocks, w.tallies,
-                                     b.index(Ticket));
-          b.ifThen(last, [&] {
-            b.ifElse(
-                isListed,
-                [&] {
-                  selectCollected(b, w, range, radix, counts);
-                  b.onFirstThread(
-                      [&] { storeTally(b, b.i32(1), w.tallies, Done); });
-                },
-                [&] { narrow(b, w, range, bins, radix); });
-            b.onFirstThread([&] { storeTally(b, zero, w.tallies, Ticket); });
+void ScoreSelection::search(ThreadBuilder &b, const Buffers &w) {
+  b.setBlocksPerMultiprocessor(2);
+  Value zero = b.i32(0);
+  Value isOpen = isEqual(b, loadTally(b, w.tallies, Done), zero);
+  b.ifThen(isOpen, [&] {
+    RadixSelect bins(b, SelectionSizes::kSearchBits), radix(b);
+    Value counts = bins.getCounts();
+    Range range(b, w.tallies);
+    Value isKept = isEqual(b, loadTally(b, w.tallies, Overflow), zero);
+    Value count = loadTally(b, w.tallies, Count);
+    Value isListed = both(b, isKept,
+                          b.cmpi(arith::CmpIPredicate::ule, count,
+                                 b.i32(SelectionSizes::kListed)));
+    b.ifElse(
+        isListed, [&] { collect(b, w, range); },
+        [&] {
+          b.strided(SelectionSizes::kBins,
+                    [&](Value bin) { b.store(zero, counts, bin); });
+          b.barrier();
+          countInRange(b, w, range, isKept, counts);
+          b.barrier();
+          b.strided(SelectionSizes::kBins, [&](Value bin) {
+            Value here = b.load(counts, bin);
+            b.ifThen(b.cmpi(arith::CmpIPredicate::ne, here, zero),
+                     [&] { b.atomicAdd(here, w.bins, bin); });
           });
         });
-      });
+    Value last = b.isLastBlock(s.searchBlocks, w.tallies, b.index(Ticket));
+    b.ifThen(last, [&] {
+      b.ifElse(
+          isListed,
+          [&] {
+            selectCollected(b, w, range, radix, counts);
+            b.onFirstThread([&] { storeTally(b, b.i32(1), w.tallies, Done); });
+          },
+          [&] { narrow(b, w, range, bins, radix); });
+      b.onFirstThread([&] { storeTally(b, zero, w.tallies, Ticket); });
+    });
+  });
 }

@@ -39,8 +39,16 @@ template <typename OpT> static bool isDenseFactor(OpT op, unsigned number) {
   return false;
 }
 
+/// The same for an op on several layers: the factors of one follow those of
+/// another.
+template <typename OpT>
+static bool isDenseFactorOfLayers(OpT op, size_t layers, unsigned number) {
+  size_t all = op.getFactors().size();
+  return number < all && isDenseFactor(op, number % (all / layers));
+}
+
 bool TopKThresholdOp::widensOperand(unsigned number) {
-  return isDenseFactor(*this, number);
+  return isDenseFactorOfLayers(*this, getSparsities().size(), number);
 }
 
 bool MaskedMatmulOp::widensOperand(unsigned number) {
@@ -56,9 +64,7 @@ bool BlockScoresOp::widensOperand(unsigned number) {
 }
 
 bool CommonThresholdOp::widensOperand(unsigned number) {
-  // The factors of one layer follow those of another.
-  size_t layers = getCuts().size(), all = getFactors().size();
-  return number < all && isDenseFactor(*this, number % (all / layers));
+  return isDenseFactorOfLayers(*this, getCuts().size(), number);
 }
 
 bool LowRankAccumulateOp::widensOperand(unsigned number) {

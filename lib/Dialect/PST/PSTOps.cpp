@@ -181,13 +181,24 @@ static LogicalResult verifyShape(Operation *op, StringRef what, Value value,
          << what << " of type " << expected << ", but got " << type;
 }
 
+LogicalResult TopKThresholdOp::inferReturnTypes(
+    MLIRContext *context, std::optional<Location>, ValueRange operands,
+    DictionaryAttr attributes, OpaqueProperties properties, RegionRange regions,
+    SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  size_t layers = op.getSparsities().size();
+  auto scalar = [](Type type) { return RankedTensorType::get({}, type); };
+  types.append(layers, scalar(Float32Type::get(context)));
+  types.append(2 * layers, scalar(IntegerType::get(context, 64)));
+  return success();
+}
+
 LogicalResult TopKThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
-  int64_t rows, columns;
-  FailureOr<CriterionOp> criterion = verifyCriterionUse(
-      *this, getCriterionAttr(), getFactors(), table, rows, columns); // (C2)
-  if (failed(criterion))
-    return failure();
-  return verifyHasScore(*this, *criterion); // (C1)
+  size_t layers = getSparsities().size();
+  if (!getPrevious().empty() && getPrevious().size() != layers)
+    return emitOpError("must have a previous threshold for each of its ")
+           << layers << " layers, but got " << getPrevious().size(); // (C3)
+  return verifyLayers(*this, layers, "sparsities", table); // (C1), (C2)
 }
 
 LogicalResult MaskedMatmulOp::verify() {

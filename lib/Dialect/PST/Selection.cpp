@@ -337,23 +337,5 @@ LogicalResult BlockScoresOp::verifySymbolUses(SymbolTableCollection &table) {
 
 LogicalResult
 CommonThresholdOp::verifySymbolUses(SymbolTableCollection &table) {
-  auto criterion =
-      table.lookupNearestSymbolFrom<CriterionOp>(*this, getCriterionAttr());
-  size_t layers = getCuts().size();
-  // Of one layer, or of none that can be told apart, the usual errors.
-  size_t tensors = criterion ? criterion.getNumTensors() : 0;
-  size_t step = layers && tensors ? tensors : getFactors().size();
-  if (criterion && (layers == 0 || getFactors().size() != layers * tensors))
-    return emitOpError("must have ")
-           << tensors << " factor tensors for each of its " << layers
-           << " cuts, but got " << getFactors().size(); // (C3)
-  for (size_t first = 0; first < getFactors().size(); first += step) {
-    int64_t rows, columns;
-    FailureOr<CriterionOp> found = verifyCriterionUse(
-        *this, getCriterionAttr(), getFactors().slice(first, step), table, rows,
-        columns);                                               // (C2)
-    if (failed(found) || failed(verifyHasScore(*this, *found))) // (C1)
-      return failure();
-  }
-  return success();
+  return verifyLayers(*this, getCuts().size(), "cuts", table); // (C1) to (C3)
 }

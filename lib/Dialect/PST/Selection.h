@@ -30,6 +30,35 @@ verifyCriterionUse(mlir::Operation *op, mlir::FlatSymbolRefAttr name,
 /// Whether there is a score to select by.
 mlir::LogicalResult verifyHasScore(mlir::Operation *op, CriterionOp criterion);
 
+/// Checks the factors of an op on several layers, of which `what` says how many
+/// there are, and that there is a score.
+template <typename OpT>
+mlir::LogicalResult verifyLayers(OpT op, size_t layers, llvm::StringRef what,
+                                 mlir::SymbolTableCollection &table) {
+  auto factors = op.getFactors();
+  auto criterion =
+      table.lookupNearestSymbolFrom<CriterionOp>(op, op.getCriterionAttr());
+  // Of one layer, or of none that can be told apart, the usual errors.
+  size_t tensors = criterion ? criterion.getNumTensors() : 0;
+  size_t step = layers > 1 && tensors ? tensors : factors.size();
+  if (layers == 0 ||
+      (criterion && layers > 1 && factors.size() != layers * tensors))
+    return op.emitOpError("must have ")
+           << tensors << " factor tensors for each of its " << layers << " "
+           << what << ", but got " << factors.size();
+  size_t first = 0;
+  do {
+    int64_t rows, columns;
+    mlir::FailureOr<CriterionOp> found =
+        verifyCriterionUse(op, op.getCriterionAttr(),
+                           factors.slice(first, step), table, rows, columns);
+    if (failed(found) || failed(verifyHasScore(op, *found)))
+      return mlir::failure();
+    first += step;
+  } while (first < factors.size());
+  return mlir::success();
+}
+
 /// Checks the mask of an op on a rows x columns weight: that the criterion has
 /// a score where there is one (and there is one where that has a score, if
 /// `required`), that the weight can be selected from so, and the state's types.

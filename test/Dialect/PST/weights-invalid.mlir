@@ -29,6 +29,32 @@ func.func @topk_threshold_c2(%w: tensor<4x3xf32>, %s: f64) {
 
 // -----
 
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @topk_threshold_c3_factors(%w: tensor<4x3xf32>, %s: f64) {
+  // expected-error@+1 {{'pst.topk_threshold' op must have 1 factor tensors for each of its 2 sparsities, but got 3}}
+  %tau:2, %cut:2, %pruned:2 = pst.topk_threshold @map(%w, %w, %w), %s, %s : (tensor<4x3xf32>, tensor<4x3xf32>, tensor<4x3xf32>)
+  return
+}
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @topk_threshold_c3_previous(%w: tensor<4x3xf32>, %s: f64, %t: tensor<f32>) {
+  // expected-error@+1 {{'pst.topk_threshold' op must have a previous threshold for each of its 2 layers, but got 1}}
+  %tau:2, %cut:2, %pruned:2 = pst.topk_threshold @map(%w, %w), %s, %s previous(%t) : (tensor<4x3xf32>, tensor<4x3xf32>)
+  return
+}
+
+// -----
+
 func.func @criterion_symbol(%w: tensor<4x3xf32>, %s: f64) {
   // expected-error@+1 {{'pst.topk_threshold' op names @map, which is no 'pst.criterion'}}
   %tau, %cut, %pruned = pst.topk_threshold @map(%w), %s : (tensor<4x3xf32>)

@@ -153,7 +153,9 @@ class PST_WeightOp<string mnemonic, list<Trait> traits = []>
           DeclareOpInterfaceMethods<WideningOpInterface>,
           DeclareOpInterfaceMethods<SymbolUserOpInterface>]>;
 
-def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
+def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [
+    Pure, SameVariadicResultSize,
+    DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "Finds the score that separates the kept weights of a layer";
   let description = [{
     With `keep = n*m - int(n*m*sparsity)` (in f64, truncated), returns the
@@ -170,10 +172,17 @@ def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
     `previous` is the threshold of the step before: where it is near the new
     one, that is found faster. It never changes the result, whatever it is.
 
+    Several layers, each by itself, may be one op: `factors` are those of one
+    layer after the other, and there is a sparsity (and, if any, a previous
+    threshold) for each. The results are all thresholds, all cuts, then all
+    counts (`-pst-group-selections`).
+
     Constraints:
     - (C1) The criterion yields a score.
-    - (C2) The factors have the number, ranks and shapes that the criterion's
-      kinds ask for.
+    - (C2) The factors of each layer have the number, ranks and shapes that the
+      criterion's kinds ask for.
+    - (C3) There is a sparsity for each layer, and a previous threshold for
+      each or for none.
 
     Example:
     ```mlir
@@ -185,12 +194,13 @@ def PST_TopKThresholdOp : PST_WeightOp<"topk_threshold", [Pure]> {
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$criterion,
-                       Variadic<PST_Tensor>:$factors, F64:$sparsity,
-                       Optional<PST_ScalarF32>:$previous);
-  let results = (outs PST_ScalarF32:$threshold, PST_ScalarI64:$cut,
-                      PST_ScalarI64:$pruned);
+                       Variadic<PST_Tensor>:$factors, Variadic<F64>:$sparsities,
+                       Variadic<PST_ScalarF32>:$previous);
+  let results = (outs Variadic<PST_ScalarF32>:$thresholds,
+                      Variadic<PST_ScalarI64>:$cuts,
+                      Variadic<PST_ScalarI64>:$pruned);
   let assemblyFormat = [{
-    $criterion `(` $factors `)` `,` $sparsity (`previous` `(` $previous^ `)`)?
+    $criterion `(` $factors `)` `,` $sparsities (`previous` `(` $previous^ `)`)?
     attr-dict `:` `(` type($factors) `)`
   }];
 }
