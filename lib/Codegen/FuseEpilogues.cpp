@@ -73,6 +73,26 @@ struct FuseAdd : OpRewritePattern<nn::AddOp> {
   OpOrder &order;
 };
 
+struct FuseDropout : OpRewritePattern<nn::DropoutOp> {
+  FuseDropout(MLIRContext *context, OpOrder &order)
+      : OpRewritePattern(context), order(order) {}
+  LogicalResult matchAndRewrite(nn::DropoutOp op,
+                                PatternRewriter &rewriter) const override {
+    auto product = dyn_cast_or_null<MaskedMatmulOp>(productOf(op.getInput()));
+    if (!product || product.getAddend() || product.getSeed() || op.getToken())
+      return failure();
+    rewriter.modifyOpInPlace(product, [&] {
+      product.getSeedMutable().assign(op.getSeed());
+      product.setProbabilityAttr(op.getProbabilityAttr());
+      product.setSiteAttr(op.getSiteAttr());
+    });
+    replaceByProduct(rewriter, op, product, order);
+    return success();
+  }
+
+  OpOrder &order;
+};
+
 struct FuseActivation : OpRewritePattern<nn::ActivationOp> {
   FuseActivation(MLIRContext *context, OpOrder &order)
       : OpRewritePattern(context), order(order) {}
@@ -93,10 +113,14 @@ struct FuseActivation : OpRewritePattern<nn::ActivationOp> {
 };
 
 struct FuseEpilogues : pst::impl::FuseEpiloguesBase<FuseEpilogues> {
+  using FuseEpiloguesBase::FuseEpiloguesBase;
+
   void runOnOperation() override {
     OpOrder order(getOperation());
     RewritePatternSet patterns(&getContext());
     patterns.add<FuseAdd, FuseActivation>(&getContext(), order);
+    if (dropout)
+      patterns.add<FuseDropout>(&getContext(), order);
     FrozenRewritePatternSet frozen(std::move(patterns));
     for (auto function : getOperation().getOps<func::FuncOp>())
       walkAndApplyPatterns(function, frozen);

@@ -1,4 +1,5 @@
 // RUN: pst-opt %s --pst-fuse-epilogues | FileCheck %s
+// RUN: pst-opt %s --pst-fuse-epilogues=dropout | FileCheck %s --check-prefix=DROPOUT
 
 // Sums and activations go into the product before them, where nothing else
 // wants what lies between.
@@ -57,4 +58,26 @@ func.func @stored(%x: tensor<5x3xf32>, %v: tensor<22xf32>, %c: tensor<22xi8>, %p
   %s = nn.add %r, %y : tensor<5x4xf32>
   %a = nn.activation gelu %s : tensor<5x4xf32>
   return %a : tensor<5x4xf32>
+}
+
+// A dropout too, if it is asked for; one of the token of each sequence, or
+// behind a sum, stays.
+// CHECK-LABEL: func.func @dropout
+// CHECK-COUNT-3: nn.dropout
+// DROPOUT-LABEL: func.func @dropout
+// DROPOUT: %[[Y:.*]] = pst.masked_matmul %{{.*}}, @dense(%{{.*}}) bias(%{{.*}}) dropout(%[[SEED:.*]]) probability 2.500000e-01 site 3 addend(%{{.*}}) :
+// DROPOUT-NEXT: %[[T:.*]] = pst.masked_matmul %{{.*}}, @dense(%{{.*}}) :
+// DROPOUT-NEXT: %{{.*}} = nn.dropout %[[T]], %[[SEED]] {{.*}} token 0 of 7
+// DROPOUT-NEXT: %[[S:.*]] = pst.masked_matmul %{{.*}}, @dense(%{{.*}}) addend(%{{.*}}) :
+// DROPOUT-NEXT: %{{.*}} = nn.dropout %[[S]], %[[SEED]]
+func.func @dropout(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %b: tensor<4xf32>, %r: tensor<5x4xf32>, %seed: i64) -> (tensor<5x4xf32>, tensor<5x4xf32>, tensor<5x4xf32>) {
+  %y = pst.masked_matmul %x, @dense(%w) bias(%b) : tensor<5x3xf32>, (tensor<4x3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
+  %d = nn.dropout %y, %seed probability 0.25 site 3 : tensor<5x4xf32>
+  %z = nn.add %d, %r : tensor<5x4xf32>
+  %t = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %e = nn.dropout %t, %seed probability 0.25 site 4 token 0 of 7 : tensor<5x4xf32>
+  %u = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  %s = nn.add %u, %r : tensor<5x4xf32>
+  %f = nn.dropout %s, %seed probability 0.25 site 5 : tensor<5x4xf32>
+  return %z, %e, %f : tensor<5x4xf32>, tensor<5x4xf32>, tensor<5x4xf32>
 }

@@ -196,7 +196,8 @@ def FuseEpilogues : Pass<"pst-fuse-epilogues", "::mlir::ModuleOp"> {
     while the block is in the cache. In a training step that is the sum of the
     gradients that meet (at a residual connection; at the input of query, key
     and value); an activation there needs what it is applied to later, and
-    stays. In `forward` both go in, where no dropout lies between.
+    stays. In `forward` both go in, where no dropout lies between. With
+    `dropout`, an `nn.dropout` of all rows goes in as well, before the addend.
 
     Before:
     ```mlir
@@ -208,6 +209,10 @@ def FuseEpilogues : Pass<"pst-fuse-epilogues", "::mlir::ModuleOp"> {
     %z = pst.masked_matmul %x, @c(%w) addend(%residual) : tensor<5x3xf32>, (tensor<4x3xf32>) addend tensor<5x4xf32> -> tensor<5x4xf32>
     ```
   }];
+  let options = [
+    Option<"dropout", "dropout", "bool", "false",
+           "dropouts too, of products with masked weights">
+  ];
   let dependentDialects = ["::pst::PSTDialect"];
 }
 

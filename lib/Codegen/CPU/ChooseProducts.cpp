@@ -30,7 +30,7 @@ struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
       return;
     SmallVector<MaskedMatmulOp> ops;
     getOperation().walk([&](MaskedMatmulOp op) {
-      if (op.getSelection() && op.getStored().empty())
+      if (op.getSelection() && op.getStored().empty() && !op.getSeed())
         ops.push_back(op);
     });
     for (MaskedMatmulOp op : ops) {

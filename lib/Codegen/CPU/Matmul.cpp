@@ -177,6 +177,9 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(MaskedMatmulOp op,
                                 PatternRewriter &rewriter) const override {
+    if (op.getSeed())
+      return op.emitOpError("drops out its result, which products on CPUs do "
+                            "not: use 'nn.dropout'");
     MaskedProduct(op, context).replace(rewriter);
     return success();
   }

@@ -211,12 +211,11 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
                                 PatternRewriter &rewriter) const override {
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, op.getStored());
-    if (op.getBias())
-      inputs.push_back(op.getBias());
-    if (op.getAddend())
-      inputs.push_back(op.getAddend());
-    GemmEpilogue epilogue{op.getBias(), op.getAddend()};
+    GemmEpilogue epilogue;
+    epilogue.bias = op.getBias();
+    epilogue.addend = op.getAddend();
     epilogue.activation = op.getActivation();
+    llvm::append_range(inputs, epilogue.operands());
     Layout layout{op.getType().getDimSize(1),
                   op.getInput().getType().getDimSize(1)};
     int64_t tokens = op.getType().getDimSize(0);
@@ -235,8 +234,8 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
   }
 
 private:
-  static void emitProduct(ThreadBuilder &b, const Layout &layout, Value tokens,
-                          const GemmEpilogue &epilogue, ValueRange values) {
+  void emitProduct(ThreadBuilder &b, const Layout &layout, Value tokens,
+                   const GemmEpilogue &epilogue, ValueRange values) const {
     Stored stored(values.slice(1, 4));
     Value group = b.remi(b.block(), layout.groups());
     Value row = b.remi(b.thread(), Layout::kRows);
@@ -254,9 +253,11 @@ private:
             return sumOf(b, layout, stored, values[0], group, row, token);
           },
           b.f32(NAN));
-      SmallVector<Value> finished = finishProduct(
-          b, epilogue, values.drop_front(5).drop_back(), token, column, sum);
-      b.store(finished[0], values.back(), {token, column});
+      auto result = cast<MemRefType>(values.back().getType());
+      ProductFinish finish(context, b, epilogue,
+                           values.drop_front(5).drop_back(),
+                           result.getDimSize(0), result.getDimSize(1));
+      b.store(finish(b, token, column, sum)[0], values.back(), {token, column});
     });
   }
 

@@ -171,25 +171,54 @@ void pst::cuda::launchConversion(KernelContext &context, CodeBuilder &host,
       });
 }
 
-SmallVector<Value> pst::cuda::finishProduct(ThreadBuilder &b,
-                                            const GemmEpilogue &epilogue,
-                                            ValueRange operands, Value row,
-                                            Value column, ValueRange sums) {
+SmallVector<Value> GemmEpilogue::operands() const {
+  SmallVector<Value> values;
+  for (Value value : {bias, seed, site, addend})
+    if (value)
+      values.push_back(value);
+  return values;
+}
+
+ProductFinish::ProductFinish(const KernelContext &context, ThreadBuilder &b,
+                             const GemmEpilogue &epilogue, ValueRange operands,
+                             int64_t rows, int64_t columns)
+    : context(context), activation(epilogue.activation), columns(columns) {
+  auto take = [&](Value given) -> Value {
+    if (!given)
+      return nullptr;
+    Value value = operands.front();
+    operands = operands.drop_front();
+    return value;
+  };
+  bias = take(epilogue.bias);
+  Value seed = take(epilogue.seed), site = take(epilogue.site);
+  addend = take(epilogue.addend);
+  if (seed)
+    mask.emplace(b, seed, site, epilogue.probability,
+                 context.numPlaces(rows) * columns);
+}
+
+SmallVector<Value> ProductFinish::operator()(ThreadBuilder &b, Value row,
+                                             Value column,
+                                             ValueRange sums) const {
   SmallVector<Value> values(sums);
-  auto add = [&](ArrayRef<Value> indices) {
-    SmallVector<Value> terms =
-        b.loadGroup(operands.front(), indices, values.size());
+  auto add = [&](Value matrix, ArrayRef<Value> indices) {
+    SmallVector<Value> terms = b.loadGroup(matrix, indices, values.size());
     for (auto [value, term] : llvm::zip(values, terms))
       value = b.addf(value, term);
-    operands = operands.drop_front();
   };
-  if (epilogue.bias)
-    add(column);
-  if (epilogue.addend)
-    add({row, column});
-  if (epilogue.activation)
+  if (bias)
+    add(bias, column);
+  if (mask) {
+    Value first = b.addi(b.muli(context.placeOf(b, row), columns), column);
+    for (auto [i, value] : llvm::enumerate(values))
+      value = mask->drop(b, value, b.addi(first, i));
+  }
+  if (addend)
+    add(addend, {row, column});
+  if (activation)
     for (Value &value : values)
-      value = emitActivation(b, *epilogue.activation, value);
+      value = emitActivation(b, *activation, value);
   return values;
 }
 
@@ -213,9 +242,9 @@ static void launchSumOfParts(KernelContext &context, CodeBuilder &host,
         for (int64_t number = 1; number < plan.splits; ++number)
           for (auto [sum, term] : llvm::zip(sums, part(number)))
             sum = b.addf(sum, term);
-        b.storeGroup(
-            finishProduct(b, epilogue, values.drop_front(2), row, column, sums),
-            values[1], {row, column});
+        ProductFinish finish(context, b, epilogue, values.drop_front(2), plan.m,
+                             plan.n);
+        b.storeGroup(finish(b, row, column, sums), values[1], {row, column});
       });
 }
 
@@ -241,17 +270,16 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
        {std::pair<StringRef, bool>("left_transposed", left.transposed),
         {"right_transposed", right.transposed},
         {"bias", !!epilogue.bias},
+        {"dropout", !!epilogue.seed},
         {"addend", !!epilogue.addend}})
     if (is)
       identity.add(word);
+  identity.distinguish(host.getF64FloatAttr(epilogue.probability));
   if (epilogue.activation)
     identity.add(nn::stringifyActivationKind(*epilogue.activation));
   KernelPart part(identity);
   SmallVector<Value> arguments{result};
-  if (epilogue.bias)
-    arguments.push_back(epilogue.bias);
-  if (epilogue.addend)
-    arguments.push_back(epilogue.addend);
+  llvm::append_range(arguments, epilogue.operands());
   SmallVector<Value> ofTiles(arguments);
   if (splits)
     ofTiles = {workspaces.front()};
@@ -260,10 +288,14 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
   launchTiles(
       context, host, part, plan, left.matrix, right.matrix, ofTiles,
       [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
+        if (splits)
+          return tile.store(b, values[0], [](Value, Value, ValueRange sums) {
+            return SmallVector<Value>(sums);
+          });
+        ProductFinish finish(context, b, epilogue, values.drop_front(), plan.m,
+                             plan.n);
         tile.store(b, values[0], [&](Value row, Value column, ValueRange sums) {
-          return splits ? SmallVector<Value>(sums)
-                        : finishProduct(b, epilogue, values.drop_front(), row,
-                                        column, sums);
+          return finish(b, row, column, sums);
         });
       });
   if (splits)

@@ -14,6 +14,7 @@
 #define PST_LIB_CODEGEN_GPU_GEMM_H
 
 #include "../Kernel/Activation.h"
+#include "../Kernel/Dropout.h"
 #include "GemmPlan.h"
 #include <optional>
 
@@ -103,17 +104,37 @@ void launchTiles(KernelContext &context, CodeBuilder &host,
 
 /// What happens to an element of a product before it is stored, in this order.
 struct GemmEpilogue {
-  Value bias = nullptr;   ///< One of each column is added; may be null.
+  Value bias = nullptr; ///< One of each column is added; may be null.
+  /// Of nn.dropout: i64, or null.
+  Value seed = nullptr, site = nullptr;
+  double probability = 0;
   Value addend = nullptr; ///< A matrix of the result's shape; may be null.
   std::optional<nn::ActivationKind> activation = std::nullopt;
+
+  /// Those of its values that there are.
+  llvm::SmallVector<Value> operands() const;
 };
 
-/// The elements from (row, column) of the result on, given the product's;
-/// `operands` are the epilogue's bias and addend, as far as it has them.
-llvm::SmallVector<Value> finishProduct(ThreadBuilder &b,
-                                       const GemmEpilogue &epilogue,
-                                       ValueRange operands, Value row,
-                                       Value column, ValueRange sums);
+/// An epilogue in a kernel.
+class ProductFinish {
+public:
+  /// `operands` are the kernel's of the epilogue's operands(), for a result of
+  /// rows x columns.
+  ProductFinish(const KernelContext &context, ThreadBuilder &b,
+                const GemmEpilogue &epilogue, ValueRange operands, int64_t rows,
+                int64_t columns);
+
+  /// The elements from (row, column) of the result on, given the product's.
+  llvm::SmallVector<Value> operator()(ThreadBuilder &b, Value row, Value column,
+                                      ValueRange sums) const;
+
+private:
+  const KernelContext &context;
+  Value bias, addend;
+  std::optional<DropoutMask> mask;
+  std::optional<nn::ActivationKind> activation;
+  int64_t columns;
+};
 
 /// Whether tensor cores, which multiply matrices of one type, multiply a right
 /// operand of this type (a weight) as one of the left's: one of f32 rounded to

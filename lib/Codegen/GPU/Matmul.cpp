@@ -72,10 +72,17 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, weightOperands(op));
     size_t operands = inputs.size() - 1;
-    if (op.getBias())
-      inputs.push_back(op.getBias());
-    if (op.getAddend())
-      inputs.push_back(op.getAddend());
+    GemmEpilogue given;
+    given.bias = op.getBias();
+    if ((given.seed = op.getSeed())) {
+      // An argument, so that products of a shape share a kernel.
+      given.site =
+          arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr());
+      given.probability = op.getProbability()->convertToDouble();
+    }
+    given.addend = op.getAddend();
+    given.activation = op.getActivation();
+    llvm::append_range(inputs, given.operands());
     SmallVector<RankedTensorType> workspaces{weightType};
     llvm::append_range(
         workspaces,
@@ -90,13 +97,12 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
           Value result = outputs[0], weight = outputs[1];
           launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
                              arguments.slice(1, operands), weight);
-          GemmEpilogue epilogue;
+          GemmEpilogue epilogue = given;
           size_t next = 1 + operands;
-          if (op.getBias())
-            epilogue.bias = arguments[next++];
-          if (op.getAddend())
-            epilogue.addend = arguments[next++];
-          epilogue.activation = op.getActivation();
+          for (Value *value : {&epilogue.bias, &epilogue.seed, &epilogue.site,
+                               &epilogue.addend})
+            if (*value)
+              *value = arguments[next++];
           launchGemm(context, host, {arguments[0]},
                      {weight, /*transposed=*/!op.getTransposed()}, epilogue,
                      result, outputs.drop_front(2));

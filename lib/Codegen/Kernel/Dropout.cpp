@@ -86,3 +86,9 @@ Value DropoutMask::kept(CodeBuilder &b, Value index, int64_t lanes) const {
   return b.cmpi(arith::CmpIPredicate::uge, hash,
                 b.splat(b.i32(int32_t(threshold)), lanes));
 }
+
+Value DropoutMask::drop(CodeBuilder &b, Value element, Value index) const {
+  int64_t lanes = CodeBuilder::lanesOf(element);
+  Value scaled = b.mulf(element, b.f32(scale(), lanes));
+  return b.select(kept(b, index, lanes), scaled, b.f32(0.0, lanes));
+}

@@ -41,6 +41,9 @@ public:
   /// lanes, true where the element is kept.
   Value kept(CodeBuilder &b, Value index, int64_t lanes) const;
 
+  /// `element` (of some lanes), scaled, if it is kept, else 0.
+  Value drop(CodeBuilder &b, Value element, Value index) const;
+
   /// What a kept element is multiplied by: 1 / (1 - probability).
   double scale() const { return 1.0 / (1.0 - probability); }
 

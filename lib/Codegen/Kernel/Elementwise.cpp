@@ -88,7 +88,7 @@ struct DropoutPattern : LaunchPattern<nn::DropoutOp> {
                                  op.getProbability().convertToDouble(),
                                  op.getType().getNumElements());
                 return [&b, mask](ValueRange elements, Value i, int64_t lanes) {
-                  return drop(b, mask, elements[0], i);
+                  return mask.drop(b, elements[0], i);
                 };
               });
         });
@@ -96,27 +96,15 @@ struct DropoutPattern : LaunchPattern<nn::DropoutOp> {
   }
 
 private:
-  static Value drop(CodeBuilder &b, const DropoutMask &mask, Value element,
-                    Value index) {
-    int64_t lanes = b.lanesOf(element);
-    Value scaled = b.mulf(element, b.f32(mask.scale(), lanes));
-    return b.select(mask.kept(b, index, lanes), scaled, b.f32(0.0, lanes));
-  }
-
   /// An element's index is that among all B*L rows, of which only those of
   /// tokens are there, or one of each sequence.
   void dropRows(CodeBuilder &host, nn::DropoutOp op,
                 ValueRange arguments) const {
     int64_t columns = op.getType().getDimSize(1);
-    int64_t rows = op.getType().getDimSize(0), length = 0;
-    if (op.getToken()) {
-      length = *op.getLength();
-    } else {
-      const PackedRows &packed = *context.packedRows();
-      rows = cast<ShapedType>(packed.starts.getType()).getDimSize(0) - 1;
-      length = packed.length;
-    }
-    int64_t elements = rows * length * columns;
+    int64_t rows = op.getType().getDimSize(0);
+    int64_t length = op.getLength().value_or(0);
+    int64_t places = op.getToken() ? rows * length : context.numPlaces(rows);
+    int64_t elements = places * columns;
     context.writeRows(
         host, /*like=*/0, arguments,
         [&](CodeBuilder &b, ValueRange values, Value row) {
@@ -131,7 +119,7 @@ private:
               [&b, mask, first, row, input = values[0]](Value j, int64_t size) {
                 Group group = b.loadGroup(input, {row, j}, size);
                 for (auto [e, element] : llvm::enumerate(group))
-                  element = drop(b, mask, element, b.addi(first, b.addi(j, e)));
+                  element = mask.drop(b, element, b.addi(first, b.addi(j, e)));
                 return group;
               }};
         });

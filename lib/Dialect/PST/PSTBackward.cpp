@@ -30,6 +30,9 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
     if (needed[addend])
       operandGradients[addend] = dy;
   }
+  if (getSeed())
+    dy = nn::DropoutOp::create(builder, loc, dy, getSeed(),
+                               getProbabilityAttr(), getSiteAttr());
   unsigned input = getInputMutable().getOperandNumber();
   if (needed[input])
     operandGradients[input] = MaskedMatmulOp::create(

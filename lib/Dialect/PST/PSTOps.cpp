@@ -209,6 +209,15 @@ LogicalResult MaskedMatmulOp::verify() {
                           getType().getDimSize(1),
                           getInput().getType().getDimSize(1))))
     return failure();
+  if (getProbability().has_value() != static_cast<bool>(getSeed()) ||
+      getSite().has_value() != static_cast<bool>(getSeed())) // (C7)
+    return emitOpError("must have a seed, a probability and a site of its "
+                       "dropout, or none of them");
+  if (getProbability() && !(getProbability()->convertToDouble() >= 0 &&
+                            getProbability()->convertToDouble() < 1)) // (C7)
+    return emitOpError("must drop with a probability from 0 to below 1, but "
+                       "got ")
+           << getProbability()->convertToDouble();
   return verifyAddend(*this);
 }
 

@@ -29,7 +29,7 @@
 // KERNELS-DAG: masked_weight_96x64_96x8_8x64_96_64_f32_i64_pst: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 0 bytes shared
 // KERNELS-DAG: matmul_64x64_96x64_64x96_right_transposed_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
 // KERNELS-DAG: sum_added_{{[0-9]+}}x96x8_added_{{[0-9]+}}x8x64_{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: topk_threshold_96x64_96x8_8x64_96_64_f32_i64_pst_all: {{[1-9]?[0-9]}} registers, {{[0-9]+}} bytes shared
+// KERNELS-DAG: topk_thresholds_1x_96x64_96x8_8x64_96_64_1x_64x96_64x8_8x96_64_96_pst_all: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, {{[0-9]+}} bytes shared
 
 // PLAN: precision: bf16 saves {{[0-9.]+}} MiB of the {{[0-9.]+}} MiB that the arena takes in f32
 

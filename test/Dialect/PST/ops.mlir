@@ -65,6 +65,10 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   %taus:2, %cuts:2, %counts:2 = pst.topk_threshold @pst(%w, %u, %v, %a, %b, %r, %c, %w, %u, %v, %a, %b, %r, %c), %sparsity, %sparsity
       previous(%tau, %again)
       : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>, tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>)
+  // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) bias(%{{.*}}) dropout(%{{.*}}) probability 1.000000e-01 site 3 activation gelu : tensor<5x3xf32>, ({{.*}}) bias tensor<4xf32> -> tensor<5x4xf32>
+  %seed = arith.constant 7 : i64
+  %dropped = pst.masked_matmul %x, @lora(%w, %u, %v) bias(%bias) dropout(%seed) probability 0.1 site 3 activation gelu
+      : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
   // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) bias(%{{.*}}) : tensor<5x3xf32>, (tensor<4x3xf32>, {{.*}}) bias tensor<4xf32> -> tensor<5x4xf32>
   %y = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) bias(%bias)
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>

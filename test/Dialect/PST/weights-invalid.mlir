@@ -477,3 +477,27 @@ func.func @f(%dy: tensor<5x4xf32>, %x: tensor<5x3xf32>, %w: tensor<4x3xbf16>, %u
   %dw = pst.lowrank_accumulate %dy, %x, @lora(%w, %u, %v) wrt [0] : tensor<5x4xf32>, tensor<5x3xf32>, (tensor<4x3xbf16>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xbf16>
   return %dw : tensor<4x3xbf16>
 }
+
+// -----
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+func.func @masked_matmul_c7_together(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>) {
+  // expected-error@+1 {{'pst.masked_matmul' op must have a seed, a probability and a site of its dropout, or none of them}}
+  %y = pst.masked_matmul %x, @dense(%w) {probability = 0.5 : f64} : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+func.func @masked_matmul_c7_probability(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %seed: i64) {
+  // expected-error@+1 {{'pst.masked_matmul' op must drop with a probability from 0 to below 1, but got 1.000000e+00}}
+  %y = pst.masked_matmul %x, @dense(%w) dropout(%seed) probability 1.0 site 3 : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
+  return
+}

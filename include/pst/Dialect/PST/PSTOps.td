@@ -227,10 +227,13 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C5) The number of elements pruned needs the selection that prunes them.
     - (C6) A stored weight is the four tensors of a compressed one, of out x in
       for a product of `in` columns by `out`.
+    - (C7) The seed, the probability (`0 <= probability < 1`) and the site of a
+      dropout come together.
 
-    An addend (of the result's type) is added to the product, and an activation
-    (of `nn.activation`) applied to the sum: `-pst-fuse-epilogues` brings them
-    in.
+    The product with its bias is dropped out as `nn.dropout` does it (with its
+    seed, probability and site), an addend (of the result's type) is added to
+    that, and an activation (of `nn.activation`) applied to the sum:
+    `-pst-fuse-epilogues` brings them in, dropouts for GPUs alone.
 
     The elements of a dense factor may be bf16; they are widened as they are
     read. So may those of the input and of the result. The score is f32 in any
@@ -256,16 +259,20 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        OptionalAttr<PST_SelectionAttr>:$selection,
                        Variadic<PST_Tensor>:$state,
                        Optional<PST_ScalarI64>:$pruned,
-                       Optional<PST_Vector>:$bias, Optional<PST_Matrix>:$addend,
+                       Optional<PST_Vector>:$bias, Optional<I64>:$seed,
+                       Optional<PST_Matrix>:$addend,
                        Variadic<PST_Tensor>:$stored, UnitAttr:$transposed,
+                       OptionalAttr<F64Attr>:$probability,
+                       OptionalAttr<I64Attr>:$site,
                        OptionalAttr<NN_ActivationKind>:$activation);
   let results = (outs PST_Matrix:$result);
   let assemblyFormat = [{
     $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
     custom<Mask>($selection, $state, type($state))
     (`pruned` `(` $pruned^ `)`)? (`stored` `(` $stored^ `)`)?
-    (`bias` `(` $bias^ `)`)? (`addend` `(` $addend^ `)`)?
-    (`activation` $activation^)? attr-dict `:`
+    (`bias` `(` $bias^ `)`)?
+    (`dropout` `(` $seed^ `)` `probability` $probability `site` $site)?
+    (`addend` `(` $addend^ `)`)? (`activation` $activation^)? attr-dict `:`
     type($input) `,` `(` type($factors) `)` (`stored` type($stored)^)?
     (`bias` type($bias)^)? (`addend` type($addend)^)? `->` type($result)
   }];
@@ -277,8 +284,9 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                    "::mlir::ValueRange":$state, "::mlir::Value":$pruned,
                    "::mlir::Value":$bias, "bool":$transposed), [{
       build($_builder, $_state, result, input, criterion, factors, selection,
-            state, pruned, bias, /*addend=*/::mlir::Value(),
-            /*stored=*/::mlir::ValueRange(), transposed,
+            state, pruned, bias, /*seed=*/::mlir::Value(),
+            /*addend=*/::mlir::Value(), /*stored=*/::mlir::ValueRange(),
+            transposed, /*probability=*/nullptr, /*site=*/nullptr,
             /*activation=*/nullptr);
     }]>
   ];
