@@ -12,7 +12,7 @@ cd "$root" || exit 1
 install_system "${system_packages[@]}" "${test_system_packages[@]}"
 make_venv
 install_torch
-install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard pydantic
+install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard pydantic gguf onnx onnxscript onnxruntime sacrebleu
 # The libraries whose files exports are like: of compressed-tensors, releases from 0.15 on lack the layout.
 install_python --no-deps compressed-tensors==0.12.2 loguru peft accelerate
 install_model

@@ -20,11 +20,6 @@
 #include <fstream>
 #include <sys/wait.h>
 
-// As in the runtime's Driver.h: functions are called by their own types.
-namespace pst::runtime::cuda {
-using Stream = struct StreamTag *;
-}
-
 using namespace pst;
 using namespace pst::runtime;
 using namespace tiny;

@@ -158,8 +158,9 @@ TEST_F(GpuTrainer, RanksSumHereOrThere) {
   int64_t copies[2] = {calls("cuMemcpyDtoHAsync_v2")};
   Trained through = train(true, {}, Peers(0, 2, sum, gather));
   EXPECT_EQ(here.steps, through.steps);
-  auto give = reinterpret_cast<void (*)(void *, void (*)(void *), void *)>(
-      ::dlsym(::dlopen(PST_STANDIN, RTLD_NOW), "standin_give"));
+  auto give =
+      reinterpret_cast<void (*)(cuda::Stream, void (*)(void *), void *)>(
+          ::dlsym(::dlopen(PST_STANDIN, RTLD_NOW), "standin_give"));
   int sums = 0;
   auto sumThere = [&] {
     ++sums;
@@ -172,7 +173,7 @@ TEST_F(GpuTrainer, RanksSumHereOrThere) {
       for (size_t i = 0; i < count; ++i)
         static_cast<float *>(data)[i] *= 2;
     };
-    give(reinterpret_cast<void *>(1), twice, gradient);
+    give(reinterpret_cast<cuda::Stream>(1), twice, gradient);
     store.accelerator()->waitFor(1);
   };
   auto notHere = [](std::span<float>) { FAIL() << "summed here"; };

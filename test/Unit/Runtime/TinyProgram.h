@@ -17,6 +17,12 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 
+// As in the runtime's Driver.h: functions of the driver are called by their own
+// types.
+namespace pst::runtime::cuda {
+using Stream = struct StreamTag *;
+}
+
 namespace tiny {
 
 /// Where the address sanitizer looks, frozen parameters are copied.
