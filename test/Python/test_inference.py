@@ -84,6 +84,26 @@ def test_bits_are_the_same_for_any_number_of_threads(sparse):
     assert results[0] == results[1]
 
 
+def test_values_have_the_type_of_frozen_matrices(sparse, tmp_path):
+    """Against transformers, whose matrices, but for the head's, are rounded to bf16 before."""
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    rounded = write_sparse(tmp_path / "rounded")
+    tensors = safetensors.load_file(rounded / "model.safetensors")
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2 and name != "classifier.weight":
+            tensors[name] = tensor.bfloat16().float()
+    safetensors.save_file(tensors, rounded / "model.safetensors", {"format": "pt"})
+    wanted = transformers_logits(rounded)
+    assert not np.allclose(wanted, transformers_logits(sparse), rtol=1e-4, atol=1e-4)
+    for storage in ("compressed", "dense"):
+        program = compiled(sparse, storage, frozen_type="bf16")
+        np.testing.assert_allclose(program(*batch()), wanted, rtol=1e-4, atol=1e-5, err_msg=storage)
+        types = {p["name"]: p["type"].split("[")[0] for p in program.manifest["parameters"]}
+        stored = compressed_weights(program.manifest)
+        assert len(stored) == (10 if storage == "compressed" else 0)
+        assert all((types[f"{name}.pst_values"], types[f"{name}.pst_columns"]) == ("bf16", "i8") for name in stored)
+
+
 @pytest.mark.parametrize("element", ["float16", "float64", "bfloat16"])
 def test_room_is_for_the_elements_that_are_not_zero(tmp_path, element):
     torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
