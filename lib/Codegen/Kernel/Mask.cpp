@@ -164,10 +164,18 @@ static Value laneBits(CodeBuilder &b, int64_t lanes) {
   return arith::ConstantOp::create(b, b.getI32VectorAttr(bits));
 }
 
-/// Vectors begin at multiples of their lanes, so each lies within a word.
+/// Vectors begin at multiples of their lanes, so each lies within a word, or
+/// takes whole ones.
 Value VirtualWeight::maskOfBits(CodeBuilder &b, int64_t lanes, Value row,
                                 Value column) const {
   constexpr int64_t kBits = SelectionAttr::kWordBits;
+  if (lanes > kBits) {
+    int64_t half = lanes / 2;
+    return vector::ShuffleOp::create(
+        b, maskOfBits(b, half, row, column),
+        maskOfBits(b, half, row, b.addi(column, half)),
+        llvm::to_vector(llvm::seq<int64_t>(0, lanes)));
+  }
   Value word = b.load(state[0], {row, b.divi(column, kBits)});
   Value place =
       arith::IndexCastOp::create(b, b.getI32Type(), b.remi(column, kBits));
