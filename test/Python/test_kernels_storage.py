@@ -226,3 +226,22 @@ def test_values_of_bf16_are_rounded_to_nearest_even(tokens):
     assert one.tobytes() == two.tobytes()
     expected = x.astype(np.float64) @ rounded.T.astype(np.float64)
     np.testing.assert_allclose(one, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.filterwarnings("ignore:--vector_width")
+def test_vectors_wider_than_the_slack_change_nothing(width):
+    """What a vector stores behind a cell's last element must not be the next cell's, or behind the room."""
+    rows, columns = 130, 257
+    criterion, factors, mask, masked = layer(rows, columns, 0.1)
+    room = int((masked != 0).sum()) + SLACK * cells_of(rows, columns)
+    text = criterion.text("c") + materialize(criterion, factors, "MASK as compressed", stored_types(rows, columns, room))
+    for tokens in (1, 7):
+        text += product(rows, columns, tokens, room, name=f"batch{tokens}")
+    found = []
+    for lanes in (16, width):
+        program = pst.compile(text, vector_width=lanes)
+        stored = program.function("store")(*factors, *mask)
+        x = [np.random.default_rng(tokens).standard_normal((tokens, columns)).astype(np.float32) for tokens in (1, 7)]
+        found.append([array.tobytes() for array in (*stored, *(program.function(f"batch{len(rows)}")(rows, *stored) for rows in x))])
+    assert found[0] == found[1]

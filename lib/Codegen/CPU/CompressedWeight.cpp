@@ -279,7 +279,9 @@ void pst::cpu::emitCompress(KernelBuilder &b, const Layout &layout,
                             bool transposed, bool unordered,
                             const CompressedMatrix &compressed) {
   auto emit = unordered ? emitUnordered : emitOrdered;
-  emit(b, layout, lanes, matrix, transposed, compressed);
+  // A vector behind a cell's last element must end in its slack.
+  emit(b, layout, std::min(lanes, Layout::kSlack), matrix, transposed,
+       compressed);
 }
 
 namespace {

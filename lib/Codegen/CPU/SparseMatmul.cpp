@@ -24,8 +24,8 @@ static int64_t dim(Value value, unsigned i) {
 
 SparseBlocking::SparseBlocking(Value input, Value result, int64_t lanes)
     : tokens(dim(result, 0)), layout{dim(result, 1), dim(input, 1)},
-      lanes(lanes), panelTokens(std::min<int64_t>(64, alignTo(tokens, lanes))) {
-}
+      lanes(std::min(lanes, CompressedLayout::kSlack)),
+      panelTokens(std::min<int64_t>(64, alignTo(tokens, this->lanes))) {}
 
 namespace {
 
