@@ -235,13 +235,15 @@ static void checkQuantization(ConfigFile &config) {
   std::string method =
       config.string("quantization_config.quant_method", "not named");
   std::string format = config.string("quantization_config.format", "dense");
-  bool known = llvm::is_contained({"dense", "sparse-bitmask", "int-quantized"},
-                                  StringRef(format));
+  bool known = llvm::is_contained(
+      {"dense", "sparse-bitmask", "sparse-24-bitmask", "int-quantized"},
+      StringRef(format));
   if (method != "compressed-tensors" || !known)
     config.error(key)
         << "\"quantization_config\" says that the weights are quantized; only "
            "F32, F16, BF16 and F64 weights can be imported, and those that "
-           "compressed-tensors stores as sparse-bitmask or int-quantized";
+           "compressed-tensors stores as sparse-bitmask, sparse-24-bitmask "
+           "or int-quantized";
   else if (quantizesActivations(config))
     config.error(key)
         << "\"quantization_config\" says that activations are quantized, but "

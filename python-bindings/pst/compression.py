@@ -1,8 +1,8 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Writes a model's weights whole, or as the layout `sparse-bitmask` of
-compressed-tensors has them: docs/CheckpointFormat.md describes the files. The
-runtime reads both (runtime/lib/CompressedWeight.cpp)."""
+"""Writes a model's weights whole, or as the layouts `sparse-bitmask` and
+`sparse-24-bitmask` of compressed-tensors have them: docs/CheckpointFormat.md
+describes the files. The runtime reads all (runtime/lib/CompressedWeight.cpp)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ _LIBRARY = "0.12.2"
 
 _FLOATS = ("F32", "F16", "BF16", "F64")
 
+# What a weight is stored in.
+_PARTS = ("compressed", "bitmask", "shape", "row_offsets", "weight_scale")
+
 # The tables of a model's inputs, by the names of Hugging Face.
 _EMBEDDING = re.compile(r"(^|\.)(\w*embeddings|wte|wpe|embed_tokens)\.weight$")
 
@@ -32,7 +35,7 @@ class StoredWeight:
     kept: int
     dense_bytes: int  # as f32
     bytes: int
-    two_of_four: bool
+    two_of_four: bool  # at most two of each four neighbours of a row are kept
     bound: float = 0.0
     error: float = 0.0  # the largest there is
 
@@ -45,6 +48,7 @@ class Stored:
     embeddings: list[StoredWeight] = field(default_factory=list)  # that are rounded
     elements: int = 0
     zeros: int = 0
+    layout: str = "sparse-bitmask"  # of `weights`
 
     @property
     def dense_bytes(self) -> int:
@@ -74,7 +78,7 @@ class Stored:
         config: dict = {"version": _LIBRARY, "quant_method": "compressed-tensors", "sparsity_config": {}, "transform_config": {}}
         if modules:
             config["sparsity_config"] = {
-                "format": "sparse-bitmask",
+                "format": self.layout,
                 "global_sparsity": self.zeros / self.elements,
                 "ignore": [],
                 "sparsity_structure": "2:4" if all(w.two_of_four for w in self.weights) else "unstructured",
@@ -167,6 +171,47 @@ def compress(module: str, weight: np.ndarray, value_type: str | None) -> tuple[d
     return parts, types, StoredWeight(module, weight.size, kept, 4 * weight.size, size, two_of_four, bound, error)
 
 
+def as_two_of_four(module: str, parts: dict) -> dict:
+    """The parts that `compress` gave of a weight of which at most two of each
+    four neighbours are kept, in the layout `sparse-24-bitmask`: two are kept of
+    each four, so rows need no offsets. Where there were fewer, zeros are kept."""
+    rows, columns = parts[f"{module}.shape"]
+    kept = np.unpackbits(parts[f"{module}.bitmask"], axis=-1, count=columns, bitorder="little").astype(bool)
+    # Stable: of the elements that are not kept, the first.
+    order = np.argsort(~kept.reshape(rows, columns // 4, 4), axis=2, kind="stable")
+    mask = np.zeros((rows, columns // 4, 4), bool)
+    np.put_along_axis(mask, order[:, :, :2], True, axis=2)
+    mask = mask.reshape(rows, columns)
+    given = parts[f"{module}.compressed"]
+    values = np.zeros(rows * columns // 2, given.dtype)
+    values[kept[mask]] = given
+    changed = {
+        f"{module}.compressed": values.reshape(rows, columns // 2),
+        f"{module}.bitmask": np.packbits(mask, axis=-1, bitorder="little"),
+    }
+    return {name: changed.get(name, part) for name, part in parts.items() if name != f"{module}.row_offsets"}
+
+
+def _lay_out_two_of_four(stored: Stored, tensors: dict) -> None:
+    """Goes over to `sparse-24-bitmask` (a file has one layout) where all weights
+    allow it and the file becomes smaller."""
+    if not stored.weights or not all(w.two_of_four for w in stored.weights):
+        return
+    fours, sizes = {}, {}
+    for one in stored.weights:
+        parts = {name: tensors[name] for name in (f"{one.module}.{part}" for part in _PARTS) if name in tensors}
+        parts = as_two_of_four(one.module, parts)
+        sizes[one.module] = sum(part.nbytes for part in parts.values())
+        fours |= parts
+    if sum(sizes.values()) >= stored.bytes:
+        return
+    stored.layout = "sparse-24-bitmask"
+    for one in stored.weights:
+        one.bytes = sizes[one.module]
+        del tensors[f"{one.module}.row_offsets"]
+    tensors |= fours
+
+
 def _read(source: TensorFile, name: str, value_type: str | None) -> np.ndarray:
     """A weight's elements as `compress` takes them."""
     kind = source.dtype(name)
@@ -223,6 +268,7 @@ def write_compressed(source: TensorFile, path, value_type: str | None, embedding
         stored.zeros += array.size - int(np.count_nonzero(array))
         if kind in ("BF16", "F8_E4M3", "F8_E5M2"):
             types[name] = kind
+    _lay_out_two_of_four(stored, tensors)
     _write(path, tensors, types)
     return stored
 

@@ -281,9 +281,10 @@ def _compress(args, source: str, target: str, options, name: str):
     # Headers are some kilobytes in either.
     dense = size + stored.saved
     storage = modelcard.Storage(
-        "compressed", size, dense, stored.bytes, stored.dense_bytes, args.value_type or "", args.embedding_type or "", stored.bound
-    )
-    told = {"layers": len(stored.weights), **_sizes(storage)}
+        "compressed", size, dense, stored.bytes, stored.dense_bytes, args.value_type or "", args.embedding_type or "", stored.bound,
+        layout=stored.layout,
+    )  # fmt: skip
+    told = {"layers": len(stored.weights), **({"layout": stored.layout} if stored.weights else {}), **_sizes(storage)}
     if stored.bytes:
         told |= {
             "layers_mib_dense": stored.dense_bytes / 2**20,

@@ -37,6 +37,7 @@ class Storage:
     bound: float | None = None
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
     base_digest: str = ""
+    layout: str = ""  # of compressed-tensors
 
     def text(self) -> str:
         """The last part of a card."""
@@ -75,7 +76,7 @@ class Storage:
         embeddings = f", and embeddings are of {self.embedding_type}" if self.embedding_type else ""
         bound = f" (a weight differs by at most {self.bound:.3g})" if self.bound else ""
         return (
-            "Sparse weights lie in the layout `sparse-bitmask` of compressed-tensors, with values of "
+            f"Sparse weights lie in the layout `{self.layout}` of compressed-tensors, with values of "
             f"{self.value_type or 'the type that they had'}{embeddings}{bound}; `pst` reads it, and `pst export` makes a dense model of it."
         )
 

@@ -30,19 +30,32 @@ public:
     weight.name = module + ".weight";
     weight.values = part("compressed");
     weight.bitmask = part("bitmask");
-    weight.rowOffsets = part("row_offsets");
     readShape(weight);
     int64_t maskColumns = weight.columns / 8 + (weight.columns % 8 != 0);
     require(*weight.bitmask, {DType::U8}, {weight.rows, maskColumns});
-    require(*weight.rowOffsets, {DType::I64, DType::I32}, {weight.rows});
     const TensorView &values = *weight.values;
-    if (values.shape.size() != 1)
-      fail(values, "must have one dimension, that of the values kept");
-    if (values.numElements() > elements)
-      fail(values, "has more values than the " + std::to_string(elements) +
-                       " elements of the weight");
-    require(values, {DType::F32, DType::F16, DType::BF16, DType::I8},
-            values.shape);
+    std::vector<int64_t> shape = values.shape;
+    if (shape.size() == 2) {
+      if (weight.columns % 4)
+        fail(values, "has two dimensions, as weights of which two of each four "
+                     "neighbours are kept, but " +
+                         std::to_string(weight.columns) +
+                         " columns are no multiple of 4");
+      if (const TensorView *offsets = find("row_offsets"))
+        fail(*offsets, "belongs to values of one dimension, but \"" +
+                           values.name + "\" has two");
+      shape = {weight.rows, weight.columns / 2};
+    } else {
+      weight.rowOffsets = part("row_offsets");
+      require(*weight.rowOffsets, {DType::I64, DType::I32}, {weight.rows});
+      if (shape.size() != 1)
+        fail(values, "must have one dimension, that of the values kept, or "
+                     "two, rows and half of the columns");
+      if (values.numElements() > elements)
+        fail(values, "has more values than the " + std::to_string(elements) +
+                         " elements of the weight");
+    }
+    require(values, {DType::F32, DType::F16, DType::BF16, DType::I8}, shape);
     readScale(weight);
     if (tensors.contains(weight.name))
       throw Error(path + ": \"" + weight.name +
@@ -83,7 +96,7 @@ private:
     throw Error(path + ": the compressed weight of \"" + module +
                 "\" lacks its part \"" + module + "." + name +
                 "\": the file is damaged, or was written in another layout "
-                "than sparse-bitmask");
+                "than sparse-bitmask and sparse-24-bitmask");
   }
 
   /// Throws if a part is of none of these types, or of another shape.
@@ -101,7 +114,10 @@ private:
 
   void readShape(CompressedWeight &weight) {
     const TensorView &shape = *part("shape");
-    require(shape, {DType::I64, DType::I32}, {2});
+    if (shape.shape == std::vector<int64_t>{2, 1}) // sparse-24-bitmask's
+      require(shape, {DType::I64, DType::I32}, {2, 1});
+    else
+      require(shape, {DType::I64, DType::I32}, {2});
     auto read = [&](int64_t i) -> int64_t {
       if (shape.dtype == DType::I32) {
         int32_t size;
@@ -187,6 +203,29 @@ int64_t CompressedWeight::numBytes() const {
   return rows * columns * byteSize(dtype());
 }
 
+/// Throws Error unless two bits are set of each four.
+static void checkTwoOfFour(const CompressedWeight &weight,
+                           const std::string &path) {
+  auto mask = reinterpret_cast<const uint8_t *>(weight.bitmask->data);
+  int64_t maskBytes = weight.bitmask->shape.back();
+  for (int64_t row = 0; row < weight.rows; ++row, mask += maskBytes)
+    for (int64_t group = 0; group < maskBytes * 2; ++group) {
+      int kept = std::popcount<unsigned>(mask[group / 2] >> group % 2 * 4 & 15);
+      bool isThere = group < weight.columns / 4;
+      if (kept != (isThere ? 2 : 0))
+        throw Error(path + ": tensor \"" + weight.bitmask->name + "\" keeps " +
+                    std::to_string(kept) + " elements " +
+                    (isThere
+                         ? "of the four from column " +
+                               std::to_string(group * 4) + " on"
+                         : "past the last of " +
+                               std::to_string(weight.columns) + " columns") +
+                    " in row " + std::to_string(row) +
+                    ", where the values are two of each four: the file is "
+                    "damaged");
+    }
+}
+
 /// Throws Error unless the bits set are as many as the values, in each row as
 /// its offset says, and none lies past the last column.
 static void checkMask(const CompressedWeight &weight, const std::string &path) {
@@ -225,8 +264,10 @@ static void checkMask(const CompressedWeight &weight, const std::string &path) {
 
 void CompressedWeight::expand(const std::string &path,
                               std::byte *target) const {
-  if (bitmask)
+  if (rowOffsets)
     checkMask(*this, path);
+  else if (bitmask)
+    checkTwoOfFour(*this, path);
   std::vector<float> scales;
   if (scale) {
     scales.resize(rows);

@@ -111,10 +111,78 @@ def test_what_has_parts_keeps_them(tmp_path, value_type):
 def test_two_of_four_is_told(tmp_path):
     weight = sparse((6, 16), 0, 8).reshape(-1, 4)
     weight[:, :2] = 0
-    written, _ = stored(tmp_path, {"w.weight": weight.reshape(6, 16)}, None)
-    assert written.config()["sparsity_config"]["sparsity_structure"] == "2:4"
+    written, path = stored(tmp_path, {"w.weight": weight.reshape(6, 16)}, None)
+    config = written.config()["sparsity_config"]
+    assert (config["sparsity_structure"], config["format"]) == ("2:4", "sparse-24-bitmask")
+    assert "w.row_offsets" not in path.read_bytes().decode("latin-1")
     written, _ = stored(tmp_path, odd_tensors(), None)
-    assert written.config()["sparsity_config"]["sparsity_structure"] == "unstructured"
+    config = written.config()["sparsity_config"]
+    assert (config["sparsity_structure"], config["format"]) == ("unstructured", "sparse-bitmask")
+    # A weight of zeros is smaller without values than with half of them.
+    written, _ = stored(tmp_path, {"zero.weight": np.zeros((5, 12), np.float32)}, None)
+    config = written.config()["sparsity_config"]
+    assert (config["sparsity_structure"], config["format"]) == ("2:4", "sparse-bitmask")
+
+
+def two_of_four_config():
+    from compressed_tensors.config import Sparse24BitMaskConfig
+
+    return Sparse24BitMaskConfig(sparsity_structure="2:4")
+
+
+def two_of_four_tensors():
+    """At most two of each four are kept; some fours have one or none, and values that no other bits equal."""
+    rng = np.random.default_rng(10)
+    tensors = {}
+    for i, (rows, columns) in enumerate([(1, 64), (7, 12), (3, 92), (31, 8)]):
+        weight = rng.standard_normal((rows * columns // 4, 4)).astype(np.float32)
+        order = rng.permuted(np.tile(np.arange(4), (len(weight), 1)), axis=1)
+        np.put_along_axis(weight, order[:, :2], 0, axis=1)
+        weight[3::37] = 0
+        weight[4::37, 1:] = 0
+        tensors[f"w{i}.weight"] = weight.reshape(rows, columns)
+    tensors["w1.weight"][0, :4] = [0, 1e-45, -0.0, 0]
+    tensors["bias"] = rng.standard_normal(7).astype(np.float32)
+    return tensors
+
+
+@pytest.mark.parametrize("value_type", VALUE_TYPES)
+def test_two_of_four_comes_back(tmp_path, library, value_type):
+    """By us, by the library, and from the library's own file."""
+    from compressed_tensors.quantization.lifecycle.forward import dequantize
+    from safetensors.torch import load_file
+
+    tensors = two_of_four_tensors()
+    written, path = stored(tmp_path, tensors, value_type)
+    assert written.layout == "sparse-24-bitmask" and len(written.weights) == 4
+    raw, file = load_file(path), TensorFile(path)
+    assert written.bytes == sum(t.numel() * t.element_size() for name, t in raw.items() if name != "bias")
+    reader = library.Sparse24BitMaskCompressor(config=two_of_four_config())
+    theirs = dict(reader.decompress(str(path), params_to_skip_load=("weight_scale",)))
+    for name, weight in tensors.items():
+        expected = bf16(weight) if value_type == "bf16" and weight.ndim == 2 else weight
+        tensor = theirs[name]
+        if value_type == "int8" and weight.ndim == 2:
+            tensor = dequantize(tensor, raw[name.removesuffix("weight") + "weight_scale"])
+            assert (np.abs(file.read(name) - weight) <= np.abs(weight).max(axis=1, keepdims=True) / 127 * 0.50001).all()
+        else:
+            assert same_bits(np.asarray(file.read(name), np.float32), expected)
+        assert same_bits(tensor.float().numpy(), np.asarray(file.read(name), np.float32))
+    again, _ = stored(tmp_path, {name: np.asarray(file.read(name), np.float32) for name in tensors}, None, "again")
+    assert again.layout == "sparse-24-bitmask"
+
+
+def test_we_read_the_librarys_two_of_four(tmp_path, library):
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {name: torch.from_numpy(value) for name, value in two_of_four_tensors().items() if value.ndim == 2}
+    tensors["w1.weight"][0, 2] = 0  # it may lose the sign of a zero
+    writer = library.Sparse24BitMaskCompressor(config=two_of_four_config())
+    save_file(writer.compress(tensors), tmp_path / "l.safetensors")
+    file = TensorFile(tmp_path / "l.safetensors")
+    assert set(file.names()) == set(tensors)
+    assert all(same_bits(file.read(name), value.numpy()) for name, value in tensors.items())
 
 
 def test_file_ratios_at_ninety_percent(tmp_path):
@@ -221,7 +289,8 @@ CASES = {
     "a shape below 0": ("shape", lambda a: np.array([-5, 11]), "which are no rows and columns"),
     "a shape too large": ("shape", lambda a: np.array([2**40, 2**10]), "expected U8[1099511627776, 128]"),
     "a shape of three": ("shape", lambda a: np.array([5, 11, 1]), "expected I64[2] or I32[2]"),
-    "values of two dimensions": ("compressed", lambda a: a[:, None].copy(), "must have one dimension"),
+    "values of two dimensions": ("compressed", lambda a: a[:, None].copy(), "but 11 columns are no multiple of 4"),
+    "values of three dimensions": ("compressed", lambda a: a[:, None, None].copy(), "must have one dimension"),
     "values of another type": ("compressed", lambda a: a.astype(np.int64), "does not fit"),
     "whole numbers without scales": ("compressed", lambda a: a.astype(np.int8), "lacks its part \"m.weight_scale\""),
 }  # fmt: skip
@@ -231,6 +300,32 @@ CASES = {
 def test_parts_that_disagree_are_refused(tmp_path, case):
     part, change, message = CASES[case]
     refuse(tmp_path, changed(parts_of(), part, change), message)
+
+
+def two_of_four_parts():
+    parts, _, _ = compression.compress("m", two_of_four_tensors()["w1.weight"], None)
+    return compression.as_two_of_four("m", parts)
+
+
+TWO_OF_FOUR_CASES = {
+    "three of four": ("bitmask", set_at((2, 0), 0x37), "keeps 3 elements of the four from column 0 on in row 2"),
+    "one of four": ("bitmask", set_at((6, 1), 0x01), "keeps 1 elements of the four from column 8 on in row 6"),
+    "a bit past the last column": ("bitmask", set_at((1, 1), 0x13), "keeps 1 elements past the last of 12 columns in row 1"),
+    "a column less": ("compressed", lambda a: a[:, :-1].copy(), "expected F32[7, 6]"),
+    "a row less": ("compressed", lambda a: a[:-1].copy(), "expected F32[7, 6]"),
+    "a shape of 9 columns": ("shape", lambda a: np.array([7, 9]), "but 9 columns are no multiple of 4"),
+    "a shape that overflows": ("shape", lambda a: np.array([2**62, 2**62]), "which overflow 64 bits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TWO_OF_FOUR_CASES)
+def test_parts_of_two_of_four_that_disagree_are_refused(tmp_path, case):
+    part, change, message = TWO_OF_FOUR_CASES[case]
+    refuse(tmp_path, changed(two_of_four_parts(), part, change), message)
+
+
+def test_offsets_beside_two_of_four_are_refused(tmp_path):
+    refuse(tmp_path, {**two_of_four_parts(), "m.row_offsets": np.arange(0, 42, 6)}, "belongs to values of one dimension")
 
 
 def test_parts_that_are_missing_or_too_many_are_refused(tmp_path):

@@ -240,7 +240,8 @@ TEST(ImportErrors, FormsThatAreNotKnown) {
   expectAt("quantization_config", {{"bits", 4}},
            "\"quantization_config\" says that the weights are quantized; only "
            "F32, F16, BF16 and F64 weights can be imported, and those that "
-           "compressed-tensors stores as sparse-bitmask or int-quantized");
+           "compressed-tensors stores as sparse-bitmask, sparse-24-bitmask or "
+           "int-quantized");
   expectAt("quantization_config",
            {{"quant_method", "compressed-tensors"},
             {"format", "int-quantized"},

@@ -14,9 +14,12 @@
 //   M.compressed    F32, F16, BF16 or I8 [kept]    the elements whose bit is
 //                                                  set, row after row
 //   M.row_offsets   I64 or I32 [rows]              how many come before a row
-//   M.shape         I64 or I32 [2]                 rows, columns
+//   M.shape         I64 or I32 [2] or [2, 1]       rows, columns
 //   M.weight_scale  [rows, 1]                      of I8: the weight is the
 //                                                  element times its row's
+//
+// and in "sparse-24-bitmask", where two of each four neighbours of a row are
+// kept, M.compressed has [rows, columns / 2] and there are no M.row_offsets.
 //
 // With "int-quantized" a weight may also lie as "M.weight" of I8 whole, beside
 // its M.weight_scale.
@@ -38,7 +41,7 @@ struct CompressedWeight {
   int64_t rows = 0, columns = 0;
   const TensorView *values = nullptr;  ///< M.compressed, or M.weight of I8
   const TensorView *bitmask = nullptr; ///< null: every element is stored
-  const TensorView *rowOffsets = nullptr;
+  const TensorView *rowOffsets = nullptr; ///< null: two of each four are kept
   const TensorView *scale = nullptr; ///< of I8 only
 
   /// Of the weight's elements: those of the values, and f32 for I8.
