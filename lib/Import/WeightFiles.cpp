@@ -8,6 +8,7 @@
 #include "WeightFiles.h"
 #include "mlir/IR/Location.h"
 #include "mlir/IR/MLIRContext.h"
+#include "pst/Runtime/CompressedWeight.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Files.h"
 #include "pst/Runtime/SafeTensors.h"
@@ -144,6 +145,8 @@ static int64_t countBits(const std::byte *data, int64_t count) {
 
 int64_t WeightFiles::countKept(StringRef resolved, int64_t first,
                                int64_t columns) const {
+  if (const runtime::CompressedWeight *parts = files->compressed(resolved))
+    return parts->countNonZero(files->path().string(), first, columns);
   const runtime::TensorView &tensor = *files->find(resolved);
   int64_t size = runtime::byteSize(tensor.dtype);
   auto *count = size == 2   ? countBits<uint16_t>
@@ -151,9 +154,11 @@ int64_t WeightFiles::countKept(StringRef resolved, int64_t first,
                             : countBits<uint64_t>;
   int64_t rows = tensor.shape[0], all = tensor.shape[1], kept = 0;
   if (columns == all)
-    return count(tensor.data, rows * all);
-  for (int64_t row = 0; row < rows; ++row)
-    kept += count(tensor.data + (row * all + first) * size, columns);
+    kept = count(tensor.data, rows * all);
+  else
+    for (int64_t row = 0; row < rows; ++row)
+      kept += count(tensor.data + (row * all + first) * size, columns);
+  files->forget(tensor); // the program is loaded later, if at all
   return kept;
 }
 

@@ -21,6 +21,7 @@
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/MathExtras.h"
 
 namespace pst {
@@ -345,6 +346,29 @@ static void declareMarks(ModuleOp module) {
         .setPrivate();
 }
 
+/// What of the frozen parameters is in memory at once. A weight that @pack.N
+/// alone reads is there for that function only, one after the other.
+static int64_t frozenBytes(ModuleOp module) {
+  llvm::StringSet<> packed, others;
+  for (auto function : module.getOps<func::FuncOp>())
+    function.walk([&](BufferOp op) {
+      bool packs = function.getSymName().starts_with("pack.");
+      (packs ? packed : others).insert(op.getParameter());
+    });
+  int64_t sum = 0, largest = 0;
+  for (auto parameter : module.getOps<ParameterOp>()) {
+    if (parameter.getRole() != ParameterRole::Frozen)
+      continue;
+    int64_t bytes = bytesOf(cast<RankedTensorType>(parameter.getType()));
+    StringRef name = parameter.getSymName();
+    if (packed.contains(name) && !others.contains(name))
+      largest = std::max(largest, bytes);
+    else
+      sum += bytes;
+  }
+  return sum + largest;
+}
+
 void PlanMemory::runOnOperation() {
   ModuleOp module = getOperation();
   Builder builder(&getContext());
@@ -352,7 +376,7 @@ void PlanMemory::runOnOperation() {
     return signalPassFailure();
 
   // The spaces end where the parameter furthest out ends.
-  int64_t frozen = 0, trainable = 0, state = 0;
+  int64_t frozen = frozenBytes(module), trainable = 0, state = 0;
   parameters.clear();
   for (auto parameter : module.getOps<ParameterOp>()) {
     parameters[parameter.getSymNameAttr()] = parameter;
@@ -365,8 +389,8 @@ void PlanMemory::runOnOperation() {
     }
     int64_t end = offset + bytesOf(type);
     if (parameter.getRole() == ParameterRole::Frozen)
-      frozen += bytesOf(type);
-    else if (parameter.getRole() == ParameterRole::Trainable)
+      continue;
+    if (parameter.getRole() == ParameterRole::Trainable)
       trainable = std::max<int64_t>(trainable, llvm::alignTo(end, kAlignment));
     else
       state = std::max<int64_t>(state, llvm::alignTo(end, kAlignment));

@@ -139,7 +139,8 @@ def compressed_weights(manifest: dict) -> dict[str, tuple[int, int]]:
     for parameter in manifest["parameters"]:
         element, shape = parse_type(parameter["type"])
         sizes[parameter["name"]] = math.prod(shape) * int(element.lstrip("bfi")) // 8
-    names = [a["name"] for a in manifest["entry_points"].get("pack", {"arguments": []})["arguments"] if a["kind"] == "output"]
+    packs = [entry for name, entry in manifest["entry_points"].items() if name.startswith("pack.")]
+    names = [a["name"] for entry in packs for a in entry["arguments"] if a["kind"] == "output"]
     return {name: (sum(sizes[f"{name}.pst_{part}"] for part in ("values", "columns", "cells", "used")), sizes[name]) for name in names}
 
 

@@ -223,7 +223,8 @@ BenchResult pst::runtime::bench(std::shared_ptr<const Program> program,
     entries = step;
   else if (entries.empty())
     for (const auto &[name, ignored] : program->manifest().entryPoints)
-      entries.push_back(name);
+      if (!isPackEntry(name)) // called once, whose weights are gone then
+        entries.push_back(name);
 
   for (const std::string &name : options.zero)
     if (std::none_of(entries.begin(), entries.end(), [&](const auto &entry) {

@@ -11,6 +11,8 @@
 
 #include <bit>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -170,20 +172,30 @@ private:
   int64_t elements = 0;
 };
 
-/// Puts the stored values of one row at their columns. T: as they are stored;
-/// `convert` makes an element of one.
-template <typename T, typename Target, typename Convert>
-const std::byte *scatter(const uint8_t *mask, int64_t maskBytes,
-                         const std::byte *values, Target *row,
-                         Convert convert) {
+/// Calls `visit` with the column and the value, of type T, of each stored
+/// element of a row; returns where the next row's begin.
+template <typename T, typename Visit>
+const std::byte *forEachOfRow(const uint8_t *mask, int64_t maskBytes,
+                              const std::byte *values, Visit visit) {
   for (int64_t byte = 0; byte < maskBytes; ++byte)
     for (unsigned bits = mask[byte]; bits; bits &= bits - 1) {
       T value; // the file promises no alignment
       std::memcpy(&value, values, sizeof(T));
-      row[byte * 8 + std::countr_zero(bits)] = convert(value);
+      visit(byte * 8 + std::countr_zero(bits), value);
       values += sizeof(T);
     }
   return values;
+}
+
+/// Puts the stored values of one row at their columns. `convert` makes an
+/// element of one.
+template <typename T, typename Target, typename Convert>
+const std::byte *scatter(const uint8_t *mask, int64_t maskBytes,
+                         const std::byte *values, Target *row,
+                         Convert convert) {
+  return forEachOfRow<T>(mask, maskBytes, values, [&](int64_t column, T value) {
+    row[column] = convert(value);
+  });
 }
 
 int64_t countBits(const uint8_t *mask, int64_t bytes) {
@@ -262,17 +274,66 @@ static void checkMask(const CompressedWeight &weight, const std::string &path) {
              std::to_string(weight.values->numElements()) + " values");
 }
 
+/// Throws Error unless mask, offsets and values agree.
+static void checkParts(const CompressedWeight &weight,
+                       const std::string &path) {
+  if (weight.rowOffsets)
+    checkMask(weight, path);
+  else if (weight.bitmask)
+    checkTwoOfFour(weight, path);
+}
+
+static std::vector<float> scalesOf(const CompressedWeight &weight) {
+  std::vector<float> scales;
+  if (weight.scale) {
+    scales.resize(weight.rows);
+    convertToF32(*weight.scale, scales.data());
+  }
+  return scales;
+}
+
+/// Of the type T, a float's bits or a whole number.
+template <typename T>
+static int64_t countColumns(const CompressedWeight &weight, int64_t first,
+                            int64_t count) {
+  constexpr bool isFloat = std::is_unsigned_v<T>;
+  constexpr T magnitude = isFloat ? std::numeric_limits<T>::max() >> 1 : -1;
+  std::vector<float> scales = scalesOf(weight);
+  const std::byte *next = weight.values->data;
+  auto mask = reinterpret_cast<const uint8_t *>(
+      weight.bitmask ? weight.bitmask->data : nullptr);
+  int64_t maskBytes = weight.bitmask ? weight.bitmask->shape.back() : 0;
+  int64_t kept = 0;
+  for (int64_t row = 0; row < weight.rows; ++row, mask += maskBytes) {
+    int64_t here = 0;
+    auto visit = [&](int64_t column, T value) {
+      here +=
+          column >= first && column < first + count && (value & magnitude) != 0;
+    };
+    if (weight.bitmask)
+      next = forEachOfRow<T>(mask, maskBytes, next, visit);
+    else
+      for (int64_t column = 0; column < weight.columns; ++column)
+        visit(column, static_cast<T>(*next++));
+    if (isFloat || scales[row] != 0)
+      kept += here;
+  }
+  return kept;
+}
+
+int64_t CompressedWeight::countNonZero(const std::string &path, int64_t first,
+                                       int64_t count) const {
+  checkParts(*this, path);
+  return values->dtype == DType::I8 ? countColumns<int8_t>(*this, first, count)
+         : values->dtype == DType::F32
+             ? countColumns<uint32_t>(*this, first, count)
+             : countColumns<uint16_t>(*this, first, count);
+}
+
 void CompressedWeight::expand(const std::string &path,
                               std::byte *target) const {
-  if (rowOffsets)
-    checkMask(*this, path);
-  else if (bitmask)
-    checkTwoOfFour(*this, path);
-  std::vector<float> scales;
-  if (scale) {
-    scales.resize(rows);
-    convertToF32(*scale, scales.data());
-  }
+  checkParts(*this, path);
+  std::vector<float> scales = scalesOf(*this);
   auto mask =
       reinterpret_cast<const uint8_t *>(bitmask ? bitmask->data : nullptr);
   int64_t maskBytes = bitmask ? bitmask->shape.back() : 0;

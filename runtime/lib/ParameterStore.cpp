@@ -73,14 +73,24 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
   if (remote)
     for (const auto &[name, bytes] : manifest().spaces)
       remote->zero(name);
+  std::set<std::string, std::less<>> readLater;
+  for (const auto &[name, entry] : manifest().entryPoints)
+    for (const Argument &argument : entry.arguments)
+      if (argument.kind == Argument::Kind::parameter)
+        (isPackEntry(name) ? readOnce : readLater).insert(argument.name);
+  for (const std::string &name : readLater)
+    readOnce.erase(name);
   for (const Parameter &parameter : manifest().parameters) {
     byName[parameter.name] = &parameter;
-    if (parameter.role == Role::frozen)
-      mapFrozen(parameter);
-    else
+    if (parameter.role != Role::frozen)
       initialize(parameter, seed);
+    else if (!readOnce.contains(parameter.name))
+      mapFrozen(parameter);
   }
-  digest = hexDigest(digestBits);
+}
+
+std::string ParameterStore::modelDigest() const {
+  return hexDigest(digestBits);
 }
 
 ParameterStore::~ParameterStore() = default;
@@ -195,8 +205,9 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
   const ModelFiles &files = filesOf(parameter);
   const TensorView &source = sourceOf(parameter);
   TensorView tensor = source;
+  std::unique_ptr<std::byte[]> owned;
   if (parameter.sourceColumns) {
-    converted.push_back(gatherColumns(parameter, tensor));
+    owned = gatherColumns(parameter, tensor);
     files.forget(source);
   }
   const void *data = tensor.data;
@@ -204,16 +215,13 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
   bool aligned =
       reinterpret_cast<uintptr_t>(data) % byteSize(parameter.type.element) == 0;
   if (!inPlace || !aligned || !kReadsInPlace) {
-    int64_t bytes = parameter.type.numBytes();
-    converted.push_back(std::make_unique<std::byte[]>(bytes));
-    std::byte *copy = converted.back().get();
-    readValues(tensor, parameter.type.element, copy);
+    auto copy = std::make_unique<std::byte[]>(parameter.type.numBytes());
+    readValues(tensor, parameter.type.element, copy.get());
     if (parameter.type.element == ElementType::bf16 && !inPlace)
       ++rounded;
-    data = copy;
-    if (parameter.sourceColumns)
-      converted.erase(converted.end() - 2); // the columns as they were
-    else
+    data = copy.get();
+    owned = std::move(copy); // instead of the columns as they were
+    if (!parameter.sourceColumns)
       files.forget(source);
   }
   checkFinite(parameter, data, files);
@@ -221,22 +229,33 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
   if (remote)
     remote->addFrozen(parameter, data);
   if (data == source.data) {
-    files.keep(source);
+    if (!readOnce.contains(parameter.name))
+      files.keep(source);
     // Rows of an embedding that no example uses need not stay in memory; those
     // of a compressed weight have no other place.
     if (!files.compressed(parameter.source))
       forgetPages(data, parameter.type.numBytes());
     filesInPlace.insert(&files);
-    namesInPlace.insert(parameter.name);
   }
+  if (owned)
+    converted[parameter.name] = std::move(owned);
   frozen[parameter.name] = data;
 }
 
-void ParameterStore::forget(std::string_view parameter) const {
-  auto found = namesInPlace.find(parameter);
-  if (found != namesInPlace.end())
-    forgetPages(frozen.at(*found),
-                manifest().findParameter(parameter)->type.numBytes());
+void ParameterStore::readForPacking(std::string_view name) {
+  const Parameter *parameter = find(name);
+  if (parameter && readOnce.contains(name) && !frozen.contains(name))
+    mapFrozen(*parameter);
+}
+
+void ParameterStore::forgetPacked(std::string_view name) {
+  auto found = frozen.find(name);
+  if (found == frozen.end() || !readOnce.contains(name))
+    return;
+  const Parameter &parameter = *find(name);
+  if (!converted.erase(parameter.name))
+    filesOf(parameter).forget(sourceOf(parameter));
+  frozen.erase(found);
 }
 
 void ParameterStore::requireFiles() const {
@@ -358,8 +377,14 @@ int64_t ParameterStore::spaceBytes(std::string_view name) const {
 }
 
 const void *ParameterStore::data(const Parameter &parameter) const {
-  if (parameter.role == Role::frozen)
-    return frozen.at(parameter.name);
+  if (parameter.role == Role::frozen) {
+    auto found = frozen.find(parameter.name);
+    if (found == frozen.end())
+      throw Error("the weight \"" + parameter.name +
+                  "\" is in memory as the program stores it, and not as its "
+                  "file has it any more");
+    return found->second;
+  }
   const void *base =
       readSpace(parameter.role == Role::state ? "state" : "trainable");
   return static_cast<const std::byte *>(base) + parameter.offset;

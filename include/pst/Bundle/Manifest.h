@@ -198,6 +198,9 @@ inline constexpr const char *kClassWeights = "class_weights";
 /// f32[B]. As of labels, a NaN is no example; an evaluation has none.
 inline constexpr const char *kTeacherLogits = "teacher_logits";
 
+/// Whether the entry point, "pack.N", stores a weight as the others read it.
+bool isPackEntry(std::string_view entry);
+
 /// The word of the manifest: "classification".
 std::string_view name(ModelTask task);
 
@@ -240,8 +243,8 @@ struct Manifest {
   std::vector<SparseLayer> sparseLayers;
   /// Bytes of each space, by name.
   std::map<std::string, int64_t> spaces;
-  /// "select", "forward_backward", "apply", "forward", "materialize"; for a
-  /// program of .mlir text, its public functions.
+  /// "select", "forward_backward", "apply", "forward", "materialize",
+  /// "pack.0", ...; for a program of .mlir text, its public functions.
   std::map<std::string, EntryPoint> entryPoints;
   MemoryPlan memory;
 

@@ -180,23 +180,22 @@ static CriterionOp declareCriterion(ModuleOp module) {
   return made;
 }
 
-/// @pack: stores each weight, and returns how many slots it lacks, 0 unless
-/// more elements are not zero than there were.
+/// @pack.0, @pack.1, ...: each stores a weight, and returns how many slots it
+/// lacks, 0 unless more elements are not zero than there were. A function for
+/// each, so that no two need be in memory at once as their file has them.
 void StoreWeights::store(ArrayRef<Weight> weights) {
   ModuleOp module = getOperation();
   CriterionOp criterion = declareCriterion(module);
+  SymbolTable symbols(module);
   Builder types(&getContext());
-  Type i32 = types.getI32Type();
-  SmallVector<Type> results(weights.size(), RankedTensorType::get({}, i32));
-  auto pack = func::FuncOp::create(module.getLoc(), "pack",
-                                   types.getFunctionType({}, results));
-  SymbolTable(module).insert(pack);
-  OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
-  SmallVector<Value> used, lacking;
-  SmallVector<DictionaryAttr> names;
-  for (const Weight &weight : weights) {
+  auto count = RankedTensorType::get({}, types.getI32Type());
+  for (auto [i, weight] : llvm::enumerate(weights)) {
     ParameterOp parameter = weight.parameter;
     Location loc = parameter.getLoc();
+    auto pack = func::FuncOp::create(loc, ("pack." + Twine(i)).str(),
+                                     types.getFunctionType({}, {count}));
+    symbols.insert(pack);
+    OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
     SmallVector<ParameterOp> stored = declare(weight);
     Value whole = LoadOp::create(builder, loc, parameter);
     auto packed = MaterializeOp::create(
@@ -206,28 +205,21 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
         Storage::Compressed, /*unordered=*/false);
     for (auto [value, place] : llvm::zip_equal(packed.getStored(), stored))
       StoreOp::create(builder, loc, value, place.getSymName());
-    used.push_back(packed.getStored().back());
-    names.push_back(types.getDictionaryAttr(
-        types.getNamedAttr(kNameAttribute, parameter.getSymNameAttr())));
-    multiply(weight, stored);
-  }
-  pack.setAllResultAttrs(names);
-  // After all of that is stored, which then is written in place.
-  for (auto [slots, weight] : llvm::zip_equal(used, weights)) {
-    Location loc = slots.getLoc();
+    // After all of that is stored, which then is written in place.
     auto constant = [&](int64_t value) {
       return arith::ConstantOp::create(builder, loc,
                                        types.getI32IntegerAttr(value));
     };
-    Value beyond = arith::SubIOp::create(
-        builder, loc,
-        tensor::ExtractOp::create(builder, loc, slots, ValueRange()),
-        constant(weight.room));
-    Value count = arith::MaxSIOp::create(builder, loc, beyond, constant(0));
-    lacking.push_back(tensor::FromElementsOp::create(
-        builder, loc, cast<RankedTensorType>(results.front()), count));
+    Value used = tensor::ExtractOp::create(
+        builder, loc, packed.getStored().back(), ValueRange());
+    Value beyond =
+        arith::SubIOp::create(builder, loc, used, constant(weight.room));
+    Value lacking = arith::MaxSIOp::create(builder, loc, beyond, constant(0));
+    Value result = tensor::FromElementsOp::create(builder, loc, count, lacking);
+    func::ReturnOp::create(builder, loc, result);
+    pack.setResultAttr(0, kNameAttribute, parameter.getSymNameAttr());
+    multiply(weight, stored);
   }
-  func::ReturnOp::create(builder, module.getLoc(), lacking);
 }
 
 /// nn.linear -> pst.stored_matmul

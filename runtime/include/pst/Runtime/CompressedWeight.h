@@ -39,10 +39,10 @@ namespace pst::runtime {
 struct CompressedWeight {
   std::string name; ///< "M.weight"
   int64_t rows = 0, columns = 0;
-  const TensorView *values = nullptr;  ///< M.compressed, or M.weight of I8
-  const TensorView *bitmask = nullptr; ///< null: every element is stored
+  const TensorView *values = nullptr;     ///< M.compressed, or M.weight of I8
+  const TensorView *bitmask = nullptr;    ///< null: every element is stored
   const TensorView *rowOffsets = nullptr; ///< null: two of each four are kept
-  const TensorView *scale = nullptr; ///< of I8 only
+  const TensorView *scale = nullptr;      ///< of I8 only
 
   /// Of the weight's elements: those of the values, and f32 for I8.
   DType dtype() const;
@@ -50,6 +50,10 @@ struct CompressedWeight {
   /// Writes all elements, of `dtype()`, to memory that is all zero. Throws
   /// Error where mask, offsets and values disagree.
   void expand(const std::string &path, std::byte *target) const;
+  /// How many of the elements in columns `first` to `first + count - 1` are not
+  /// zero, of either sign. Throws as `expand`.
+  int64_t countNonZero(const std::string &path, int64_t first,
+                       int64_t count) const;
 };
 
 using TensorMap = std::map<std::string, const TensorView *, std::less<>>;

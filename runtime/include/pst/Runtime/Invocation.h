@@ -59,11 +59,11 @@ private:
   std::vector<bool> there;    ///< of pointers
 };
 
-/// Calls the entry point "pack", if the program has one: it stores weights as
-/// the others read them. Once for a store, before any other call. Throws Error
-/// for a weight that has more elements that are not zero than the program was
-/// compiled for.
-void packWeights(const ParameterStore &store);
+/// Calls the entry points "pack.N", which store weights as the others read
+/// them; a weight is in memory as its file has it only for its own call. Once
+/// for a store, before any other call. Throws Error for a weight that has more
+/// elements that are not zero than the program was compiled for.
+void packWeights(ParameterStore &store);
 
 } // namespace pst::runtime
 

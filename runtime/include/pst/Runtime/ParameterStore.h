@@ -73,9 +73,11 @@ public:
   /// to nearest.
   int64_t numRounded() const { return rounded; }
 
-  /// Gives the pages of a frozen parameter that is used in place back to the
-  /// system, which reads them again where they are needed.
-  void forget(std::string_view parameter) const;
+  /// A weight that the entry points "pack.N" alone read is in memory, as its
+  /// file has it, between these two calls only, which `packWeights` makes.
+  /// Neither does anything for another parameter.
+  void readForPacking(std::string_view parameter);
+  void forgetPacked(std::string_view parameter);
 
   /// Throws Error if a file whose tensors are used in place became shorter.
   void requireFiles() const;
@@ -89,7 +91,7 @@ public:
 
   /// Digest of everything that was taken from the model files: two stores of
   /// equal digest started from the same pretrained weights.
-  const std::string &modelDigest() const { return digest; }
+  std::string modelDigest() const;
 
 private:
   /// Of which memory a space's values are.
@@ -116,15 +118,14 @@ private:
   std::shared_ptr<const ModelFiles> modelFiles;
   std::map<std::string, ModelFiles> ownFiles; // by path: Parameter::sourceFile
   std::set<const ModelFiles *> filesInPlace;
-  std::set<std::string, std::less<>> namesInPlace; // of frozen parameters
+  std::set<std::string, std::less<>> readOnce; // by "pack.N" alone
   std::unique_ptr<Accelerator> remote;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;
   std::unordered_map<std::string_view, const Parameter *> byName;
-  std::vector<std::unique_ptr<std::byte[]>> converted;
+  std::map<std::string, std::unique_ptr<std::byte[]>> converted; // of frozen
   int64_t rounded = 0;
   uint64_t digestBits = 0;
-  std::string digest;
 };
 
 } // namespace pst::runtime
