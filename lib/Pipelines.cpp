@@ -243,7 +243,8 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     else if (targetOf(options).kernels == KernelFamily::CPU) {
       // First, so that values are stored in the weight's type.
       passes.addPass(createNarrowFrozen({options.frozenType}));
-      passes.addPass(createStoreWeights({options.weightStorage}));
+      passes.addPass(
+          createStoreWeights({options.weightStorage, options.frozenType}));
     }
     break;
   case Stage::Autodiff:

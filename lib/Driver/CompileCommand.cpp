@@ -131,7 +131,7 @@ static std::string formatWeights(ModuleOp module) {
     if (!cost)
       continue;
     bool compressed =
-        symbols.lookup((weight.getSymName() + ".pst_values").str()) != nullptr;
+        symbols.lookup((weight.getSymName() + ".pst_cells").str()) != nullptr;
     auto milliseconds = [&](StringRef storage) {
       return cost.getAs<FloatAttr>(storage).getValueAsDouble() / 1e3;
     };

@@ -195,7 +195,8 @@ void ModelBuilder::finishTokens(Value hidden, Value table) {
   }
   enter("loss");
   Value loss = nn::LinearCrossEntropyOp::create(b, f32({}), hidden, table,
-                                                labels, lossScale);
+                                                labels, lossScale,
+                                                /*scales=*/Value());
   func::ReturnOp::create(b, loss);
 }
 
@@ -355,14 +356,16 @@ Value ModelBuilder::embedding(Value ids, StringRef name, int64_t rows,
 
 Value ModelBuilder::lookUp(Value ids, Value table) {
   int64_t tokens = cast<RankedTensorType>(ids.getType()).getNumElements();
-  return nn::EmbeddingOp::create(b, f32({tokens, columns(table)}), ids, table);
+  return nn::EmbeddingOp::create(b, f32({tokens, columns(table)}), ids, table,
+                                 /*scales=*/Value());
 }
 
 Value ModelBuilder::addPositions(Value x, Value table) {
   if (form != Form::forward)
     return add(x, lookUp(tokenPositions, table));
   return nn::AddPositionsOp::create(b, x, table, /*ids=*/Value(),
-                                    options.length, /*first=*/0);
+                                    /*scales=*/Value(), options.length,
+                                    /*first=*/0);
 }
 
 Value ModelBuilder::addPositions(Value x, StringRef name, int64_t rows,
@@ -370,8 +373,8 @@ Value ModelBuilder::addPositions(Value x, StringRef name, int64_t rows,
   Value table = parameter((name + ".weight").str(), {rows, columns(x)});
   if (!ids)
     return addPositions(x, table);
-  return nn::AddPositionsOp::create(b, x, table, ids, options.length,
-                                    padding + 1);
+  return nn::AddPositionsOp::create(b, x, table, ids, /*scales=*/Value(),
+                                    options.length, padding + 1);
 }
 
 Value ModelBuilder::rotaryTable(ArrayRef<double> frequencies, double scale) {

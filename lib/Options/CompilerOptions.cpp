@@ -70,6 +70,10 @@ void pst::check(const CompilerOptions &options) {
     throw Error("--weight_storage compressed is of a program that only "
                 "evaluates, whose zeros stay where they are: leave it out, or "
                 "compile with --inference");
+  if (options.training && options.frozenType == FrozenType::Int8)
+    throw Error("--frozen_type int8 is of a program that only evaluates, whose "
+                "weights are rounded when a model is loaded: take bf16, or "
+                "compile with --inference");
   if (options.model.cacheLength) {
     const char *what = "--cache_length is of a program that generates text, ";
     if (options.training)

@@ -14,18 +14,20 @@ using namespace pst::runtime;
 
 /// What no kernel for GPUs has.
 static std::vector<Refusal> refusedOnGPUs() {
-  return {{"products",
-           {"packed", "compressed"},
-           "whose products read the masked weight from a buffer"},
-          {"weight_storage",
-           {"compressed"},
-           "whose products with fixed weights are dense"},
-          {"cache_length", {}, "which has no kernel to generate text"},
-          {"vector_width", {}, "whose kernels have no vectors"},
-          {"sanitize_address",
-           {},
-           "whose kernels NVIDIA's compute-sanitizer checks"},
-          {"blocks", {}, "whose kernels have tiles of their own"}};
+  return {
+      {"products",
+       {"packed", "compressed"},
+       "whose products read the masked weight from a buffer"},
+      {"weight_storage",
+       {"compressed"},
+       "whose products with fixed weights are dense"},
+      {"frozen_type", {"int8"}, "whose kernels read weights of f32 or bf16"},
+      {"cache_length", {}, "which has no kernel to generate text"},
+      {"vector_width", {}, "whose kernels have no vectors"},
+      {"sanitize_address",
+       {},
+       "whose kernels NVIDIA's compute-sanitizer checks"},
+      {"blocks", {}, "whose kernels have tiles of their own"}};
 }
 
 static std::vector<Refusal> with(std::vector<Refusal> refusals,

@@ -25,7 +25,7 @@ struct MixedPrecision : pst::impl::MixedPrecisionBase<MixedPrecision> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    if (type == FrozenType::F32)
+    if (type != FrozenType::BF16)
       return;
     auto forward = module.lookupSymbol<func::FuncOp>("forward");
     if (!forward || forward.isExternal())

@@ -35,7 +35,7 @@ static bool mayBeNarrow(OpOperand &use) {
 
 void NarrowFrozen::runOnOperation() {
   ModuleOp module = getOperation();
-  if (type == FrozenType::F32)
+  if (type != FrozenType::BF16)
     return;
   llvm::StringMap<SmallVector<LoadOp>> loads;
   module.walk([&](LoadOp load) { loads[load.getParameter()].push_back(load); });

@@ -48,7 +48,7 @@ class Classifier:
         from .trainer import read_config
 
         self.options = Options.make(**options)
-        self.options.check()
+        self.options.check(trains=False)
         self.directory = os.fspath(directory)
         self.config = read_config(self.directory)
         if predicts_tokens(self.options.implied_task, self.config):

@@ -302,7 +302,7 @@ def _inspect(args) -> int:
 
 def _compile(args) -> int:
     from . import _pst
-    from .compiled import compressed_weights
+    from .compiled import compressed_weights, quantized_weights
     from .data import Labels
     from .language import block_length, predicts_tokens
     from .many_labels import PROBLEM
@@ -312,7 +312,7 @@ def _compile(args) -> int:
     from .trainer import read_config
 
     options = options_of(args)
-    options.check()
+    options.check(trains=args.purpose == "training")
     _check_purpose(args)
     check_output_directory(args.bundle, (args.model_name_or_path,), (".",), "--bundle")
     config = read_config(args.model_name_or_path)
@@ -344,10 +344,13 @@ def _compile(args) -> int:
     print(program.memory_plan().rstrip())
     summary = {"bundle": args.bundle}
     if args.purpose != "training":
-        sizes = compressed_weights(json.loads(program.manifest)).values()
-        summary["compressed_weights"] = len(sizes)
-        summary["compressed_mib"] = sum(size for size, _ in sizes) / 2**20
-        summary["compressed_mib_dense"] = sum(size for _, size in sizes) / 2**20
+        manifest = json.loads(program.manifest)
+        for kind, stored in (("compressed", compressed_weights(manifest)), ("int8", quantized_weights(manifest))):
+            if kind == "int8" and not stored:
+                continue
+            summary[f"{kind}_weights"] = len(stored)
+            summary[f"{kind}_mib"] = sum(size for size, _ in stored.values()) / 2**20
+            summary[f"{kind}_mib_dense"] = sum(size for _, size in stored.values()) / 2**20
     print_pairs(summary)
     return 0
 

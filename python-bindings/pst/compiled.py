@@ -135,13 +135,24 @@ def parse_type(text: str) -> tuple[str, tuple[int, ...]]:
 
 def compressed_weights(manifest: dict) -> dict[str, tuple[int, int]]:
     """The weights that a program multiplies by compressed: the bytes that each takes, and would take as it is."""
+    packs = [entry for name, entry in manifest["entry_points"].items() if name.startswith("pack.")]
+    names = [a["name"] for entry in packs for a in entry["arguments"] if a["kind"] == "output"]
+    return _sizes_of_stored(manifest, names)
+
+
+def quantized_weights(manifest: dict) -> dict[str, tuple[int, int]]:
+    """The same of the weights that a program holds in 8 bits, compressed or whole."""
+    ending = ".pst_scales"
+    return _sizes_of_stored(manifest, [p["name"].removesuffix(ending) for p in manifest["parameters"] if p["name"].endswith(ending)])
+
+
+def _sizes_of_stored(manifest: dict, names: list[str]) -> dict[str, tuple[int, int]]:
     sizes = {}
     for parameter in manifest["parameters"]:
         element, shape = parse_type(parameter["type"])
         sizes[parameter["name"]] = math.prod(shape) * int(element.lstrip("bfi")) // 8
-    packs = [entry for name, entry in manifest["entry_points"].items() if name.startswith("pack.")]
-    names = [a["name"] for entry in packs for a in entry["arguments"] if a["kind"] == "output"]
-    return {name: (sum(sizes[f"{name}.pst_{part}"] for part in ("values", "columns", "cells", "used")), sizes[name]) for name in names}
+    parts = ("values", "columns", "cells", "used", "scales")
+    return {name: (sum(sizes.get(f"{name}.pst_{part}", 0) for part in parts), sizes[name]) for name in names}
 
 
 def _numpy_type(tensor: Tensor):

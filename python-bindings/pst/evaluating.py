@@ -16,7 +16,7 @@ def evaluate(args) -> int:
     from .trainer import read_config
 
     options = options_of(args)
-    options.check()
+    options.check(trains=False)
     inputs = (args.validation_file, args.predictions and args.output_file)
     for path, flag in ((args.predictions, "--predictions"), (args.output_file, "--output_file")):
         if path:
@@ -82,7 +82,7 @@ def predict(args) -> int:
     from .classifier import Classifier, predictions
 
     options = options_of(args)
-    options.check()
+    options.check(trains=False)
     if args.output_file:
         check_output_file(args.output_file, "--output_file", (args.file,))
     model = Classifier(args.model_name_or_path, **given_options(args))

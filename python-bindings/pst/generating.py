@@ -44,7 +44,7 @@ class Generator:
         from .trainer import read_config
 
         self.options = Options.make(**options)
-        self.options.check()
+        self.options.check(trains=False)
         self.directory = os.fspath(directory)
         self.config = read_config(self.directory)
         if not predicts_tokens(self.options.implied_task, self.config):
@@ -168,7 +168,7 @@ def generate(args) -> int:
         raise UsageError("say what to go on with: either --prompt TEXT or --file FILE")
     if args.output_file:
         check_output_file(args.output_file, "--output_file", (args.file,))
-    options_of(args).check()
+    options_of(args).check(trains=False)
     # The seed and others are options of a training run, too.
     wanted = {name: getattr(args, name) for name in OPTIONS if name in args}
     given = {name: value for name, value in given_options(args).items() if name not in OPTIONS}

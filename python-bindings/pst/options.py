@@ -265,9 +265,9 @@ class _PythonOptions:
         # A layer's own sparsity is that for the run's final one.
         return replace(self, layer_sparsity=_pst.OWN_ZEROS, initial_sparsity=self.initial_sparsity or DEFAULT_SPARSITY)
 
-    def check(self) -> None:
+    def check(self, trains: bool = True) -> None:
         """Raises ValueError for options that are out of their range, or do not
-        go together."""
+        go together, in a program that trains or only evaluates."""
         for name in ("max_seq_length", "per_device_train_batch_size", "calibration_samples"):
             value = getattr(self, name)
             if value < 1:
@@ -305,7 +305,7 @@ class _PythonOptions:
         if self.block_size == 1:
             raise ValueError("--block_size must be at least 2: a token is predicted from those before it")
         if not self.bundle:
-            _pst.check_compiler_options(self.of_compiler())
+            _pst.check_compiler_options({**self.of_compiler(), "training": trains})
         self.of_training().check()
         if self.sparsity and self.method in ("dense", "lora"):
             raise ValueError(f"--method {self.method} prunes nothing, but --sparsity is {self.sparsity}")

@@ -165,5 +165,5 @@ def test_the_plan_has_half_of_the_matrices(models):
 
 
 def test_an_unknown_type_is_refused(models):
-    with pytest.raises(ValueError, match="--frozen_type must be one of f32, bf16, but is 'f16'"):
+    with pytest.raises(ValueError, match="--frozen_type must be one of f32, bf16, int8, but is 'f16'"):
         _pst.compile_model(str(models[0]), {**PST, "frozen_type": "f16"})

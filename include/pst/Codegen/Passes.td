@@ -116,7 +116,7 @@ def ChooseProducts : Pass<"pst-choose-products", "::mlir::ModuleOp"> {
 }
 
 def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
-  let summary = "Stores weights of fixed zeros by their other elements";
+  let summary = "Stores weights of fixed zeros by their other elements, and in 8 bits";
   let description = [{
     For a program that only evaluates. A frozen weight of which the import has
     noted how many elements are not zero (`pst.kept`), and of which nothing but
@@ -129,6 +129,12 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
     cost model of `-pst-choose-products`; the model's answer, in microseconds of
     one thread, stays as `pst.cost`. Weights of one shape that keep nearly as
     many elements have the same room, and so the same kernels.
+
+    With `type=int8` values are stored in 8 bits, with a scale for each row of
+    the matrix S of the products `X S^T`: those of the weights above, and whole,
+    zeros too, those of all other frozen matrices of which nothing makes use but
+    products and what can read rows with scales (`ScalingOpInterface`). Of other
+    matrices nothing changes.
 
     Before:
     ```mlir
@@ -146,10 +152,21 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
       %values = pst.load @w.pst_values : tensor<21xf32>
       ...
       %y = pst.stored_matmul %x, compressed(%values, %columns, %cells, %used) : ...
-    func.func @pack() -> (tensor<i32> {pst.name = "w"}) {
+    func.func @pack.0() -> (tensor<i32> {pst.name = "w"}) {
       %w = pst.load @w : tensor<8x6xf32>
       %s:4 = pst.materialize @pst_as_it_is(%w) as compressed : ...
       pst.store %s#0, @w.pst_values : tensor<21xf32>
+      ...
+    ```
+    After, with `storage=dense type=int8`:
+    ```mlir
+    pst.parameter @w.pst_values state init<zeros> : tensor<8x6xi8>
+    pst.parameter @w.pst_scales state init<zeros> : tensor<8xf32>
+    ...
+      %y = pst.stored_matmul %x, quantized(%values, %scales) : ...
+    func.func @pack.0() {
+      %w = pst.load @w : tensor<8x6xf32>
+      %s:2 = pst.materialize @pst_as_it_is(%w) as quantized : ...
       ...
     ```
   }];
@@ -157,7 +174,10 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
     Option<"storage", "storage", "::pst::WeightStorage",
            /*default=*/"::pst::WeightStorage::Auto",
            "auto, dense or compressed",
-           "::pst::WordsOf<::pst::WeightStorage>()">
+           "::pst::WordsOf<::pst::WeightStorage>()">,
+    Option<"type", "type", "::pst::FrozenType",
+           /*default=*/"::pst::FrozenType::F32", "int8: in 8 bits",
+           "::pst::WordsOf<::pst::FrozenType>()">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",

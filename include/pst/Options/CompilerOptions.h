@@ -47,8 +47,8 @@ enum class ProductChoice { Auto, Packed, Buffer, Compressed };
 /// -pst-store-weights
 enum class WeightStorage { Auto, Dense, Compressed };
 
-/// -pst-narrow-frozen
-enum class FrozenType { F32, BF16 };
+/// -pst-narrow-frozen, and of Int8 -pst-store-weights
+enum class FrozenType { F32, BF16, Int8 };
 
 /// Of products of f32, TF32 rounds the operands (-pst-emit-gpu-kernels); BF16
 /// is the element type of activations (-pst-mixed-precision).
@@ -91,7 +91,7 @@ template <> struct pst::runtime::Words<pst::WeightStorage> {
   static constexpr const char *list[] = {"auto", "dense", "compressed"};
 };
 template <> struct pst::runtime::Words<pst::FrozenType> {
-  static constexpr const char *list[] = {"f32", "bf16"};
+  static constexpr const char *list[] = {"f32", "bf16", "int8"};
 };
 template <> struct pst::runtime::Words<pst::Precision> {
   static constexpr const char *list[] = {"f32", "tf32", "bf16"};

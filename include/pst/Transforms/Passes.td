@@ -269,7 +269,7 @@ def NarrowFrozen : Pass<"pst-narrow-frozen", "::mlir::ModuleOp"> {
     of embeddings, weights of linear layers, dense factors of virtual weights.
     The runtime uses them where a file of BF16 maps them, and rounds those of
     other files to nearest. All arithmetic stays f32. Nothing changes with
-    `type=f32`.
+    `type=f32`, or with `int8`, which is for `-pst-store-weights`.
 
     Before:
     ```mlir
@@ -283,7 +283,7 @@ def NarrowFrozen : Pass<"pst-narrow-frozen", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [Option<"type", "type", "::pst::FrozenType",
-                        /*default=*/"::pst::FrozenType::F32", "f32 or bf16",
+                        /*default=*/"::pst::FrozenType::F32", "f32, bf16 or int8",
                         "::pst::WordsOf<::pst::FrozenType>()">];
 }
 

@@ -7,6 +7,7 @@
 
 #include "CompressedWeight.h"
 #include "KernelContext.h"
+#include "QuantizedWeight.h"
 
 using namespace mlir;
 using namespace pst;
@@ -303,7 +304,14 @@ struct CompressedWeightPattern : KernelPattern<MaterializeOp> {
           MatrixReader matrix = MatrixReader::of(
               VirtualWeight(b, criterion, op.getSelectionAttr(),
                             arguments.take_front(operands)));
-          auto compressed = CompressedMatrix::of(arguments.take_back(4));
+          auto compressed =
+              CompressedMatrix::of(arguments.take_back(op.getStored().size()));
+          if (compressed.scales) {
+            emitRowScales(b, context.lanes(), matrix, op.getTransposed(),
+                          compressed.scales);
+            matrix =
+                wholeNumbers(matrix, op.getTransposed(), compressed.scales);
+          }
           auto compress = [&] {
             emitCompress(b, layout, context.lanes(), matrix, op.getTransposed(),
                          op.getUnordered(), compressed);

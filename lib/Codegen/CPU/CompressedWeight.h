@@ -21,9 +21,11 @@ namespace pst::cpu {
 /// The buffers of a compressed matrix.
 struct CompressedMatrix {
   Value values, columns, cells, used;
+  Value scales; ///< Of values of i8, or null.
 
   static CompressedMatrix of(ValueRange stored) {
-    return {stored[0], stored[1], stored[2], stored[3]};
+    return {stored[0], stored[1], stored[2], stored[3],
+            stored.size() > 4 ? stored[4] : Value()};
   }
   int64_t room() const {
     return llvm::cast<mlir::MemRefType>(values.getType()).getDimSize(0);

@@ -95,6 +95,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     cpu::populateLowRankAccumulateKernels(patterns, context);
     cpu::populateMaskedWeightKernels(patterns, context);
     cpu::populateMatmulKernels(patterns, context);
+    cpu::populateQuantizedWeightKernels(patterns, context);
     cpu::populateRowThresholdsKernels(patterns, context);
     cpu::populateSparseMatmulKernels(patterns, context);
     cpu::populateTopKThresholdKernels(patterns, context);

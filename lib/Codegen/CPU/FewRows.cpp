@@ -27,6 +27,7 @@ static void prefetch(KernelBuilder &b, Value weight, Value row, Value column) {
 //   sums[t][r] = sum over k of X[t, k] W[r, k], by lanes, then over lanes
 // and transposed, for `width` vectors of columns at a time:
 //   sums[t][c] = sum over k of X[t, k] W[k, c]
+// Y[t, rows] = sums, and what follows
 void FewRows::emit(KernelBuilder &b, Value input, Value weight,
                    const Epilogue &epilogue, Value result) const {
   int64_t wide = transposed ? width() * lanes : width();
@@ -34,6 +35,10 @@ void FewRows::emit(KernelBuilder &b, Value input, Value weight,
   b.parallelChunks(b.index(n), chunk, [&](Value begin, Value end) {
     auto wholes = [&](Value from, int64_t size) {
       return b.addi(from, b.muli(b.divi(b.subi(end, from), size), size));
+    };
+    auto activate = [&](Value from, Value to) {
+      epilogue.activate(b, result, b.index(0), b.index(tokens), from,
+                        b.subi(to, from), lanes);
     };
     Value whole = wholes(begin, wide);
     if (!transposed) {
@@ -43,7 +48,7 @@ void FewRows::emit(KernelBuilder &b, Value input, Value weight,
       b.loop(whole, end, 1, [&](Value row) {
         emitRows(b, input, weight, epilogue, result, row, 1);
       });
-      return;
+      return activate(begin, end);
     }
     auto columns = [&](Value from, Value to, int64_t vectors, int64_t size) {
       b.loop(from, to, vectors * size, [&](Value column) {
@@ -54,6 +59,7 @@ void FewRows::emit(KernelBuilder &b, Value input, Value weight,
     Value last = wholes(whole, lanes);
     columns(whole, last, 1, lanes);
     columns(last, end, 1, 1);
+    activate(begin, end);
   });
 }
 

@@ -271,9 +271,16 @@ Value pst::cpu::ceilDivide(KernelBuilder &b, Value value, int64_t by) {
   return b.divi(b.addi(value, by - 1), by);
 }
 
+Value Epilogue::scale(KernelBuilder &b, Value sum, Value column) const {
+  return scales
+             ? b.mulf(sum, b.load(scales, column, KernelBuilder::lanesOf(sum)))
+             : sum;
+}
+
 Value Epilogue::add(KernelBuilder &b, Value sum, Value row,
                     Value column) const {
   int64_t lanes = KernelBuilder::lanesOf(sum);
+  sum = scale(b, sum, column);
   if (bias)
     sum = b.addf(sum, b.load(bias, column, lanes));
   return addend ? b.addf(sum, b.load(addend, {row, column}, lanes)) : sum;
@@ -385,7 +392,7 @@ private:
         },
         [&] {
           forEachVector([&](Value sum, Value r, Value c) {
-            return b.addf(old(r, c, blocking.lanes), sum);
+            return b.addf(old(r, c, blocking.lanes), epilogue.scale(b, sum, c));
           });
         });
   }
@@ -399,7 +406,9 @@ private:
         Value r = b.addi(row, i), c = b.addi(column, j);
         Value sum = b.load(edge, b.addi(b.muli(i, blocking.tileColumns), j));
         setOrAdd([&] { put(epilogue.add(b, sum, r, c), r, c); },
-                 [&] { put(b.addf(old(r, c, 1), sum), r, c); });
+                 [&] {
+                   put(b.addf(old(r, c, 1), epilogue.scale(b, sum, c)), r, c);
+                 });
       });
     });
   }

@@ -113,14 +113,18 @@ Value remaining(KernelBuilder &b, Value total, Value from, int64_t block);
 /// value / by, rounded up.
 Value ceilDivide(KernelBuilder &b, Value value, int64_t by);
 
-/// What is done to a product while it is at hand: f(product + bias + addend).
+/// What is done to a product while it is at hand:
+/// f(product * scales + bias + addend).
 struct Epilogue {
   Value bias;   ///< n elements, or null.
   Value addend; ///< m x n, or null.
   /// f, or empty.
   std::function<Value(KernelBuilder &, Value)> activation;
+  Value scales = nullptr; ///< n elements, or null.
 
-  /// The sum at (row, column), with bias and addend.
+  /// A part of the sum at a column, times its scale.
+  Value scale(KernelBuilder &b, Value sum, Value column) const;
+  /// The sum at (row, column), scaled, with bias and addend.
   Value add(KernelBuilder &b, Value sum, Value row, Value column) const;
   /// result = f(result) for a part of it that has just been stored.
   void activate(KernelBuilder &b, Value result, Value row, Value rows,

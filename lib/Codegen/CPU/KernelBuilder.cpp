@@ -155,7 +155,7 @@ Value KernelBuilder::compress(Value value, Value mask) {
   Value row = arith::IndexCastUIOp::create(*this, getIndexType(), bitsOf(mask));
   Value places =
       arith::ExtUIOp::create(*this, VectorType::get(lanes, getI32Type()),
-                             load(rows, {row, index(0)}, lanes));
+                             loadAsStored(rows, {row, index(0)}, lanes));
   Value result = arith::ConstantOp::create(*this, getZeroAttr(type));
   for (int64_t lane = 0; lane < lanes; ++lane) {
     Value place = arith::IndexCastUIOp::create(

@@ -95,6 +95,7 @@ void populateLossKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateLowRankAccumulateKernels(mlir::RewritePatternSet &,
                                       KernelContext &);
 void populateMaskedWeightKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateQuantizedWeightKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateMatmulKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateRowThresholdsKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateSparseMatmulKernels(mlir::RewritePatternSet &, KernelContext &);

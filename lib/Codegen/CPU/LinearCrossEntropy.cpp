@@ -84,13 +84,15 @@ public:
     b.parallel(c.count ? c.count : b.index(c.rows), body);
   }
 
-  /// logits = X(chunk) W^T
+  /// logits = X(chunk) W^T, times the scales of W's rows if it has some
   void emitLogits(KernelBuilder &b, Value input, const Chunk &c, Value weight,
-                  Value logits, Value packed) const {
+                  Value scales, Value logits, Value packed) const {
+    Epilogue epilogue;
+    epilogue.scales = scales;
     emitGemm(b, logitsBlocking(c.rows),
              {rowsOf(input, c), MatrixReader::of(weight), /*transposeA=*/false,
               /*transposeB=*/true, c.count},
-             Epilogue{}, logits, packed);
+             epilogue, logits, packed);
   }
 
   /// dX(chunk) = logits W
@@ -162,17 +164,19 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
     workspaces.push_back(
         RankedTensorType::get({stream.tokens}, rewriter.getF32Type()));
     context.replaceByLaunch(
-        rewriter, op,
-        {op.getInput(), op.getWeight(), op.getLabels(), op.getScale()},
-        workspaces, [&](KernelBuilder &b, ValueRange arguments) {
-          Value logits = arguments[5], losses = arguments[7];
+        rewriter, op, op->getOperands(), workspaces,
+        [&](KernelBuilder &b, ValueRange arguments) {
+          ValueRange made = arguments.take_back(4);
+          Value loss = made[0], logits = made[1], packed = made[2],
+                losses = made[3];
+          Value scales = op.getScales() ? arguments[4] : Value();
           Value count = context.packedCount(arguments[0]);
           if (count) // of rows that are not there
             b.loop(count, b.index(stream.tokens), 1,
                    [&](Value token) { b.store(b.f32(0.0), losses, token); });
           stream.forChunks(b, count, [&](const VocabularyStream::Chunk &c) {
-            stream.emitLogits(b, arguments[0], c, arguments[1], logits,
-                              arguments[6]);
+            stream.emitLogits(b, arguments[0], c, arguments[1], scales, logits,
+                              packed);
             stream.forRows(b, c, [&](Value row) {
               Value token = b.addi(c.first, row);
               RowLabel label(b, arguments[2], token, stream.classes,
@@ -187,8 +191,8 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
                   [&] { b.store(b.f32(0.0), losses, token); });
             });
           });
-          context.scaledSum(b, stream.tokens,
-                            {arguments[3], arguments[4], losses}, loadRowLoss);
+          context.scaledSum(b, stream.tokens, {arguments[3], loss, losses},
+                            loadRowLoss);
         });
     return success();
   }
@@ -218,7 +222,8 @@ struct LinearCrossEntropyBackwardPattern
             });
           Value count = context.packedCount(input);
           stream.forChunks(b, count, [&](const VocabularyStream::Chunk &c) {
-            stream.emitLogits(b, input, c, weight, logits, packed);
+            stream.emitLogits(b, input, c, weight, /*scales=*/Value(), logits,
+                              packed);
             stream.forRows(b, c, [&](Value row) {
               RowLabel label(b, arguments[2], b.addi(c.first, row),
                              stream.classes, kernel::LabelOf::NextToken,

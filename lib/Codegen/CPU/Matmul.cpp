@@ -28,40 +28,73 @@ static int64_t dim(Value value, unsigned i) {
   return cast<ShapedType>(value.getType()).getDimSize(i);
 }
 
+/// Y = X W^T, or Y = X W, and what follows: read where W lies if X has few
+/// rows, else packed. The inputs are X, W, and what `epilogueOf` finds among
+/// the kernel's arguments.
+static void replaceByProduct(KernelContext &context, PatternRewriter &rewriter,
+                             Operation *op, bool transposed, ValueRange inputs,
+                             function_ref<Epilogue(ValueRange)> epilogueOf) {
+  Value result = op->getResult(0);
+  GemmBlocking blocking(dim(result, 0), dim(result, 1), dim(inputs[0], 1),
+                        context.getTarget());
+  FewRows few{blocking.m, blocking.n, blocking.k, transposed, context.lanes()};
+  if (FewRows::pays(few.tokens, few.n, few.k) &&
+      !nn::getPacked(result.getType())) {
+    context.replaceByLaunch(rewriter, op, inputs, /*workspaces=*/{},
+                            [&](KernelBuilder &b, ValueRange arguments) {
+                              few.emit(b, arguments[0], arguments[1],
+                                       epilogueOf(arguments), arguments.back());
+                            });
+    return;
+  }
+  context.replaceByLaunch(
+      rewriter, op, inputs, workspaceType(blocking, rewriter),
+      [&](KernelBuilder &b, ValueRange arguments) {
+        emitGemm(b, blocking,
+                 {MatrixReader::of(arguments[0]),
+                  MatrixReader::of(arguments[1]), /*transposeA=*/false,
+                  /*transposeB=*/!transposed,
+                  context.packedCount(arguments[0])},
+                 epilogueOf(arguments), arguments[arguments.size() - 2],
+                 arguments.back());
+      });
+}
+
 namespace {
 /// Y = X W^T + bias, or Y = X W + bias
 struct LinearPattern : KernelPattern<nn::LinearOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::LinearOp op,
                                 PatternRewriter &rewriter) const override {
-    GemmBlocking blocking(dim(op.getResult(), 0), dim(op.getResult(), 1),
-                          dim(op.getInput(), 1), context.getTarget());
     SmallVector<Value> inputs{op.getInput(), op.getWeight()};
     if (op.getBias())
       inputs.push_back(op.getBias());
-    FewRows few{blocking.m, blocking.n, blocking.k, op.getTransposed(),
-                context.lanes()};
-    if (FewRows::pays(few.tokens, few.n, few.k) &&
-        !nn::getPacked(op.getType())) {
-      context.replaceByLaunch(
-          rewriter, op, inputs, /*workspaces=*/{},
-          [&](KernelBuilder &b, ValueRange arguments) {
-            Epilogue epilogue{op.getBias() ? arguments[2] : Value(), {}, {}};
-            few.emit(b, arguments[0], arguments[1], epilogue, arguments.back());
-          });
-      return success();
-    }
-    context.replaceByLaunch(
-        rewriter, op, inputs, workspaceType(blocking, rewriter),
-        [&](KernelBuilder &b, ValueRange arguments) {
-          emitGemm(b, blocking,
-                   {MatrixReader::of(arguments[0]),
-                    MatrixReader::of(arguments[1]), /*transposeA=*/false,
-                    /*transposeB=*/!op.getTransposed(),
-                    context.packedCount(arguments[0])},
-                   Epilogue{op.getBias() ? arguments[2] : Value(), {}, {}},
-                   arguments[arguments.size() - 2], arguments.back());
-        });
+    replaceByProduct(context, rewriter, op, op.getTransposed(), inputs,
+                     [&](ValueRange arguments) {
+                       return Epilogue{
+                           op.getBias() ? arguments[2] : Value(), {}, {}};
+                     });
+    return success();
+  }
+};
+
+/// Y = X S^T, and what follows, for an S of 8 bits
+struct QuantizedMatmulPattern : KernelPattern<StoredMatmulOp> {
+  using KernelPattern::KernelPattern;
+  LogicalResult matchAndRewrite(StoredMatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    if (op.getStorage() != Storage::Quantized)
+      return failure();
+    SmallVector<Value> inputs{op.getInput()};
+    llvm::append_range(inputs, op.getStored());
+    appendEpilogue(op, inputs);
+    replaceByProduct(context, rewriter, op, /*transposed=*/false, inputs,
+                     [&](ValueRange arguments) {
+                       Epilogue epilogue =
+                           epilogueOf(op, arguments.drop_front(3));
+                       epilogue.scales = arguments[2];
+                       return epilogue;
+                     });
     return success();
   }
 };
@@ -188,6 +221,6 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
 
 void pst::cpu::populateMatmulKernels(RewritePatternSet &patterns,
                                      KernelContext &context) {
-  patterns.add<LinearPattern, MatmulPattern, MaskedMatmulPattern>(
-      patterns.getContext(), context);
+  patterns.add<LinearPattern, MatmulPattern, MaskedMatmulPattern,
+               QuantizedMatmulPattern>(patterns.getContext(), context);
 }

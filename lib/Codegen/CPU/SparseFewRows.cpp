@@ -69,12 +69,16 @@ void SparseFewRows::addCell(KernelBuilder &b, Value input,
               arith::IndexCastOp::create(b, b.getI32Type(), b.subi(end, e));
           Value isThere =
               b.cmpi(arith::CmpIPredicate::slt, lane, b.splat(left, lanes));
-          // What lies behind the row is another's, or nobody's.
-          Value values = b.widen(vector::MaskedLoadOp::create(
-              b, stored, compressed.values, e, isThere, nothing));
-          Value columns =
-              arith::ExtUIOp::create(b, b.lanesType(lanes, b.getI32Type()),
-                                     b.load(compressed.columns, e, lanes));
+          // What lies behind the row is another's, or nobody's, and may be no
+          // number, but of bytes: these are multiplied by an X of 0.
+          Value values =
+              stored.getElementType().isInteger(8)
+                  ? b.load(compressed.values, e, lanes)
+                  : b.widen(vector::MaskedLoadOp::create(
+                        b, stored, compressed.values, e, isThere, nothing));
+          Value columns = arith::ExtUIOp::create(
+              b, b.lanesType(lanes, b.getI32Type()),
+              b.loadAsStored(compressed.columns, e, lanes));
           SmallVector<Value> next;
           for (int64_t t = 0; t < tokens; ++t) {
             Value x = vector::GatherOp::create(b, vector, input,

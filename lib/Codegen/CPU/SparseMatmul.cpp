@@ -102,7 +102,7 @@ private:
           tile = b.loop(at[0], end, 1, tile, [&](Value e, ValueRange carried) {
             SmallVector<Value> next(carried);
             Value value = b.loadSplat(compressed.values, e, s.lanes);
-            Value place = index(b.load(compressed.columns, e));
+            Value place = index(b.loadAsStored(compressed.columns, e));
             Value x = b.addi(column, b.muli(place, s.panelTokens));
             for (int64_t v = 0; v < vectors(); ++v)
               next[v] =
@@ -129,7 +129,8 @@ private:
       if (s.k() <= SparseBlocking::kPackedDepth)
         return set();
       b.ifElse(first, set, [&] {
-        b.store(b.addf(b.load(result, at, lanes), sum), result, at);
+        Value part = epilogue.scale(b, sum, at[1]);
+        b.store(b.addf(b.load(result, at, lanes), part), result, at);
       });
     };
     b.loop(b.index(0), tokens, s.lanes, [&](Value token) {
@@ -213,6 +214,9 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(StoredMatmulOp op,
                                 PatternRewriter &rewriter) const override {
+    if (op.getStorage() != Storage::Compressed)
+      return failure();
+    size_t stored = op.getStored().size();
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, op.getStored());
     appendEpilogue(op, inputs);
@@ -221,10 +225,11 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
         [&](KernelBuilder &b, ValueRange arguments) {
           Value result = arguments.back();
           SparseBlocking blocking(arguments[0], result, context.lanes());
-          auto compressed = CompressedMatrix::of(arguments.slice(1, 4));
+          auto compressed = CompressedMatrix::of(arguments.slice(1, stored));
           SparseFewRows few{blocking.tokens, blocking.layout, blocking.lanes};
           Value count = context.packedCount(result);
-          Epilogue epilogue = epilogueOf(op, arguments.drop_front(5));
+          Epilogue epilogue = epilogueOf(op, arguments.drop_front(1 + stored));
+          epilogue.scales = compressed.scales;
           b.ifElse(
               compressed.isWhole(b),
               [&] {

@@ -26,20 +26,26 @@ using namespace mlir;
 using namespace pst;
 
 namespace {
-/// A weight with zeros, and the products that read it.
+/// A weight, what reads it, and how it is to be stored.
 struct Weight {
   ParameterOp parameter;
-  int64_t kept;
+  std::optional<int64_t> kept; ///< Its elements that are not zero, if counted.
   SmallVector<nn::LinearOp> products;
-  CompressedLayout layout; ///< Of S, the products being Y = X S^T.
-  bool transposed;         ///< S is the parameter's transpose.
+  SmallVector<OpOperand *> tables; ///< Of ops that read rows with scales.
+  CompressedLayout layout;         ///< Of S, the products being Y = X S^T.
+  bool transposed;                 ///< S is the parameter's transpose.
+  Type value;                      ///< Of what is stored.
+  Storage storage;
   int64_t room;
 
-  /// Those of the stored tensors: values are of the parameter's type.
+  bool isCompressed() const { return storage == Storage::Compressed; }
+  /// Those of the stored tensors.
   SmallVector<Type> types() const {
-    ParameterOp parameter = this->parameter;
-    return layout.types(parameter.getContext(), room,
-                        getElementTypeOrSelf(parameter.getType()));
+    if (isCompressed())
+      return layout.types(value.getContext(), room, value);
+    return {RankedTensorType::get({layout.rows, layout.columns}, value),
+            RankedTensorType::get({layout.rows},
+                                  Float32Type::get(value.getContext()))};
   }
 };
 
@@ -47,10 +53,10 @@ struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
   using StoreWeightsBase::StoreWeightsBase;
 
   void runOnOperation() override {
-    if (storage == WeightStorage::Dense)
+    if (storage == WeightStorage::Dense && type != FrozenType::Int8)
       return;
     SmallVector<Weight> weights = findWeights();
-    llvm::erase_if(weights, [&](Weight &weight) { return !pays(weight); });
+    llvm::erase_if(weights, [&](Weight &weight) { return !choose(weight); });
     if (weights.empty())
       return;
     shareRooms(weights);
@@ -59,14 +65,16 @@ struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
 
 private:
   SmallVector<Weight> findWeights();
+  bool choose(Weight &weight);
   bool pays(Weight &weight);
   static void shareRooms(MutableArrayRef<Weight> weights);
   void store(ArrayRef<Weight> weights);
-  void multiply(const Weight &weight, ArrayRef<ParameterOp> stored);
+  void read(const Weight &weight, ArrayRef<ParameterOp> stored);
 };
 } // namespace
 
-/// Those of which products alone make use, all in one form.
+/// Those of which products alone make use, and in 8 bits what reads rows with
+/// scales; all in one form.
 SmallVector<Weight> StoreWeights::findWeights() {
   llvm::StringMap<SmallVector<OpOperand *>> uses;
   getOperation().walk([&](LoadOp load) {
@@ -75,28 +83,49 @@ SmallVector<Weight> StoreWeights::findWeights() {
   });
   SmallVector<Weight> weights;
   for (auto parameter : getOperation().getOps<ParameterOp>()) {
-    auto kept = parameter->getAttrOfType<IntegerAttr>(kKeptAttribute);
-    if (!kept || parameter.getRole() != ParameterRole::Frozen)
-      continue;
-    Weight weight{parameter, kept.getInt(), {}, {}, false, 0};
+    auto matrix = cast<RankedTensorType>(parameter.getType());
     ArrayRef<OpOperand *> readers = uses[parameter.getSymName()];
-    for (OpOperand *use : readers)
-      if (auto product = dyn_cast<nn::LinearOp>(use->getOwner());
-          product && &product.getWeightMutable() == use)
-        weight.products.push_back(product);
-    if (readers.empty() || weight.products.size() != readers.size())
+    if (parameter.getRole() != ParameterRole::Frozen || readers.empty() ||
+        matrix.getRank() != 2)
       continue;
-    nn::LinearOp first = weight.products.front();
-    weight.transposed = first.getTransposed();
-    weight.layout = {first.getType().getDimSize(1),
-                     first.getInput().getType().getDimSize(1)};
-    if (weight.layout.wholeRoom() <= CompressedLayout::kMostRoom &&
+    Weight weight{};
+    weight.parameter = parameter;
+    if (auto kept = parameter->getAttrOfType<IntegerAttr>(kKeptAttribute))
+      weight.kept = kept.getInt();
+    for (OpOperand *use : readers) {
+      auto product = dyn_cast<nn::LinearOp>(use->getOwner());
+      auto table = dyn_cast<ScalingOpInterface>(use->getOwner());
+      if (product && &product.getWeightMutable() == use)
+        weight.products.push_back(product);
+      else if (table && table.scalesOperand(use->getOperandNumber()))
+        weight.tables.push_back(use);
+    }
+    // Rows of tables have scales: no S is their transpose.
+    weight.transposed = weight.tables.empty() &&
+                        weight.products.size() == readers.size() &&
+                        weight.products.front().getTransposed();
+    weight.layout = {matrix.getDimSize(weight.transposed),
+                     matrix.getDimSize(!weight.transposed)};
+    if (weight.products.size() + weight.tables.size() == readers.size() &&
         llvm::all_of(weight.products, [&](nn::LinearOp product) {
           return product.getTransposed() == weight.transposed;
         }))
       weights.push_back(std::move(weight));
   }
   return weights;
+}
+
+/// How the weight is to be stored, if not as it is.
+bool StoreWeights::choose(Weight &weight) {
+  bool inBytes = type == FrozenType::Int8;
+  Type element = getElementTypeOrSelf(weight.parameter.getType());
+  weight.value = inBytes ? IntegerType::get(&getContext(), 8) : element;
+  bool mayBeCompressed =
+      storage != WeightStorage::Dense && weight.kept && weight.tables.empty() &&
+      weight.layout.wholeRoom() <= CompressedLayout::kMostRoom;
+  weight.storage = mayBeCompressed && pays(weight) ? Storage::Compressed
+                                                   : Storage::Quantized;
+  return weight.isCompressed() || inBytes;
 }
 
 /// Whether the products are faster with the weight compressed, or it is to be
@@ -111,7 +140,7 @@ bool StoreWeights::pays(Weight &weight) {
                           weight.layout.columns};
     cost.readsInPlace = cpu::FewRows::pays(cost.tokens, cost.n, cost.k);
     dense += cost.dense();
-    compressed += cost.compressed(weight.kept);
+    compressed += cost.compressed(*weight.kept);
   }
   Builder builder(&getContext());
   auto microseconds = [&](StringRef name, double time) {
@@ -133,17 +162,18 @@ void StoreWeights::shareRooms(MutableArrayRef<Weight> weights) {
   };
   SmallVector<Weight *> order;
   for (Weight &weight : weights)
-    order.push_back(&weight);
+    if (weight.isCompressed())
+      order.push_back(&weight);
   llvm::sort(order, [&](const Weight *a, const Weight *b) {
-    return std::tuple(kind(*a), -a->kept, a) <
-           std::tuple(kind(*b), -b->kept, b);
+    return std::tuple(kind(*a), -*a->kept, a) <
+           std::tuple(kind(*b), -*b->kept, b);
   });
   const Weight *largest = nullptr;
   for (Weight *weight : order) {
     if (!largest || kind(*weight) != kind(*largest) ||
-        4 * weight->kept < 3 * largest->kept)
+        4 * *weight->kept < 3 * *largest->kept)
       largest = weight;
-    weight->room = weight->layout.roomFor(largest->kept);
+    weight->room = weight->layout.roomFor(*largest->kept);
   }
 }
 
@@ -154,10 +184,14 @@ static SmallVector<ParameterOp> declare(const Weight &weight) {
   builder.setInsertionPointAfter(parameter);
   auto zeros = InitializerAttr::get(builder.getContext(),
                                     InitializerKind::Zeros, "", APFloat(0.0));
-  static constexpr StringLiteral kNames[] = {"values", "columns", "cells",
-                                             "used"};
+  SmallVector<StringRef> names{"values"};
+  if (weight.isCompressed())
+    llvm::append_values(names, "columns", "cells", "used");
+  SmallVector<Type> types = weight.types();
+  if (names.size() < types.size())
+    names.push_back("scales");
   SmallVector<ParameterOp> stored;
-  for (auto [name, type] : llvm::zip_equal(kNames, weight.types()))
+  for (auto [name, type] : llvm::zip_equal(names, types))
     stored.push_back(ParameterOp::create(
         builder, parameter.getLoc(),
         (parameter.getSymName() + ".pst_" + name).str(), ParameterRole::State,
@@ -180,9 +214,10 @@ static CriterionOp declareCriterion(ModuleOp module) {
   return made;
 }
 
-/// @pack.0, @pack.1, ...: each stores a weight, and returns how many slots it
-/// lacks, 0 unless more elements are not zero than there were. A function for
-/// each, so that no two need be in memory at once as their file has them.
+/// @pack.0, @pack.1, ...: each stores a weight. Of one of which zeros are left
+/// out it returns how many slots it lacks: 0 unless more elements are not zero
+/// than there were. A function for each, so that no two need be in memory at
+/// once as their file has them.
 void StoreWeights::store(ArrayRef<Weight> weights) {
   ModuleOp module = getOperation();
   CriterionOp criterion = declareCriterion(module);
@@ -192,8 +227,9 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
   for (auto [i, weight] : llvm::enumerate(weights)) {
     ParameterOp parameter = weight.parameter;
     Location loc = parameter.getLoc();
+    SmallVector<Type> results(weight.isCompressed() ? 1 : 0, count);
     auto pack = func::FuncOp::create(loc, ("pack." + Twine(i)).str(),
-                                     types.getFunctionType({}, {count}));
+                                     types.getFunctionType({}, results));
     symbols.insert(pack);
     OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
     SmallVector<ParameterOp> stored = declare(weight);
@@ -202,44 +238,61 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
         builder, loc, weight.types(), criterion.getSymName(), whole,
         /*selection=*/SelectionAttr(),
         /*state=*/ValueRange(), /*pruned=*/Value(), weight.transposed,
-        Storage::Compressed, /*unordered=*/false);
+        weight.storage, /*unordered=*/false);
     for (auto [value, place] : llvm::zip_equal(packed.getStored(), stored))
       StoreOp::create(builder, loc, value, place.getSymName());
-    // After all of that is stored, which then is written in place.
-    auto constant = [&](int64_t value) {
-      return arith::ConstantOp::create(builder, loc,
-                                       types.getI32IntegerAttr(value));
-    };
-    Value used = tensor::ExtractOp::create(
-        builder, loc, packed.getStored().back(), ValueRange());
-    Value beyond =
-        arith::SubIOp::create(builder, loc, used, constant(weight.room));
-    Value lacking = arith::MaxSIOp::create(builder, loc, beyond, constant(0));
-    Value result = tensor::FromElementsOp::create(builder, loc, count, lacking);
-    func::ReturnOp::create(builder, loc, result);
-    pack.setResultAttr(0, kNameAttribute, parameter.getSymNameAttr());
-    multiply(weight, stored);
+    read(weight, stored);
+    SmallVector<Value> lacking;
+    if (weight.isCompressed()) {
+      // After all of that is stored, which then is written in place.
+      auto constant = [&](int64_t value) {
+        return arith::ConstantOp::create(builder, loc,
+                                         types.getI32IntegerAttr(value));
+      };
+      Value used = tensor::ExtractOp::create(
+          builder, loc, packed.getStored()[3], ValueRange());
+      Value beyond =
+          arith::SubIOp::create(builder, loc, used, constant(weight.room));
+      Value slots = arith::MaxSIOp::create(builder, loc, beyond, constant(0));
+      lacking.push_back(
+          tensor::FromElementsOp::create(builder, loc, count, slots));
+      pack.setResultAttr(0, kNameAttribute, parameter.getSymNameAttr());
+    }
+    func::ReturnOp::create(builder, loc, lacking);
   }
 }
 
-/// nn.linear -> pst.stored_matmul
-void StoreWeights::multiply(const Weight &weight,
-                            ArrayRef<ParameterOp> stored) {
-  for (nn::LinearOp product : weight.products) {
-    OpBuilder builder(product);
-    Location loc = product.getLoc();
+/// nn.linear -> pst.stored_matmul; other readers get values and scales.
+void StoreWeights::read(const Weight &weight, ArrayRef<ParameterOp> stored) {
+  auto loadAll = [&](Operation *reader) {
+    OpBuilder builder(reader);
     SmallVector<Value> tensors;
     for (ParameterOp place : stored)
-      tensors.push_back(LoadOp::create(builder, loc, place));
+      tensors.push_back(LoadOp::create(builder, reader->getLoc(), place));
+    return tensors;
+  };
+  auto eraseUnused = [](Operation *load) {
+    if (load->use_empty())
+      load->erase();
+  };
+  for (nn::LinearOp product : weight.products) {
+    OpBuilder builder(product);
+    SmallVector<Value> tensors = loadAll(product);
     Operation *load = product.getWeight().getDefiningOp();
     product.replaceAllUsesWith(
-        StoredMatmulOp::create(builder, loc, product.getType(),
-                               product.getInput(), Storage::Compressed, tensors,
+        StoredMatmulOp::create(builder, product.getLoc(), product.getType(),
+                               product.getInput(), weight.storage, tensors,
                                product.getBias(), /*addend=*/Value(),
                                /*activation=*/nn::ActivationKindAttr())
             .getResult());
     product.erase();
-    if (load->use_empty())
-      load->erase();
+    eraseUnused(load);
+  }
+  for (OpOperand *table : weight.tables) {
+    SmallVector<Value> tensors = loadAll(table->getOwner());
+    Operation *load = table->get().getDefiningOp();
+    table->set(tensors[0]);
+    cast<ScalingOpInterface>(table->getOwner()).setScales(tensors[1]);
+    eraseUnused(load);
   }
 }

@@ -185,7 +185,7 @@ struct CompressedWeightPattern : KernelPattern<MaterializeOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(MaterializeOp op,
                                 PatternRewriter &rewriter) const override {
-    if (op.getStorage() != Storage::Compressed)
+    if (op.getStorage() != Storage::Compressed || op.getStored().size() != 4)
       return failure();
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
     Layout layout = compressedLayout(op, criterion);
@@ -209,6 +209,8 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
 
   LogicalResult matchAndRewrite(StoredMatmulOp op,
                                 PatternRewriter &rewriter) const override {
+    if (op.getStorage() != Storage::Compressed || op.getStored().size() != 4)
+      return failure();
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, op.getStored());
     GemmEpilogue epilogue;
@@ -276,9 +278,9 @@ private:
           Value end = b.addi(first, toIndex(stored.count(b, cell, row)));
           return b.loop(first, end, 1, sum,
                         [&](Value slot, ValueRange sum) -> SmallVector<Value> {
-                          Value k =
-                              b.addi(b.muli(block, Layout::kColumns),
-                                     toIndex(b.load(stored.columns, slot)));
+                          Value k = b.addi(
+                              b.muli(block, Layout::kColumns),
+                              toIndex(b.loadAsStored(stored.columns, slot)));
                           return {b.fma(b.load(stored.values, slot),
                                         b.load(input, {token, k}), sum[0])};
                         });

@@ -212,6 +212,8 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(nn::LinearCrossEntropyOp op,
                                 PatternRewriter &rewriter) const override {
+    if (op.getScales())
+      return failure();
     VocabularyStream stream(context, op.getInput(), op.getWeight());
     SmallVector<RankedTensorType> workspaces{
         RankedTensorType::get({stream.tokens}, rewriter.getF32Type())};

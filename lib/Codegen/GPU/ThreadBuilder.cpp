@@ -260,8 +260,7 @@ SmallVector<Value> ThreadBuilder::loadGroup(Value memref, ValueRange indices,
       Value vector = LLVM::LoadOp::create(
           *this, lanesType(size, element), elementPointer(memref, place),
           /*alignment=*/size * element.getIntOrFloatBitWidth() / 8);
-      if (element.isBF16())
-        vector = widen(vector);
+      vector = widen(vector);
       for (int64_t lane = 0; lane < size; ++lane)
         values.push_back(
             LLVM::ExtractElementOp::create(*this, vector, i64(lane)));

@@ -144,9 +144,11 @@ Value CodeBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
 
 /// bf16 is the upper half of an f32.
 Value CodeBuilder::widen(Value value) {
+  int64_t lanes = lanesOf(value);
+  if (getElementTypeOrSelf(value).isInteger(8))
+    return arith::SIToFPOp::create(*this, lanesType(lanes), value);
   if (!getElementTypeOrSelf(value).isBF16())
     return value;
-  int64_t lanes = lanesOf(value);
   Type words = lanesType(lanes, getI32Type());
   value =
       arith::BitcastOp::create(*this, lanesType(lanes, getI16Type()), value);
@@ -157,9 +159,11 @@ Value CodeBuilder::widen(Value value) {
 
 void CodeBuilder::store(Value value, Value memref, ValueRange indices) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
+  Type stored = lanesType(lanesOf(value), element);
   if (element.isBF16())
-    value = arith::TruncFOp::create(*this, lanesType(lanesOf(value), element),
-                                    value);
+    value = arith::TruncFOp::create(*this, stored, value);
+  else if (element.isInteger(8) && value.getType() != stored)
+    value = arith::FPToSIOp::create(*this, stored, value);
   if (isa<VectorType>(value.getType()))
     vector::StoreOp::create(*this, value, memref, indices,
                             /*nontemporal=*/false,

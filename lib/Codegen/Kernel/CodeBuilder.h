@@ -78,13 +78,14 @@ public:
   static int64_t lanesOf(Value value);
   /// f32 for one lane, else vector<lanes x f32>.
   mlir::Type lanesType(int64_t lanes, mlir::Type element = {});
-  /// Elements of a bf16 buffer become f32, exactly.
+  /// Elements of a bf16 or i8 buffer become f32, exactly.
   Value load(Value memref, ValueRange indices, int64_t lanes = 1);
   /// The same as they lie there.
   Value loadAsStored(Value memref, ValueRange indices, int64_t lanes = 1);
-  /// f32 is rounded to nearest even where the buffer is bf16.
+  /// f32 is rounded to nearest even where the buffer is bf16, and a whole
+  /// number where it is i8.
   void store(Value value, Value memref, ValueRange indices);
-  /// bf16 as f32, exactly.
+  /// bf16 or i8, signed, as f32, exactly.
   Value widen(Value value);
   /// A scalar in every lane.
   Value splat(Value scalar, int64_t lanes);

@@ -171,16 +171,36 @@ struct UnpackTokensPattern : LaunchPattern<nn::UnpackTokensOp> {
 };
 } // namespace
 
+namespace {
+/// A row of a table, times its scale if it has one.
+class TableRow {
+public:
+  /// `scales`: as an argument of the kernel, or null.
+  TableRow(CodeBuilder &b, Value table, Value scales, Value row)
+      : table(table), row(row), scale(scales ? b.load(scales, row) : Value()) {}
+
+  Group elements(CodeBuilder &b, Value j, int64_t size) const {
+    Group group = b.loadGroup(table, {row, j}, size);
+    if (scale)
+      for (Value &element : group)
+        element = b.mulf(element, b.splat(scale, b.lanesOf(element)));
+    return group;
+  }
+
+private:
+  Value table, row, scale;
+};
+} // namespace
+
 /// result[t] = table[index(t)]
 static GroupFunction embed(LaunchContext &context, CodeBuilder &b,
                            nn::EmbeddingOp op, ValueRange arguments,
                            Value token) {
   Value index = tableRow(b, arguments[0], context.placeOf(b, token),
                          rowsOf(arguments[1]));
-  Value row = arith::IndexCastOp::create(b, b.getIndexType(), index);
-  return [&b, row, table = arguments[1]](Value j, int64_t size) {
-    return b.loadGroup(table, {row, j}, size);
-  };
+  TableRow row(b, arguments[1], op.getScales() ? arguments[2] : Value(),
+               arith::IndexCastOp::create(b, b.getIndexType(), index));
+  return [&b, row](Value j, int64_t size) { return row.elements(b, j, size); };
 }
 
 /// Of a token with `count` tokens before it in its sequence: its position, and
@@ -214,11 +234,11 @@ static GroupFunction addPosition(LaunchContext &context, CodeBuilder &b,
   } else {
     position = b.addi(place, op.getFirst());
   }
-  return [&b, row, position, input = arguments[0],
-          table = arguments[1]](Value j, int64_t size) {
+  Value scales = op.getScales() ? arguments[op.getIds() ? 3 : 2] : Value();
+  TableRow added(b, arguments[1], scales, position);
+  return [&b, row, added, input = arguments[0]](Value j, int64_t size) {
     Group sums = b.loadGroup(input, {row, j}, size);
-    for (auto [sum, term] :
-         llvm::zip(sums, b.loadGroup(table, {position, j}, size)))
+    for (auto [sum, term] : llvm::zip(sums, added.elements(b, j, size)))
       sum = b.addf(sum, term);
     return sums;
   };

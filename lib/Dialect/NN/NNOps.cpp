@@ -90,6 +90,25 @@ static LogicalResult verifyEmbedding(Operation *op, Value indices,
       {typeOf(indices).getNumElements(), typeOf(table).getDimSize(1)}); // (C1)
 }
 
+/// Checks that a weight of i8, and no other, has a scale for each row.
+static LogicalResult verifyScales(Operation *op, StringRef what, Value weight,
+                                  Value scales) {
+  RankedTensorType type = typeOf(weight);
+  bool isScaled = type.getElementType().isInteger(8);
+  if (!isScaled && scales)
+    return op->emitOpError("must have no scales of a ")
+           << what << " that is not i8, but has those of " << type;
+  if (isScaled &&
+      (!scales || typeOf(scales).getDimSize(0) != type.getDimSize(0))) {
+    InFlightDiagnostic error = op->emitOpError("must have ")
+                               << type.getDimSize(0)
+                               << " scales, one for each row of the " << what
+                               << ", which is " << type << ", but got ";
+    return scales ? error << scales.getType() : error << "none";
+  }
+  return success();
+}
+
 static LogicalResult verifyProbability(Operation *op, double probability) {
   if (probability >= 0.0 && probability < 1.0)
     return success();
@@ -179,8 +198,10 @@ static LogicalResult verifyLoss(Operation *op, Value rows, Value labels,
 }
 
 LogicalResult EmbeddingOp::verify() {
-  return verifyEmbedding(*this, getIndices(), "a result", getResult(),
-                         getTable());
+  if (failed(verifyEmbedding(*this, getIndices(), "a result", getResult(),
+                             getTable())))
+    return failure();
+  return verifyScales(*this, "table", getTable(), getScales()); // (C2)
 }
 
 LogicalResult EmbeddingBackwardOp::verify() {
@@ -189,8 +210,10 @@ LogicalResult EmbeddingBackwardOp::verify() {
 }
 
 LogicalResult AddPositionsOp::verify() {
-  return verifyPositions(*this, getFirst(), getLength(), getInput(), getIds(),
-                         "table", getTable());
+  if (failed(verifyPositions(*this, getFirst(), getLength(), getInput(),
+                             getIds(), "table", getTable())))
+    return failure();
+  return verifyScales(*this, "table", getTable(), getScales()); // (C4)
 }
 
 LogicalResult PositionSumOp::verify() {
@@ -380,7 +403,9 @@ static LogicalResult verifyVocabulary(Operation *op, Value input, Value weight,
 }
 
 LogicalResult LinearCrossEntropyOp::verify() {
-  return verifyVocabulary(*this, getInput(), getWeight(), getLabels());
+  if (failed(verifyVocabulary(*this, getInput(), getWeight(), getLabels())))
+    return failure();
+  return verifyScales(*this, "weight", getWeight(), getScales()); // (C3)
 }
 
 LogicalResult LinearCrossEntropyBackwardOp::verify() {

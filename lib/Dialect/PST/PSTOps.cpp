@@ -209,6 +209,10 @@ LogicalResult MaskedMatmulOp::verify() {
                           getType().getDimSize(1),
                           getInput().getType().getDimSize(1))))
     return failure();
+  if (getStored().size() > 4) // (C6)
+    return emitOpError("takes the four tensors of a stored weight whose values "
+                       "are as they are, but got values of ")
+           << getStored().front().getType();
   if (getProbability().has_value() != static_cast<bool>(getSeed()) ||
       getSite().has_value() != static_cast<bool>(getSeed())) // (C7)
     return emitOpError("must have a seed, a probability and a site of its "

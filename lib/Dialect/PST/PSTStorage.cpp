@@ -25,11 +25,26 @@ static LogicalResult verifyDense(Operation *op, TypeRange stored, int64_t rows,
          << stored;
 }
 
+static LogicalResult verifyQuantized(Operation *op, TypeRange stored,
+                                     int64_t rows, int64_t columns) {
+  Builder builder(op->getContext());
+  SmallVector<Type> expected{
+      RankedTensorType::get({rows, columns}, builder.getI8Type()),
+      RankedTensorType::get({rows}, builder.getF32Type())};
+  if (stored == TypeRange(expected))
+    return success();
+  return op->emitOpError("has a quantized weight of ")
+         << rows << "x" << columns << " elements, which takes "
+         << TypeRange(expected) << ", but got " << stored;
+}
+
 LogicalResult pst::verifyStored(Operation *op, Storage storage,
                                 TypeRange stored, int64_t rows,
                                 int64_t columns) {
   if (storage == Storage::Dense)
     return verifyDense(op, stored, rows, columns);
+  if (storage == Storage::Quantized)
+    return verifyQuantized(op, stored, rows, columns);
   CompressedLayout layout{rows, columns};
   if (layout.wholeRoom() > CompressedLayout::kMostRoom)
     return op->emitOpError("has a compressed weight of ")
@@ -40,7 +55,8 @@ LogicalResult pst::verifyStored(Operation *op, Storage storage,
                                : cast<RankedTensorType>(stored.front());
   int64_t room = values && values.getRank() == 1 ? values.getDimSize(0) : 0;
   int64_t least = layout.roomFor(0);
-  bool isNarrow = values && values.getElementType().isBF16();
+  bool isNarrow = values && (values.getElementType().isBF16() ||
+                             values.getElementType().isInteger(8));
   SmallVector<Type> expected =
       layout.types(op->getContext(), std::max(room, least),
                    isNarrow ? values.getElementType() : Type());
@@ -66,6 +82,10 @@ LogicalResult MaterializeOp::verifySymbolUses(SymbolTableCollection &table) {
       (getTransposed() || getPruned() || getUnordered())) // (C4)
     return emitOpError("stores the weight dense, as its factors lie: that is "
                        "never 'transposed', 'pruned' or 'unordered'");
+  if (getStorage() == Storage::Quantized &&
+      (getPruned() || getUnordered())) // (C4)
+    return emitOpError("stores the weight quantized, zeros too: that is never "
+                       "'pruned' or 'unordered'");
   if (getTransposed())
     std::swap(rows, columns);
   return verifyStored(*this, getStorage(), getStored().getTypes(), rows,

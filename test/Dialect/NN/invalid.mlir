@@ -460,3 +460,27 @@ func.func @sizes_together(%x: tensor<1048577x1048576xf32>) {
   %y = nn.activation gelu %x : tensor<1048577x1048576xf32>
   return
 }
+
+// -----
+
+func.func @embedding_c2_none(%i: tensor<2x3xi32>, %t: tensor<7x5xi8>) {
+  // expected-error@+1 {{'nn.embedding' op must have 7 scales, one for each row of the table, which is 'tensor<7x5xi8>', but got none}}
+  %e = nn.embedding %i, %t : tensor<2x3xi32>, tensor<7x5xi8> -> tensor<6x5xf32>
+  return
+}
+
+// -----
+
+func.func @embedding_c2_wide(%i: tensor<2x3xi32>, %t: tensor<7x5xf32>, %s: tensor<7xf32>) {
+  // expected-error@+1 {{'nn.embedding' op must have no scales of a table that is not i8, but has those of 'tensor<7x5xf32>'}}
+  %e = nn.embedding %i, %t scales(%s : tensor<7xf32>) : tensor<2x3xi32>, tensor<7x5xf32> -> tensor<6x5xf32>
+  return
+}
+
+// -----
+
+func.func @add_positions_c4(%x: tensor<6x5xf32>, %t: tensor<9x5xi8>, %s: tensor<5xf32>) {
+  // expected-error@+1 {{'nn.add_positions' op must have 9 scales, one for each row of the table, which is 'tensor<9x5xi8>', but got 'tensor<5xf32>'}}
+  %y = nn.add_positions %x, %t scales(%s : tensor<5xf32>) length 3 : tensor<6x5xf32>, tensor<9x5xi8>
+  return
+}

@@ -199,3 +199,11 @@ func.func @distillation_loss_backward_c1(%x: tensor<2x3xf32>, %t: tensor<3x2xf32
   %g = nn.distillation_loss_backward %x, %t, %s, %d temperature %s : tensor<2x3xf32>, tensor<3x2xf32>
   return
 }
+
+// -----
+
+func.func @linear_cross_entropy_c3(%x: tensor<8x3xf32>, %w: tensor<7x3xi8>, %l: tensor<2x4xi32>, %f: f32, %s: tensor<3xf32>) {
+  // expected-error@+1 {{'nn.linear_cross_entropy' op must have 7 scales, one for each row of the weight, which is 'tensor<7x3xi8>', but got 'tensor<3xf32>'}}
+  %loss = nn.linear_cross_entropy %x, %w, %l, %f scales(%s : tensor<3xf32>) : tensor<8x3xf32>, tensor<7x3xi8>, tensor<2x4xi32>
+  return
+}

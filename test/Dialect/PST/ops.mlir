@@ -87,6 +87,15 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   // CHECK: pst.materialize @lora(%{{.*}}) transposed as compressed : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xf32>, tensor<28xi8>, tensor<1x65xi32>, tensor<i32>
   %t:4 = pst.materialize @lora(%w, %u, %v) transposed as compressed
       : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xf32>, tensor<28xi8>, tensor<1x65xi32>, tensor<i32>
+  // CHECK: %[[Q:.*]]:2 = pst.materialize @lora(%{{.*}}) as quantized : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xi8>, tensor<4xf32>
+  %q:2 = pst.materialize @lora(%w, %u, %v) as quantized
+    : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xi8>, tensor<4xf32>
+  // CHECK: pst.stored_matmul %{{.*}}, quantized(%[[Q]]#0, %[[Q]]#1) bias(%{{.*}}) activation relu : tensor<5x3xf32>, (tensor<4x3xi8>, tensor<4xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
+  %qy = pst.stored_matmul %x, quantized(%q#0, %q#1) bias(%bias) activation relu
+    : tensor<5x3xf32>, (tensor<4x3xi8>, tensor<4xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
+  // CHECK: pst.materialize @lora(%{{.*}}) as compressed : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xi8>, tensor<28xi8>, tensor<1x65xi32>, tensor<i32>, tensor<4xf32>
+  %qt:5 = pst.materialize @lora(%w, %u, %v) as compressed
+    : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<28xi8>, tensor<28xi8>, tensor<1x65xi32>, tensor<i32>, tensor<4xf32>
   // CHECK: pst.materialize @lora(%{{.*}}) as dense : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xbf16>
   %d = pst.materialize @lora(%w, %u, %v) as dense : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xbf16>
   // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) pruned(%{{.*}}) stored(%[[S]]#0, %[[S]]#1, %[[S]]#2, %[[S]]#3) bias(%{{.*}}) : tensor<5x3xf32>, ({{.*}}) stored tensor<21xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32> bias tensor<4xf32>

@@ -168,3 +168,47 @@ func.func @masked_matmul_c6(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %v: tensor
   %y = pst.masked_matmul %x, @map(%w) stored(%v, %k, %c, %n) : tensor<5x3xf32>, (tensor<4x3xf32>) stored tensor<20xf32>, tensor<21xi8>, tensor<1x65xi32>, tensor<i32> -> tensor<5x4xf32>
   return
 }
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+// A stored weight of values of 8 bits needs its scales.
+
+func.func @masked_matmul_c6_bytes(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %v: tensor<20xi8>, %k: tensor<20xi8>, %c: tensor<1x65xi32>, %n: tensor<i32>, %s: tensor<4xf32>) {
+  // expected-error@+1 {{'pst.masked_matmul' op takes the four tensors of a stored weight whose values are as they are, but got values of 'tensor<20xi8>'}}
+  %y = pst.masked_matmul %x, @map(%w) stored(%v, %k, %c, %n, %s) : tensor<5x3xf32>, (tensor<4x3xf32>) stored tensor<20xi8>, tensor<20xi8>, tensor<1x65xi32>, tensor<i32>, tensor<4xf32> -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+func.func @stored_matmul_c1_scales(%x: tensor<5x3xf32>, %v: tensor<20xi8>, %k: tensor<20xi8>, %c: tensor<1x65xi32>, %n: tensor<i32>, %s: tensor<3xf32>) {
+  // expected-error@+1 {{'pst.stored_matmul' op has a compressed weight of 4x3 elements, which takes 'tensor<20xi8>', 'tensor<20xi8>', 'tensor<1x65xi32>', 'tensor<i32>', 'tensor<4xf32>', with room for 16 to 28, but got 'tensor<20xi8>', 'tensor<20xi8>', 'tensor<1x65xi32>', 'tensor<i32>', 'tensor<3xf32>'}}
+  %y = pst.stored_matmul %x, compressed(%v, %k, %c, %n, %s) : tensor<5x3xf32>, (tensor<20xi8>, tensor<20xi8>, tensor<1x65xi32>, tensor<i32>, tensor<3xf32>) -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+func.func @stored_matmul_c1_quantized(%x: tensor<5x3xf32>, %v: tensor<4x3xi8>, %s: tensor<3xf32>) {
+  // expected-error@+1 {{'pst.stored_matmul' op has a quantized weight of 4x3 elements, which takes 'tensor<4x3xi8>', 'tensor<4xf32>', but got 'tensor<4x3xi8>', 'tensor<3xf32>'}}
+  %y = pst.stored_matmul %x, quantized(%v, %s) : tensor<5x3xf32>, (tensor<4x3xi8>, tensor<3xf32>) -> tensor<5x4xf32>
+  return
+}
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @materialize_c4_quantized(%w: tensor<4x3xf32>) {
+  // expected-error@+1 {{'pst.materialize' op stores the weight quantized, zeros too: that is never 'pruned' or 'unordered'}}
+  %s:2 = pst.materialize @map(%w) as quantized unordered : (tensor<4x3xf32>) -> tensor<4x3xi8>, tensor<4xf32>
+  return
+}

@@ -80,6 +80,22 @@ template <unsigned... operands> struct WidensAt {
   };
 };
 
+/// The operand of this number may be a weight of i8, with the op's `scales`.
+template <unsigned operand> struct ScalesAt {
+  template <typename ConcreteOp>
+  class Impl
+      : public mlir::OpTrait::TraitBase<ConcreteOp,
+                                        ScalesAt<operand>::template Impl> {
+  public:
+    bool scalesOperand(unsigned number) { return number == operand; }
+    void setScales(mlir::Value scales) {
+      llvm::cast<ConcreteOp>(this->getOperation())
+          .getScalesMutable()
+          .assign(scales);
+    }
+  };
+};
+
 /// Computing the op again costs this much.
 template <RecomputePrice price> struct RecomputableAt {
   template <typename ConcreteOp>

@@ -135,6 +135,27 @@ def WideningOpInterface : OpInterface<"WideningOpInterface"> {
   ];
 }
 
+def ScalingOpInterface : OpInterface<"ScalingOpInterface"> {
+  let cppNamespace = "::pst";
+  let description = [{
+    An op that reads a weight of i8 whose rows have scales, as well as one of
+    f32 without. `-pst-store-weights` asks.
+  }];
+  let methods = [
+    InterfaceMethod<"Whether operand `number` may be a weight of i8.",
+      "bool", "scalesOperand", (ins "unsigned":$number)>,
+    InterfaceMethod<"Gives the op the scales of the rows of that weight.",
+      "void", "setScales", (ins "::mlir::Value":$scales)>
+  ];
+}
+
+/// Says by number which operand may be a weight of i8; the op's operand
+/// `scales` is those of its rows.
+class PST_Scales<int operand>
+    : TraitList<[
+        ScalingOpInterface,
+        PST_AnswerTrait<"ScalesAt", !cast<string>(operand)>]>;
+
 /// Says by number which operands may be weights of bf16.
 class PST_Widens<list<int> operands>
     : TraitList<[

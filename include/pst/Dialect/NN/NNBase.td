@@ -20,6 +20,9 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 def NN_Matrix : PST_TensorOfRank<[F32, BF16], 2>;
 // A weight; one of bf16 is only read.
 def NN_Weight : PST_TensorOfRank<[F32, BF16], 2>;
+// A weight whose rows may have scales: it is i8 then, and an element is what it
+// holds times its row's scale.
+def NN_ScaledWeight : PST_TensorOfRank<[F32, BF16, I8], 2>;
 // The gradient of a weight.
 def NN_WeightGradient : PST_TensorOfRank<[F32], 2>;
 def NN_Vector : PST_TensorOfRank<[F32], 1>;

@@ -11,7 +11,7 @@
 include "pst/Dialect/NN/NNBase.td"
 
 def NN_EmbeddingOp : NN_DifferentiableOp<"embedding",
-    [PST_Activations<[]>, PST_Widens<[1]>]> {
+    [PST_Activations<[]>, PST_Widens<[1]>, PST_Scales<1>]> {
   let summary = "Looks up a row for each token";
   let description = [{
     Row t of the result is row `indices[t / L, t % L]` of the table. An index
@@ -20,6 +20,7 @@ def NN_EmbeddingOp : NN_DifferentiableOp<"embedding",
 
     Constraints:
     - (C1) The result has B*L rows and the table's columns.
+    - (C2) A table of i8, and no other, has a scale for each row.
 
     Example:
     ```mlir
@@ -27,11 +28,12 @@ def NN_EmbeddingOp : NN_DifferentiableOp<"embedding",
     %e = nn.embedding %indices, %table : tensor<1x2xi32>, tensor<3x1xf32> -> tensor<2x1xf32>
     ```
   }];
-  let arguments = (ins NN_Indices:$indices, NN_Weight:$table);
+  let arguments = (ins NN_Indices:$indices, NN_ScaledWeight:$table,
+                       Optional<NN_Vector>:$scales);
   let results = (outs NN_Matrix:$result);
   let extraClassDeclaration = "int64_t countBytes();";
   let assemblyFormat = [{
-    $indices `,` $table attr-dict `:` type($indices) `,` type($table) `->` type($result)
+    $indices `,` $table (`scales` `(` $scales^ `:` type($scales) `)`)? attr-dict `:` type($indices) `,` type($table) `->` type($result)
   }];
   let hasVerifier = 1;
 }
@@ -59,8 +61,8 @@ def NN_EmbeddingBackwardOp : NN_Op<"embedding_backward"> {
 }
 
 def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
-    [AllTypesMatch<["input", "result"]>, PST_Activations<[0]>,
-     PST_Widens<[1]>]> {
+    [AllTypesMatch<["input", "result"]>, AttrSizedOperandSegments,
+     PST_Activations<[0]>, PST_Widens<[1]>, PST_Scales<1>]> {
   let summary = "Adds a row of a table to each token, by its position";
   let description = [{
     `result[t] = input[t] + table[first + t % length]`; `first` is 0 if it is
@@ -76,6 +78,7 @@ def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
     - (C2) Input and table have the same number of columns.
     - (C3) With `ids`, these have `length` columns and one element for each
       token, and `first` is positive.
+    - (C4) A table of i8, and no other, has a scale for each row.
 
     Example:
     ```mlir
@@ -85,12 +88,14 @@ def NN_AddPositionsOp : NN_DifferentiableOp<"add_positions",
     %z = nn.add_positions %x, %table ids(%ids : tensor<2x2xi32>) first 1 length 2 : tensor<4x1xf32>, tensor<3x1xf32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Weight:$table,
-                       Optional<NN_Indices>:$ids, I64Attr:$length,
+  let arguments = (ins NN_Matrix:$input, NN_ScaledWeight:$table,
+                       Optional<NN_Indices>:$ids, Optional<NN_Vector>:$scales,
+                       I64Attr:$length,
                        DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs NN_Matrix:$result);
   let assemblyFormat = [{
-    $input `,` $table (`ids` `(` $ids^ `:` type($ids) `)`)? (`first` $first^)? `length` $length
+    $input `,` $table (`ids` `(` $ids^ `:` type($ids) `)`)?
+    (`scales` `(` $scales^ `:` type($scales) `)`)? (`first` $first^)? `length` $length
     attr-dict `:` type($input) `,` type($table)
   }];
   let hasVerifier = 1;

@@ -145,7 +145,7 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
 }
 
 def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
-    [PST_Activations<[0], []>]> {
+    [PST_Activations<[0], []>, PST_Scales<1>]> {
   let summary = "Cross-entropy of the logits of a vocabulary";
   let description = [{
     `nn.cross_entropy` of the logits `X W^T`, which exist for a part of the
@@ -159,6 +159,7 @@ def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
     - (C1) There are as many labels, of type i32, as the input has rows: a
       vector, or B x L.
     - (C2) The weight (vocabulary x features) has as many columns as the input.
+    - (C3) A weight of i8, and no other, has a scale for each row.
 
     Example:
     ```mlir
@@ -166,12 +167,14 @@ def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
     %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : tensor<1x1xf32>, tensor<2x1xf32>, tensor<1xi32>
     ```
   }];
-  let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_TokenLabels:$labels,
-                       F32:$scale);
+  let arguments = (ins NN_Matrix:$input, NN_ScaledWeight:$weight,
+                       NN_TokenLabels:$labels, F32:$scale,
+                       Optional<NN_Vector>:$scales);
   let results = (outs NN_Scalar:$loss);
   let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
-    $input `,` $weight `,` $labels `,` $scale attr-dict `:` type($input) `,` type($weight) `,` type($labels)
+    $input `,` $weight `,` $labels `,` $scale
+    (`scales` `(` $scales^ `:` type($scales) `)`)? attr-dict `:` type($input) `,` type($weight) `,` type($labels)
   }];
   let hasVerifier = 1;
 }

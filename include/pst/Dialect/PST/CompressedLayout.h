@@ -11,12 +11,14 @@
 //
 //   values:  f32[room]      the elements that are not zero, cell by cell, in
 //                           each row by row, in each by ascending column; or
-//                           bf16, rounded to nearest even
+//                           bf16, rounded to nearest even; or i8, which are
+//                           to be multiplied by their row's scale
 //   columns: i8[room]       their columns, counted from the cell's first one
 //   cells:   i32[cells, 65] the slot of the cell's first element, and how many
 //                           elements each of its rows has
 //   used:    i32            the slots that all cells take; more than there is
 //                           room for, if the matrix could not be stored
+//   scales:  f32[rows]      of values of i8 alone
 //
 // A cell takes kSlack slots more than it has elements, so that a vector may be
 // stored behind the last one.
@@ -46,7 +48,7 @@ struct CompressedLayout {
   int64_t keptIn(int64_t room) const { return room - cells() * kSlack; }
   int64_t wholeRoom() const { return roomFor(rows * columns); }
 
-  /// The types of the four tensors; null: values are f32.
+  /// The types of the tensors; null: values are f32.
   llvm::SmallVector<mlir::Type> types(mlir::MLIRContext *context, int64_t room,
                                       mlir::Type value = {}) const {
     auto i8 = mlir::IntegerType::get(context, 8);
@@ -56,8 +58,12 @@ struct CompressedLayout {
     auto tensor = [](llvm::ArrayRef<int64_t> shape, mlir::Type element) {
       return mlir::RankedTensorType::get(shape, element);
     };
-    return {tensor({room}, value), tensor({room}, i8),
-            tensor({cells(), 1 + kRows}, i32), tensor({}, i32)};
+    llvm::SmallVector<mlir::Type> types{
+        tensor({room}, value), tensor({room}, i8),
+        tensor({cells(), 1 + kRows}, i32), tensor({}, i32)};
+    if (value == i8)
+      types.push_back(tensor({rows}, mlir::Float32Type::get(context)));
+    return types;
   }
 };
 

@@ -22,7 +22,8 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
     | storage | tensors |
     |---|---|
     | `dense` | f32 or bf16 (rounded to nearest even), n x m, with exact zeros where the mask is zero |
-    | `compressed` | values, columns, cells, used: the elements that are not zero, and where they are (CompressedLayout.h) |
+    | `compressed` | values, columns, cells, used: the elements that are not zero, and where they are (CompressedLayout.h); of values of i8 scales too |
+    | `quantized` | values, scales: i8, n x m, and f32, one for each row; a value times its row's scale is the element |
 
     The room for compressed elements is the length of `values`. If more stay
     than there is room for, nothing is written beyond it, and `used` is larger
@@ -33,6 +34,13 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
     that are not used. With `unordered` they lie as threads finish them, which
     takes one pass over the weight instead of two, and which no product shows.
 
+    In 8 bits, the scale of a row is its largest magnitude / 127 (not below the
+    smallest normal number; 0 of a row of zeros), and a value is its element
+    divided by that, rounded to nearest even: from -127 to 127. An element that
+    rounds to 0 is a zero, which is not stored where zeros are not. A row with
+    what is no finite number has a scale that is none either, so that products
+    show it.
+
     Constraints:
     - (C1) The factors have the number, ranks and shapes that the criterion's
       kinds ask for, for an n x m weight.
@@ -41,8 +49,8 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
       selection.
     - (C3) The results are what the storage asks for, for an n x m weight (if
       transposed, m x n).
-    - (C4) Only a compressed weight is `transposed` or `unordered`, or has use
-      for `pruned`.
+    - (C4) A dense weight is never `transposed`; only a compressed one is
+      `unordered`, or has use for `pruned`.
 
     Example:
     ```mlir
@@ -51,6 +59,9 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
         : (tensor<3x2xf32>) -> tensor<22xf32>, tensor<22xi8>, tensor<1x65xi32>, tensor<i32>
     // values [3.0, 5.0, 7.0, 0.0, ...]   columns [1, 0, 1, 0, ...]
     // cells [[0, 1, 0, 2, 0, ...]]       used 19: three elements, 16 of slack
+    %q:2 = pst.materialize @map(%w) threshold(%tau, %cut) as quantized
+        : (tensor<3x2xf32>) -> tensor<3x2xi8>, tensor<3xf32>
+    // values [[0, 127], [0, 0], [91, 127]]   scales [0.0236, 0.0, 0.0551]
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$criterion,
@@ -72,13 +83,16 @@ def PST_StoredMatmulOp : PST_Op<"stored_matmul",
     [Pure, AttrSizedOperandSegments, WorkOpInterface]> {
   let summary = "Multiplies by a stored weight";
   let description = [{
-    `Y = X S^T + bias`, for a compressed S of n x k, as `pst.materialize` stores
-    it: for a virtual weight of n x m itself, and for its transpose if the
-    product is to be `X (M * W')`. Where there was no room for S, Y is NaN. An
-    addend and an activation as those of `pst.masked_matmul`.
+    `Y = X S^T + bias`, for a compressed or quantized S of n x k, as
+    `pst.materialize` stores it: for a virtual weight of n x m itself, and for
+    its transpose if the product is to be `X (M * W')`. Where there was no room
+    for S, Y is NaN. An addend and an activation as those of `pst.masked_matmul`.
 
-    The tensors may come from anywhere, but must be a compressed weight: what
-    points beyond the room or the cell is read.
+    Values of i8 become f32 as they are read, and a sum is multiplied by its
+    row's scale once, before anything is added to it.
+
+    The tensors may come from anywhere, but must be a weight that is stored so:
+    what points beyond the room or the cell is read.
 
     Constraints:
     - (C1) The storage is not `dense`, whose product is `nn.linear`, and the
