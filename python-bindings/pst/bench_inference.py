@@ -28,9 +28,13 @@ _DECODED = (80, 90)
 _DECODING = {
     "f32": {"ours dense": None, "PyTorch eager": None},
     "bf16": {"ours dense": 4.0, "PyTorch eager": 8.0},
+    "int8": {"ours dense bf16": 4.0, "PyTorch eager": 8.0},
 }
+# How far logits may be apart, in the unit of the largest: a rival's weights are not rounded, or less.
+_CLOSE = {"f32": 2e-3, "bf16": 2e-2, "int8": 1e-1}
 _RIVALS = {
     "ours dense": {"side": "ours", "weight_storage": "dense"},
+    "ours dense bf16": {"side": "ours", "weight_storage": "dense", "frozen_type": "bf16"},
     "PyTorch eager": {"side": "eager"},
     "ONNX Runtime": {"side": "onnx"},
 }
@@ -48,10 +52,8 @@ def inference_rows(context: Context) -> list[Row]:
                 need(package)
         settings = {"threads": threads, "model": _model(context, model, percent), "batch": batch, "length": length, **given}
         with context.worker("ours", task, weight_storage="auto", **settings) as ours:
-            with context.worker(task=task, **_RIVALS[rival], **settings) as other:
-                # A rival's weights are not rounded.
-                close = 2e-2 if given.get("frozen_type") == "bf16" else 2e-3
-                row = take_turns(context, ours, other, [0.0, 0.0], context.samples, close)
+            with context.worker(task=task, **{**settings, **_RIVALS[rival]}) as other:
+                row = take_turns(context, ours, other, [0.0, 0.0], context.samples, _CLOSE[given.get("frozen_type", "f32")])
                 row["compressed_weights"] = ours.about["compressed"]
                 row["peak_bytes"] = {"ours": ours.peak_bytes(), "rival": other.peak_bytes()}
                 return row
@@ -59,7 +61,7 @@ def inference_rows(context: Context) -> list[Row]:
     rows = []
     for (model, batch), bars in _BARS.items():
         for percent, bar in bars.items():
-            for rival in _RIVALS:
+            for rival in ("ours dense", "PyTorch eager", "ONNX Runtime"):
                 size = batch if context.sizes.standard else min(batch, context.sizes.batch)
                 name = f"{model}, {percent} %, {size} x {length}: {rival} / ours sparse"
                 standard = context.sizes.standard and length == 128

@@ -14,6 +14,10 @@ using namespace pst::cpu;
 
 using Layout = CompressedLayout;
 
+/// Elements before one whose line is on its way: what the hardware's prefetcher
+/// asks for by itself comes at a third of the memory's rate.
+static constexpr int64_t kAhead = 2048;
+
 static Value toIndex(KernelBuilder &b, Value i32) {
   return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
 }
@@ -65,6 +69,11 @@ void SparseFewRows::addCell(KernelBuilder &b, Value input,
         for (int64_t t = 0; t < tokens; ++t)
           sum.push_back(b.load(sums, {b.index(t), row, b.index(0)}, lanes));
         sum = b.loop(at[0], end, lanes, sum, [&](Value e, ValueRange carried) {
+          // Beyond the last element it does no harm.
+          for (Value stream : {compressed.values, compressed.columns})
+            memref::PrefetchOp::create(
+                b, stream, ValueRange{b.addi(e, kAhead)}, /*isWrite=*/false,
+                /*localityHint=*/3, /*isDataCache=*/true);
           Value left =
               arith::IndexCastOp::create(b, b.getI32Type(), b.subi(end, e));
           Value isThere =
