@@ -252,9 +252,12 @@ class _PythonOptions:
         return {name: getattr(self, name) for name in names if getattr(self, name) != defaults[name]}
 
     def of_method(self) -> "Options":
-        """With what the method implies: `sparse_lora`, to which no sparsity is
-        named, trains under the model's own zeros from the first step on; `wanda`
-        and `ria` prune before it."""
+        """With what the method implies: `pst` selects among all layers'
+        elements together; `sparse_lora`, to which no sparsity is named, trains
+        under the model's own zeros from the first step on; `wanda` and `ria`
+        prune before it."""
+        if self.method == "pst" and not any((self.selection, self.criterion, self.layer_sparsity, self.bundle, self.reference_exact)):
+            return replace(self, selection="global")
         if self.method in MEASURED and not self.bundle and not self.initial_sparsity:
             # Pruned at once. Selections like 2:4 have a sparsity of their own.
             groups = re.fullmatch(r"(\d+):(\d+)", self.selection)
