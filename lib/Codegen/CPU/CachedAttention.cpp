@@ -21,6 +21,9 @@ static int64_t dim(Value value, unsigned i) {
   return cast<ShapedType>(value.getType()).getDimSize(i);
 }
 
+/// Of f32, in a cache line.
+static constexpr int64_t kLineElements = 16;
+
 namespace {
 /// for tokens and heads in parallel:
 ///   result = 0, largest = -inf, sum = 0
@@ -100,6 +103,11 @@ private:
       b.loop(b.index(0), count, 1, [&](Value i) {
         Value slot = token.slotAt(b, b.addi(first, i), dim(keys, 0));
         b.store(slot, slots, i);
+        // Slots are far apart, and a block's values are read after its scores.
+        for (int64_t k = 0; k < width; k += kLineElements)
+          memref::PrefetchOp::create(
+              b, values, ValueRange{slot, b.addi(keyColumn, k)},
+              /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
         Value score = b.vectorSum(width, lanes, [&](Value k, int64_t size) {
           return b.mulf(b.load(query, {row, b.addi(column, k)}, size),
                         b.load(keys, {slot, b.addi(keyColumn, k)}, size));
