@@ -175,12 +175,18 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     for (NamedAttribute value : values)
       manifest.hyperparameters[value.getName().str()] =
           cast<FloatAttr>(value.getValue()).getValueAsDouble();
-  if (auto rates = module->getAttrOfType<DictionaryAttr>(kRatesAttribute))
-    for (auto [name, rate] : {std::pair("weights", &manifest.rates.weights),
-                              {"mask", &manifest.rates.mask},
-                              {"head", &manifest.rates.head}})
-      if (auto given = rates.getAs<FloatAttr>(name))
-        *rate = given.getValueAsDouble();
+  auto rates = module->getAttrOfType<DictionaryAttr>(kRatesAttribute);
+  auto setRate = [&](const char *name, double &rate) {
+    if (auto given = rates ? rates.getAs<FloatAttr>(name) : FloatAttr())
+      rate = given.getValueAsDouble();
+  };
+  if (manifest.task == ModelTask::lm) {
+    setRate("language", manifest.rates.weights);
+  } else {
+    setRate("weights", manifest.rates.weights);
+    setRate("mask", manifest.rates.mask);
+    setRate("head", manifest.rates.head);
+  }
 
   for (auto op : module.getOps<ParameterOp>()) {
     FailureOr<pst::Parameter> parameter = describe(op);

@@ -211,9 +211,7 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 " steps of it are asked for: leave them out, or choose "
                 "constant_with_warmup");
   plan.rate = {options.lrSchedulerType, warmupSteps, plan.totalSteps};
-  // With language models no method's were tried.
-  LearningRates rates =
-      model.predictsTokens() ? LearningRates() : model.manifest().rates;
+  const LearningRates &rates = model.manifest().rates;
   plan.learningRate = options.learningRate.value_or(rates.weights);
   plan.maskLearningRate =
       options.maskLearningRate.value_or(rates.mask * plan.learningRate);

@@ -6,7 +6,7 @@
 
 // CHECK:      pst.criterion @pst(%[[W:.*]]: dense, %[[UV:.*]]: lowrank<weight_rank = 8>(U init<normal 1.000000e+00>, V init<zeros>),
 // CHECK-SAME:   %[[AB:.*]]: lowrank<mask_rank = 8>(A init<normal 1.000000e+00>, B init<zeros>),
-// CHECK-SAME:   %[[R:.*]]: row(R init<zeros>), %[[C:.*]]: col(C init<zeros>)) attributes {pst.rates = {head = 2.000000e+01 : f64, mask = 1.000000e+01 : f64, weights = 1.000000e-04 : f64}} {
+// CHECK-SAME:   %[[R:.*]]: row(R init<zeros>), %[[C:.*]]: col(C init<zeros>)) attributes {pst.rates = {head = 2.000000e+01 : f64, language = 1.000000e-03 : f64, mask = 1.000000e+01 : f64, weights = 1.000000e-04 : f64}} {
 // CHECK-NEXT:   %[[BETA:.*]] = pst.hyperparameter "weight_beta" = 1.000000e+00 : f32
 // CHECK-NEXT:   %[[CHANGE:.*]] = arith.mulf %[[UV]], %[[BETA]]
 // CHECK-NEXT:   %[[V:.*]] = arith.addf %[[W]], %[[CHANGE]]

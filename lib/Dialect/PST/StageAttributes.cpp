@@ -84,7 +84,7 @@ static ArrayRef<StageAttribute> stageAttributes() {
     auto rates = dyn_cast<DictionaryAttr>(value);
     return rates && llvm::all_of(rates, [](NamedAttribute rate) {
              auto number = dyn_cast<FloatAttr>(rate.getValue());
-             return llvm::is_contained({"weights", "mask", "head"},
+             return llvm::is_contained({"weights", "mask", "head", "language"},
                                        rate.getName().getValue()) &&
                     number && number.getType().isF64() &&
                     number.getValueAsDouble() >= 0 &&
@@ -110,7 +110,8 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kRatesAttribute,
        {Place::Module, Place::Criterion},
        areRates,
-       "a dictionary of \"weights\", \"mask\" and \"head\", f64 from 0,"},
+       "a dictionary of \"weights\", \"mask\", \"head\" and \"language\", f64 "
+       "from 0,"},
       {kFinalSparsityAttribute, {Place::Module}, isNumber, "an f64"},
       {kTokenCapacityAttribute, {Place::Module}, isInteger, "an i64"},
       {kRecomputeAttribute, {Place::Module}, isDictionaryOf<isNumber>, numbers},

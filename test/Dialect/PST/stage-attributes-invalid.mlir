@@ -27,12 +27,12 @@ module attributes {pst.hyperparameters = {weight_rank = 8 : i64}} {}
 
 // -----
 
-// expected-error@+1 {{'builtin.module' op must have a dictionary of "weights", "mask" and "head", f64 from 0, as "pst.rates", but got {tail = 1.000000e+00 : f64}}}
+// expected-error@+1 {{'builtin.module' op must have a dictionary of "weights", "mask", "head" and "language", f64 from 0, as "pst.rates", but got {tail = 1.000000e+00 : f64}}}
 module attributes {pst.rates = {tail = 1.0}} {}
 
 // -----
 
-// expected-error@+1 {{'pst.criterion' op must have a dictionary of "weights", "mask" and "head", f64 from 0, as "pst.rates", but got {weights = -1.000000e+00 : f64}}}
+// expected-error@+1 {{'pst.criterion' op must have a dictionary of "weights", "mask", "head" and "language", f64 from 0, as "pst.rates", but got {weights = -1.000000e+00 : f64}}}
 pst.criterion @c(%w: dense) attributes {pst.rates = {weights = -1.0}} {
   pst.yield weight %w score %w
 }
