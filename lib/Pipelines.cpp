@@ -209,7 +209,7 @@ static void buildCPUKernels(OpPassManager &passes,
 static void buildGPUKernels(OpPassManager &passes,
                             const CompilerOptions &options) {
   passes.addPass(createNarrowFrozen({options.frozenType}));
-  passes.addPass(createFuseEpilogues({/*dropout=*/true}));
+  passes.addPass(createFuseEpilogues({/*training=*/true}));
   passes.addPass(createFuseAccumulations());
   passes.addPass(createGroupSelections());
   passes.addPass(createEmitGPUKernels(

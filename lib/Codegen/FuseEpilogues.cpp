@@ -11,6 +11,7 @@
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Transforms/OpOrder.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 namespace pst {
 #define GEN_PASS_DEF_FUSEEPILOGUES
@@ -112,6 +113,133 @@ struct FuseActivation : OpRewritePattern<nn::ActivationOp> {
   OpOrder &order;
 };
 
+/// gradient * f'(x), of a product that is the gradient
+struct FuseDerivative : OpRewritePattern<nn::ActivationBackwardOp> {
+  FuseDerivative(MLIRContext *context, OpOrder &order)
+      : OpRewritePattern(context), order(order) {}
+  LogicalResult matchAndRewrite(nn::ActivationBackwardOp op,
+                                PatternRewriter &rewriter) const override {
+    auto product =
+        dyn_cast_or_null<MaskedMatmulOp>(productOf(op.getGradient()));
+    if (!product)
+      return failure();
+    rewriter.modifyOpInPlace(product, [&] {
+      product.getPreactivationMutable().assign(op.getInput());
+      product.setActivation(op.getKind());
+    });
+    Operation *point = op.getInput().getDefiningOp();
+    if (!point || order.isBefore(point, product))
+      rewriter.replaceOp(op, product);
+    else
+      replaceByProduct(rewriter, op, product, order);
+    return success();
+  }
+
+  OpOrder &order;
+};
+
+/// Where the gradient of a norm's input meets another that is there before.
+template <typename NormOp> struct FuseNormAdd : OpRewritePattern<nn::AddOp> {
+  FuseNormAdd(MLIRContext *context, OpOrder &order)
+      : OpRewritePattern<nn::AddOp>(context), order(order) {}
+  LogicalResult matchAndRewrite(nn::AddOp op,
+                                PatternRewriter &rewriter) const override {
+    for (auto [gradient, other] : {std::pair(op.getLhs(), op.getRhs()),
+                                   std::pair(op.getRhs(), op.getLhs())}) {
+      auto norm = gradient.template getDefiningOp<NormOp>();
+      if (!norm || gradient != norm.getInputGradient() ||
+          !gradient.hasOneUse() || norm.getAddend() || norm.getSeed())
+        continue;
+      Operation *before = other.getDefiningOp();
+      if (before && !order.isBefore(before, norm))
+        continue;
+      rewriter.modifyOpInPlace(norm,
+                               [&] { norm.getAddendMutable().assign(other); });
+      rewriter.replaceOp(op, gradient);
+      return success();
+    }
+    return failure();
+  }
+
+  OpOrder &order;
+};
+
+/// The same product, which keeps a second result.
+MaskedMatmulOp keepMore(MaskedMatmulOp product, OpOrder &order) {
+  OpBuilder builder(product);
+  auto wider = MaskedMatmulOp::create(
+      builder, product.getLoc(), {product.getType(), product.getType()},
+      product->getOperands(), product->getAttrDictionary().getValue());
+  order.putBefore(wider, product);
+  product.getResult().replaceAllUsesWith(wider.getResult());
+  product.erase();
+  return wider;
+}
+
+/// The product before `op` that multiplies by the derivative at its input.
+MaskedMatmulOp derivativeBefore(nn::ActivationOp op, const OpOrder &order) {
+  for (Operation *user : op.getInput().getUsers()) {
+    auto product = dyn_cast<MaskedMatmulOp>(user);
+    if (product && product.getPreactivation() == op.getInput() &&
+        product.getActivation() == op.getKind() && !product.getKept() &&
+        order.isBefore(product, op))
+      return product;
+  }
+  return nullptr;
+}
+
+/// An activation whose input something else (its backward) wants, too: the
+/// product keeps that. One that is computed again, for the backward of what
+/// comes after it: the product that multiplies by its derivative keeps it.
+void keepActivations(func::FuncOp function, OpOrder &order) {
+  SmallVector<nn::ActivationOp> activations;
+  function.walk([&](nn::ActivationOp op) { activations.push_back(op); });
+  for (nn::ActivationOp op : activations) {
+    auto product = op.getInput().getDefiningOp<MaskedMatmulOp>();
+    if (product && !product.getActivation()) {
+      MaskedMatmulOp wider = keepMore(product, order);
+      wider.setActivation(op.getKind());
+      wider.getResult().replaceAllUsesWith(wider.getKept());
+      op.replaceAllUsesWith(wider.getResult());
+    } else if (MaskedMatmulOp derivative = derivativeBefore(op, order)) {
+      op.replaceAllUsesWith(keepMore(derivative, order).getKept());
+    } else {
+      continue;
+    }
+    op.erase();
+  }
+}
+
+/// `norm` drops the gradient of its input out as `op` does.
+template <typename NormOp>
+void dropGradient(NormOp norm, nn::DropoutOp op, const OpOrder &order) {
+  Operation *seed = op.getSeed().getDefiningOp();
+  if (op.getInput() != norm.getInputGradient() || norm.getSeed() ||
+      op.getToken() || (seed && !order.isBefore(seed, norm)))
+    return;
+  OpBuilder builder(norm);
+  SmallVector<Type> types(norm->getResultTypes());
+  types.push_back(op.getType());
+  auto wider = NormOp::create(
+      builder, norm.getLoc(), types, norm.getInput(), norm.getScale(),
+      norm.getGradient(), norm.getAddend(), op.getSeed(), norm.getEpsilonAttr(),
+      op.getProbabilityAttr(), op.getSiteAttr());
+  op.replaceAllUsesWith(wider.getDropped());
+  op.erase();
+  norm->replaceAllUsesWith(wider->getResults().drop_back());
+  norm.erase();
+}
+
+void dropGradients(func::FuncOp function, const OpOrder &order) {
+  SmallVector<nn::DropoutOp> dropouts;
+  function.walk([&](nn::DropoutOp op) { dropouts.push_back(op); });
+  for (nn::DropoutOp op : dropouts)
+    if (Operation *producer = op.getInput().getDefiningOp())
+      TypeSwitch<Operation *>(producer)
+          .Case<nn::LayerNormBackwardOp, nn::RMSNormBackwardOp>(
+              [&](auto norm) { dropGradient(norm, op, order); });
+}
+
 struct FuseEpilogues : pst::impl::FuseEpiloguesBase<FuseEpilogues> {
   using FuseEpiloguesBase::FuseEpiloguesBase;
 
@@ -119,11 +247,18 @@ struct FuseEpilogues : pst::impl::FuseEpiloguesBase<FuseEpilogues> {
     OpOrder order(getOperation());
     RewritePatternSet patterns(&getContext());
     patterns.add<FuseAdd, FuseActivation>(&getContext(), order);
-    if (dropout)
-      patterns.add<FuseDropout>(&getContext(), order);
+    if (training)
+      patterns.add<FuseDropout, FuseDerivative,
+                   FuseNormAdd<nn::LayerNormBackwardOp>,
+                   FuseNormAdd<nn::RMSNormBackwardOp>>(&getContext(), order);
     FrozenRewritePatternSet frozen(std::move(patterns));
-    for (auto function : getOperation().getOps<func::FuncOp>())
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
       walkAndApplyPatterns(function, frozen);
+      if (training) {
+        keepActivations(function, order);
+        dropGradients(function, order);
+      }
+    }
   }
 };
 } // namespace

@@ -130,3 +130,47 @@ def test_dropout_and_residual_in_a_products_epilogue(tokens, n, m, arch, narrow_
     assert 0.5 < keep.mean() < 0.9
     size = (np.abs(x).astype(np.float64) @ np.abs(w).T + np.abs(bias)) / (1 - probability) + np.abs(r)
     bf16.close(y, np.where(keep, product / (1 - probability), 0) + r, narrow=is_narrow, arithmetic=1e-6, size=size)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize("tokens, n, m, kind", [(37, 75, 45, "tanh"), (132, 200, 64, "gelu"), (40, 64, 2048, "gelu_tanh")])
+@pytest.mark.parametrize("narrow_type", ["bf16", "f32"])
+def test_activation_and_its_gradient_in_a_products_epilogue(tokens, n, m, kind, arch, narrow_type):
+    """What an activation is applied to is kept beside its result, and another product is multiplied by
+    its derivative, beside the activation; behind nothing, and behind all else that a product does."""
+    is_narrow = narrow_type == "bf16"
+    make = narrow if is_narrow else reference.random
+    x, w, r, bias = make(tokens, m), make(n, m, seed=1), make(tokens, n, seed=2), reference.random(n, seed=3)
+    w, bias = w * np.float32(2.0**-5), bias * np.float32(0.5)  # where activations bend
+    probability, seed, site = 0.25, 12345, 6
+    x_type, w_type, y_type = (bf16.tensor(value.shape, narrow_type) for value in (x, w, r))
+    rest = f"bias(%b) dropout(%seed) probability {probability} site {site} addend(%r)"
+    types = f": {x_type}, ({w_type})"
+    body = (
+        f"%a, %z = pst.masked_matmul %x, @dense(%w) activation {kind} {types} -> {y_type} kept {y_type}\n"
+        f"%c, %y = pst.masked_matmul %x, @dense(%w) {rest} activation {kind} {types}"
+        f" bias tensor<{n}xf32> addend {y_type} -> {y_type} kept {y_type}\n"
+        f"%d = pst.masked_matmul %x, @dense(%w) activation {kind} derivative_at(%r) {types} derivative_at {y_type} -> {y_type}\n"
+        f"%e, %f = pst.masked_matmul %x, @dense(%w) addend(%r) activation {kind} derivative_at(%r) {types}"
+        f" addend {y_type} derivative_at {y_type} -> {y_type} kept {y_type}"
+    )
+    arguments = [("x", x, is_narrow), ("w", w, is_narrow), ("b", bias, False), ("r", r, is_narrow), ("seed", "i64")]
+    results = [(name, (tokens, n), is_narrow) for name in "azcydef"]
+    text = DENSE + bf16.function(body, arguments, results)
+    a, z, c, y, d, e, f = reference.call(pst.compile(text, target="emulated", gpu_arch=arch), x, w, bias, r, seed)
+    product, size = x.astype(np.float64) @ w.T, np.abs(x).astype(np.float64) @ np.abs(w).T
+    keep = reference.kept(seed, site, probability, (tokens, n))
+    total = np.where(keep, (product + bias) / (1 - probability), 0) + r
+    total_size = (size + np.abs(bias)) / (1 - probability) + np.abs(r)
+    at = reference.double(r)
+    slope = reference.gradients(reference.activation(kind, at[0]), at, np.ones_like(r))[0].numpy()
+    for found, expected, sizes in [
+        (z, product, size),
+        (a, reference.activation(kind, reference.double(product)[0]), 1.2 * size + 1),
+        (y, total, total_size),
+        (c, reference.activation(kind, reference.double(total)[0]), 1.2 * total_size + 1),
+        (d, product * slope, 1.2 * size + np.abs(product)),
+        (e, (product + r) * slope, 1.2 * (size + np.abs(r)) + np.abs(product)),
+        (f, reference.activation(kind, at[0]), 1 + np.abs(r)),
+    ]:
+        bf16.close(found, expected, narrow=is_narrow, arithmetic=1e-6, size=sizes)

@@ -1,6 +1,6 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Kernels of nn.layer_norm and its backward."""
+"""Kernels of nn.layer_norm and its backward, and what a norm's backward does with a row."""
 
 import numpy as np
 import nn_reference as reference
@@ -71,3 +71,29 @@ def test_backward_against_finite_differences(which):
     direction = reference.random(*gradient.shape, seed=7)
     expected = reference.finite_difference(function, [x, scale, shift], which, direction, g, step=2e-2)
     assert (gradient * direction).sum() == pytest.approx(expected, rel=5e-4)
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+@pytest.mark.parametrize("rows, columns", [(5, 7), (70, 64), (131, 37)])
+def test_a_norms_gradient_is_added_to_another_and_dropped_out(norm, rows, columns):
+    x, scale, shift, g = arguments(rows, columns)
+    other, seed, site, probability = reference.random(rows, columns, seed=5), 12345, 6, 0.25
+    m, v = f"tensor<{rows}x{columns}xf32>", f"tensor<{columns}xf32>"
+    results = "%dx, %ds, %dt, %drop" if norm == "layer_norm" else "%dx, %ds, %drop"
+    text = f"""func.func @main(%x: {m}, %scale: {v}, %g: {m}, %r: {m}, %seed: i64) -> ({m}, {v}, {m}) {{
+      {results} = nn.{norm}_backward %x, %scale, %g epsilon 1.0e-5 addend(%r)
+        dropout(%seed) probability {probability} site {site} : {m}, {v} addend {m} dropped {m}
+      return %dx, %ds, %drop : {m}, {v}, {m}
+    }}"""
+    dx, dscale, dropped = reference.run(text, x, scale, g, other, seed)
+    inputs = reference.double(x, scale)
+    exact = reference.rms_norm(*inputs, 1e-5)
+    if norm == "layer_norm":
+        exact = reference.layer_norm(*inputs, reference.double(shift)[0], 1e-5)
+    exact_dx, exact_dscale = reference.gradients(exact, inputs, g)
+    size = np.full_like(x, 20.0)
+    reference.close(dx, exact_dx.numpy() + other, 2e-6, size=size)
+    reference.close(dscale, exact_dscale, 2e-6, size=np.abs(g).sum(0) * 20)
+    keep = reference.kept(seed, site, probability, (rows, columns))
+    assert 0.5 < keep.mean() < 0.95
+    np.testing.assert_array_equal(dropped, np.where(keep, dx * np.float32(1 / (1 - probability)), 0))

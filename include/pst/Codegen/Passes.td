@@ -216,8 +216,14 @@ def FuseEpilogues : Pass<"pst-fuse-epilogues", "::mlir::ModuleOp"> {
     while the block is in the cache. In a training step that is the sum of the
     gradients that meet (at a residual connection; at the input of query, key
     and value); an activation there needs what it is applied to later, and
-    stays. In `forward` both go in, where no dropout lies between. With
-    `dropout`, an `nn.dropout` of all rows goes in as well, before the addend.
+    stays. In `forward` both go in, where no dropout lies between.
+
+    With `training`, what else a training step does to a product goes in as
+    well: an `nn.dropout` of all rows, before the addend; an activation whose
+    input is wanted, which the product then keeps as a second result; and an
+    `nn.activation_backward` of the product, which then keeps the activation
+    itself, if that is computed again. Into the backward of a norm go the
+    gradient that meets its own, and the `nn.dropout` of that, as a result more.
 
     Before:
     ```mlir
@@ -230,8 +236,8 @@ def FuseEpilogues : Pass<"pst-fuse-epilogues", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
-    Option<"dropout", "dropout", "bool", "false",
-           "dropouts too, of products with masked weights">
+    Option<"training", "training", "bool", "false",
+           "what else a training step does: for GPUs">
   ];
   let dependentDialects = ["::pst::PSTDialect"];
 }

@@ -30,7 +30,7 @@ struct ChooseProducts : pst::impl::ChooseProductsBase<ChooseProducts> {
       return;
     SmallVector<MaskedMatmulOp> ops;
     getOperation().walk([&](MaskedMatmulOp op) {
-      if (op.getSelection() && op.getStored().empty() && !op.getSeed())
+      if (op.getSelection() && op.getStored().empty() && !op.isForGPUs())
         ops.push_back(op);
     });
     for (MaskedMatmulOp op : ops) {
@@ -89,7 +89,7 @@ private:
     auto product = StoredMatmulOp::create(
         builder, op.getLoc(), op.getType(), op.getInput(), Storage::Compressed,
         stored, op.getBias(), op.getAddend(), op.getActivationAttr());
-    op.replaceAllUsesWith(product.getResult());
+    op.getResult().replaceAllUsesWith(product.getResult());
     op.erase();
   }
 
@@ -114,7 +114,7 @@ private:
     if (op.getActivation())
       result =
           nn::ActivationOp::create(builder, loc, *op.getActivation(), result);
-    op.replaceAllUsesWith(result);
+    op.getResult().replaceAllUsesWith(result);
     op.erase();
   }
 

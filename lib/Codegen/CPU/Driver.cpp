@@ -133,7 +133,7 @@ KernelContext::columnSumWorkspaces(RankedTensorType matrix, int64_t statistics,
 ///   for row in chunk, for columns: gradient; partials[.., chunk] += terms
 /// for columns in parallel: sum the partials in ascending order of chunks
 void KernelContext::rowGradients(
-    CodeBuilder &host, ValueRange arguments, Value result,
+    CodeBuilder &host, ValueRange arguments, ValueRange results,
     const ColumnSums *sums,
     function_ref<RowGradient(Row &, ValueRange)> gradient,
     AccumulateFunction accumulate) {
@@ -166,7 +166,9 @@ void KernelContext::rowGradients(
           next.push_back(b.load(partials, place(which, column), width));
         if (sums)
           next = accumulate(b, arguments, index, of.statistics, column, next);
-        row.store(elements, result, column);
+        row.store(elements, results[0], column);
+        if (of.beside)
+          row.store(of.beside(column, elements), results[1], column);
         for (int64_t which = 0; which < numSums; ++which)
           b.store(next[which], partials, place(which, column));
       });

@@ -64,7 +64,7 @@ public:
   llvm::SmallVector<mlir::RankedTensorType>
   columnSumWorkspaces(mlir::RankedTensorType matrix, int64_t statistics,
                       int64_t sums) override;
-  void rowGradients(CodeBuilder &host, ValueRange arguments, Value result,
+  void rowGradients(CodeBuilder &host, ValueRange arguments, ValueRange results,
                     const ColumnSums *sums,
                     llvm::function_ref<RowGradient(Row &, ValueRange)> gradient,
                     AccumulateFunction accumulate) override;

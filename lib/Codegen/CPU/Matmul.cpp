@@ -210,9 +210,11 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(MaskedMatmulOp op,
                                 PatternRewriter &rewriter) const override {
-    if (op.getSeed())
-      return op.emitOpError("drops out its result, which products on CPUs do "
-                            "not: use 'nn.dropout'");
+    if (op.isForGPUs())
+      return op.emitOpError("drops out its result, multiplies it by a "
+                            "derivative or has a second one, which products on "
+                            "CPUs do not: use 'nn.dropout', "
+                            "'nn.activation' and 'nn.activation_backward'");
     MaskedProduct(op, context).replace(rewriter);
     return success();
   }

@@ -164,14 +164,14 @@ KernelContext::columnSumWorkspaces(RankedTensorType matrix, int64_t statistics,
 /// for chunks of rows, for each column: partials[chunk, column] = sum of terms
 /// the sums over the chunks
 void KernelContext::rowGradients(
-    CodeBuilder &host, ValueRange arguments, Value result,
+    CodeBuilder &host, ValueRange arguments, ValueRange results,
     const ColumnSums *sums,
     function_ref<RowGradient(Row &, ValueRange)> gradient,
     AccumulateFunction accumulate) {
   int64_t columns = dim(arguments[0], 1);
   size_t inputs = arguments.size();
   SmallVector<Value> all(arguments);
-  all.push_back(result);
+  llvm::append_range(all, results);
   if (sums)
     all.push_back(sums->workspaces.back());
   launchRows(
@@ -180,7 +180,10 @@ void KernelContext::rowGradients(
         BlockRow row(b, values[0]);
         RowGradient of = gradient(row, values.take_front(inputs));
         row.forGroups([&](Value column, int64_t size) {
-          row.store(of.elements(column, size), values[inputs], column);
+          Group elements = of.elements(column, size);
+          row.store(elements, values[inputs], column);
+          if (of.beside)
+            row.store(of.beside(column, elements), values[inputs + 1], column);
         });
         if (sums)
           b.onFirstThread([&] {

@@ -82,9 +82,11 @@ Value GemmTile::storedRow(ThreadBuilder &b, Value row) const {
   return split ? b.addi(row, b.muli(split, plan.rowsOfPart())) : row;
 }
 
-void GemmTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
+void GemmTile::store(ThreadBuilder &b, ArrayRef<Result> results) const {
   forInside(b, [&](Value row, Value column, ValueRange values) {
-    b.storeGroup(map(row, column, values), result, {storedRow(b, row), column});
+    for (const Result &result : results)
+      b.storeGroup(result.map(row, column, values), result.buffer,
+                   {storedRow(b, row), column});
   });
 }
 
@@ -171,55 +173,88 @@ void pst::cuda::launchConversion(KernelContext &context, CodeBuilder &host,
       });
 }
 
+/// In the order of a kernel's arguments.
+static constexpr Value GemmEpilogue::*kOperands[] = {
+    &GemmEpilogue::bias, &GemmEpilogue::seed, &GemmEpilogue::site,
+    &GemmEpilogue::addend, &GemmEpilogue::preactivation};
+
 SmallVector<Value> GemmEpilogue::operands() const {
   SmallVector<Value> values;
-  for (Value value : {bias, seed, site, addend})
-    if (value)
-      values.push_back(value);
+  for (Value GemmEpilogue::*operand : kOperands)
+    if (this->*operand)
+      values.push_back(this->*operand);
   return values;
+}
+
+GemmEpilogue GemmEpilogue::with(ValueRange operands) const {
+  GemmEpilogue other = *this;
+  for (Value GemmEpilogue::*operand : kOperands)
+    if (other.*operand) {
+      other.*operand = operands.front();
+      operands = operands.drop_front();
+    }
+  return other;
 }
 
 ProductFinish::ProductFinish(const KernelContext &context, ThreadBuilder &b,
                              const GemmEpilogue &epilogue, ValueRange operands,
                              int64_t rows, int64_t columns)
-    : context(context), activation(epilogue.activation), columns(columns) {
-  auto take = [&](Value given) -> Value {
-    if (!given)
-      return nullptr;
-    Value value = operands.front();
-    operands = operands.drop_front();
-    return value;
-  };
-  bias = take(epilogue.bias);
-  Value seed = take(epilogue.seed), site = take(epilogue.site);
-  addend = take(epilogue.addend);
-  if (seed)
-    mask.emplace(b, seed, site, epilogue.probability,
-                 context.numPlaces(rows) * columns);
+    : context(context), epilogue(epilogue.with(operands)), columns(columns) {
+  if (this->epilogue.seed)
+    mask.emplace(b, this->epilogue.seed, this->epilogue.site,
+                 epilogue.probability, context.numPlaces(rows) * columns);
 }
 
-SmallVector<Value> ProductFinish::operator()(ThreadBuilder &b, Value row,
-                                             Value column,
-                                             ValueRange sums) const {
-  SmallVector<Value> values(sums);
-  auto add = [&](Value matrix, ArrayRef<Value> indices) {
+SmallVector<Value> ProductFinish::add(ThreadBuilder &b, Value row, Value column,
+                                      ValueRange products) const {
+  SmallVector<Value> values(products);
+  auto addTerms = [&](Value matrix, ArrayRef<Value> indices) {
     SmallVector<Value> terms = b.loadGroup(matrix, indices, values.size());
     for (auto [value, term] : llvm::zip(values, terms))
       value = b.addf(value, term);
   };
-  if (bias)
-    add(bias, column);
-  if (mask) {
-    Value first = b.addi(b.muli(context.placeOf(b, row), columns), column);
-    for (auto [i, value] : llvm::enumerate(values))
-      value = mask->drop(b, value, b.addi(first, i));
-  }
-  if (addend)
-    add(addend, {row, column});
-  if (activation)
-    for (Value &value : values)
-      value = emitActivation(b, *activation, value);
+  if (epilogue.bias)
+    addTerms(epilogue.bias, column);
+  if (mask)
+    values = mask->drop(
+        b, values, b.addi(b.muli(context.placeOf(b, row), columns), column));
+  if (epilogue.addend)
+    addTerms(epilogue.addend, {row, column});
   return values;
+}
+
+SmallVector<Value> ProductFinish::activate(ThreadBuilder &b, Value row,
+                                           Value column,
+                                           ValueRange sums) const {
+  SmallVector<Value> values(sums);
+  if (epilogue.preactivation) {
+    SmallVector<Value> points =
+        b.loadGroup(epilogue.preactivation, {row, column}, values.size());
+    for (auto [value, point] : llvm::zip(values, points))
+      value = b.mulf(value,
+                     emitActivationDerivative(b, *epilogue.activation, point));
+  } else if (epilogue.activation) {
+    for (Value &value : values)
+      value = emitActivation(b, *epilogue.activation, value);
+  }
+  return values;
+}
+
+SmallVector<Value> ProductFinish::keep(ThreadBuilder &b, Value row,
+                                       Value column,
+                                       ValueRange products) const {
+  if (!epilogue.preactivation)
+    return add(b, row, column, products);
+  SmallVector<Value> values =
+      b.loadGroup(epilogue.preactivation, {row, column}, products.size());
+  for (Value &value : values)
+    value = emitActivation(b, *epilogue.activation, value);
+  return values;
+}
+
+/// Those of a product's arguments that it writes: the result, what is kept.
+static size_t numResults(const GemmEpilogue &epilogue) {
+  return epilogue.kept ? 2 : 1;
 }
 
 /// result = epilogue(sum over the parts of k, in ascending order)
@@ -242,8 +277,12 @@ static void launchSumOfParts(KernelContext &context, CodeBuilder &host,
         for (int64_t number = 1; number < plan.splits; ++number)
           for (auto [sum, term] : llvm::zip(sums, part(number)))
             sum = b.addf(sum, term);
-        ProductFinish finish(context, b, epilogue, values.drop_front(2), plan.m,
-                             plan.n);
+        ProductFinish finish(context, b, epilogue,
+                             values.drop_front(1 + numResults(epilogue)),
+                             plan.m, plan.n);
+        if (epilogue.kept)
+          b.storeGroup(finish.keep(b, row, column, sums), values[2],
+                       {row, column});
         b.storeGroup(finish(b, row, column, sums), values[1], {row, column});
       });
 }
@@ -271,7 +310,9 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
         {"right_transposed", right.transposed},
         {"bias", !!epilogue.bias},
         {"dropout", !!epilogue.seed},
-        {"addend", !!epilogue.addend}})
+        {"addend", !!epilogue.addend},
+        {"derivative", !!epilogue.preactivation},
+        {"kept", !!epilogue.kept}})
     if (is)
       identity.add(word);
   identity.distinguish(host.getF64FloatAttr(epilogue.probability));
@@ -279,24 +320,36 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
     identity.add(nn::stringifyActivationKind(*epilogue.activation));
   KernelPart part(identity);
   SmallVector<Value> arguments{result};
+  if (epilogue.kept)
+    arguments.push_back(epilogue.kept);
   llvm::append_range(arguments, epilogue.operands());
   SmallVector<Value> ofTiles(arguments);
   if (splits)
     ofTiles = {workspaces.front()};
   if (plan.method == GemmMethod::Wgmma)
-    ofTiles[0] = wgmmaResult(host, plan, ofTiles[0]);
+    for (size_t i = 0; i < (splits ? 1 : numResults(epilogue)); ++i)
+      ofTiles[i] = wgmmaResult(host, plan, ofTiles[i]);
   launchTiles(
       context, host, part, plan, left.matrix, right.matrix, ofTiles,
       [&](ThreadBuilder &b, const GemmTile &tile, ValueRange values) {
         if (splits)
-          return tile.store(b, values[0], [](Value, Value, ValueRange sums) {
-            return SmallVector<Value>(sums);
-          });
-        ProductFinish finish(context, b, epilogue, values.drop_front(), plan.m,
+          return tile.store(b, {{values[0], [](Value, Value, ValueRange sums) {
+                                   return SmallVector<Value>(sums);
+                                 }}});
+        ProductFinish finish(context, b, epilogue,
+                             values.drop_front(numResults(epilogue)), plan.m,
                              plan.n);
-        tile.store(b, values[0], [&](Value row, Value column, ValueRange sums) {
-          return finish(b, row, column, sums);
-        });
+        SmallVector<GemmTile::Result> results;
+        if (epilogue.kept)
+          results.push_back(
+              {values[1], [&](Value row, Value column, ValueRange sums) {
+                 return finish.keep(b, row, column, sums);
+               }});
+        results.push_back(
+            {values[0], [&](Value row, Value column, ValueRange sums) {
+               return finish(b, row, column, sums);
+             }});
+        tile.store(b, results);
       });
   if (splits)
     launchSumOfParts(context, host, part, plan, workspaces.front(), epilogue,

@@ -16,6 +16,7 @@
 #include "../Kernel/Activation.h"
 #include "../Kernel/Dropout.h"
 #include "GemmPlan.h"
+#include <functional>
 #include <optional>
 
 namespace pst::cuda {
@@ -66,14 +67,18 @@ public:
   /// elements elsewhere.
   void forInside(ThreadBuilder &b, GroupBody body) const;
 
-  /// result = map(row, column, values), at those of the thread's elements that
-  /// lie in C, some neighbours at a time. `result` is a buffer, or, if the plan
-  /// says so, the tensor map that wgmmaResult makes of it. If k is split, the
+  /// buffer = map(row, column, values), at those of the thread's elements that
+  /// lie in C, some neighbours at a time. `buffer` is one, or, if the plan says
+  /// so, the tensor map that wgmmaResult makes of it. If k is split, the
   /// products of its parts lie one below the other in it, and `map` is called
   /// at elements outside of C, too.
-  using GroupMap = llvm::function_ref<llvm::SmallVector<Value>(
-      Value row, Value column, ValueRange values)>;
-  virtual void store(ThreadBuilder &b, Value result, GroupMap map) const;
+  struct Result {
+    Value buffer;
+    std::function<llvm::SmallVector<Value>(Value row, Value column,
+                                           ValueRange values)>
+        map;
+  };
+  virtual void store(ThreadBuilder &b, llvm::ArrayRef<Result> results) const;
 
   /// Whether a row or column of the tile lies within C; null if all do.
   Value isRow(ThreadBuilder &b, Value i) const;
@@ -109,10 +114,18 @@ struct GemmEpilogue {
   Value seed = nullptr, site = nullptr;
   double probability = 0;
   Value addend = nullptr; ///< A matrix of the result's shape; may be null.
+  /// f, which is applied; or, with a matrix of the result's shape, of whose
+  /// elements f' is the factor.
   std::optional<nn::ActivationKind> activation = std::nullopt;
+  Value preactivation = nullptr;
+  /// A second result, of the first one's type, or null: what f is applied to,
+  /// or, with a preactivation, f of that.
+  Value kept = nullptr;
 
-  /// Those of its values that there are.
+  /// Those of its values that there are, without results.
   llvm::SmallVector<Value> operands() const;
+  /// The same epilogue, of other values: in a kernel, those of `operands()`.
+  GemmEpilogue with(ValueRange operands) const;
 };
 
 /// An epilogue in a kernel.
@@ -126,13 +139,23 @@ public:
 
   /// The elements from (row, column) of the result on, given the product's.
   llvm::SmallVector<Value> operator()(ThreadBuilder &b, Value row, Value column,
-                                      ValueRange sums) const;
+                                      ValueRange products) const {
+    return activate(b, row, column, add(b, row, column, products));
+  }
+  /// Those of what is kept.
+  llvm::SmallVector<Value> keep(ThreadBuilder &b, Value row, Value column,
+                                ValueRange products) const;
 
 private:
+  // Its two steps: all before the activation, and that.
+  llvm::SmallVector<Value> add(ThreadBuilder &b, Value row, Value column,
+                               ValueRange products) const;
+  llvm::SmallVector<Value> activate(ThreadBuilder &b, Value row, Value column,
+                                    ValueRange sums) const;
+
   const KernelContext &context;
-  Value bias, addend;
+  GemmEpilogue epilogue;
   std::optional<DropoutMask> mask;
-  std::optional<nn::ActivationKind> activation;
   int64_t columns;
 };
 
@@ -175,7 +198,7 @@ int64_t wgmmaSharedBytes(const GemmPlan &plan);
 std::pair<Value, Value> wgmmaOperands(CodeBuilder &host, const GemmPlan &plan,
                                       Value left, Value right);
 /// Lets TMA store the tiles if rows of the result are such that it can; the
-/// `result` for GemmTile::store.
+/// `result` for GemmTile::store. Results of one product have one type.
 Value wgmmaResult(CodeBuilder &host, GemmPlan &plan, Value result);
 /// Computes the block's tiles and calls `body` on each.
 void emitWgmmaTiles(ThreadBuilder &b, const GemmPlan &plan,

@@ -82,6 +82,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
     }
     given.addend = op.getAddend();
     given.activation = op.getActivation();
+    given.preactivation = op.getPreactivation();
     llvm::append_range(inputs, given.operands());
     SmallVector<RankedTensorType> workspaces{weightType};
     llvm::append_range(
@@ -94,18 +95,16 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
         rewriter, op, inputs, workspaces,
         [&](CodeBuilder &host, ValueRange arguments) {
           ValueRange outputs = arguments.drop_front(inputs.size());
-          Value result = outputs[0], weight = outputs[1];
+          Value weight = outputs[op->getNumResults()];
           launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
                              arguments.slice(1, operands), weight);
-          GemmEpilogue epilogue = given;
-          size_t next = 1 + operands;
-          for (Value *value : {&epilogue.bias, &epilogue.seed, &epilogue.site,
-                               &epilogue.addend})
-            if (*value)
-              *value = arguments[next++];
+          GemmEpilogue epilogue = given.with(
+              arguments.take_front(inputs.size()).drop_front(1 + operands));
+          if (op.getKept())
+            epilogue.kept = outputs[1];
           launchGemm(context, host, {arguments[0]},
                      {weight, /*transposed=*/!op.getTransposed()}, epilogue,
-                     result, outputs.drop_front(2));
+                     outputs[0], outputs.drop_front(op->getNumResults() + 1));
         });
     return success();
   }

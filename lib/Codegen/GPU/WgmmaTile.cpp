@@ -54,11 +54,16 @@ static void barrierOfGroup(ThreadBuilder &b, Code group) {
   createBarrier(b, number, kWarpgroup);
 }
 
-void WgmmaTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
+void WgmmaTile::store(ThreadBuilder &b, ArrayRef<Result> results) const {
   if (!plan.storedBytes)
-    return GemmTile::store(b, result, map);
+    return GemmTile::store(b, results);
+  for (const Result &result : results)
+    storeBoxes(b, result);
+}
+
+void WgmmaTile::storeBoxes(ThreadBuilder &b, const Result &result) const {
   ResultBox box{plan.storedBytes};
-  Value tensorMap = async.tensorMapAddress(result);
+  Value tensorMap = async.tensorMapAddress(result.buffer);
   Code group = thread / kWarpgroup;
   Value isFirst =
       b.cmpi(arith::CmpIPredicate::eq, thread % kWarpgroup, b.index(0));
@@ -67,12 +72,12 @@ void WgmmaTile::store(ThreadBuilder &b, Value result, GroupMap map) const {
     Code start = buffers.results(group) +
                  number % WgmmaBuffers::kBoxes * ResultBox::kBytes;
     // Each box is the one before last, but with an odd number of them the
-    // tile's first: it was the last of the tile before, too.
+    // first: it was the last of the tile, or result, before, too.
     int64_t pending = number == 0 ? (count + 1) % WgmmaBuffers::kBoxes
                                   : WgmmaBuffers::kBoxes - 1;
     b.ifThen(isFirst, [&] { async.awaitStores(pending); });
     barrierOfGroup(b, group);
-    fill(b, box, number, start, map);
+    fill(b, box, number, start, result);
     async.fenceWrites();
     barrierOfGroup(b, group);
     b.ifThen(isFirst, [&] {
@@ -98,13 +103,13 @@ Value WgmmaTile::scratch(ThreadBuilder &b, int64_t columns) const {
 
 /// The `number`-th box = the thread's elements there, as they are stored.
 void WgmmaTile::fill(ThreadBuilder &b, const ResultBox &box, int64_t number,
-                     Code start, GroupMap map) const {
+                     Code start, const Result &result) const {
   int64_t each = box.columns() / 2;
   for (int64_t i = number * each; i < (number + 1) * each; i += 2) {
     Place<Code> place = accumulatorPlace(thread % kWarpgroup, i);
     Value inTile = thread / kWarpgroup * kWgmmaRows + place.row;
     auto write = [&] {
-      SmallVector<Value> values = map(
+      SmallVector<Value> values = result.map(
           b.addi(row, inTile), b.addi(column, place.column), sums.slice(i, 2));
       Code inBox = place.column + -number * box.columns();
       writePair(b, box, start, place.row, inBox, values);

@@ -84,15 +84,16 @@ public:
 
   int64_t groupSize() const override { return 2; }
   void forGroups(ThreadBuilder &b, GroupBody body) const override;
-  void store(ThreadBuilder &b, Value result, GroupMap map) const override;
+  void store(ThreadBuilder &b, llvm::ArrayRef<Result> results) const override;
   /// Of those that multiply.
   int64_t threads() const override { return kWgmmaConsumers * kWarpgroup; }
   void barrier(ThreadBuilder &b) const override;
   Value scratch(ThreadBuilder &b, int64_t columns) const override;
 
 private:
+  void storeBoxes(ThreadBuilder &b, const Result &result) const;
   void fill(ThreadBuilder &b, const ResultBox &box, int64_t number, Code start,
-            GroupMap map) const;
+            const Result &result) const;
   void writePair(ThreadBuilder &b, const ResultBox &box, Code start, Code row,
                  Code column, llvm::ArrayRef<Value> values) const;
 

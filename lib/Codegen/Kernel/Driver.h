@@ -60,6 +60,8 @@ public:
 struct RowGradient {
   llvm::SmallVector<Value> statistics;
   GroupFunction elements;
+  /// What is stored beside a group of the elements, if anything is.
+  std::function<Group(Value column, const Group &elements)> beside;
 };
 
 class Driver {
@@ -106,7 +108,8 @@ public:
 
   /// The gradient of each row, and sums over the rows beside it, one for each
   /// column: for each row of the first argument,
-  ///   result[row] = gradient(row).elements
+  ///   results[0][row] = gradient(row).elements
+  ///   results[1][row] = gradient(row).beside, if there is that result
   ///   sums[column] = accumulate(row, statistics, column, sums[column])
   /// where the sums of 64 rows at a time are added up in ascending order.
   /// Without `sums`, there are none.
@@ -122,7 +125,7 @@ public:
   columnSumWorkspaces(mlir::RankedTensorType matrix, int64_t statistics,
                       int64_t sums) = 0;
   virtual void rowGradients(
-      CodeBuilder &host, ValueRange arguments, Value result,
+      CodeBuilder &host, ValueRange arguments, ValueRange results,
       const ColumnSums *sums,
       llvm::function_ref<RowGradient(Row &, ValueRange arguments)> gradient,
       AccumulateFunction accumulate) = 0;

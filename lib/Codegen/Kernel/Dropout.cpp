@@ -92,3 +92,9 @@ Value DropoutMask::drop(CodeBuilder &b, Value element, Value index) const {
   Value scaled = b.mulf(element, b.f32(scale(), lanes));
   return b.select(kept(b, index, lanes), scaled, b.f32(0.0, lanes));
 }
+
+Group DropoutMask::drop(CodeBuilder &b, Group elements, Value first) const {
+  for (auto [i, element] : llvm::enumerate(elements))
+    element = drop(b, element, b.addi(first, i));
+  return elements;
+}

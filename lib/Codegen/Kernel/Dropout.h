@@ -44,6 +44,9 @@ public:
   /// `element` (of some lanes), scaled, if it is kept, else 0.
   Value drop(CodeBuilder &b, Value element, Value index) const;
 
+  /// The elements from index `first` on, likewise.
+  Group drop(CodeBuilder &b, Group elements, Value first) const;
+
   /// What a kept element is multiplied by: 1 / (1 - probability).
   double scale() const { return 1.0 / (1.0 - probability); }
 

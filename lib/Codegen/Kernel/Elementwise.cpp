@@ -117,10 +117,8 @@ private:
           return Driver::RowWrite{
               row,
               [&b, mask, first, row, input = values[0]](Value j, int64_t size) {
-                Group group = b.loadGroup(input, {row, j}, size);
-                for (auto [e, element] : llvm::enumerate(group))
-                  element = mask.drop(b, element, b.addi(first, b.addi(j, e)));
-                return group;
+                return mask.drop(b, b.loadGroup(input, {row, j}, size),
+                                 b.addi(first, j));
               }};
         });
   }

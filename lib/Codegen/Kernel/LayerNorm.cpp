@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "LaunchContext.h"
+#include "NormBackward.h"
 #include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
@@ -74,36 +74,18 @@ struct LayerNormBackwardPattern : LaunchPattern<nn::LayerNormBackwardOp> {
   using LaunchPattern::LaunchPattern;
   LogicalResult matchAndRewrite(nn::LayerNormBackwardOp op,
                                 PatternRewriter &rewriter) const override {
-    bool added[] = {context.isAdded(op->getResult(1)),
-                    context.isAdded(op->getResult(2))};
-    bool wantsSums = context.isWanted(op->getResult(1)) ||
-                     context.isWanted(op->getResult(2));
-    SmallVector<RankedTensorType> workspaces;
-    if (wantsSums)
-      workspaces = context.columnSumWorkspaces(
-          cast<RankedTensorType>(op.getInput().getType()), /*statistics=*/2,
-          /*sums=*/2);
-    context.replaceByLaunch(
-        rewriter, op, {op.getInput(), op.getScale(), op.getGradient()},
-        workspaces, [&](CodeBuilder &host, ValueRange arguments) {
-          Driver::ColumnSums sums{arguments.slice(4, 2), added,
-                                  arguments.drop_front(6)};
-          context.rowGradients(
-              host, arguments.take_front(3), arguments[3],
-              wantsSums ? &sums : nullptr,
-              [&](Row &row, ValueRange values) {
-                return rowGradient(row, values, op.getEpsilon());
-              },
-              [](CodeBuilder &b, ValueRange values, Value row,
-                 ValueRange statistics, Value column,
-                 ValueRange sums) -> SmallVector<Value> {
-                int64_t lanes = b.lanesOf(sums[0]);
-                Value y =
-                    RowStatistics(statistics)
+    replaceNormBackward(
+        context, rewriter, op, /*statistics=*/2,
+        [&](Row &row, ValueRange values) {
+          return rowGradient(row, values, op.getEpsilon());
+        },
+        [](CodeBuilder &b, ValueRange values, Value row, ValueRange statistics,
+           Value column, ValueRange sums) -> SmallVector<Value> {
+          int64_t lanes = b.lanesOf(sums[0]);
+          Value y = RowStatistics(statistics)
                         .normalised(b, b.load(values[0], {row, column}, lanes));
-                Value g = b.load(values[2], {row, column}, lanes);
-                return {b.fma(g, y, sums[0]), b.addf(sums[1], g)};
-              });
+          Value g = b.load(values[2], {row, column}, lanes);
+          return {b.fma(g, y, sums[0]), b.addf(sums[1], g)};
         });
     return success();
   }
@@ -138,7 +120,8 @@ private:
       return terms;
     }),
                           count);
-    return {{statistics.mean, statistics.rstd}, [=, &b](Value j, int64_t size) {
+    return {{statistics.mean, statistics.rstd},
+            [=, &b](Value j, int64_t size) {
               Group d = scaled(j, size);
               for (auto [element, y] : llvm::zip(d, normalised(j, size))) {
                 int64_t lanes = b.lanesOf(element);
@@ -147,7 +130,8 @@ private:
                 element = b.mulf(centred, b.splat(statistics.rstd, lanes));
               }
               return d;
-            }};
+            },
+            /*beside=*/nullptr};
   }
 };
 } // namespace

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "LaunchContext.h"
+#include "NormBackward.h"
 #include "pst/Dialect/NN/NNOps.h"
 
 using namespace mlir;
@@ -61,33 +61,18 @@ struct RMSNormBackwardPattern : LaunchPattern<nn::RMSNormBackwardOp> {
   using LaunchPattern::LaunchPattern;
   LogicalResult matchAndRewrite(nn::RMSNormBackwardOp op,
                                 PatternRewriter &rewriter) const override {
-    bool added = context.isAdded(op->getResult(1));
-    bool wantsSum = context.isWanted(op->getResult(1));
-    SmallVector<RankedTensorType> workspaces;
-    if (wantsSum)
-      workspaces = context.columnSumWorkspaces(
-          cast<RankedTensorType>(op.getInput().getType()), /*statistics=*/1,
-          /*sums=*/1);
-    context.replaceByLaunch(
-        rewriter, op, op->getOperands(), workspaces,
-        [&](CodeBuilder &host, ValueRange arguments) {
-          Driver::ColumnSums sums{arguments.slice(4, 1), added,
-                                  arguments.drop_front(5)};
-          context.rowGradients(
-              host, arguments.take_front(3), arguments[3],
-              wantsSum ? &sums : nullptr,
-              [&](Row &row, ValueRange values) {
-                return rowGradient(row, values, op.getEpsilon());
-              },
-              [](CodeBuilder &b, ValueRange values, Value row,
-                 ValueRange statistics, Value column,
-                 ValueRange sums) -> SmallVector<Value> {
-                int64_t lanes = b.lanesOf(sums[0]);
-                Value y = scaled(b, b.load(values[0], {row, column}, lanes),
-                                 statistics[0]);
-                Value g = b.load(values[2], {row, column}, lanes);
-                return {b.fma(g, y, sums[0])};
-              });
+    replaceNormBackward(
+        context, rewriter, op, /*statistics=*/1,
+        [&](Row &row, ValueRange values) {
+          return rowGradient(row, values, op.getEpsilon());
+        },
+        [](CodeBuilder &b, ValueRange values, Value row, ValueRange statistics,
+           Value column, ValueRange sums) -> SmallVector<Value> {
+          int64_t lanes = b.lanesOf(sums[0]);
+          Value y =
+              scaled(b, b.load(values[0], {row, column}, lanes), statistics[0]);
+          Value g = b.load(values[2], {row, column}, lanes);
+          return {b.fma(g, y, sums[0])};
         });
     return success();
   }
@@ -116,12 +101,14 @@ private:
       return terms;
     });
     Value mean = b.divf(sum, b.f32(double(row.columns)));
-    return {{r}, [=, &b](Value j, int64_t size) {
+    return {{r},
+            [=, &b](Value j, int64_t size) {
               auto [group, others] = load(j, size);
               for (auto [d, y] : llvm::zip(group, others))
                 d = scaled(b, b.subf(d, scaled(b, y, mean)), r);
               return group;
-            }};
+            },
+            /*beside=*/nullptr};
   }
 };
 } // namespace

@@ -284,17 +284,35 @@ LogicalResult LayerNormOp::verify() {
   return verifyNorm(*this, getInput(), getScale(), getEpsilon());
 }
 
+template <typename OpT> static LogicalResult verifyNormBackward(OpT op) {
+  if (failed(verifyNorm(op, op.getInput(), op.getScale(), op.getEpsilon())))
+    return failure();
+  for (auto [what, value] :
+       {std::pair<StringRef, Value>("an addend", op.getAddend()),
+        {"what is dropped out", op.getDropped()}})
+    if (value && value.getType() != op.getInput().getType()) // (C3)
+      return op.emitOpError("must have ")
+             << what << " of the input's type " << op.getInput().getType()
+             << ", but got " << value.getType();
+  bool drops = static_cast<bool>(op.getSeed());
+  if (drops != op.getProbability().has_value() ||
+      drops != op.getSite().has_value() ||
+      drops != static_cast<bool>(op.getDropped())) // (C4)
+    return op.emitOpError("must have a seed, a probability, a site and a "
+                          "result of its dropout, or none of them");
+  return drops ? verifyProbability(op, op.getProbability()->convertToDouble())
+               : success(); // (C4)
+}
+
 LogicalResult LayerNormBackwardOp::verify() {
-  return verifyNorm(*this, getInput(), getScale(), getEpsilon());
+  return verifyNormBackward(*this);
 }
 
 LogicalResult RMSNormOp::verify() {
   return verifyNorm(*this, getInput(), getScale(), getEpsilon());
 }
 
-LogicalResult RMSNormBackwardOp::verify() {
-  return verifyNorm(*this, getInput(), getScale(), getEpsilon());
-}
+LogicalResult RMSNormBackwardOp::verify() { return verifyNormBackward(*this); }
 
 LogicalResult RotaryTableOp::verify() {
   RankedTensorType result = typeOf(getResult());

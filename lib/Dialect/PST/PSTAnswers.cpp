@@ -99,8 +99,9 @@ int64_t MaskedMatmulOp::countBytes() {
   RankedTensorType input = getInput().getType();
   int64_t bytes = input.getDimSize(1) * getType().getDimSize(1) *
                   input.getElementTypeBitWidth() / 8;
-  for (Value value : std::initializer_list<Value>{getInput(), getBias(),
-                                                  getAddend(), getResult()})
+  for (Value value :
+       std::initializer_list<Value>{getInput(), getBias(), getAddend(),
+                                    getPreactivation(), getResult(), getKept()})
     bytes += value ? bytesOf(value.getType()) : 0;
   return bytes;
 }

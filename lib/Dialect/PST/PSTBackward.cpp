@@ -16,14 +16,17 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
                                    ValueRange resultGradients,
                                    const llvm::BitVector &needed,
                                    SmallVectorImpl<Value> &operandGradients) {
+  // They are for what comes after the gradients.
+  if (getKept() || getPreactivation())
+    return;
   Location loc = getLoc();
   Value dy = resultGradients[0];
   if (getActivation()) {
     // The gradient of the sum, which is computed again.
     auto sum = cast<MaskedMatmulOp>(builder.clone(*getOperation()));
     sum.removeActivationAttr();
-    dy = nn::ActivationBackwardOp::create(builder, loc, *getActivation(), sum,
-                                          dy);
+    dy = nn::ActivationBackwardOp::create(builder, loc, *getActivation(),
+                                          sum.getResult(), dy);
   }
   if (getAddend()) {
     unsigned addend = getAddendMutable().begin()->getOperandNumber();
@@ -35,10 +38,12 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
                                getProbabilityAttr(), getSiteAttr());
   unsigned input = getInputMutable().getOperandNumber();
   if (needed[input])
-    operandGradients[input] = MaskedMatmulOp::create(
-        builder, loc, getInput().getType(), dy, getCriterion(), getFactors(),
-        getSelectionAttr(), getState(), getPruned(), /*bias=*/Value(),
-        /*transposed=*/!getTransposed());
+    operandGradients[input] =
+        MaskedMatmulOp::create(builder, loc, getInput().getType(), dy,
+                               getCriterion(), getFactors(), getSelectionAttr(),
+                               getState(), getPruned(), /*bias=*/Value(),
+                               /*transposed=*/!getTransposed())
+            .getResult();
 
   // G = dY^T X; where the product was already transposed, Y = X W', the roles
   // of the two are exchanged.

@@ -222,6 +222,16 @@ LogicalResult MaskedMatmulOp::verify() {
     return emitOpError("must drop with a probability from 0 to below 1, but "
                        "got ")
            << getProbability()->convertToDouble();
+  if ((getKept() || getPreactivation()) && !getActivation()) // (C8)
+    return emitOpError("keeps something for an activation, or has what one "
+                       "was applied to, but no activation");
+  for (auto [what, value] :
+       {std::pair<StringRef, Value>("what is kept", getKept()),
+        {"what an activation was applied to", getPreactivation()}})
+    if (value && value.getType() != getType()) // (C8)
+      return emitOpError("must have ")
+             << what << " of the result's type " << getType() << ", but got "
+             << value.getType();
   return verifyAddend(*this);
 }
 

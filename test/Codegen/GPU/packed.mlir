@@ -42,15 +42,15 @@
 // CHECK-NEXT: scf.if %[[HAS_ROWS]] {
 
 // Elements, and k, end where the rows do.
-// CHECK-LABEL: gpu.func @activation_300x192_gelu_packed
+// CHECK-LABEL: gpu.func @matmul_300x1031_300x128_1031x128_left_transposed_addend_packed
+// CHECK: %[[K:.*]] = arith.index_cast
+// CHECK: scf.for %{{.*}} to %[[K]]
+
+// CHECK-LABEL: gpu.func @activation_backward_300x192_gelu_packed
 // CHECK: %[[COUNT:.*]] = arith.index_cast
 // CHECK: %[[GROUPS:.*]] = arith.muli %[[COUNT]], %c48
 // CHECK: %[[END:.*]] = arith.minsi %{{.*}}, %[[GROUPS]]
 // CHECK: scf.for %{{.*}} to %[[END]]
-
-// CHECK-LABEL: gpu.func @matmul_300x1031_300x128_1031x128_left_transposed_addend_packed
-// CHECK: %[[K:.*]] = arith.index_cast
-// CHECK: scf.for %{{.*}} to %[[K]]
 
 // KERNELS-DAG: token_places_4x128xi32_300xi32_5xi32: {{[1-3][0-9]}} registers
 // KERNELS-DAG: attention_300x128{{.*}}: {{[1-9][0-9]}} registers

@@ -23,11 +23,13 @@
 // KERNELS-DAG: attention_backward_64x64_2x32xi32_heads2_probability{{[0-9a-f]+}}_queries: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 25344 bytes shared
 // KERNELS-DAG: cross_entropy_2x3_2xi32_f32: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: embedding_backward_2x32xi32_64x64_128x64: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: activation_64x96_gelu: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// KERNELS-DAG: layer_norm_backward_64x64_64_epsilon{{[0-9a-f]+}}_added1_2: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: activation_2x64_tanh: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// KERNELS-DAG: layer_norm_backward_64x64_64_epsilon{{[0-9a-f]+}}_probability{{[0-9a-f]+}}_added1_2{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: lowrank_accumulate_64x96_64x64_96x64_96x8_8x64_96_64_f32_i64_pst_wrt1_2_3_4_5_6_added0_1_2_3_4_5_tiles: {{([1-9]?[0-9]|1[0-7][0-9])}} registers, 31744 bytes shared
 // KERNELS-DAG: masked_weight_96x64_96x8_8x64_96_64_f32_i64_pst: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 0 bytes shared
 // KERNELS-DAG: matmul_64x64_96x64_64x96_right_transposed_bias_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
+// KERNELS-DAG: matmul_64x64_96x64_64x96_right_transposed_bias_kept_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
+// KERNELS-DAG: matmul_64x64_64x96_derivative_kept_gelu: {{[1-9]?[0-9]}} registers, 8704 bytes shared
 // KERNELS-DAG: sum_added_{{[0-9]+}}x96x8_added_{{[0-9]+}}x8x64_{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // KERNELS-DAG: topk_thresholds_1x_96x64_96x8_8x64_96_64_1x_64x96_64x8_8x96_64_96_pst_all: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, {{[0-9]+}} bytes shared
 
@@ -48,12 +50,13 @@
 
 // BF16-DAG: add_64x64xbf16: {{[1-3]?[0-9]}} registers, 0 bytes shared
 // BF16-DAG: dropout_64x64xbf16_probability{{[0-9a-f]+}}: {{[1-3]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: activation_backward_64x96xbf16_gelu: {{[1-4]?[0-9]}} registers, 0 bytes shared
-// BF16-DAG: layer_norm_backward_64x64xbf16_64_epsilon{{[0-9a-f]+}}_added1_2: {{[1-4]?[0-9]}} registers, 0 bytes shared
+// BF16-DAG: layer_norm_backward_64x64xbf16_64_epsilon{{[0-9a-f]+}}_probability{{[0-9a-f]+}}_added1_2{{.*}}: {{[1-4]?[0-9]}} registers, 0 bytes shared
 // BF16-DAG: masked_weight_64x96xbf16_64x8_8x96_64_96_f32_i64_pst: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 0 bytes shared
 // BF16-DAG: masked_weight_96x64xbf16_96x8_8x64_96_64_f32_i64_pst: {{([1-9]?[0-9]|1[0-2][0-9])}} registers, 0 bytes shared
 // BF16-DAG: lowrank_accumulate_64x96xbf16_64x64xbf16_96x64xbf16_96x8_8x64_96_64_f32_i64_pst_wrt1_2_3_4_5_6_added0_1_2_3_4_5_tiles: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
 // BF16-DAG: matmul_64x64xbf16_96x64xbf16_64x96xbf16_right_transposed_bias_gelu: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
+// BF16-DAG: matmul_64x64xbf16_96x64xbf16_64x96xbf16_right_transposed_bias_kept_gelu: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
+// BF16-DAG: matmul_64x64xbf16_64x96xbf16_derivative_kept_gelu: {{([1-9]?[0-9]|1[0-6][0-9])}} registers
 
 pst.parameter @words trainable init<normal 1.0> : tensor<128x64xf32>
 pst.parameter @positions trainable init<normal 1.0> : tensor<40x64xf32>

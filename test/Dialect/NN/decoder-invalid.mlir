@@ -24,6 +24,22 @@ func.func @rms_norm_backward_c1(%x: tensor<2x3xf32>, %s: tensor<2xf32>) {
 
 // -----
 
+func.func @rms_norm_backward_c3(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %r: tensor<2x4xf32>) {
+  // expected-error@+1 {{'nn.rms_norm_backward' op must have an addend of the input's type 'tensor<2x3xf32>', but got 'tensor<2x4xf32>'}}
+  %d:2 = nn.rms_norm_backward %x, %s, %x epsilon 1.0e-5 addend(%r) : tensor<2x3xf32>, tensor<3xf32> addend tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @rms_norm_backward_c4(%x: tensor<2x3xf32>, %s: tensor<3xf32>) {
+  // expected-error@+1 {{'nn.rms_norm_backward' op must have a seed, a probability, a site and a result of its dropout, or none of them}}
+  %d:2 = nn.rms_norm_backward %x, %s, %x epsilon 1.0e-5 {site = 3 : i64} : tensor<2x3xf32>, tensor<3xf32>
+  return
+}
+
+// -----
+
 func.func @rms_norm_backward_c2(%x: tensor<2x3xf32>, %s: tensor<3xf32>) {
   // expected-error@+1 {{'nn.rms_norm_backward' op epsilon must be positive, but got -1.000000e+00}}
   %d:2 = nn.rms_norm_backward %x, %s, %x epsilon -1.0 : tensor<2x3xf32>, tensor<3xf32>

@@ -11,6 +11,11 @@ func.func @norms_and_gates(%x: tensor<10x6xf32>, %n: tensor<10x6xbf16>, %scale: 
   %z = nn.rms_norm %n, %scale epsilon 1.0e-5 : tensor<10x6xbf16>, tensor<6xf32>
   // CHECK: nn.rms_norm_backward %{{.*}}, %{{.*}}, %{{.*}} epsilon 1.000000e-05 : tensor<10x6xf32>, tensor<6xf32>
   %dx, %ds = nn.rms_norm_backward %x, %scale, %y epsilon 1.0e-5 : tensor<10x6xf32>, tensor<6xf32>
+  // CHECK: nn.rms_norm_backward %{{.*}}, %{{.*}}, %{{.*}} epsilon 1.000000e-05 addend(%{{.*}}) : tensor<10x6xf32>, tensor<6xf32> addend tensor<10x6xf32>
+  %sum, %dscale = nn.rms_norm_backward %x, %scale, %y epsilon 1.0e-5 addend(%dx) : tensor<10x6xf32>, tensor<6xf32> addend tensor<10x6xf32>
+  // CHECK: nn.layer_norm_backward %{{.*}}, %{{.*}}, %{{.*}} epsilon 1.000000e-05 dropout(%{{.*}}) probability 1.000000e-01 site 3 : tensor<10x6xbf16>, tensor<6xf32> dropped tensor<10x6xbf16>
+  %seed = arith.constant 7 : i64
+  %d:4 = nn.layer_norm_backward %n, %scale, %z epsilon 1.0e-5 dropout(%seed) probability 0.1 site 3 : tensor<10x6xbf16>, tensor<6xf32> dropped tensor<10x6xbf16>
   // CHECK: nn.activation silu %{{.*}} : tensor<10x6xf32>
   %a = nn.activation silu %x : tensor<10x6xf32>
   // CHECK: nn.gated_activation silu %{{.*}}, %{{.*}} : tensor<10x6xbf16>

@@ -202,6 +202,38 @@ func.func @layer_norm_backward_c2(%x: tensor<2x3xf32>, %s: tensor<3xf32>) {
 
 // -----
 
+func.func @layer_norm_backward_c3(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %r: tensor<2x3xbf16>) {
+  // expected-error@+1 {{'nn.layer_norm_backward' op must have an addend of the input's type 'tensor<2x3xf32>', but got 'tensor<2x3xbf16>'}}
+  %d:3 = nn.layer_norm_backward %x, %s, %x epsilon 1.0e-5 addend(%r) : tensor<2x3xf32>, tensor<3xf32> addend tensor<2x3xbf16>
+  return
+}
+
+// -----
+
+func.func @layer_norm_backward_c3_dropped(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.layer_norm_backward' op must have what is dropped out of the input's type 'tensor<2x3xf32>', but got 'tensor<3x3xf32>'}}
+  %d:4 = nn.layer_norm_backward %x, %s, %x epsilon 1.0e-5 dropout(%seed) probability 0.1 site 3 : tensor<2x3xf32>, tensor<3xf32> dropped tensor<3x3xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_backward_c4(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.layer_norm_backward' op must have a seed, a probability, a site and a result of its dropout, or none of them}}
+  %d:3 = nn.layer_norm_backward %x, %s, %x epsilon 1.0e-5 dropout(%seed) probability 0.1 site 3 : tensor<2x3xf32>, tensor<3xf32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_backward_c4_probability(%x: tensor<2x3xf32>, %s: tensor<3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.layer_norm_backward' op probability must be in [0, 1), but got 1.000000e+00}}
+  %d:4 = nn.layer_norm_backward %x, %s, %x epsilon 1.0e-5 dropout(%seed) probability 1.0 site 3 : tensor<2x3xf32>, tensor<3xf32> dropped tensor<2x3xf32>
+  return
+}
+
+// -----
+
 func.func @attention_c1(%q: tensor<9x6xf32>, %m: tensor<2x5xi32>) {
   // expected-error@+1 {{'nn.attention' op has 9 tokens, but the mask 'tensor<2x5xi32>' has 10}}
   %y = nn.attention %q, %q, %q, %m heads 3 : tensor<9x6xf32>, tensor<2x5xi32>

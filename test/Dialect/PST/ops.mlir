@@ -69,6 +69,12 @@ func.func @virtual_weight(%x: tensor<5x3xf32>, %dy: tensor<5x4xf32>,
   %seed = arith.constant 7 : i64
   %dropped = pst.masked_matmul %x, @lora(%w, %u, %v) bias(%bias) dropout(%seed) probability 0.1 site 3 activation gelu
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>
+  // CHECK: %[[A:.*]], %[[Z:.*]] = pst.masked_matmul %{{.*}}, @lora(%{{.*}}) activation gelu : tensor<5x3xf32>, ({{.*}}) -> tensor<5x4xf32> kept tensor<5x4xf32>
+  %activated, %kept = pst.masked_matmul %x, @lora(%w, %u, %v) activation gelu
+      : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x4xf32> kept tensor<5x4xf32>
+  // CHECK: pst.masked_matmul %{{.*}}, @lora(%{{.*}}) addend(%[[A]]) activation gelu derivative_at(%[[Z]]) : tensor<5x3xf32>, ({{.*}}) addend tensor<5x4xf32> derivative_at tensor<5x4xf32> -> tensor<5x4xf32> kept tensor<5x4xf32>
+  %dz, %second = pst.masked_matmul %x, @lora(%w, %u, %v) addend(%activated) activation gelu derivative_at(%kept)
+      : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) addend tensor<5x4xf32> derivative_at tensor<5x4xf32> -> tensor<5x4xf32> kept tensor<5x4xf32>
   // CHECK: pst.masked_matmul %{{.*}}, @pst(%{{.*}}) threshold(%{{.*}}, %{{.*}}) bias(%{{.*}}) : tensor<5x3xf32>, (tensor<4x3xf32>, {{.*}}) bias tensor<4xf32> -> tensor<5x4xf32>
   %y = pst.masked_matmul %x, @pst(%w, %u, %v, %a, %b, %r, %c) threshold(%tau, %cut) bias(%bias)
       : tensor<5x3xf32>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>, tensor<4x1xf32>, tensor<1x3xf32>, tensor<4xf32>, tensor<3xf32>) bias tensor<4xf32> -> tensor<5x4xf32>

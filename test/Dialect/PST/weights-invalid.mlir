@@ -501,3 +501,27 @@ func.func @masked_matmul_c7_probability(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>
   %y = pst.masked_matmul %x, @dense(%w) dropout(%seed) probability 1.0 site 3 : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32>
   return
 }
+
+// -----
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+func.func @masked_matmul_c8_keeps_nothing(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %z: tensor<5x4xf32>) {
+  // expected-error@+1 {{'pst.masked_matmul' op keeps something for an activation, or has what one was applied to, but no activation}}
+  %y, %k = pst.masked_matmul %x, @dense(%w) : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32> kept tensor<5x4xf32>
+  return
+}
+
+// -----
+
+pst.criterion @dense(%w: dense) {
+  pst.yield weight %w
+}
+
+func.func @masked_matmul_c8_type(%x: tensor<5x3xf32>, %w: tensor<4x3xf32>, %z: tensor<5x4xf32>) {
+  // expected-error@+1 {{'pst.masked_matmul' op must have what is kept of the result's type 'tensor<5x4xf32>', but got 'tensor<5x4xbf16>'}}
+  %y, %k = pst.masked_matmul %x, @dense(%w) activation gelu : tensor<5x3xf32>, (tensor<4x3xf32>) -> tensor<5x4xf32> kept tensor<5x4xbf16>
+  return
+}

@@ -38,7 +38,8 @@ def NN_LayerNormOp : NN_DifferentiableOp<"layer_norm",
 }
 
 def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
-    [PST_AddsToGradients, AllTypesMatch<["input", "gradient", "inputGradient"]>,
+    [PST_AddsToGradients, AttrSizedOperandSegments,
+     AllTypesMatch<["input", "gradient", "inputGradient"]>,
      AllTypesMatch<["scale", "scaleGradient", "shiftGradient"]>]> {
   let summary = "Gradients of a layer normalisation";
   let description = [{
@@ -48,9 +49,16 @@ def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
     `shiftGradient = column sums of gradient`.
     Mean and rstd are recomputed from the input.
 
+    An `addend` is added to the input's gradient. With a seed, `dropped` is the
+    sum as `nn.dropout` drops it out, beside it: the gradient of a dropout whose
+    result the input was a part of. `-pst-fuse-epilogues` brings both in.
+
     Constraints:
     - (C1) The scale has as many elements as the input has columns.
     - (C2) `epsilon` is positive.
+    - (C3) The addend, and what is dropped out, have the input's type.
+    - (C4) The seed, the probability (`0 <= probability < 1`), the site and the
+      result of a dropout come together.
 
     Example:
     ```mlir
@@ -58,11 +66,28 @@ def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
     ```
   }];
   let arguments = (ins NN_Matrix:$input, NN_Vector:$scale,
-                       NN_Matrix:$gradient, F64Attr:$epsilon);
+                       NN_Matrix:$gradient, Optional<NN_Matrix>:$addend,
+                       Optional<I64>:$seed, F64Attr:$epsilon,
+                       OptionalAttr<F64Attr>:$probability,
+                       OptionalAttr<I64Attr>:$site);
   let results = (outs NN_Matrix:$inputGradient, NN_Vector:$scaleGradient,
-                      NN_Vector:$shiftGradient);
+                      NN_Vector:$shiftGradient,
+                      Optional<NN_Matrix>:$dropped);
+  let builders = [
+    OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::Value":$input,
+                   "::mlir::Value":$scale, "::mlir::Value":$gradient,
+                   "::mlir::FloatAttr":$epsilon), [{
+      build($_builder, $_state, results, input, scale, gradient,
+            /*addend=*/::mlir::Value(), /*seed=*/::mlir::Value(), epsilon,
+            /*probability=*/::mlir::FloatAttr(), /*site=*/::mlir::IntegerAttr());
+    }]>
+  ];
   let assemblyFormat = [{
-    $input `,` $scale `,` $gradient `epsilon` $epsilon attr-dict `:` type($input) `,` type($scale)
+    $input `,` $scale `,` $gradient `epsilon` $epsilon
+    (`addend` `(` $addend^ `)`)?
+    (`dropout` `(` $seed^ `)` `probability` $probability `site` $site)?
+    attr-dict `:` type($input) `,` type($scale) (`addend` type($addend)^)?
+    (`dropped` type($dropped)^)?
   }];
   let hasVerifier = 1;
 }
@@ -93,7 +118,8 @@ def NN_RMSNormOp : NN_DifferentiableOp<"rms_norm",
 }
 
 def NN_RMSNormBackwardOp : NN_Op<"rms_norm_backward",
-    [PST_AddsToGradients, AllTypesMatch<["input", "gradient", "inputGradient"]>,
+    [PST_AddsToGradients, AttrSizedOperandSegments,
+     AllTypesMatch<["input", "gradient", "inputGradient"]>,
      AllTypesMatch<["scale", "scaleGradient"]>]> {
   let summary = "Gradients of a root mean square normalisation";
   let description = [{
@@ -103,9 +129,16 @@ def NN_RMSNormBackwardOp : NN_Op<"rms_norm_backward",
     `scaleGradient = column sums of gradient * y`.
     r is recomputed from the input.
 
+    An `addend` is added to the input's gradient. With a seed, `dropped` is the
+    sum as `nn.dropout` drops it out, beside it: the gradient of a dropout whose
+    result the input was a part of. `-pst-fuse-epilogues` brings both in.
+
     Constraints:
     - (C1) The scale has as many elements as the input has columns.
     - (C2) `epsilon` is positive.
+    - (C3) The addend, and what is dropped out, have the input's type.
+    - (C4) The seed, the probability (`0 <= probability < 1`), the site and the
+      result of a dropout come together.
 
     Example:
     ```mlir
@@ -113,10 +146,27 @@ def NN_RMSNormBackwardOp : NN_Op<"rms_norm_backward",
     ```
   }];
   let arguments = (ins NN_Matrix:$input, NN_Vector:$scale,
-                       NN_Matrix:$gradient, F64Attr:$epsilon);
-  let results = (outs NN_Matrix:$inputGradient, NN_Vector:$scaleGradient);
+                       NN_Matrix:$gradient, Optional<NN_Matrix>:$addend,
+                       Optional<I64>:$seed, F64Attr:$epsilon,
+                       OptionalAttr<F64Attr>:$probability,
+                       OptionalAttr<I64Attr>:$site);
+  let results = (outs NN_Matrix:$inputGradient, NN_Vector:$scaleGradient,
+                      Optional<NN_Matrix>:$dropped);
+  let builders = [
+    OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::Value":$input,
+                   "::mlir::Value":$scale, "::mlir::Value":$gradient,
+                   "::mlir::FloatAttr":$epsilon), [{
+      build($_builder, $_state, results, input, scale, gradient,
+            /*addend=*/::mlir::Value(), /*seed=*/::mlir::Value(), epsilon,
+            /*probability=*/::mlir::FloatAttr(), /*site=*/::mlir::IntegerAttr());
+    }]>
+  ];
   let assemblyFormat = [{
-    $input `,` $scale `,` $gradient `epsilon` $epsilon attr-dict `:` type($input) `,` type($scale)
+    $input `,` $scale `,` $gradient `epsilon` $epsilon
+    (`addend` `(` $addend^ `)`)?
+    (`dropout` `(` $seed^ `)` `probability` $probability `site` $site)?
+    attr-dict `:` type($input) `,` type($scale) (`addend` type($addend)^)?
+    (`dropped` type($dropped)^)?
   }];
   let hasVerifier = 1;
 }

@@ -229,11 +229,16 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
       for a product of `in` columns by `out`.
     - (C7) The seed, the probability (`0 <= probability < 1`) and the site of a
       dropout come together.
+    - (C8) There is something kept, or what an activation was applied to, only
+      with an activation, and of the result's type.
 
     The product with its bias is dropped out as `nn.dropout` does it (with its
     seed, probability and site), an addend (of the result's type) is added to
-    that, and an activation (of `nn.activation`) applied to the sum:
-    `-pst-fuse-epilogues` brings them in, dropouts for GPUs alone.
+    that, and an activation f (of `nn.activation`) applied to the sum s. With
+    `derivative_at(%z)` the result is `s * f'(z)` instead, the gradient of what f
+    was applied to (`nn.activation_backward`). A second result is `kept` for what
+    comes later: s, or f(z) once more. `-pst-fuse-epilogues` brings them in;
+    dropouts, derivatives and second results for GPUs alone.
 
     The elements of a dense factor may be bf16; they are widened as they are
     read. So may those of the input and of the result. The score is f32 in any
@@ -261,20 +266,24 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        Optional<PST_ScalarI64>:$pruned,
                        Optional<PST_Vector>:$bias, Optional<I64>:$seed,
                        Optional<PST_Matrix>:$addend,
+                       Optional<PST_Matrix>:$preactivation,
                        Variadic<PST_Tensor>:$stored, UnitAttr:$transposed,
                        OptionalAttr<F64Attr>:$probability,
                        OptionalAttr<I64Attr>:$site,
                        OptionalAttr<NN_ActivationKind>:$activation);
-  let results = (outs PST_Matrix:$result);
+  let results = (outs PST_Matrix:$result, Optional<PST_Matrix>:$kept);
   let assemblyFormat = [{
     $input `,` $criterion `(` $factors `)` (`transposed` $transposed^)?
     custom<Mask>($selection, $state, type($state))
     (`pruned` `(` $pruned^ `)`)? (`stored` `(` $stored^ `)`)?
     (`bias` `(` $bias^ `)`)?
     (`dropout` `(` $seed^ `)` `probability` $probability `site` $site)?
-    (`addend` `(` $addend^ `)`)? (`activation` $activation^)? attr-dict `:`
+    (`addend` `(` $addend^ `)`)? (`activation` $activation^)?
+    (`derivative_at` `(` $preactivation^ `)`)? attr-dict `:`
     type($input) `,` `(` type($factors) `)` (`stored` type($stored)^)?
-    (`bias` type($bias)^)? (`addend` type($addend)^)? `->` type($result)
+    (`bias` type($bias)^)? (`addend` type($addend)^)?
+    (`derivative_at` type($preactivation)^)? `->` type($result)
+    (`kept` type($kept)^)?
   }];
   let builders = [
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
@@ -283,14 +292,18 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                    "::pst::SelectionAttr":$selection,
                    "::mlir::ValueRange":$state, "::mlir::Value":$pruned,
                    "::mlir::Value":$bias, "bool":$transposed), [{
-      build($_builder, $_state, result, input, criterion, factors, selection,
-            state, pruned, bias, /*seed=*/::mlir::Value(),
-            /*addend=*/::mlir::Value(), /*stored=*/::mlir::ValueRange(),
+      build($_builder, $_state, result, /*kept=*/::mlir::Type(), input,
+            criterion, factors, selection, state, pruned, bias,
+            /*seed=*/::mlir::Value(), /*addend=*/::mlir::Value(),
+            /*preactivation=*/::mlir::Value(), /*stored=*/::mlir::ValueRange(),
             transposed, /*probability=*/nullptr, /*site=*/nullptr,
             /*activation=*/nullptr);
     }]>
   ];
   let extraClassDeclaration = [{
+    ::mlir::RankedTensorType getType() { return getResult().getType(); }
+    /// Whether something is done with the product that kernels of CPUs do not.
+    bool isForGPUs() { return getSeed() || getPreactivation() || getKept(); }
     int64_t countFlops();
     int64_t countBytes();
     bool canWidenResults() { return true; }
