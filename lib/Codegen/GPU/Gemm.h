@@ -173,7 +173,8 @@ llvm::SmallVector<mlir::RankedTensorType>
 gemmWorkspaces(const KernelContext &context, const GemmShape &shape);
 
 /// Launches result = epilogue(op(A) op(B)). Without workspaces k is not split,
-/// nor is an operand converted.
+/// nor is an operand converted. If there is no epilogue, rows of the result may
+/// be longer than those of the product; what they have beyond is undefined.
 void launchGemm(KernelContext &context, CodeBuilder &host, GemmOperand left,
                 GemmOperand right, const GemmEpilogue &epilogue, Value result,
                 ValueRange workspaces = {});

@@ -52,6 +52,8 @@ struct GemmPlan : GemmShape {
   bool scratch = false; ///< Whether a tile's body may ask for scratch memory.
   /// Bytes of the result's elements if TMA stores it; 0: the threads do.
   int64_t storedBytes = 0;
+  /// Whether it stores zeros behind C's columns: the result's rows are longer.
+  bool storesBeyond = false;
 
   // Of GemmMethod::Wgmma alone:
   int64_t stages = 0; ///< Buffers that go round between loads and products.

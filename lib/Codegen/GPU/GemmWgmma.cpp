@@ -287,11 +287,12 @@ std::pair<Value, Value> pst::cuda::wgmmaOperands(CodeBuilder &host,
 }
 
 Value pst::cuda::wgmmaResult(CodeBuilder &host, GemmPlan &plan, Value result) {
-  int64_t bytes =
-      cast<MemRefType>(result.getType()).getElementTypeBitWidth() / 8;
-  if (plan.n * bytes % 16 != 0)
+  auto type = cast<MemRefType>(result.getType());
+  int64_t bytes = type.getElementTypeBitWidth() / 8;
+  if (type.getDimSize(1) * bytes % 16 != 0)
     return result;
   plan.storedBytes = bytes;
+  plan.storesBeyond = type.getDimSize(1) > plan.n;
   return createTensorMap(host, result, kWgmmaRows);
 }
 

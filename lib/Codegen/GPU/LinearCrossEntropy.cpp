@@ -14,9 +14,9 @@
 //             dW += gradient^T X(chunk)
 // forward, at the end: result = scale * sum of losses
 //
-// Where activations are bf16, logits are f32, but their gradient is rounded to
-// bf16, in memory of its own, for the tensor cores: rows with zeros at their
-// ends, so that they are whole accesses. W is converted if it must be.
+// Where activations are bf16, so are the logits and their gradient, from which
+// losses and softmax are f32. Their rows have some elements more, for whole
+// accesses, that are zeros in the gradient. W is converted if it must be.
 //
 // A chunk's logits fill a fixed room, however many tokens there are. The copies
 // are 1 / vocabulary of the products. Kernels are shared by all chunks of a
@@ -33,8 +33,8 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
-/// f32 elements of a chunk's logits: 128 MiB.
-static constexpr int64_t kLogits = 1 << 25;
+/// Bytes of a chunk's logits: 128 MiB.
+static constexpr int64_t kLogits = 1 << 27;
 
 namespace {
 /// The sizes of the chunks, and what both directions launch.
@@ -47,11 +47,13 @@ struct VocabularyStream {
     element = x.getElementType();
     auto w = cast<ShapedType>(weight.getType());
     classes = w.getDimSize(0);
-    narrow = element.isBF16();
+    // Elements of 16 bytes.
+    length = element.isBF16() ? llvm::alignTo(classes, 8) : classes;
     convertsWeight = convertsRight(context, element, w.getElementType());
     weightType = convertsWeight ? element : w.getElementType();
+    int64_t rowBytes = length * element.getIntOrFloatBitWidth() / 8;
     int64_t largest =
-        std::min(tokens, std::max<int64_t>(kLogits / classes, 64));
+        std::min(tokens, std::max<int64_t>(kLogits / rowBytes, 64));
     chunk = llvm::divideCeil(tokens, llvm::divideCeil(tokens, largest));
     packed = nn::getPacked(input.getType()) != nullptr;
   }
@@ -74,7 +76,7 @@ struct VocabularyStream {
     Value first;  ///< Its first token, an i64.
     Value logits, part;
     Value weight;         ///< As it is multiplied.
-    GemmOperand gradient; ///< Of the logits.
+    GemmOperand gradient; ///< Of the logits, and in their place.
     ValueRange ofProduct; ///< Workspaces of gradient W.
     std::string suffix;   ///< Of what its kernels are called.
   };
@@ -96,27 +98,19 @@ struct VocabularyStream {
       int64_t rows = std::min(chunk, tokens - first);
       ValueRange buffers = rows == chunk ? workspaces.take_front(ofWhole)
                                          : workspaces.drop_front(ofWhole);
-      Chunk one{rows,       host.i64(first),
-                buffers[0], buffers[1],
-                weight,     {},
-                {},         "_rows" + std::to_string(rows)};
-      if (backward) {
-        one.gradient = {buffers[0]};
-        buffers = buffers.drop_front(2);
-        if (narrow) {
-          one.gradient = {buffers[0], /*transposed=*/false, classes};
-          buffers = buffers.drop_front();
-        }
-        one.ofProduct = buffers;
-      }
-      if (!packed) {
+      Chunk one{rows,
+                host.i64(first),
+                buffers[0],
+                buffers[1],
+                weight,
+                {buffers[0], /*transposed=*/false, classes},
+                buffers.drop_front(2),
+                "_rows" + std::to_string(rows)};
+      if (packed)
+        context.withRows(counts[first / chunk], {one.logits, one.part},
+                         [&] { body(one); });
+      else
         body(one);
-        continue;
-      }
-      SmallVector<Value> matrices{one.logits, one.part};
-      if (narrow && backward)
-        matrices.push_back(one.gradient.matrix);
-      context.withRows(counts[first / chunk], matrices, [&] { body(one); });
     }
   }
 
@@ -151,9 +145,9 @@ struct VocabularyStream {
 
   KernelContext &context;
   int64_t tokens, features, classes, chunk;
-  Type element; ///< Of activations.
-  bool narrow;  ///< Whether they are bf16.
-  bool packed;  ///< Whether their rows are.
+  int64_t length; ///< Of the logits' rows in memory, in elements.
+  Type element;   ///< Of activations and logits.
+  bool packed;    ///< Whether their rows are.
   bool convertsWeight;
   Type weightType; ///< As it is multiplied.
 
@@ -182,24 +176,17 @@ private:
         });
   }
 
-  /// Logits and part of a chunk; backward the logits' gradient, if it is not
-  /// in their place, and what its product with W wants.
+  /// Logits and part of a chunk; backward what the product of the logits'
+  /// gradient with W wants.
   SmallVector<RankedTensorType> workspacesOf(int64_t rows,
                                              bool backward) const {
-    auto f32 = Float32Type::get(element.getContext());
     SmallVector<RankedTensorType> types{
-        RankedTensorType::get({rows, classes}, f32),
+        RankedTensorType::get({rows, length}, element),
         RankedTensorType::get({rows, features}, element)};
     if (!backward)
       return types;
-    RankedTensorType gradient = types[0];
-    if (narrow) {
-      int64_t length = llvm::alignTo(classes, 8);
-      gradient = RankedTensorType::get({rows, length}, element);
-      types.push_back(gradient);
-    }
     GemmShape shape =
-        GemmShape::of(gradient, /*leftTransposed=*/false,
+        GemmShape::of(types[0], /*leftTransposed=*/false,
                       RankedTensorType::get({classes, features}, weightType),
                       /*rightTransposed=*/false);
     shape.k = classes;
@@ -296,20 +283,18 @@ private:
                        ValueRange arguments) const {
     context.launchRows(
         host, "gradients" + chunk.suffix, chunk.logits, stream.classes,
-        {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first,
-         chunk.gradient.matrix},
+        {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first},
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value factor = b.mulf(b.load(values[3], {}), values[2]);
           Value token = b.addi(VocabularyStream::toIndex(b, values[4]), row);
           RowLabel label(b, values[1], context.placeOf(b, token),
                          stream.classes, kernel::LabelOf::NextToken);
           RowSoftmax softmax(b, values[0], row, stream.classes);
-          storeRowGradient(b, softmax, label, factor, values[5]);
-          int64_t length = cast<ShapedType>(values[5].getType()).getDimSize(1);
-          if (length > stream.classes)
-            b.strided(b.index(stream.classes), b.index(length), [&](Value c) {
-              b.store(b.f32(0.0), values[5], {row, c});
-            });
+          storeRowGradient(b, softmax, label, factor, values[0]);
+          if (stream.length > stream.classes)
+            b.strided(
+                b.index(stream.classes), b.index(stream.length),
+                [&](Value c) { b.store(b.f32(0.0), values[0], {row, c}); });
         });
   }
 };

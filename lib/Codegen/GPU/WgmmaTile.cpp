@@ -115,7 +115,9 @@ void WgmmaTile::fill(ThreadBuilder &b, const ResultBox &box, int64_t number,
       writePair(b, box, start, place.row, inBox, values);
     };
     // The parts of k have room for whole tiles.
-    Value inside = split ? Value() : isElement(b, inTile, place.column);
+    Value inside = split || plan.storesBeyond
+                       ? Value()
+                       : isElement(b, inTile, place.column);
     if (inside)
       b.ifThen(inside, write);
     else

@@ -25,11 +25,11 @@
 // CHECK-DAG: linear_cross_entropy_64x64_1031x64_2x32xi32_f32_losses_rows64: {{[1-3][0-9]}} registers, 32 bytes shared
 // CHECK-DAG: matmul_64x1031_64x64_1031x64_left_transposed_addend: {{[1-5][0-9]}} registers, 8704 bytes shared
 
-// With bf16, the words and the logits' gradient are rounded for the tensor
-// cores, whose rows of 1031 end with a zero.
+// With bf16, the words, the logits and their gradient are rounded for the
+// tensor cores; the gradient's rows of 1031 end with a zero.
 // BF16-DAG: round_1031x64: {{[1-3][0-9]}} registers, 0 bytes shared
 // BF16-DAG: linear_cross_entropy_backward_64x64xbf16_1031x64_2x32xi32_f32_gradients_rows64: {{[1-3][0-9]}} registers
-// BF16-SM90-DAG: matmul_64x64xbf16_1031x64xbf16_64x1031_right_transposed: 168 registers, 0 bytes shared
+// BF16-SM90-DAG: matmul_64x64xbf16_1031x64xbf16_64x1032xbf16_right_transposed: 168 registers, 0 bytes shared
 // BF16-SM90-DAG: matmul_64x1032xbf16_1031x64xbf16_64x64xbf16: 168 registers, 0 bytes shared
 // BF16-SM90-DAG: matmul_64x1032xbf16_64x64xbf16_1031x64_left_transposed_addend: 168 registers, 0 bytes shared
 // BF16-SM80-DAG: matmul_64x1032xbf16_1031x64xbf16_64x64xbf16: {{[1-9][0-9]}} registers, 24576 bytes shared
