@@ -210,6 +210,7 @@ static void buildGPUKernels(OpPassManager &passes,
                             const CompilerOptions &options) {
   passes.addPass(createNarrowFrozen({options.frozenType}));
   passes.addPass(createFuseEpilogues({/*training=*/true}));
+  passes.addPass(createKeepWeights());
   passes.addPass(createFuseAccumulations());
   passes.addPass(createGroupSelections());
   passes.addPass(createEmitGPUKernels(

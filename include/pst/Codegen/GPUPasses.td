@@ -37,6 +37,35 @@ def GroupSelections : Pass<"pst-group-selections", "::mlir::ModuleOp"> {
   let dependentDialects = ["::pst::PSTDialect"];
 }
 
+def KeepWeights : Pass<"pst-keep-weights", "::mlir::ModuleOp"> {
+  let summary = "Evaluates masked weights once a step";
+  let description = [{
+    In `@forward_backward`, a virtual weight that several products are by (a
+    layer's, and that of its input's gradient) is evaluated before the first,
+    in the type in which it is multiplied, and kept until the last. The values
+    are those that each product would have evaluated for itself. What is kept
+    takes `room` MiB at most, the smallest weights first; the module's
+    `pst.kept_weights` says how many are kept, of how many, in how many bytes.
+
+    Before:
+    ```mlir
+    %y = pst.masked_matmul %x, @lora(%w, %u, %v) : tensor<5x3xbf16>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x4xbf16>
+    %dx = pst.masked_matmul %dy, @lora(%w, %u, %v) transposed : tensor<5x4xbf16>, (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<5x3xbf16>
+    ```
+    After:
+    ```mlir
+    %weight = pst.masked_weight @lora(%w, %u, %v) : (tensor<4x3xf32>, tensor<4x2xf32>, tensor<2x3xf32>) -> tensor<4x3xbf16>
+    %y = pst.masked_matmul %x, @pst_as_it_is(%weight) : tensor<5x3xbf16>, (tensor<4x3xbf16>) -> tensor<5x4xbf16>
+    %dx = pst.masked_matmul %dy, @pst_as_it_is(%weight) transposed : tensor<5x4xbf16>, (tensor<4x3xbf16>) -> tensor<5x3xbf16>
+    ```
+  }];
+  let options = [
+    Option<"room", "room", "int64_t", "64",
+           "MiB that the weights that are kept may take">
+  ];
+  let dependentDialects = ["::pst::PSTDialect"];
+}
+
 def EmitGPUKernels : Pass<"pst-emit-gpu-kernels", "::mlir::ModuleOp"> {
   let summary = "Replaces nn and pst ops by launches of generated GPU kernels";
   let description = [{

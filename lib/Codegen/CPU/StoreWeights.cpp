@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../Kernel/PlainWeight.h"
 #include "FewRows.h"
 #include "ProductCost.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -200,27 +201,13 @@ static SmallVector<ParameterOp> declare(const Weight &weight) {
   return stored;
 }
 
-/// pst.criterion @pst_as_it_is(%w: dense) { pst.yield weight %w }
-static CriterionOp declareCriterion(ModuleOp module) {
-  OpBuilder builder(module->getContext());
-  auto made = CriterionOp::create(
-      builder, module.getLoc(), "pst_as_it_is",
-      ArrayRef<int32_t>{static_cast<int32_t>(FactorKind::Dense)},
-      /*factors=*/ArrayAttr());
-  Block *block = builder.createBlock(&made.getBody());
-  Value weight = block->addArgument(builder.getF32Type(), module.getLoc());
-  YieldOp::create(builder, module.getLoc(), weight, /*score=*/Value());
-  SymbolTable(module).insert(made, module.getBody()->begin());
-  return made;
-}
-
 /// @pack.0, @pack.1, ...: each stores a weight. Of one of which zeros are left
 /// out it returns how many slots it lacks: 0 unless more elements are not zero
 /// than there were. A function for each, so that no two need be in memory at
 /// once as their file has them.
 void StoreWeights::store(ArrayRef<Weight> weights) {
   ModuleOp module = getOperation();
-  CriterionOp criterion = declareCriterion(module);
+  CriterionOp criterion = kernel::declarePlainWeight(module);
   SymbolTable symbols(module);
   Builder types(&getContext());
   auto count = RankedTensorType::get({}, types.getI32Type());

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "MaskedWeight.h"
+#include "../Kernel/PlainWeight.h"
 #include "NoteWork.h"
 #include "WeightTiles.h"
 
@@ -15,6 +16,17 @@ using namespace pst::cuda;
 
 /// Two blocks for each multiprocessor of an H200.
 static constexpr int64_t kTiles = 264;
+
+RankedTensorType pst::cuda::multipliedWeight(CriterionOp criterion,
+                                             MaskedMatmulOp op) {
+  return getWeightType(criterion, op.getFactors())
+      .clone(op.getInput().getType().getElementType());
+}
+
+bool pst::cuda::isFactor(CriterionOp criterion, MaskedMatmulOp op) {
+  return isPlainWeight(criterion) && !op.getSelection() &&
+         op.getFactors().getTypes().front() == multipliedWeight(criterion, op);
+}
 
 /// for rows of a tile, a thread for 4 columns:
 ///   result[i, j] = M[i, j] * W'[i, j]

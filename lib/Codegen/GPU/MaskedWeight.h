@@ -13,6 +13,13 @@
 
 namespace pst::cuda {
 
+/// The masked weight of a product, in the type in which it is multiplied: only
+/// f32 keeps all digits, for what tensor cores multiply has one type.
+mlir::RankedTensorType multipliedWeight(CriterionOp criterion,
+                                        MaskedMatmulOp op);
+/// Whether that is a factor as it is, which needs no evaluation.
+bool isFactor(CriterionOp criterion, MaskedMatmulOp op);
+
 /// Launches result = M * W' for the buffers of weightOperands.
 void launchMaskedWeight(KernelContext &context, CodeBuilder &host,
                         CriterionOp criterion, SelectionAttr selection,

@@ -59,16 +59,14 @@ struct MatmulPattern : KernelPattern<nn::MatmulOp> {
 
 /// Y = X (M * W')^T + bias, or Y = X (M * W'), and what follows: the masked
 /// weight is written to a workspace (which the memory plan lets all layers
-/// share), then multiplied.
+/// share), then multiplied. One that is there as it is multiplied is not.
 struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(MaskedMatmulOp op,
                                 PatternRewriter &rewriter) const override {
     CriterionOp criterion = context.getCriterion(op.getCriterionAttr());
-    // What the tensor cores multiply has one type; only f32 keeps all digits.
-    RankedTensorType weightType =
-        getWeightType(criterion, op.getFactors())
-            .clone(getElementTypeOrSelf(op.getInput()));
+    RankedTensorType weightType = multipliedWeight(criterion, op);
+    bool isThere = isFactor(criterion, op);
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, weightOperands(op));
     size_t operands = inputs.size() - 1;
@@ -84,7 +82,9 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
     given.activation = op.getActivation();
     given.preactivation = op.getPreactivation();
     llvm::append_range(inputs, given.operands());
-    SmallVector<RankedTensorType> workspaces{weightType};
+    SmallVector<RankedTensorType> workspaces;
+    if (!isThere)
+      workspaces.push_back(weightType);
     llvm::append_range(
         workspaces,
         gemmWorkspaces(context,
@@ -95,16 +95,21 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
         rewriter, op, inputs, workspaces,
         [&](CodeBuilder &host, ValueRange arguments) {
           ValueRange outputs = arguments.drop_front(inputs.size());
-          Value weight = outputs[op->getNumResults()];
-          launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
-                             arguments.slice(1, operands), weight);
+          ValueRange rest = outputs.drop_front(op->getNumResults());
+          Value weight = arguments[1];
+          if (!isThere) {
+            weight = rest.front();
+            rest = rest.drop_front();
+            launchMaskedWeight(context, host, criterion, op.getSelectionAttr(),
+                               arguments.slice(1, operands), weight);
+          }
           GemmEpilogue epilogue = given.with(
               arguments.take_front(inputs.size()).drop_front(1 + operands));
           if (op.getKept())
             epilogue.kept = outputs[1];
           launchGemm(context, host, {arguments[0]},
                      {weight, /*transposed=*/!op.getTransposed()}, epilogue,
-                     outputs[0], outputs.drop_front(op->getNumResults() + 1));
+                     outputs[0], rest);
         });
     return success();
   }

@@ -8,7 +8,6 @@
 // RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
 
-// LAUNCHES: gpu.launch_func @kernels::@masked_weight_
 // LAUNCHES: gpu.launch_func @kernels::@matmul_256x128xbf16_256x256xbf16_right_transposed_bias_dropout_addend
 // LAUNCHES-NOT: gpu.launch_func
 

@@ -38,6 +38,7 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.token_capacity",
                                      kRatesAttribute = "pst.rates",
                                      kRecomputeAttribute = "pst.recompute",
+                                     kKeptWeightsAttribute = "pst.kept_weights",
                                      kMemoryAttribute = "pst.memory",
                                      kRedZonesAttribute = "pst.red_zones";
 
