@@ -17,11 +17,13 @@ static constexpr double kDenseToken = 0.021, kDensePacking = 0.5,
                         kTransposed = 0.5;
 // The same of few rows, measured by generating with GPT-2's shape.
 static constexpr double kStreamedToken = 0.11, kStreaming = 0.17,
-                        kKeptVector = 1.4, kGathered = 0.65;
+                        kStreamingBytes = 0.05, kKeptVector = 1.4,
+                        kGathered = 0.65;
 
 double ProductCost::dense() const {
   if (readsInPlace)
-    return n * k * (kStreamedToken * tokens + kStreaming);
+    return n * k *
+           (kStreamedToken * tokens + (inBytes ? kStreamingBytes : kStreaming));
   return n * k * (kDenseToken * tokens + kDensePacking);
 }
 

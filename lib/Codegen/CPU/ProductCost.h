@@ -21,6 +21,8 @@ struct ProductCost {
   int64_t tokens, n, k;
   /// Whether the dense weight is read where it lies (FewRows.h).
   bool readsInPlace = false;
+  /// Whether the dense weight is of 8 bits.
+  bool inBytes = false;
 
   /// Of the dense product.
   double dense() const;

@@ -140,6 +140,7 @@ bool StoreWeights::pays(Weight &weight) {
     cpu::ProductCost cost{nn::storedRows(product.getType()), weight.layout.rows,
                           weight.layout.columns};
     cost.readsInPlace = cpu::FewRows::pays(cost.tokens, cost.n, cost.k);
+    cost.inBytes = type == FrozenType::Int8;
     dense += cost.dense();
     compressed += cost.compressed(*weight.kept);
   }
