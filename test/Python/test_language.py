@@ -177,3 +177,23 @@ def test_a_compressed_model_is_the_same_one(tmp_path, capsys):
         assert main(flags(directory, text, out, max_steps=2, method="map")) == 0
         outputs.append((out / "model" / "model.safetensors").read_bytes())
     assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize("method, rate", [("pst", 1e-3), ("dense", 5e-5)])
+def test_a_method_has_one_rate(tmp_path, method, rate):
+    """That of a language model, for the mask too."""
+    model, text = write_model(tmp_path / "m"), write_text(tmp_path / "t.txt", 40)
+    pruned = {"sparsity": 0.5} if method == "pst" else {}
+    runs = []
+    for name, given in (("own", {}), ("given", {"learning_rate": rate, **({"mask_learning_rate": rate} if pruned else {})})):
+        trainer = pst.Trainer(
+            model, text, output_dir=tmp_path / name, method=method, max_steps=3, block_size=16, save_strategy="no", **pruned, **given
+        )
+        parameters = json.loads(trainer.model.manifest)["parameters"]
+        trained = [one["name"] for one in parameters if one["role"] == "trainable"]
+        before = [np.array(trainer.model.parameter(name)) for name in trained]
+        trainer.train()
+        after = [np.array(trainer.model.parameter(name)) for name in trained]
+        assert any((a != b).any() for a, b in zip(before, after))
+        runs.append(b"".join(value.tobytes() for value in after))
+    assert runs[0] == runs[1]

@@ -13,10 +13,12 @@ pytest.importorskip("transformers")
 
 import eager  # noqa: E402
 import selections  # noqa: E402
+from conftest import write_data, write_model  # noqa: E402
 from test_parity import METHODS, build, distance, random_batch, randomise, save_model, take, training_options  # noqa: E402
 
 from safetensors.numpy import load_file  # noqa: E402
 
+import pst  # noqa: E402
 from pst import _pst  # noqa: E402
 
 torch.set_num_threads(1)
@@ -182,3 +184,13 @@ def test_a_sparsity_that_groups_cannot_have_is_refused(tmp_path, sparsity, messa
     data = _pst.Dataset.of(random_batch(np.random.default_rng(9), 12, 8, 3))
     with pytest.raises(_pst.Error, match=message):
         _pst.train(model, training_options(tmp_path / "run", sparsity=sparsity), data)
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [({}, "topk global"), ({"selection": "topk"}, "topk layer"), ({"method": "map"}, "topk layer"), ({"reference_exact": True}, "topk layer")],
+)
+def test_what_selects_by_default(tmp_path, given, expected):
+    """Of a run: among all layers where the method is pst and nothing else is said."""
+    trainer = pst.Trainer(write_model(tmp_path / "m"), write_data(tmp_path / "t.tsv", 8), output_dir=tmp_path / "run", **given)
+    assert {layer["selection"] for layer in json.loads(trainer.model.manifest)["sparse_layers"]} == {expected}
