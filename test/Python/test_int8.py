@@ -36,7 +36,9 @@ def sparse(tmp_path_factory):
     folder = tmp_path_factory.mktemp("int8")
     sparse, dense = write_sparse(folder / "m"), write_sparse(folder / "rounded")
     tensors = safetensors.load_file(dense / "model.safetensors")
-    tensors = {name: rounded(name, tensor).float() if tensor.ndim == 2 and name != "classifier.weight" else tensor for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2 and name != "classifier.weight":
+            tensors[name] = rounded(name, tensor).float()
     safetensors.save_file(tensors, dense / "model.safetensors", {"format": "pt"})
     return sparse, transformers_logits(dense)
 
