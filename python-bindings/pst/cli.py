@@ -301,6 +301,8 @@ def _inspect(args) -> int:
 
 
 def _compile(args) -> int:
+    from dataclasses import replace
+
     from . import _pst
     from .compiled import compressed_weights, quantized_weights
     from .data import Labels
@@ -314,6 +316,8 @@ def _compile(args) -> int:
     options = options_of(args)
     options.check(trains=args.purpose == "training")
     _check_purpose(args)
+    if args.purpose == "training" and options.method == "pst":
+        options = replace(options, bundle="").of_method()  # as `pst train`, which the bundle is for
     check_output_directory(args.bundle, (args.model_name_or_path,), (".",), "--bundle")
     config = read_config(args.model_name_or_path)
     if predicts_tokens(options.implied_task, config):

@@ -210,7 +210,7 @@ def test_any_source_gives_the_same_file(tmp_path, capsys):
     status, _, err = run(
         capsys, "train", "--model_name_or_path", tmp_path / "m", "--train_file", tmp_path / "t.txt", "--output_dir", tmp_path / "run", "--task", "lm",
         "--block_size", 16, "--max_steps", 2, "--sparsity", 0.75, "--initial_warmup", 0, "--final_warmup", 0.5, "--learning_rate", 1e-2,
-        "--weight_rank", 2, "--mask_rank", 2, "--report_to", "none",
+        "--weight_rank", 2, "--mask_rank", 2, "--selection", "topk", "--report_to", "none",
     )  # fmt: skip
     assert status == 0, err
     for form in ("compressed", "adapter"):

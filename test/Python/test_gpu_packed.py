@@ -126,7 +126,7 @@ def test_a_batch_that_does_not_fit_goes_in_parts(directories, tmp_path):  # noqa
     data = [(" ".join(rng.choice(words, 9 if i == 0 else rng.integers(1, 6))), "ab"[rng.integers(2)]) for i in range(16)]
     common = {"method": "pst", "max_steps": 3, "per_device_train_batch_size": 8, "logging_steps": 1, "save_strategy": "no", "report_to": "none"}
     common |= {"sparsity": 0.5, "learning_rate": 1e-3, "max_seq_length": 11}
-    settings = {"token_capacity": 13, "batch_size": 8, "sequence_length": 11, "training": True, "num_labels": 2, "method": "pst"}
+    settings = {"token_capacity": 13, "batch_size": 8, "sequence_length": 11, "training": True, "num_labels": 2, "method": "pst", "selection": "global"}
     _pst.compile_model(str(directories("bert")), settings | GPU | {"bundle": str(tmp_path / "bundle")})
     losses = []
     for name, options in (("cpu", {}), ("gpu", {"target": "emulated"}), ("parts", {"bundle": str(tmp_path / "bundle")})):

@@ -45,14 +45,14 @@ def test_the_command_trains_evaluates_and_exports(tmp_path):
     model = write_model(tmp_path / "pretrained", {**CONFIG, "num_hidden_layers": 1})
     train, dev = write_data(tmp_path / "train.tsv", 21), write_data(tmp_path / "dev.tsv", 9, 1)
     gpu = ["--target", "cuda", "--gpu_arch", "sm_80"]
-    options = Options(per_device_train_batch_size=BATCH, target="cuda", gpu_arch="sm_80", dropout=0.0)
+    options = Options(per_device_train_batch_size=BATCH, target="cuda", gpu_arch="sm_80", dropout=0.0).of_method()
     labels = Labels(["no", "yes"], False)
     settings = compiler_options(options, labels, LENGTH, True)
     encoded = Tokenizer(str(model)).encode(read_examples(str(dev)), LENGTH)
     longest = encoded.longest
     evaluation = {**settings, "training": False, "method": "dense", "batch_size": 5, "sequence_length": longest}
     evaluation["token_capacity"] = token_capacity(encoded.counts(longest), 5, longest, options, partly=True)
-    for name in ("weight_rank", "weight_beta", "mask_rank", "mask_alpha1", "mask_alpha2", "detach_magnitude", "dropout"):
+    for name in ("weight_rank", "weight_beta", "mask_rank", "mask_alpha1", "mask_alpha2", "detach_magnitude", "dropout", "selection"):
         del evaluation[name]
     _pst.compile_model(str(model), {**settings, "emulation": str(tmp_path / "train.so")})
     results = {}
@@ -94,7 +94,7 @@ def test_ranks_sum_the_gradient_where_it_lies(tmp_path):
     script = pathlib.Path(__file__).with_name("gpu_ranks.py")
     runs = {}
     for ranks, batch in ((2, 2), (1, 4)):
-        options = Options(per_device_train_batch_size=batch, target="cuda", gpu_arch="sm_80", dropout=0.0, cache=False)
+        options = Options(per_device_train_batch_size=batch, target="cuda", gpu_arch="sm_80", dropout=0.0, cache=False).of_method()
         settings = compiler_options(options, Labels(["no", "yes"], False), LENGTH, True)
         kernels, output = tmp_path / f"{ranks}.so", tmp_path / f"{ranks}"
         _pst.compile_model(str(model), {**settings, "emulation": str(kernels)})

@@ -231,7 +231,7 @@ def test_a_batch_that_does_not_fit_goes_in_parts(directories, tmp_path):
     for name, options in (("padded", {"pad_to_max_length": True}), ("packed", {}), ("parts", {})):
         if name == "parts":
             # Room for hardly more than one sentence.
-            settings = {"token_capacity": 13, "batch_size": 8, "sequence_length": 11, "training": True, "num_labels": 2, "method": "pst"}
+            settings = {"token_capacity": 13, "batch_size": 8, "sequence_length": 11, "training": True, "num_labels": 2, "method": "pst", "selection": "global"}
             _pst.compile_model(str(directories("bert")), settings | {"bundle": str(tmp_path / "bundle")})
             options = {"bundle": str(tmp_path / "bundle")}
         trainer = Trainer(directories("bert"), data, output_dir=tmp_path / name, **common, **options)
