@@ -162,10 +162,6 @@ std::string_view pst::name(ElementType type) { return spell(kElements, type); }
 
 std::string_view pst::name(ModelTask task) { return spell(kTasks, task); }
 
-bool pst::isPackEntry(std::string_view entry) {
-  return entry.starts_with("pack.");
-}
-
 int64_t TensorType::numElements() const {
   int64_t count = 1;
   for (int64_t size : shape)

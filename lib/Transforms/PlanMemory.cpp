@@ -17,6 +17,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/SymbolTable.h"
+#include "pst/Bundle/Manifest.h"
 #include "pst/Dialect/Interfaces/Work.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
@@ -352,7 +353,7 @@ static int64_t frozenBytes(ModuleOp module) {
   llvm::StringSet<> packed, others;
   for (auto function : module.getOps<func::FuncOp>())
     function.walk([&](BufferOp op) {
-      bool packs = function.getSymName().starts_with("pack.");
+      bool packs = isPackEntry(function.getSymName());
       (packs ? packed : others).insert(op.getParameter());
     });
   int64_t sum = 0, largest = 0;

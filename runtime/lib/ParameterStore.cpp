@@ -68,8 +68,8 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
       throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
                   "\": " + std::strerror(errno) +
                   "; a smaller batch or a shorter length needs less");
-    // Stored weights are read from one end to the other for each token: by
-    // small pages at two thirds of the rate. A system without others goes on.
+    // Stored weights are read from one end to the other for each token, more
+    // slowly by small pages. A system without others goes on.
     if (name == "state" && !remote)
       ::madvise(base, size, MADV_HUGEPAGE);
     spaces.try_emplace(name, base, size);

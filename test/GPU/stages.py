@@ -183,7 +183,7 @@ class Stages:
         """By bundle, what `pst-run bench` found."""
         file = self.results / f"{log}.json"
         file.unlink(missing_ok=True)
-        libraries = standin_kernels(bundle.parent / f"{bundle.name}.so" for bundle in bundles)
+        libraries = standin_kernels(map(kernels_of, bundles))
         environment = (environment or {}) | libraries
         status = self.pst_run(log, "bench", *bundles, "--json", file, *flags, limit=limit, environment=environment)
         found = json.loads(file.read_text()) if file.exists() else []

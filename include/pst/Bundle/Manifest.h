@@ -198,8 +198,12 @@ inline constexpr const char *kClassWeights = "class_weights";
 /// f32[B]. As of labels, a NaN is no example; an evaluation has none.
 inline constexpr const char *kTeacherLogits = "teacher_logits";
 
-/// Whether the entry point, "pack.N", stores a weight as the others read it.
-bool isPackEntry(std::string_view entry);
+/// Entry points of this prefix and a number store a weight as the others read
+/// it.
+inline constexpr std::string_view kPackPrefix = "pack.";
+inline bool isPackEntry(std::string_view entry) {
+  return entry.starts_with(kPackPrefix);
+}
 
 /// The word of the manifest: "classification".
 std::string_view name(ModelTask task);

@@ -12,6 +12,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/SymbolTable.h"
+#include "pst/Bundle/Manifest.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Dialect/NN/NNPacking.h"
 #include "pst/Dialect/PST/CompressedLayout.h"
@@ -216,8 +217,9 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
     ParameterOp parameter = weight.parameter;
     Location loc = parameter.getLoc();
     SmallVector<Type> results(weight.isCompressed() ? 1 : 0, count);
-    auto pack = func::FuncOp::create(loc, ("pack." + Twine(i)).str(),
-                                     types.getFunctionType({}, results));
+    auto pack =
+        func::FuncOp::create(loc, (StringRef(kPackPrefix) + Twine(i)).str(),
+                             types.getFunctionType({}, results));
     symbols.insert(pack);
     OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
     SmallVector<ParameterOp> stored = declare(weight);
