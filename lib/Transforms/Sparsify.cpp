@@ -51,6 +51,7 @@ struct Sparsify : pst::impl::SparsifyBase<Sparsify> {
 private:
   FailureOr<CriterionOp> findRecipe();
   FailureOr<llvm::StringMap<double>> givenHyperparameters();
+  FailureOr<SelectionAttr> chooseSelection(CriterionOp recipe);
   Layer declareLayer(ParameterOp weight, CriterionOp recipe);
   void rewriteUses(ArrayRef<LoadOp> loads, Layer layer, CriterionOp criterion);
   void addMaterialize(ArrayRef<Layer> layers, CriterionOp criterion);
@@ -299,6 +300,21 @@ static std::string textOf(CriterionOp recipe) {
   return text;
 }
 
+/// The option's selection, or else the recipe's, or else the best of each
+/// layer.
+FailureOr<SelectionAttr> Sparsify::chooseSelection(CriterionOp recipe) {
+  Attribute own = recipe->removeAttr(kSelectionAttribute);
+  if (!selection.empty())
+    return parseSelection(&getContext(), selection,
+                          runtime::spell(blockScore.getValue()),
+                          [&] { return getOperation().emitError(); });
+  auto chosen = dyn_cast_if_present<SelectionAttr>(own);
+  // Sparsities of layers were asked for, a recipe's selection was not.
+  if (!chosen || (chosen.knowsOneSparsity() && !sparsities.empty()))
+    return SelectionAttr::get(&getContext(), SelectionKind::Layer);
+  return chosen;
+}
+
 void Sparsify::runOnOperation() {
   ModuleOp module = getOperation();
   if (failed(chooseLayers(module, targetModules, excludeModules)))
@@ -338,11 +354,7 @@ void Sparsify::runOnOperation() {
     for (auto parameter : module.getOps<ParameterOp>())
       if (parameter.getRole() == ParameterRole::Frozen)
         parameter.setRole(ParameterRole::Trainable);
-  if (selection.empty()) // Wanda compares within a row, as published.
-    selection = criterion.empty() && method == Method::Wanda ? "row" : "topk";
-  FailureOr<SelectionAttr> chosen = parseSelection(
-      &getContext(), selection, runtime::spell(blockScore.getValue()),
-      [&] { return module.emitError(); });
+  FailureOr<SelectionAttr> chosen = chooseSelection(recipe);
   if (failed(chosen))
     return signalPassFailure();
   if (recipe.hasScore()) {
@@ -355,11 +367,10 @@ void Sparsify::runOnOperation() {
     return signalPassFailure();
   }
   if (!sparsities.empty()) {
-    if (rule && (rule.getKind() == SelectionKind::Global ||
-                 rule.getKind() == SelectionKind::NM)) {
+    if (rule && rule.knowsOneSparsity()) {
       module.emitError("layer_sparsity gives layers sparsities of their own, "
-                       "but the selection ")
-          << selection << " knows one for all";
+                       "but the selection '")
+          << rule.getText() << "' knows one for all";
       return signalPassFailure();
     }
     if (!rule) {
@@ -387,8 +398,8 @@ void Sparsify::runOnOperation() {
         type.getDimSize(1) % rule.getGroup() != 0) {
       weight.emitOpError("has ")
           << type.getDimSize(1)
-          << " columns, which the groups of the selection " << selection
-          << " must divide: choose another selection";
+          << " columns, which the groups of the selection '" << rule.getText()
+          << "' must divide: choose another selection";
       return signalPassFailure();
     }
     layers.push_back(declareLayer(weight, recipe));

@@ -184,6 +184,7 @@ class Step:
             "token_capacity": _capacity(settings, batch),
             "num_labels": 2,
             "method": settings["method"],
+            "selection": "topk",  # within each layer, as the rivals
             "weight_rank": settings["rank"],
             "mask_rank": settings["rank"],
             "products": settings["products"],

@@ -75,7 +75,7 @@ def _names(option: str, text: str) -> list[str]:
 _REFERENCE_RATE = 3e-5
 _REFERENCE = {
     "head_learning_rate": 0.0, "max_grad_norm": 0.0, "weight_decay": 0.0, "gradient_accumulation_steps": 1, "initial_sparsity": 0.0,
-    "method": "pst", "selection": "", "detach_magnitude": False, "init_scale": 1.0,
+    "method": "pst", "selection": "topk", "detach_magnitude": False, "init_scale": 1.0,
     "weight_beta": 1.0, "mask_alpha1": 1.0, "mask_alpha2": 1.0, "mask_interval": 1, "mask_freeze": 1.0,
     "criterion": "", "hyperparameters": "", "layer_sparsity": "", "distill_from": "", "class_weights": "", "bundle": "",
 }  # fmt: skip
@@ -252,12 +252,9 @@ class _PythonOptions:
         return {name: getattr(self, name) for name in names if getattr(self, name) != defaults[name]}
 
     def of_method(self) -> "Options":
-        """With what the method implies: `pst` selects among all layers'
-        elements together; `sparse_lora`, to which no sparsity is named, trains
-        under the model's own zeros from the first step on; `wanda` and `ria`
-        prune before it."""
-        if self.method == "pst" and not any((self.selection, self.criterion, self.layer_sparsity, self.bundle, self.reference_exact)):
-            return replace(self, selection="global")
+        """With what the method implies: `sparse_lora`, to which no sparsity is
+        named, trains under the model's own zeros from the first step on;
+        `wanda` and `ria` prune before it."""
         if self.method in MEASURED and not self.bundle and not self.initial_sparsity:
             # Pruned at once. Selections like 2:4 have a sparsity of their own.
             groups = re.fullmatch(r"(\d+):(\d+)", self.selection)

@@ -123,7 +123,7 @@ class Trainer:
         self.config = read_config(self.model_dir)
         self.warnings: list[str] = []
         if implied := self.options.implied_by_reference:
-            self.warnings.append("--reference_exact means " + " ".join(f"--{name} {value:g}" for name, value in implied.items()))
+            self.warnings.append("--reference_exact means " + " ".join(f"--{name} {value if isinstance(value, str) else format(value, 'g')}" for name, value in implied.items()))
         self._callbacks = list(callbacks)
         Callbacks(self._callbacks)
         if train is None:

@@ -2,13 +2,13 @@
 // reader of docs/Architecture.md can follow by hand.
 
 // REQUIRES: pst-compile
-// RUN: pst-compile %s --emit=sparsify --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=SPARSIFY
-// RUN: pst-compile %s --emit=autodiff --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=AUTODIFF
-// RUN: pst-compile %s --emit=optimizer --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=OPTIMIZER
-// RUN: pst-compile %s --emit=kernels --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=KERNELS
-// RUN: pst-compile %s --emit=memory --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=MEMORY
-// RUN: pst-compile %s --emit=llvm --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=LLVM
-// RUN: pst-compile %s -o %t.bundle --weight-rank 2 --mask-rank 3
+// RUN: pst-compile %s --selection=topk --emit=sparsify --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=SPARSIFY
+// RUN: pst-compile %s --selection=topk --emit=autodiff --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=AUTODIFF
+// RUN: pst-compile %s --selection=topk --emit=optimizer --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=OPTIMIZER
+// RUN: pst-compile %s --selection=topk --emit=kernels --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=KERNELS
+// RUN: pst-compile %s --selection=topk --emit=memory --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=MEMORY
+// RUN: pst-compile %s --selection=topk --emit=llvm --weight-rank 2 --mask-rank 3 | FileCheck %s --check-prefix=LLVM
+// RUN: pst-compile %s --selection=topk -o %t.bundle --weight-rank 2 --mask-rank 3
 // RUN: pst-run info --bundle %t.bundle | FileCheck %s --check-prefix=INFO
 
 // SPARSIFY: pst.criterion @pst(%{{.*}}: dense, %{{.*}}: lowrank, %{{.*}}: lowrank, %{{.*}}: row, %{{.*}}: col)

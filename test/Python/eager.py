@@ -8,6 +8,7 @@ Hutter 2019), and sharing nothing with the compiler."""
 import json
 
 import numpy as np
+import selections
 import torch
 
 _ACTIVATIONS = {
@@ -30,6 +31,7 @@ class Bert:
         self.method = manifest["method"]
         self.hyper = manifest["hyperparameters"]
         self.sparse = [layer["weight"] for layer in manifest["sparse_layers"]]
+        self.selection = next((layer["selection"] for layer in manifest["sparse_layers"]), None)
         self.values, self.trained, self.decayed = {}, [], set()
         for parameter in manifest["parameters"]:
             name, role = parameter["name"], parameter["role"]
@@ -66,17 +68,13 @@ class Bert:
         return w, None
 
     def select(self, sparsity):
-        """Chooses the masks: the int(n m sparsity) lowest scores go; of equal ones the later go first."""
-        for name in self.sparse:
-            _, score = self.weight_and_score(name)
-            if score is None:
-                continue
-            flat = score.detach().flatten()
-            keep = flat.numel() - int(flat.numel() * sparsity)
-            order = torch.argsort(flat, descending=True, stable=True)
-            mask = torch.zeros_like(flat)
-            mask[order[:keep]] = 1
-            self.masks[name] = mask.view_as(score)
+        """Chooses the masks by the program's selection, as selections.py has it."""
+        scores = [self.weight_and_score(name)[1] for name in self.sparse]
+        if any(score is None for score in scores):
+            return
+        masks = selections.masks(self.selection, [score.detach().numpy() for score in scores], sparsity)
+        for name, mask in zip(self.sparse, masks):
+            self.masks[name] = torch.from_numpy(mask.astype(np.float64))
 
     def _linear(self, x, name):
         weight = self.values[name + ".weight"]

@@ -44,21 +44,23 @@ MODELS = {
     "gpt2": (GPT2 | {"architectures": ["GPT2ForSequenceClassification"]}, lambda: gpt2_tensors(GPT2), {}),
     "gpt2lm": (GPT2 | {"architectures": ["GPT2LMHeadModel"]}, lambda: gpt2_tensors(GPT2), {"task": "lm"}),
 }  # fmt: skip
+RANKS = {"weight_rank": 3, "mask_rank": 5, "weight_beta": 0.75, "mask_alpha1": 0.5, "mask_alpha2": 1.25}
 METHODS = {
-    "pst": {"weight_rank": 3, "mask_rank": 5, "weight_beta": 0.75, "mask_alpha1": 0.5, "mask_alpha2": 1.25},
+    "pst": RANKS | {"selection": "topk"},
+    "global": RANKS | {"method": "pst"},
     "dense": {},
     "lora": {"weight_rank": 4, "weight_beta": 1.5},
     "map": {},
     "mvp": {},
 }
-PRUNING = ("pst", "map", "mvp")
+PRUNING = ("pst", "global", "map", "mvp")
 TARGETS = {
     "cpu": {},
     "emulated": {"target": "emulated", "gpu_arch": "sm_80"},
     "tf32": {"target": "emulated", "gpu_arch": "sm_80", "precision": "tf32"},
     "bf16": {"target": "emulated", "gpu_arch": "sm_90a", "precision": "bf16", "frozen_type": "bf16"},
 }
-CASES = [(model, method, "cpu") for model in MODELS for method in METHODS]
+CASES = [(model, method, "cpu") for model in MODELS for method in METHODS if method != "global" or model == "bert"]
 CASES += [("bert", method, "emulated") for method in METHODS] + [("gpt2lm", "pst", "emulated"), ("gpt2", "map", "emulated")]
 CASES += [("bert", "pst", "bf16"), ("gpt2lm", "mvp", "bf16"), ("roberta", "lora", "bf16"), ("gpt2lm", "pst", "tf32")]
 NAMES = ["-".join(case) for case in CASES]
@@ -97,7 +99,7 @@ def digests(folder, model, method, target):
     config, tensors, options = MODELS[model]
     tensors = tensors()
     directory = write_model(folder / "model", config, tensors)
-    options = options | TARGETS[target] | METHODS[method] | {"method": method, "training": True}
+    options = options | TARGETS[target] | {"method": method, "training": True} | METHODS[method]
     options |= {"batch_size": BATCH, "sequence_length": LENGTH}
     options |= {"cpu": CPU}
     if target == "cpu":

@@ -91,7 +91,7 @@ def test_layers_add_no_copies(tmp_path, method):
     for layers in (1, 3):
         config = CONFIG | {"num_hidden_layers": layers}
         model = write_model(tmp_path / f"{layers}", config, bert_tensors(config))
-        options = {"target": "cuda", "gpu_arch": "sm_80", "bundle": str(tmp_path / f"b{layers}"), "method": method}
+        options = {"target": "cuda", "gpu_arch": "sm_80", "bundle": str(tmp_path / f"b{layers}"), "method": method, "selection": "topk"}
         pst._pst.compile_model(str(model), options | {"batch_size": ROWS, "sequence_length": LENGTH})
         entries = json.loads((tmp_path / f"b{layers}" / "manifest.json").read_text())["entry_points"]
         selections.append(len(entries["select"]["launches"]))
@@ -333,7 +333,7 @@ def test_a_step_is_checked_against_the_cpus(tmp_path, examples):
     """Selection, gradient and update are those of the CPU's bundle; a launch that is led astray shows, and where."""
     config = CONFIG | {"num_hidden_layers": 1}
     model = write_model(tmp_path / "small", config, bert_tensors(config))
-    cpu, cuda, kernels = _bundles(tmp_path, model)
+    cpu, cuda, kernels = _bundles(tmp_path, model, selection="topk")  # a threshold for each layer
     common = ["--against", cpu, "--model", model]
     for more in ([], ["--train", examples, "--sparsity", 0.9]):
         found = tmp_path / "found.json"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import selections
 from conftest import CONFIG, write_data, write_model
-from test_parity import METHODS, PEAK, build, distance, random_batch, randomise, save_model, trainable, training_options
+from test_parity import METHODS, PEAK, build, check_counts, distance, random_batch, randomise, save_model, trainable, training_options
 from test_selections import SELECTIONS, TARGETS
 
 import pst
@@ -108,7 +108,6 @@ def test_steps_follow_the_eager_model(tmp_path, method, target, settings):
             reference.select(sparsity)
         for name, mask in masks[step].items():
             assert (mask == reference.masks[name].numpy().astype(bool)).all(), (step, name)
-            assert mask.sum() == mask.size - int(mask.size * sparsity), (step, name)
         loss, gradients = reference.gradients(examples)
         assert record["loss"] == pytest.approx(loss, rel=1e-4), step
         norm = reference.apply(gradients, step + 1, eager.learning_rate_at(step, STEPS, 2, PEAK), epsilon=EPSILON, decay=0.01, max_norm=1.0)
@@ -148,9 +147,9 @@ def test_a_run_is_resumed_and_exported(tmp_path, target):
     assert state_of(resumed) == whole
     _pst.export_model(resumed, SPARSITY, str(tmp_path / "out"), False, "{}")
     exported = TensorFile(tmp_path / "out" / "model.safetensors")
+    check_counts(list(held(resumed).values()), SPARSITY)
     for name, mask in held(resumed).items():
         assert ((np.array(exported.read(name)) != 0) == mask).all()
-        assert mask.sum() == mask.size - int(mask.size * SPARSITY)
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)

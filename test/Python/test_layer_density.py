@@ -33,7 +33,7 @@ def _run(tool, *arguments):
 
 
 def _text(model):
-    flags = ["--batch-size", ROWS, "--sequence-length", LENGTH, "--weight-rank", 2, "--mask-rank", 2]
+    flags = ["--batch-size", ROWS, "--sequence-length", LENGTH, "--weight-rank", 2, "--mask-rank", 2, "--selection", "topk"]
     text = _run("pst-compile", model, "--emit=sparsify", *flags)
     assert len(SELECTION.findall(text)) == 6
     return text

@@ -55,9 +55,9 @@ def test_the_text_says_what_it_is_and_how_it_was_made(trained):
     assert "`made/up-bert`, fine-tuned with the method `pst` to 75.0% zeros in 6 linear layers" in text
     assert "Classes: `no`, `yes`." in text and "| accuracy | " in text
     (command,) = re.findall(r"\n    (pst train .*)\n", text)
-    # The command line means what was asked for, but for the model's name, and with what the method implies.
+    # The command line means what was asked for, but for the model's name.
     given, told = (vars(cli.parse(argv)) for argv in (["train", *map(str, flags)], shlex.split(command)[1:]))
-    assert told == {**given, "model_name_or_path": "made/up-bert", "selection": "global"}
+    assert told == {**given, "model_name_or_path": "made/up-bert"}
 
 
 def test_a_checkpoints_card_has_its_own_evaluation(trained, tmp_path, capsys):

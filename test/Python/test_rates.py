@@ -65,13 +65,15 @@ def test_a_criterion_says_its_own(files, tmp_path):
       %score = arith.addf %w, %r : f32
       pst.yield weight %w score %score
     }}"""
-    criterion.write_text(text.format(rates="attributes {pst.rates = {weights = 2.0e-3, mask = 3.0}}"))
+    criterion.write_text(
+        text.format(rates="attributes {pst.rates = {weights = 2.0e-3, mask = 3.0}, pst.selection = #pst.selection<topk row>}")
+    )
     plain = tmp_path / "plain.mlir"
     plain.write_text(text.format(rates=""))
     runs = []
     for name, settings in (
         ("own", {"criterion": criterion}),
-        ("given", {"criterion": plain, "learning_rate": 2e-3, "mask_learning_rate": 6e-3, "head_learning_rate": 2e-3}),
+        ("given", {"criterion": plain, "learning_rate": 2e-3, "mask_learning_rate": 6e-3, "head_learning_rate": 2e-3, "selection": "row"}),
     ):  # fmt: skip
         trainer = pst.Trainer(model, data, output_dir=tmp_path / name, max_steps=3, sparsity=0.5, **settings, **SETTINGS)
         trainer.train()

@@ -95,7 +95,7 @@ def test_a_run_follows_the_published_layers(tmp_path, regression):
 
 @pytest.mark.parametrize("name, value, implied", [
     ("max_grad_norm", 0.5, "--max_grad_norm 0"), ("max_grad_norm", 1.0, "--max_grad_norm 0"), ("head_learning_rate", 1e-3, "--head_learning_rate 0"), ("method", "map", "--method pst"),
-    ("mask_learning_rate", 1e-3, "--mask_learning_rate 3e-05"), ("init_scale", 0.5, "--init_scale 1"), ("selection", "row", "none"),
+    ("mask_learning_rate", 1e-3, "--mask_learning_rate 3e-05"), ("init_scale", 0.5, "--init_scale 1"), ("selection", "row", "--selection topk"),
     ("gradient_accumulation_steps", 4, "--gradient_accumulation_steps 1"),
 ])  # fmt: skip
 def test_what_it_does_not_go_with_is_refused(name, value, implied):

@@ -43,19 +43,6 @@ def _one_thread():
     _pst.set_num_threads(1)
 
 
-class Bert(eager.Bert):
-    """The eager model, with the masks of a selection."""
-
-    def __init__(self, model):
-        super().__init__(model)
-        (self.selection,) = {layer["selection"] for layer in json.loads(model.manifest)["sparse_layers"]}
-
-    def select(self, sparsity):
-        scores = [self.weight_and_score(name)[1].detach().numpy() for name in self.sparse]
-        for name, mask in zip(self.sparse, selections.masks(self.selection, scores, sparsity)):
-            self.masks[name] = torch.from_numpy(mask.astype(np.float64))
-
-
 def final(text):
     return selections.final_sparsity(SELECTIONS[text], 0.7)
 
@@ -64,7 +51,7 @@ def start(tmp_path, method, selection, target, **changes):
     save_model(tmp_path / "m", 2, **{**SHAPE, **changes})
     _, model = build(tmp_path / "m", 4, 8, **METHODS[method], selection=selection, target=target)
     randomise(model, 3)
-    return model, Bert(model)
+    return model, eager.Bert(model)
 
 
 @pytest.mark.parametrize("target", TARGETS)

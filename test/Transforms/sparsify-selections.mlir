@@ -4,6 +4,14 @@
 // RUN: pst-opt %s -pst-sparsify="method=map selection=2:4" | FileCheck %s --check-prefix=GROUPS
 // RUN: pst-opt %s -pst-sparsify="method=map selection=block:3x2 block_score=max" | FileCheck %s --check-prefix=BLOCK
 // RUN: pst-opt %s -pst-sparsify="method=map selection=rows" | FileCheck %s --check-prefix=ROWS
+// RUN: pst-opt %s -pst-sparsify="method=pst" | FileCheck %s --check-prefix=RECIPE
+// RUN: echo '{"a": 0.5}' > %t.json
+// RUN: pst-opt %s -pst-sparsify="method=pst layer_sparsity=%t.json" | FileCheck %s --check-prefix=LAYERS
+
+// What no option says, the recipe does, unless layers have sparsities of their own.
+// RECIPE: pst.common_threshold @pst
+// LAYERS: final_sparsity = 5.000000e-01 : f64{{.*}} selection = #pst.selection<topk layer>
+// LAYERS: pst.topk_threshold @pst
 
 // ROW: pst.parameter @a trainable {{.*}} {pst.layer = {factors = ["a"], kinds = ["dense"], pruned = "a.pst_pruned", selection = #pst.selection<topk row>, state = ["a.pst_threshold", "a.pst_cut"]}}
 // ROW-NEXT: pst.parameter @a.pst_threshold state init<constant -3.40282{{.*}}E+38> : tensor<4xf32>

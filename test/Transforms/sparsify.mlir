@@ -1,4 +1,4 @@
-// RUN: pst-opt %s --pst-sparsify="method=pst weight_rank=2 mask_rank=0 mask_alpha2=0" | FileCheck %s --check-prefixes=CHECK,UV
+// RUN: pst-opt %s --pst-sparsify="method=pst weight_rank=2 mask_rank=0 mask_alpha2=0 selection=topk" | FileCheck %s --check-prefixes=CHECK,UV
 // RUN: pst-opt %s --pst-sparsify="method=lora weight_rank=2" | FileCheck %s --check-prefix=LORA
 // RUN: pst-opt %s --pst-sparsify="method=pst init_scale=0.05" | FileCheck %s --check-prefix=START
 // RUN: pst-opt %s --pst-sparsify="method=mvp" | FileCheck %s --check-prefix=MVP

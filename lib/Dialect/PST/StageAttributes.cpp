@@ -91,6 +91,10 @@ static ArrayRef<StageAttribute> stageAttributes() {
                     number.getValueAsDouble() < 1e30;
            });
   };
+  auto isSelection = [](Attribute value) {
+    auto selection = dyn_cast<SelectionAttr>(value);
+    return selection && selection.getKind() != SelectionKind::Held;
+  };
   static constexpr StringLiteral numbers = "a dictionary of f64",
                                  integers = "a dictionary of i64";
   static const StageAttribute all[] = {
@@ -112,6 +116,10 @@ static ArrayRef<StageAttribute> stageAttributes() {
        areRates,
        "a dictionary of \"weights\", \"mask\", \"head\" and \"language\", f64 "
        "from 0,"},
+      {kSelectionAttribute,
+       {Place::Criterion},
+       isSelection,
+       "a #pst.selection that selects"},
       {kFinalSparsityAttribute, {Place::Module}, isNumber, "an f64"},
       {kTokenCapacityAttribute, {Place::Module}, isInteger, "an i64"},
       {kRecomputeAttribute, {Place::Module}, isDictionaryOf<isNumber>, numbers},

@@ -4,7 +4,9 @@ pst.criterion @pst(%w: dense,
                    %uv: lowrank<weight_rank = 8>(U init<normal 1.0>, V init<zeros>),
                    %ab: lowrank<mask_rank = 8>(A init<normal 1.0>, B init<zeros>),
                    %r: row(R init<zeros>),
-                   %c: col(C init<zeros>)) attributes {pst.rates = {weights = 1.0e-4, mask = 10.0, head = 20.0, language = 1.0e-3}} {
+                   %c: col(C init<zeros>)) attributes {
+    pst.selection = #pst.selection<topk global>,
+    pst.rates = {weights = 1.0e-4, mask = 10.0, head = 20.0, language = 1.0e-3}} {
   %beta = pst.hyperparameter "weight_beta" = 1.0 : f32
   %change = arith.mulf %uv, %beta : f32
   %weight = arith.addf %w, %change : f32

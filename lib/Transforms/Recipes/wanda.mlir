@@ -2,7 +2,8 @@
 // left gets a low-rank change. Norms are of the columns of the layer's input.
 pst.criterion @wanda(%w: dense,
                      %uv: lowrank<weight_rank = 8>(U init<normal 1.0>, V init<zeros>),
-                     %norm: col(norm frozen init<file "*" from "calibration.safetensors">)) {
+                     %norm: col(norm frozen init<file "*" from "calibration.safetensors">)) attributes {
+    pst.selection = #pst.selection<topk row>} {
   %beta = pst.hyperparameter "weight_beta" = 1.0 : f32
   %change = arith.mulf %uv, %beta : f32
   %weight = arith.addf %w, %change : f32

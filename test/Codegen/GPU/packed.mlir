@@ -3,12 +3,12 @@
 // without spills.
 
 // REQUIRES: pst-compile, ptxas
-// RUN: pst-compile %s --token-capacity=300 --target=cuda --emit=kernels -o %t.mlir
+// RUN: pst-compile %s --selection=topk --token-capacity=300 --target=cuda --emit=kernels -o %t.mlir
 // RUN: FileCheck %s --check-prefix=LAUNCHES --input-file=%t.mlir
 // RUN: FileCheck %s --input-file=%t.mlir
-// RUN: pst-compile %s --token-capacity=300 --precision=tf32 --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
+// RUN: pst-compile %s --selection=topk --token-capacity=300 --precision=tf32 --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
-// RUN: pst-compile %s --token-capacity=300 --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_90a -o %t.bf16.sm_90a.ptx
+// RUN: pst-compile %s --selection=topk --token-capacity=300 --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_90a -o %t.bf16.sm_90a.ptx
 // RUN: %ptxas sm_90a %t.bf16.sm_90a.ptx | FileCheck %s --check-prefixes=KERNELS,SM90
 
 // Grids are for the capacity.

@@ -3,17 +3,17 @@
 // within the registers and shared memory that are written down here.
 
 // REQUIRES: pst-compile, ptxas
-// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_90a -o %t.sm_90a.ptx
+// RUN: pst-compile %s --selection=topk --emit=ptx --gpu-arch=sm_90a -o %t.sm_90a.ptx
 // RUN: FileCheck %s --check-prefix=PTX --input-file=%t.sm_90a.ptx
 // RUN: %ptxas sm_90a %t.sm_90a.ptx | FileCheck %s --check-prefix=KERNELS
-// RUN: pst-compile %s --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
+// RUN: pst-compile %s --selection=topk --emit=ptx --gpu-arch=sm_80 -o %t.sm_80.ptx
 // RUN: %ptxas sm_80 %t.sm_80.ptx | FileCheck %s --check-prefix=KERNELS
-// RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_90a -o %t.bf16.sm_90a.ptx
+// RUN: pst-compile %s --selection=topk --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_90a -o %t.bf16.sm_90a.ptx
 // RUN: %ptxas sm_90a %t.bf16.sm_90a.ptx | FileCheck %s --check-prefix=BF16
 // RUN: FileCheck %s --check-prefix=MOVES --input-file=%t.bf16.sm_90a.ptx
-// RUN: pst-compile %s --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_80 -o %t.bf16.sm_80.ptx
+// RUN: pst-compile %s --selection=topk --precision=bf16 --frozen-type=bf16 --emit=ptx --gpu-arch=sm_80 -o %t.bf16.sm_80.ptx
 // RUN: %ptxas sm_80 %t.bf16.sm_80.ptx | FileCheck %s --check-prefix=BF16
-// RUN: pst-compile %s --precision=bf16 --target=cuda --plan-only | FileCheck %s --check-prefix=PLAN
+// RUN: pst-compile %s --selection=topk --precision=bf16 --target=cuda --plan-only | FileCheck %s --check-prefix=PLAN
 
 // PTX: .target sm_90a
 

@@ -39,6 +39,20 @@ pst.criterion @c(%w: dense) attributes {pst.rates = {weights = -1.0}} {
 
 // -----
 
+// expected-error@+1 {{'pst.criterion' op must have a #pst.selection that selects as "pst.selection", but got #pst.selection<held>}}
+pst.criterion @c(%w: dense) attributes {pst.selection = #pst.selection<held>} {
+  pst.yield weight %w score %w
+}
+
+// -----
+
+// expected-error@+1 {{'pst.criterion' op must have a #pst.selection that selects as "pst.selection", but got "global"}}
+pst.criterion @c(%w: dense) attributes {pst.selection = "global"} {
+  pst.yield weight %w score %w
+}
+
+// -----
+
 // expected-error@+1 {{'pst.parameter' op has the attribute "pst.rates", which belongs to a module or a 'pst.criterion'}}
 pst.parameter @w frozen init<zeros> {pst.rates = {}} : tensor<2x2xf32>
 

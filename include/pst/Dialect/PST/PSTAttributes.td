@@ -117,6 +117,11 @@ def PST_SelectionAttr : AttrDef<PST_Dialect, "Selection"> {
     int64_t getBlockColumns(int64_t columns) const {
       return getSecond() ? getSecond() : columns;
     }
+    /// Whether all layers are of the run's sparsity, or of none of their own.
+    bool knowsOneSparsity() const {
+      return getKind() == SelectionKind::Global ||
+             getKind() == SelectionKind::NM;
+    }
     /// How many blocks there are, in rows and columns of them.
     ::mlir::RankedTensorType getBlockScoreType(::mlir::RankedTensorType weight);
     /// `held`: elements that a word of the mask has bits of.

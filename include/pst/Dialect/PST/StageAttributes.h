@@ -24,6 +24,7 @@ namespace pst {
 // flops of products that are done again and of a step
 // without them (recompute), bytes of each kind of memory, and whether red zones
 // lie between buffers (memory).
+// Of a criterion: its rates, and its selection where no option names another.
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
                                      kConfigAttribute = "pst.config",
@@ -37,6 +38,7 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                      kTokenCapacityAttribute =
                                          "pst.token_capacity",
                                      kRatesAttribute = "pst.rates",
+                                     kSelectionAttribute = "pst.selection",
                                      kRecomputeAttribute = "pst.recompute",
                                      kKeptWeightsAttribute = "pst.kept_weights",
                                      kMemoryAttribute = "pst.memory",
