@@ -18,6 +18,8 @@ _BARS = {
     ("MiniLM", 1): {90: 3.0},
     ("MiniLM", 32): {90: 4.0},
 }
+# The same of weights in 8 bits on both sides.
+_BARS_INT8 = {("MiniLM", 1): {90: 2.0}, ("MiniLM", 32): {90: 2.5}}
 _SHAPES = {"BERT-base": (write_random_bert, BERT_BASE), "MiniLM": (write_random_bert, MINILM), "GPT-2": (write_random_gpt2, GPT2)}
 _TINY = {
     write_random_bert: MINILM | {"vocab_size": 50, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160},
@@ -33,10 +35,11 @@ _DECODING = {
 # How far logits may be apart, in the unit of the largest: a rival's weights are not rounded, or less.
 _CLOSE = {"f32": 2e-3, "bf16": 2e-2, "int8": 1e-1}
 _RIVALS = {
-    "ours dense": {"side": "ours", "weight_storage": "dense"},
+    "ours dense": {"side": "ours", "weight_storage": "dense", "frozen_type": "f32"},
     "ours dense bf16": {"side": "ours", "weight_storage": "dense", "frozen_type": "bf16"},
     "PyTorch eager": {"side": "eager"},
     "ONNX Runtime": {"side": "onnx"},
+    "ONNX Runtime int8": {"side": "onnx", "quantized": True},
 }
 
 
@@ -47,7 +50,7 @@ def inference_rows(context: Context) -> list[Row]:
     def measure(model, percent, batch, rival, task="Forward", **given):
         if task == "Decode" and rival == "PyTorch eager":
             need("transformers")
-        if rival == "ONNX Runtime":
+        if rival.startswith("ONNX Runtime"):
             for package in ("onnxruntime", "onnxscript"):
                 need(package)
         settings = {"threads": threads, "model": _model(context, model, percent), "batch": batch, "length": length, **given}
@@ -59,15 +62,24 @@ def inference_rows(context: Context) -> list[Row]:
                 return row
 
     rows = []
-    for (model, batch), bars in _BARS.items():
-        for percent, bar in bars.items():
-            for rival in ("ours dense", "PyTorch eager", "ONNX Runtime"):
-                size = batch if context.sizes.standard else min(batch, context.sizes.batch)
-                name = f"{model}, {percent} %, {size} x {length}: {rival} / ours sparse"
-                standard = context.sizes.standard and length == 128
-                rows.append(
-                    Row(name, lambda m=model, p=percent, b=size, r=rival: measure(m, p, b, r), bar if standard else None)
-                )
+
+    def add(all_bars, rivals, kind, of_weights=""):
+        for (model, batch), bars in all_bars.items():
+            for percent, bar in bars.items():
+                for rival in rivals:
+                    size = batch if context.sizes.standard else min(batch, context.sizes.batch)
+                    name = f"{model}, {percent} %, {size} x {length}{of_weights}: {rival} / ours sparse"
+                    standard = context.sizes.standard and length == 128
+                    rows.append(
+                        Row(
+                            name,
+                            lambda m=model, p=percent, b=size, r=rival: measure(m, p, b, r, frozen_type=kind),
+                            bar if standard else None,
+                        )
+                    )
+
+    add(_BARS, ("ours dense", "PyTorch eager", "ONNX Runtime"), "f32")
+    add(_BARS_INT8, ("ONNX Runtime int8",), "int8", ", weights of int8")
     for percent in _DECODED:
         for kind, bars in _DECODING.items():
             for rival, bar in bars.items():
