@@ -36,10 +36,13 @@ def decode(stored, rows, columns):
     values, places, cells, used = stored
     matrix, seen = np.zeros((rows, columns), np.float32), np.zeros(len(values), bool)
     blocks = -(-columns // COLUMNS)
-    for cell, (first, *counts) in enumerate(cells):
+    for cell, (first, *entries) in enumerate(cells):
         row, column = cell // blocks * ROWS, cell % blocks * COLUMNS
         at = first
-        for r, count in enumerate(counts):
+        numbers, counts = np.divmod(entries, 256)
+        assert (np.sort(numbers) == np.arange(ROWS)).all()
+        assert (np.lexsort((numbers, -counts)) == np.arange(ROWS)).all()
+        for r, count in zip(numbers, counts):
             if count == 0:
                 continue
             assert row + r < rows
@@ -107,7 +110,7 @@ def test_what_is_compressed_is_the_masked_weight(rows, columns, keep, transposed
     np.testing.assert_array_equal(decode(one, *shape), masked.T if transposed else masked)
     values, places, cells, used = one
     assert used == (masked != 0).sum() + SLACK * cells_of(*shape)
-    assert (cells[1:, 0] == cells[:-1, 0] + cells[:-1, 1:].sum(1) + SLACK).all() and cells[0, 0] == 0
+    assert (cells[1:, 0] == cells[:-1, 0] + (cells[:-1, 1:] % 256).sum(1) + SLACK).all() and cells[0, 0] == 0
     assert (np.count_nonzero(values), np.count_nonzero(values[used:]), places[used:].any()) == ((masked != 0).sum(), 0, False)
 
 

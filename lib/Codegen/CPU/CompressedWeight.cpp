@@ -19,6 +19,22 @@ Value CompressedMatrix::isWhole(KernelBuilder &b) const {
   return b.cmpi(arith::CmpIPredicate::sle, b.load(used, {}), b.i32(room()));
 }
 
+CompressedMatrix::Row CompressedMatrix::rowAt(KernelBuilder &b, Value cell,
+                                              Value i) const {
+  Value entry = b.load(cells, {cell, b.addi(i, 1)});
+  auto index = [&](Value i32) {
+    return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
+  };
+  Value bits = b.i32(Layout::kCountBits);
+  Value mask = b.i32((1 << Layout::kCountBits) - 1);
+  return {index(arith::ShRUIOp::create(b, entry, bits)),
+          index(arith::AndIOp::create(b, entry, mask))};
+}
+
+static Value toI32(KernelBuilder &b, Value index) {
+  return arith::IndexCastOp::create(b, b.getI32Type(), index);
+}
+
 static Value toI8(KernelBuilder &b, Value i32s) {
   Type type = b.lanesType(KernelBuilder::lanesOf(i32s), b.getI8Type());
   return arith::TruncIOp::create(b, type, i32s);
@@ -37,6 +53,7 @@ public:
     int64_t width = Layout::kColumns + lanes;
     values = b.stackBuffer({Layout::kRows, width});
     columns = b.stackBuffer({Layout::kRows, width}, b.getI32Type());
+    counts = b.stackBuffer(Layout::kRows, b.getI32Type());
   }
 
   /// Reads a cell to the stack, and counts the elements of its rows.
@@ -66,9 +83,10 @@ public:
   /// Copies its rows, one behind the other, to the slots from `first` on;
   /// returns the slot after them. A vector's rest lies in the slack.
   Value place(Value first) {
+    orderRows();
     return b.loop(b.index(0), rows, 1, {first},
-                  [&](Value row, ValueRange at) -> SmallVector<Value> {
-                    Value count = loadCount(row);
+                  [&](Value i, ValueRange at) -> SmallVector<Value> {
+                    auto [row, count] = compressed.rowAt(b, cell, i);
                     b.loop(b.index(0), count, lanes, [&](Value e) {
                       Value to = b.addi(at[0], e);
                       b.store(b.load(values, {row, e}, lanes),
@@ -81,6 +99,30 @@ public:
   }
 
 private:
+  /// Writes the entries of the cell's rows. A row's place is how many have more
+  /// elements, or as many and a smaller number: keys that all differ.
+  void orderRows() {
+    constexpr int64_t kRows = Layout::kRows;
+    Value keys = b.stackBuffer(kRows, b.getI32Type());
+    b.loop(0, kRows, 1, [&](Value row) {
+      Value key = b.muli(b.addi(loadCount(row), 1), kRows);
+      b.store(toI32(b, b.subi(key, row)), keys, row);
+    });
+    b.loop(0, kRows, 1, [&](Value row) {
+      Value own = b.splat(b.load(keys, row), lanes);
+      Value place =
+          b.loop(b.index(0), b.index(kRows), lanes, {b.index(0)},
+                 [&](Value i, ValueRange before) -> SmallVector<Value> {
+                   Value isBefore = b.cmpi(arith::CmpIPredicate::sgt,
+                                           b.load(keys, i, lanes), own);
+                   return {b.addi(before[0], b.countLanes(isBefore))};
+                 })[0];
+      Value entry =
+          b.addi(b.muli(row, 1 << Layout::kCountBits), loadCount(row));
+      b.store(toI32(b, entry), compressed.cells, {cell, b.addi(place, 1)});
+    });
+  }
+
   /// Adds what is not zero of `value`, the elements of a row from depth k on,
   /// behind the `count` that are there; returns how many there are then.
   Value append(Value value, Value row, Value k, Value count) {
@@ -104,12 +146,10 @@ private:
   }
 
   Value loadCount(Value row) {
-    return arith::IndexCastOp::create(
-        b, b.getIndexType(), b.load(compressed.cells, {cell, b.addi(row, 1)}));
+    return arith::IndexCastOp::create(b, b.getIndexType(), b.load(counts, row));
   }
   void storeCount(Value count, Value row) {
-    b.store(arith::IndexCastOp::create(b, b.getI32Type(), count),
-            compressed.cells, {cell, b.addi(row, 1)});
+    b.store(toI32(b, count), counts, row);
   }
 
   /// Rows of the matrix are rows of S; several at once, where that is less work
@@ -194,6 +234,7 @@ private:
   int64_t lanes;
   const CompressedMatrix &compressed;
   Value values, columns; ///< The cell's rows.
+  Value counts;          ///< Of their elements, i32.
   Value cell, firstRow, firstColumn, rows, depth;
 };
 
@@ -202,10 +243,6 @@ private:
 void pst::cpu::emitNothing(KernelBuilder &b,
                            const CompressedMatrix &compressed) {
   b.store(b.i32(Layout::kNothing), compressed.used, {});
-}
-
-static Value toI32(KernelBuilder &b, Value index) {
-  return arith::IndexCastOp::create(b, b.getI32Type(), index);
 }
 
 // parallel for cells of S:

@@ -30,6 +30,12 @@ struct CompressedMatrix {
   int64_t room() const {
     return llvm::cast<mlir::MemRefType>(values.getType()).getDimSize(0);
   }
+  /// The `i`-th of a cell's rows as they are stored, and its elements (both
+  /// index).
+  struct Row {
+    Value number, count;
+  };
+  Row rowAt(KernelBuilder &b, Value cell, Value i) const;
   /// Whether all elements of the matrix are there. This depends on the matrix
   /// alone, not on threads.
   Value isWhole(KernelBuilder &b) const;

@@ -138,15 +138,26 @@ public:
     llvm::append_range(inputs, weightOperands(op));
     appendEpilogue(op, inputs);
     llvm::append_range(inputs, op.getStored());
-    context.replaceByLaunch(rewriter, op, inputs,
-                            workspaceType(dense, rewriter),
-                            [&](KernelBuilder &b, ValueRange arguments) {
-                              op.getStored().empty() ? emitDense(b, arguments)
-                                                     : emitChoice(b, arguments);
-                            });
+    context.replaceByLaunch(
+        rewriter, op, inputs,
+        RankedTensorType::get(workspaceSize(), rewriter.getF32Type()),
+        [&](KernelBuilder &b, ValueRange arguments) {
+          op.getStored().empty() ? emitDense(b, arguments)
+                                 : emitChoice(b, arguments);
+        });
   }
 
 private:
+  SparseBlocking sparse() {
+    return SparseBlocking(op.getInput(), op.getResult(), context.lanes());
+  }
+  /// One for whichever product is chosen.
+  int64_t workspaceSize() {
+    int64_t size = dense.packedSizeB();
+    return op.getStored().empty() ? size
+                                  : std::max(size, sparse().workspaceSize());
+  }
+
   /// What a kernel gets.
   struct Arguments {
     MatrixReader input, weight;
@@ -178,10 +189,9 @@ private:
 
   void emitSparse(KernelBuilder &b, ValueRange arguments) {
     Arguments a = read(b, arguments);
-    emitSparseMatmul(
-        b, SparseBlocking(arguments.front(), a.result, context.lanes()),
-        context.packedCount(a.result), a.input, a.epilogue, a.result,
-        CompressedMatrix::of(a.stored));
+    emitSparseMatmul(b, sparse(), context.packedCount(a.result), a.input,
+                     a.epilogue, a.result, a.workspace,
+                     CompressedMatrix::of(a.stored));
   }
 
   // if the stored weight is whole: sparse(...) else: packed(...)

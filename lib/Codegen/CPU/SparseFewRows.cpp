@@ -61,9 +61,8 @@ void SparseFewRows::addCell(KernelBuilder &b, Value input,
   Value first = toIndex(b, b.load(compressed.cells, {cell, b.index(0)}));
   b.loop(
       b.index(0), rows, 1, {first},
-      [&](Value row, ValueRange at) -> SmallVector<Value> {
-        Value count =
-            toIndex(b, b.load(compressed.cells, {cell, b.addi(row, 1)}));
+      [&](Value i, ValueRange at) -> SmallVector<Value> {
+        auto [row, count] = compressed.rowAt(b, cell, i);
         Value end = b.addi(at[0], count);
         SmallVector<Value> sum;
         for (int64_t t = 0; t < tokens; ++t)

@@ -27,7 +27,25 @@ SparseBlocking::SparseBlocking(Value input, Value result, int64_t lanes)
       lanes(std::min(lanes, CompressedLayout::kSlack)),
       panelTokens(std::min<int64_t>(64, alignTo(tokens, this->lanes))) {}
 
+int64_t SparseBlocking::parts() const {
+  constexpr int64_t kTasks = 8;
+  return std::min<int64_t>(layout.groups(),
+                           divideCeil(kTasks, std::min(kTasks, panels())));
+}
+
+int64_t SparseBlocking::packedStride() const {
+  // Packing writes as much behind a panel.
+  int64_t depth = alignTo(std::min(k(), kPackedDepth), GemmBlocking::kUnroll);
+  return depth * panelTokens + lanes;
+}
+
 namespace {
+
+/// A part of the depth of a panel of X, transposed.
+struct PackedPart {
+  Value buffer, base;
+  Value begin, depth; ///< Of the depth.
+};
 
 /// Multiplies one panel of X by the cells of some groups of rows.
 class PanelProduct {
@@ -37,21 +55,17 @@ public:
                Value result)
       : b(b), s(s), count(count), compressed(compressed), epilogue(epilogue),
         result(result) {
-    panel =
-        b.stackBuffer(SparseBlocking::kPackedDepth * s.panelTokens + s.lanes);
     sums = b.stackBuffer(SparseBlocking::kRows * s.panelTokens);
   }
 
-  void emit(const MatrixReader &input, Value firstToken, Value firstGroup,
-            Value endGroup) {
+  void emit(function_ref<PackedPart(Value)> partAt, Value firstToken,
+            Value firstGroup, Value endGroup) {
     this->firstToken = firstToken;
     b.loop(0, s.k(), SparseBlocking::kPackedDepth, [&](Value packed) {
-      Value depth = remaining(b, s.k(), packed, SparseBlocking::kPackedDepth);
-      packPanel(b, s.lanes, input, /*transposed=*/true, {panel, s.panelTokens},
-                b.index(0), firstToken, packed, depth, s.k() % s.lanes == 0);
+      part = partAt(packed);
       Value first = b.cmpi(arith::CmpIPredicate::eq, packed, b.index(0));
       Value firstBlock = b.divi(packed, SparseBlocking::kDepth);
-      Value blocks = ceilDivide(b, depth, SparseBlocking::kDepth);
+      Value blocks = ceilDivide(b, part.depth, SparseBlocking::kDepth);
       b.loop(firstGroup, endGroup, 1, [&](Value group) {
         b.loop(0, SparseBlocking::kRows * s.panelTokens, s.lanes,
                [&](Value i) { b.store(b.f32(0.0, s.lanes), sums, i); });
@@ -85,16 +99,17 @@ private:
 
   /// sums[r, :] += sum over the elements (r, k) of the cell: value * X[:, k]
   void addCell(Value cell, Value block, Value rows) {
-    Value column = b.muli(block, SparseBlocking::kDepth * s.panelTokens);
+    Value column = b.addi(
+        part.base, b.muli(block, SparseBlocking::kDepth * s.panelTokens));
     auto index = [&](Value i32) {
       return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
     };
     Value start = index(b.load(compressed.cells, {cell, b.index(0)}));
     b.loop(
         b.index(0), rows, 1, {start},
-        [&](Value row, ValueRange at) -> SmallVector<Value> {
-          Value end = b.addi(
-              at[0], index(b.load(compressed.cells, {cell, b.addi(row, 1)})));
+        [&](Value i, ValueRange at) -> SmallVector<Value> {
+          auto [row, elements] = compressed.rowAt(b, cell, i);
+          Value end = b.addi(at[0], elements);
           Value place = b.muli(row, s.panelTokens);
           SmallVector<Value> tile;
           for (int64_t v = 0; v < vectors(); ++v)
@@ -105,9 +120,9 @@ private:
             Value place = index(b.loadAsStored(compressed.columns, e));
             Value x = b.addi(column, b.muli(place, s.panelTokens));
             for (int64_t v = 0; v < vectors(); ++v)
-              next[v] =
-                  b.fma(value, b.load(panel, b.addi(x, v * s.lanes), s.lanes),
-                        next[v]);
+              next[v] = b.fma(
+                  value, b.load(part.buffer, b.addi(x, v * s.lanes), s.lanes),
+                  next[v]);
             return next;
           });
           for (int64_t v = 0; v < vectors(); ++v)
@@ -169,14 +184,14 @@ private:
   const CompressedMatrix &compressed;
   const Epilogue &epilogue;
   Value result;
-  Value panel; ///< X transposed: [kPackedDepth, panelTokens]
-  Value sums;  ///< Y transposed: [kRows, panelTokens]
+  Value sums; ///< Y transposed: [kRows, panelTokens]
+  PackedPart part;
   Value firstToken;
 };
 
 } // namespace
 
-// parallel for panels of tokens, and parts of the groups of rows:
+// parallel for panels of tokens:
 //   for parts of the depth:
 //     pack X(panel, part), transposed, on the stack
 //     for groups of rows:
@@ -184,27 +199,58 @@ private:
 //         for the row's elements (k, value): sums(r, :) += value * X(k, :)
 //       Y(panel, group) += sums, transposed
 //
+// With few panels: parallel for panels, and parts of the depth: pack; then
+// parallel for panels, and parts of the groups of rows: the rest.
+//
 // Each sum runs over ascending k, whatever the threads and the blocks of rows.
 void pst::cpu::emitSparseMatmul(KernelBuilder &b,
                                 const SparseBlocking &blocking, Value count,
                                 const MatrixReader &input,
                                 const Epilogue &epilogue, Value result,
+                                Value workspace,
                                 const CompressedMatrix &compressed) {
   const SparseBlocking &s = blocking;
-  // With few panels, rows are shared out too; a panel is then packed for each
-  // part.
-  int64_t parts = std::min<int64_t>(
-      s.layout.groups(), divideCeil(8, std::min<int64_t>(8, s.panels())));
-  int64_t partGroups = divideCeil(s.layout.groups(), parts);
+  auto pack = [&](Value buffer, Value base, Value firstToken,
+                  Value begin) -> PackedPart {
+    Value depth = remaining(b, s.k(), begin, SparseBlocking::kPackedDepth);
+    packPanel(b, s.lanes, input, /*transposed=*/true, {buffer, s.panelTokens},
+              base, firstToken, begin, depth, s.k() % s.lanes == 0);
+    return {buffer, base, begin, depth};
+  };
   Value panels =
       count ? ceilDivide(b, count, s.panelTokens) : b.index(s.panels());
-  b.parallel(b.muli(panels, parts), [&](Value task) {
-    PanelProduct product(b, s, count, compressed, epilogue, result);
-    Value firstGroup = b.muli(b.remi(task, parts), partGroups);
+  if (s.parts() == 1)
+    return b.parallel(panels, [&](Value panel) {
+      Value buffer = b.stackBuffer(s.packedStride());
+      Value firstToken = b.muli(panel, s.panelTokens);
+      PanelProduct product(b, s, count, compressed, epilogue, result);
+      product.emit(
+          [&](Value begin) {
+            return pack(buffer, b.index(0), firstToken, begin);
+          },
+          firstToken, b.index(0), b.index(s.layout.groups()));
+    });
+
+  b.parallel(b.muli(panels, s.packedParts()), [&](Value task) {
+    pack(workspace, b.muli(task, s.packedStride()),
+         b.muli(b.divi(task, s.packedParts()), s.panelTokens),
+         b.muli(b.remi(task, s.packedParts()), SparseBlocking::kPackedDepth));
+  });
+  int64_t partGroups = divideCeil(s.layout.groups(), s.parts());
+  b.parallel(b.muli(panels, s.parts()), [&](Value task) {
+    Value panel = b.divi(task, s.parts());
+    Value firstGroup = b.muli(b.remi(task, s.parts()), partGroups);
     Value endGroup =
         b.mini(b.addi(firstGroup, partGroups), b.index(s.layout.groups()));
-    product.emit(input, b.muli(b.divi(task, parts), s.panelTokens), firstGroup,
-                 endGroup);
+    PanelProduct product(b, s, count, compressed, epilogue, result);
+    product.emit(
+        [&](Value begin) -> PackedPart {
+          Value number = b.addi(b.muli(panel, s.packedParts()),
+                                b.divi(begin, SparseBlocking::kPackedDepth));
+          return {workspace, b.muli(number, s.packedStride()), begin,
+                  remaining(b, s.k(), begin, SparseBlocking::kPackedDepth)};
+        },
+        b.muli(panel, s.panelTokens), firstGroup, endGroup);
   });
 }
 
@@ -220,13 +266,23 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, op.getStored());
     appendEpilogue(op, inputs);
+    SparseBlocking blocking(op.getInput(), op.getResult(), context.lanes());
+    SparseFewRows few{blocking.tokens, blocking.layout, blocking.lanes};
+    bool hasFewRows = SparseFewRows::pays(few.tokens, few.lanes);
+    SmallVector<RankedTensorType> workspaces;
+    if (!hasFewRows && blocking.workspaceSize())
+      workspaces.push_back(RankedTensorType::get(blocking.workspaceSize(),
+                                                 rewriter.getF32Type()));
     context.replaceByLaunch(
-        rewriter, op, inputs, /*workspaces=*/{},
+        rewriter, op, inputs, workspaces,
         [&](KernelBuilder &b, ValueRange arguments) {
+          Value workspace;
+          if (!workspaces.empty()) {
+            workspace = arguments.back();
+            arguments = arguments.drop_back();
+          }
           Value result = arguments.back();
-          SparseBlocking blocking(arguments[0], result, context.lanes());
           auto compressed = CompressedMatrix::of(arguments.slice(1, stored));
-          SparseFewRows few{blocking.tokens, blocking.layout, blocking.lanes};
           Value count = context.packedCount(result);
           Epilogue epilogue = epilogueOf(op, arguments.drop_front(1 + stored));
           epilogue.scales = compressed.scales;
@@ -234,12 +290,12 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
               compressed.isWhole(b),
               [&] {
                 // All of them, also where fewer are there: it is as quick.
-                if (SparseFewRows::pays(few.tokens, few.lanes))
+                if (hasFewRows)
                   return few.emit(b, arguments[0], epilogue, result,
                                   compressed);
                 emitSparseMatmul(b, blocking, count,
                                  MatrixReader::of(arguments[0]), epilogue,
-                                 result, compressed);
+                                 result, workspace, compressed);
               },
               [&] {
                 b.parallel(blocking.tokens, [&](Value token) {

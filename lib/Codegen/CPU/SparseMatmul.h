@@ -35,13 +35,25 @@ struct SparseBlocking {
   int64_t n() const { return layout.rows; }
   int64_t k() const { return layout.columns; }
   int64_t panels() const { return llvm::divideCeil(tokens, panelTokens); }
+  /// With few panels, groups of rows are shared out too, in so many parts.
+  int64_t parts() const;
+  /// Parts of the depth that are packed by themselves, and the f32 elements of
+  /// one.
+  int64_t packedParts() const { return llvm::divideCeil(k(), kPackedDepth); }
+  int64_t packedStride() const;
+  /// f32 elements of the workspace in which X is packed once for all parts of
+  /// the rows; 0 where each task packs what it needs.
+  int64_t workspaceSize() const {
+    return parts() > 1 ? panels() * packedParts() * packedStride() : 0;
+  }
 };
 
 /// Emits the product, with its epilogue, into `result` (tokens x n), of an S
 /// that is whole. `count` is how many of the tokens there are; null: all.
+/// `workspace` has at least the blocking's size; null if that is 0.
 void emitSparseMatmul(KernelBuilder &b, const SparseBlocking &blocking,
                       Value count, const MatrixReader &input,
-                      const Epilogue &epilogue, Value result,
+                      const Epilogue &epilogue, Value result, Value workspace,
                       const CompressedMatrix &compressed);
 
 } // namespace pst::cpu

@@ -30,16 +30,26 @@ struct Stored {
   int64_t room() const {
     return cast<MemRefType>(values.getType()).getDimSize(0);
   }
-  /// The slot of the first element of row `row` of a cell.
-  Value firstOf(ThreadBuilder &b, Value cell, Value row) const {
-    Value first = b.load(cells, {cell, b.index(0)});
-    return b.loop(b.index(0), row, 1, {first},
-                  [&](Value before, ValueRange at) -> SmallVector<Value> {
-                    return {b.addi(at[0], count(b, cell, before))};
-                  })[0];
-  }
-  Value count(ThreadBuilder &b, Value cell, Value row) const {
-    return b.load(cells, {cell, b.addi(row, 1)});
+  /// The slot of the first element of row `row` of a cell, and the one behind
+  /// its last (i32).
+  std::pair<Value, Value> slotsOf(ThreadBuilder &b, Value cell,
+                                  Value row) const {
+    Value start = b.load(cells, {cell, b.index(0)});
+    Value number = arith::IndexCastOp::create(b, b.getI32Type(), row);
+    SmallVector<Value> found =
+        b.loop(b.index(0), b.index(Layout::kRows), 1, {start, start, start},
+               [&](Value i, ValueRange at) -> SmallVector<Value> {
+                 Value entry = b.load(cells, {cell, b.addi(i, 1)});
+                 Value count = arith::AndIOp::create(
+                     b, entry, b.i32((1 << Layout::kCountBits) - 1));
+                 Value end = b.addi(at[0], count);
+                 Value isRow = b.cmpi(arith::CmpIPredicate::eq, number,
+                                      arith::ShRUIOp::create(
+                                          b, entry, b.i32(Layout::kCountBits)));
+                 return {end, b.select(isRow, at[0], at[1]),
+                         b.select(isRow, end, at[2])};
+               });
+    return {found[1], found[2]};
   }
   Value isWhole(ThreadBuilder &b) const {
     return b.cmpi(arith::CmpIPredicate::sle, b.load(used, {}), b.i32(room()));
@@ -51,7 +61,8 @@ struct Stored {
 /// Compresses S = M * W', or its transpose. Launches:
 ///
 ///   zeros: values, columns
-///   count: block for each cell, thread for each of its rows: its elements
+///   count: block for each cell, thread for each of its rows: its elements, and
+///       the row's place among the others
 ///   slots: one thread, cells one after the other: where each begins
 ///   place: block for each cell, thread for each of its rows: its elements
 class Compression {
@@ -78,14 +89,16 @@ public:
     launchCells("count", [&](ThreadBuilder &b, const Stored &stored, Value row,
                              Elements elements) {
       Value size = b.sharedBuffer({1}, b.getI32Type()), first = b.index(0);
+      Value counts = b.sharedBuffer({Layout::kRows}, b.getI32Type());
       b.onFirstThread([&] { b.store(b.i32(Layout::kSlack), size, first); });
       b.barrier();
       Value count = elements(b.i32(0), [&](Value, Value, Value count) -> Value {
         return b.addi(count, b.i32(1));
       });
-      b.store(count, stored.cells, {b.block(), b.addi(row, 1)});
+      b.store(count, counts, row);
       b.atomicAdd(count, size, first);
       b.barrier();
+      storeEntry(b, stored, row, count, counts);
       b.onFirstThread([&] {
         b.store(b.load(size, first), stored.cells, {b.block(), first});
       });
@@ -94,7 +107,7 @@ public:
     launchCells("place", [&](ThreadBuilder &b, const Stored &stored, Value row,
                              Elements elements) {
       b.ifThen(stored.isWhole(b), [&] {
-        Value slot = stored.firstOf(b, b.block(), row);
+        Value slot = stored.slotsOf(b, b.block(), row).first;
         elements(slot, [&](Value value, Value column, Value slot) {
           Value at = toIndex(b, slot);
           b.store(value, stored.values, at);
@@ -114,6 +127,27 @@ private:
 
   static Value toIndex(ThreadBuilder &b, Value value) {
     return arith::IndexCastUIOp::create(b, b.getIndexType(), value);
+  }
+
+  /// At the place that rows with more elements leave, and of those with as many
+  /// the ones with a smaller number.
+  static void storeEntry(ThreadBuilder &b, const Stored &stored, Value row,
+                         Value count, Value counts) {
+    Value place = b.loop(
+        b.index(0), b.index(Layout::kRows), 1, {b.index(1)},
+        [&](Value other, ValueRange place) -> SmallVector<Value> {
+          Value size = b.load(counts, other);
+          Value isBefore = b.cmpi(arith::CmpIPredicate::sgt, size, count);
+          Value isTie = arith::AndIOp::create(
+              b, b.cmpi(arith::CmpIPredicate::eq, size, count),
+              b.cmpi(arith::CmpIPredicate::slt, other, row));
+          Value goesFirst = arith::OrIOp::create(b, isBefore, isTie);
+          return {
+              b.addi(place[0], b.select(goesFirst, b.index(1), b.index(0)))};
+        })[0];
+    Value number = arith::IndexCastOp::create(
+        b, b.getI32Type(), b.muli(row, 1 << Layout::kCountBits));
+    b.store(b.addi(number, count), stored.cells, {b.block(), place});
   }
 
   void launchCells(
@@ -270,13 +304,12 @@ private:
     auto toIndex = [&](Value value) {
       return arith::IndexCastUIOp::create(b, b.getIndexType(), value);
     };
-    return b.loop(
-        b.index(0), b.index(layout.blocks()), 1, {b.f32(0.0)},
-        [&](Value block, ValueRange sum) -> SmallVector<Value> {
-          Value cell = b.addi(b.muli(group, layout.blocks()), block);
-          Value first = toIndex(stored.firstOf(b, cell, row));
-          Value end = b.addi(first, toIndex(stored.count(b, cell, row)));
-          return b.loop(first, end, 1, sum,
+    return b.loop(b.index(0), b.index(layout.blocks()), 1, {b.f32(0.0)},
+                  [&](Value block, ValueRange sum) -> SmallVector<Value> {
+                    Value cell = b.addi(b.muli(group, layout.blocks()), block);
+                    auto [first, end] = stored.slotsOf(b, cell, row);
+                    return b.loop(
+                        toIndex(first), toIndex(end), 1, sum,
                         [&](Value slot, ValueRange sum) -> SmallVector<Value> {
                           Value k = b.addi(
                               b.muli(block, Layout::kColumns),
@@ -284,7 +317,7 @@ private:
                           return {b.fma(b.load(stored.values, slot),
                                         b.load(input, {token, k}), sum[0])};
                         });
-        })[0];
+                  })[0];
   }
 };
 } // namespace

@@ -14,11 +14,16 @@
 //                           bf16, rounded to nearest even; or i8, which are
 //                           to be multiplied by their row's scale
 //   columns: i8[room]       their columns, counted from the cell's first one
-//   cells:   i32[cells, 65] the slot of the cell's first element, and how many
-//                           elements each of its rows has
+//   cells:   i32[cells, 65] the slot of the cell's first element, and of each
+//                           of its rows 256 times its number in the cell plus
+//                           how many elements it has; rows with more elements
+//                           come first, of equal ones those with the smaller
+//                           number
 //   used:    i32            the slots that all cells take; more than there is
 //                           room for, if the matrix could not be stored
 //   scales:  f32[rows]      of values of i8 alone
+//
+// So one row is as long as the next, and a processor foresees where it ends.
 //
 // A cell takes kSlack slots more than it has elements, so that a vector may be
 // stored behind the last one.
@@ -35,6 +40,8 @@ struct CompressedLayout {
   int64_t rows, columns; ///< Of the matrix.
 
   static constexpr int64_t kRows = 64, kColumns = 128, kSlack = 16;
+  /// A row's entry is its number shifted so far, and its elements.
+  static constexpr int64_t kCountBits = 8;
   /// What `used` is where nothing was stored, and the most slots that there may
   /// be: they are counted in i32.
   static constexpr int64_t kNothing = INT32_MAX, kMostRoom = INT32_MAX - 1;
