@@ -158,28 +158,36 @@ void pst::cpu::packPanel(KernelBuilder &b, int64_t lanes,
 
   if (transposed) {
     Value whole = wholeDepth ? depth : b.muli(b.divi(depth, lanes), lanes);
-    b.loop(b.index(0), whole, lanes, [&](Value k) {
+    auto square = [&](Value k, Value c, int64_t rowsHere) {
       Value inner = b.addi(firstDepth, k);
-      auto square = [&](Value c, int64_t rowsHere) {
-        SmallVector<Value> rows;
-        if (matrix.readRows && columns % width == 0)
-          rows = matrix.readRows(b, b.addi(first, c), rowsHere, inner, lanes);
-        else
-          for (int64_t r = 0; r < rowsHere; ++r)
-            rows.push_back(matrix.read(b, clamped(b.addi(first, b.addi(c, r))),
-                                       inner, lanes));
-        rows.resize(lanes, b.f32(0.0, lanes));
-        transpose(b, rows);
-        Value at = b.addi(place(k), c);
-        // Stores of a narrow panel overlap; ascending k makes them right.
-        for (int64_t i = 0; i < lanes; ++i)
-          b.store(rows[i], panels.buffer, b.addi(at, i * width));
-      };
-      if (width <= lanes)
-        square(b.index(0), width);
+      SmallVector<Value> rows;
+      if (matrix.readRows && columns % width == 0)
+        rows = matrix.readRows(b, b.addi(first, c), rowsHere, inner, lanes);
       else
-        b.loop(0, width, lanes, [&](Value c) { square(c, lanes); });
-    });
+        for (int64_t r = 0; r < rowsHere; ++r)
+          rows.push_back(matrix.read(b, clamped(b.addi(first, b.addi(c, r))),
+                                     inner, lanes));
+      rows.resize(lanes, b.f32(0.0, lanes));
+      transpose(b, rows);
+      Value at = b.addi(place(k), c);
+      for (int64_t i = 0; i < lanes; ++i)
+        b.store(rows[i], panels.buffer, b.addi(at, i * width));
+    };
+    auto forDepth = [&](function_ref<void(Value)> body) {
+      b.loop(b.index(0), whole, lanes, body);
+    };
+    // Stores of a narrow panel, or beside a wide one, overlap; ascending k
+    // makes them right. Else rows are read as prefetchers expect: few at once,
+    // from one end to the other.
+    if (width <= lanes)
+      forDepth([&](Value k) { square(k, b.index(0), width); });
+    else if (width % lanes == 0)
+      b.loop(0, width, lanes,
+             [&](Value c) { forDepth([&](Value k) { square(k, c, lanes); }); });
+    else
+      forDepth([&](Value k) {
+        b.loop(0, width, lanes, [&](Value c) { square(k, c, lanes); });
+      });
     if (!wholeDepth)
       scalars(whole, depth);
   } else {
