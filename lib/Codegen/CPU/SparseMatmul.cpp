@@ -67,14 +67,12 @@ public:
       Value firstBlock = b.divi(packed, SparseBlocking::kDepth);
       Value blocks = ceilDivide(b, part.depth, SparseBlocking::kDepth);
       b.loop(firstGroup, endGroup, 1, [&](Value group) {
-        b.loop(0, SparseBlocking::kRows * s.panelTokens, s.lanes,
-               [&](Value i) { b.store(b.f32(0.0, s.lanes), sums, i); });
         Value row = b.muli(group, SparseBlocking::kRows);
         Value rows = remaining(b, s.n(), row, SparseBlocking::kRows);
-        b.loop(b.index(0), blocks, 1, [&](Value block) {
-          addCell(b.addi(b.muli(group, s.layout.blocks()),
-                         b.addi(firstBlock, block)),
-                  block, rows);
+        Value firstCell = b.addi(b.muli(group, s.layout.blocks()), firstBlock);
+        addCell(firstCell, b.index(0), rows, /*isFirst=*/true);
+        b.loop(b.index(1), blocks, 1, [&](Value block) {
+          addCell(b.addi(firstCell, block), block, rows, /*isFirst=*/false);
         });
         store(first, row, rows);
         if (!epilogue.activation)
@@ -97,8 +95,9 @@ private:
                  : remaining(b, s.tokens, firstToken, s.panelTokens);
   }
 
-  /// sums[r, :] += sum over the elements (r, k) of the cell: value * X[:, k]
-  void addCell(Value cell, Value block, Value rows) {
+  /// sums[r, :] += sum over the elements (r, k) of the cell: value * X[:, k];
+  /// the first cell writes the sums.
+  void addCell(Value cell, Value block, Value rows, bool isFirst) {
     Value column = b.addi(
         part.base, b.muli(block, SparseBlocking::kDepth * s.panelTokens));
     auto index = [&](Value i32) {
@@ -113,7 +112,9 @@ private:
           Value place = b.muli(row, s.panelTokens);
           SmallVector<Value> tile;
           for (int64_t v = 0; v < vectors(); ++v)
-            tile.push_back(b.load(sums, b.addi(place, v * s.lanes), s.lanes));
+            tile.push_back(
+                isFirst ? b.f32(0.0, s.lanes)
+                        : b.load(sums, b.addi(place, v * s.lanes), s.lanes));
           tile = b.loop(at[0], end, 1, tile, [&](Value e, ValueRange carried) {
             SmallVector<Value> next(carried);
             Value value = b.loadSplat(compressed.values, e, s.lanes);
