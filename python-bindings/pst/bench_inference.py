@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 
-from .bench_inputs import BERT_BASE, GPT2, MINILM, write_random_bert, write_random_gpt2
+from .bench_inputs import BERT_BASE, GPT2, MINILM, SMOLLM2, write_random_bert, write_random_gpt2, write_random_llama
 from .bench_rows import Context, Row, need, take_turns
 
 # By model and batch: percent of zeros, and how many times as long each rival may take at least.
@@ -20,17 +20,26 @@ _BARS = {
 }
 # The same of weights in 8 bits on both sides.
 _BARS_INT8 = {("MiniLM", 1): {90: 2.0}, ("MiniLM", 32): {90: 2.5}}
-_SHAPES = {"BERT-base": (write_random_bert, BERT_BASE), "MiniLM": (write_random_bert, MINILM), "GPT-2": (write_random_gpt2, GPT2)}
+_SHAPES = {
+    "BERT-base": (write_random_bert, BERT_BASE), "MiniLM": (write_random_bert, MINILM),
+    "GPT-2": (write_random_gpt2, GPT2), "SmolLM2": (write_random_llama, SMOLLM2),
+}  # fmt: skip
 _TINY = {
     write_random_bert: MINILM | {"vocab_size": 50, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160},
     write_random_gpt2: GPT2 | {"vocab_size": 50, "n_embd": 96, "n_layer": 1, "n_head": 2},
+    write_random_llama: SMOLLM2 | {"vocab_size": 50, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160, "num_attention_heads": 6},
 }
-# Percent of zeros of a GPT-2 that goes on with a text, and by the type of our weights the bars; PyTorch's are f32.
-_DECODED = (80, 90)
-_DECODING = {
+# One token of a language model after a text: by the type of our weights the bars, which are for so many percent of zeros; PyTorch's are f32.
+_GPT2 = {
     "f32": {"ours dense": None, "PyTorch eager": None},
     "bf16": {"ours dense": 4.0, "PyTorch eager": 8.0},
     "int8": {"ours dense bf16": 4.0, "PyTorch eager": 8.0},
+}
+_DECODING = {
+    ("GPT-2", 80): {kind: dict.fromkeys(bars) for kind, bars in _GPT2.items()},
+    ("GPT-2", 90): _GPT2,
+    ("SmolLM2", 50): {"int8": {"ours dense bf16": 1.5}},
+    ("SmolLM2", 80): {"int8": {"ours dense bf16": 3.0}},
 }
 # How far logits may be apart, in the unit of the largest: a rival's weights are not rounded, or less.
 _CLOSE = {"f32": 2e-3, "bf16": 2e-2, "int8": 1e-1}
@@ -80,13 +89,16 @@ def inference_rows(context: Context) -> list[Row]:
 
     add(_BARS, ("ours dense", "PyTorch eager", "ONNX Runtime"), "f32")
     add(_BARS_INT8, ("ONNX Runtime int8",), "int8", ", weights of int8")
-    for percent in _DECODED:
-        for kind, bars in _DECODING.items():
+    for (model, percent), kinds in _DECODING.items():
+        for kind, bars in kinds.items():
             for rival, bar in bars.items():
-                name = f"GPT-2, {percent} %, one token after {length}, weights of {kind}: {rival} / ours sparse"
-                standard = context.sizes.standard and percent == 90
+                name = f"{model}, {percent} %, one token after {length}, weights of {kind}: {rival} / ours sparse"
                 rows.append(
-                    Row(name, lambda p=percent, r=rival, k=kind: measure("GPT-2", p, 1, r, "Decode", frozen_type=k), bar if standard else None)
+                    Row(
+                        name,
+                        lambda m=model, p=percent, r=rival, k=kind: measure(m, p, 1, r, "Decode", frozen_type=k),
+                        bar if context.sizes.standard else None,
+                    )
                 )
     return rows
 

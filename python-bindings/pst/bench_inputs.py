@@ -46,6 +46,24 @@ GPT2 = {
     "initializer_range": 0.02,
 }
 
+# That of SmolLM2-135M.
+SMOLLM2 = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rope_theta": 100000.0,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "initializer_range": 0.02,
+}
+
 # The shape of all-MiniLM-L6-v2.
 MINILM = BERT_BASE | {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
 
@@ -103,6 +121,19 @@ def random_head(shape) -> np.ndarray:
     return np.random.default_rng(5).standard_normal(shape).astype(np.float32)
 
 
+def _prune(values: np.ndarray, sparsity: float) -> None:
+    """Puts zeros for so many of the smallest elements."""
+    magnitude = np.abs(values)
+    values[magnitude < np.quantile(magnitude, sparsity)] = 0
+
+
+def _write_model(directory, config: dict, tensors: dict) -> None:
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(config, file, indent=2)
+    write_tensors(os.path.join(directory, "model.safetensors"), tensors, {"format": "pt"})
+
+
 def write_random_bert(directory, config: dict, sparsity: float = 0.0) -> None:
     """A model directory: a BERT for two classes with random weights, as it is before pretraining; of each matrix of the
     encoder so many of the smallest elements are zero."""
@@ -133,14 +164,10 @@ def write_random_bert(directory, config: dict, sparsity: float = 0.0) -> None:
         norm(layer + "output.LayerNorm")
     for name in tensors.keys() - whole if sparsity else ():
         if tensors[name].ndim == 2:
-            magnitude = np.abs(tensors[name])
-            tensors[name][magnitude < np.quantile(magnitude, sparsity)] = 0
+            _prune(tensors[name], sparsity)
     linear("bert.pooler.dense", hidden, hidden)
     tensors["classifier.weight"], tensors["classifier.bias"] = random_head((2, hidden)), np.zeros(2, np.float32)
-    os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-        json.dump(config, file, indent=2)
-    write_tensors(os.path.join(directory, "model.safetensors"), tensors, {"format": "pt"})
+    _write_model(directory, config, tensors)
 
 
 def write_random_gpt2(directory, config: dict, sparsity: float = 0.0) -> None:
@@ -159,15 +186,34 @@ def write_random_gpt2(directory, config: dict, sparsity: float = 0.0) -> None:
     for name, shape in shapes.items():
         values = rng.standard_normal(shape, np.float32) * np.float32(config["initializer_range"])
         if sparsity and name.startswith("h.") and len(shape) == 2:
-            magnitude = np.abs(values)
-            values[magnitude < np.quantile(magnitude, sparsity)] = 0
+            _prune(values, sparsity)
         tensors[f"transformer.{name}"] = values
     for name in norms:
         tensors[f"transformer.{name}.weight"], tensors[f"transformer.{name}.bias"] = np.ones(width, np.float32), np.zeros(width, np.float32)
-    os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-        json.dump(config, file, indent=2)
-    write_tensors(os.path.join(directory, "model.safetensors"), tensors, {"format": "pt"})
+    _write_model(directory, config, tensors)
+
+
+def write_random_llama(directory, config: dict, sparsity: float = 0.0) -> None:
+    """The same of a Llama, whose head is its table of tokens."""
+    rng, width, inner = np.random.default_rng(0), config["hidden_size"], config["intermediate_size"]
+    keys = width // config["num_attention_heads"] * config["num_key_value_heads"]
+
+    def matrix(rows, columns):
+        return rng.standard_normal((rows, columns), np.float32) * np.float32(config["initializer_range"])
+
+    tensors = {"model.embed_tokens.weight": matrix(config["vocab_size"], width), "model.norm.weight": np.ones(width, np.float32)}
+    for i in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
+        for name, rows, columns in (
+            ("self_attn.q_proj", width, width), ("self_attn.k_proj", keys, width), ("self_attn.v_proj", keys, width),
+            ("self_attn.o_proj", width, width), ("mlp.gate_proj", inner, width), ("mlp.up_proj", inner, width), ("mlp.down_proj", width, inner),
+        ):  # fmt: skip
+            tensors[f"{layer}{name}.weight"] = values = matrix(rows, columns)
+            if sparsity:
+                _prune(values, sparsity)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"{layer}{name}.weight"] = np.ones(width, np.float32)
+    _write_model(directory, config, tensors)
 
 
 def peak_resident_bytes() -> int:

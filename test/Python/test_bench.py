@@ -183,6 +183,9 @@ def test_saved_models_at_tiny_sizes(tmp_path):
     assert cli.main([*command, "--rows", "GPT-2, 90 %, one token after 8, weights of int8: *"]) == 0
     rows = json.loads(output.read_text())["rows"]
     assert [row["status"] for row in rows] == ["measured"] * 2 and all(row["value"] > 0 for row in rows), rows
+    assert cli.main([*command, "--rows", "SmolLM2, 80 %*"]) == 0
+    (row,) = json.loads(output.read_text())["rows"]
+    assert row["status"] == "measured" and row["value"] > 0, row
 
 
 def test_rivals_of_a_gpu(tmp_path):
