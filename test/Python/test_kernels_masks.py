@@ -254,27 +254,55 @@ func.func @select({given}, %s: f64, %p: tensor<f32>) -> (tensor<f32>, {counts}) 
     )
 
 
-@pytest.mark.parametrize("kind", ["smooth", "tied", "equal", "nan", "one layer above"])
-def test_the_threshold_before_never_shows(kind):
-    """Enough scores for a sample. Whatever is guessed, the results are NumPy's to the bit, on any number of threads."""
+KINDS = ["smooth", "tied", "equal", "nan", "one layer above"]
+
+
+def competing_scores(kind, shapes):
     rng = np.random.default_rng(11)
-    scores = [rng.standard_normal(shape).astype(np.float32) for shape in COMPETING]
+    scores = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
     if kind == "tied":
-        scores = [np.round(score) for score in scores]
+        return [np.round(score) for score in scores]
     if kind == "equal":
-        scores = [np.full_like(score, -0.0 if i % 2 else 0.0) for i, score in enumerate(scores)]
+        return [np.full_like(score, -0.0 if i % 2 else 0.0) for i, score in enumerate(scores)]
     if kind == "nan":
-        scores[2][100, 3] = np.nan
+        scores[2][-1, -1] = np.nan
     if kind == "one layer above":  # most of its scores lie in the bracket: more than there is room for
         scores[2] = (1 + scores[2] * 1e-6).astype(np.float32)
-    function = compile_common()
-    arguments = [tensor for score in scores for tensor in (np.ones_like(score), score)]
+    return scores
+
+
+def check_common(call, scores, sparsity, previous):
+    tau, cuts, pruned = common_state(scores, sparsity)
+    given = [tensor for score in scores for tensor in (np.ones_like(score), score)]
+    found = call(*given, sparsity, np.array(previous, np.float32))
+    np.testing.assert_array_equal(found[0], np.float32(tau), err_msg=f"{sparsity} {previous}")
+    assert [int(value) for value in found[1:]] == cuts + pruned, (sparsity, previous)
+    return tau
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_threshold_before_never_shows(kind):
+    """Enough scores for a sample. Whatever is guessed, the results are NumPy's to the bit, on any number of threads."""
+    scores = competing_scores(kind, COMPETING)
+    call = functools.partial(both_threads, compile_common())
     for sparsity in (0.0, 0.5, 0.93, 0.99999):
-        tau, cuts, pruned = common_state(scores, sparsity)
-        for previous in (-np.finfo(np.float32).max, np.nan, np.inf, -np.inf, 0.0, tau, tau * 1.001, 1e30):
-            found = both_threads(function, *arguments, sparsity, np.array(previous, np.float32))
-            np.testing.assert_array_equal(found[0], np.float32(tau), err_msg=f"{sparsity} {previous}")
-            assert [int(value) for value in found[1:]] == cuts + pruned, (sparsity, previous)
+        tau = check_common(call, scores, sparsity, -np.finfo(np.float32).max)
+        for previous in (np.nan, np.inf, -np.inf, 0.0, tau, tau * 1.001, 1e30):
+            check_common(call, scores, sparsity, previous)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gpus_find_the_same_threshold_of_layers(kind):
+    """Also where lists of what was kept overflow, ties end within a layer or with it, and layers have one element."""
+    shapes = ((37, 48), (1, 1), (64, 96), (5, 3), (37, 48))
+    function = compile_common(shapes, target="emulated")
+    for sparsity in (0.37, 0.9):
+        check_common(function, competing_scores(kind, shapes), sparsity, 0.0)
+
+
+def test_more_layers_than_a_launch_has_parameters_for():
+    shapes = ((2, 3), (1, 8)) * 65
+    check_common(compile_common(shapes, target="emulated"), competing_scores("tied", shapes), 0.5, 0.0)
 
 
 @pytest.mark.parametrize("selection", [s for s in SELECTIONS if not s.startswith("nm ")])
