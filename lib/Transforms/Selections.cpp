@@ -222,12 +222,14 @@ private:
     SmallVector<Value> factors;
     for (const Layer &layer : layers)
       llvm::append_range(factors, loadAll(builder, loc, layer.tensors));
-    auto f32 = RankedTensorType::get({}, builder.getF32Type());
+    // All layers hold the same one.
+    ParameterOp threshold = layers.front().state[0];
+    Value previous = LoadOp::create(builder, loc, threshold);
     SmallVector<Type> counts(layers.size(),
                              RankedTensorType::get({}, builder.getI64Type()));
-    auto select =
-        CommonThresholdOp::create(builder, loc, f32, counts, counts,
-                                  criterion.getSymName(), factors, sparsity);
+    auto select = CommonThresholdOp::create(
+        builder, loc, previous.getType(), counts, counts,
+        criterion.getSymName(), factors, sparsity, previous);
     for (auto [layer, cut, pruned] :
          llvm::zip(layers, select.getCuts(), select.getPruned())) {
       store(locOf(layer), select.getThreshold(), layer.state[0]);

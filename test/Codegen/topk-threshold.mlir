@@ -35,7 +35,7 @@ func.func @small(%w: tensor<30x100xf32>, %sparsity: f64, %previous: tensor<f32>)
 }
 
 // CHECK-LABEL: func.func private @topk_threshold_300x1000_f32_i64_magnitude_unread2(
-// CHECK-SAME: %{{.*}}: memref<300x1000xf32>, %[[SPARSITY:[^:]*]]: f64, %{{.*}}: memref<f32>, %[[TAU:[^:]*]]: memref<f32>, %[[CUT:[^:]*]]: memref<i64>, %[[PRUNED:[^:]*]]: memref<i64>, %[[VALUES:[^:]*]]: memref<46431xf32>, %{{.*}}: memref<9x4xi64>, %{{.*}}: memref<2049xi64>, %[[COUNTS:[^:]*]]: memref<9x2049xi32>)
+// CHECK-SAME: %{{.*}}: memref<300x1000xf32>, %[[SPARSITY:[^:]*]]: f64, %{{.*}}: memref<f32>, %[[TAU:[^:]*]]: memref<f32>, %[[CUT:[^:]*]]: memref<i64>, %[[PRUNED:[^:]*]]: memref<i64>, %[[VALUES:[^:]*]]: memref<46431xf32>, %{{.*}}: memref<9x6xi64>, %{{.*}}: memref<2049xi64>, %[[COUNTS:[^:]*]]: memref<9x2049xi32>)
 // CHECK: %[[PRODUCT:.*]] = arith.mulf %[[SPARSITY]], %{{.*}} : f64
 // CHECK: arith.fptosi %[[PRODUCT]] : f64 to i64
 // The sample, perhaps twice.
@@ -55,7 +55,7 @@ func.func @small(%w: tensor<30x100xf32>, %sparsity: f64, %previous: tensor<f32>)
 // CHECK: memref.store %{{.*}}, %[[PRUNED]][] : memref<i64>
 
 // CHECK-LABEL: func.func private @topk_threshold_30x100_f32_i64_magnitude_unread2(
-// CHECK-SAME: memref<3216xf32>, %{{.*}}: memref<1x4xi64>, %{{.*}}: memref<2049xi64>)
+// CHECK-SAME: memref<3216xf32>, %{{.*}}: memref<1x6xi64>, %{{.*}}: memref<2049xi64>)
 // CHECK-NOT: scf.parallel
 // CHECK: vector.load %{{.*}} : memref<256x8xi8>, vector<8xi8>
 // CHECK: return

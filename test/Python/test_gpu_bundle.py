@@ -84,20 +84,21 @@ def _close(ours, theirs):
             assert one[name] == pytest.approx(other[name], rel=2e-4), (one, other)
 
 
-@pytest.mark.parametrize("method", ["pst", "mvp"])
-def test_layers_add_no_copies(tmp_path, method):
+@pytest.mark.parametrize("method, selection", [("pst", "topk"), ("mvp", "topk"), ("pst", "global")])
+def test_layers_add_no_copies(tmp_path, method, selection):
     """Results go to where they belong: thresholds too are no copies of their own for each layer, nor launches."""
     copies, selections = [], []
     for layers in (1, 3):
         config = CONFIG | {"num_hidden_layers": layers}
         model = write_model(tmp_path / f"{layers}", config, bert_tensors(config))
-        options = {"target": "cuda", "gpu_arch": "sm_80", "bundle": str(tmp_path / f"b{layers}"), "method": method, "selection": "topk"}
+        options = {"target": "cuda", "gpu_arch": "sm_80", "bundle": str(tmp_path / f"b{layers}"), "method": method, "selection": selection}
         pst._pst.compile_model(str(model), options | {"batch_size": ROWS, "sequence_length": LENGTH})
         entries = json.loads((tmp_path / f"b{layers}" / "manifest.json").read_text())["entry_points"]
-        selections.append(len(entries["select"]["launches"]))
+        selections.append(sum(not line.startswith("copy") for line in entries["select"]["launches"]))
         copies.append({name: sum(line.startswith("copy") for line in entry["launches"]) for name, entry in entries.items()})
+    # Of a threshold that layers share each has its copy; each layer of the model is six of linear weights.
+    assert [found.pop("select") for found in copies] == ([6, 18] if selection == "global" else [0, 0])
     assert copies[0] == copies[1]
-    assert copies[1]["select"] == 0
     assert selections[0] == selections[1] > 0
 
 

@@ -212,6 +212,99 @@ def test_layers_compete_with_each_other(name, shapes):
             assert differing <= (2 if layers is smooth else 0), sparsity
 
 
+def common_state(scores, sparsity):
+    """What NumPy says of layers that compete: the threshold, and each layer's cut and how many are pruned."""
+    flat = np.concatenate([score.ravel() for score in scores])
+    keep, starts = flat.size - int(flat.size * sparsity), np.cumsum([0] + [score.size for score in scores])
+    if np.isnan(flat).any():
+        return np.nan, [0] * len(scores), [score.size for score in scores]
+    stays = np.zeros(flat.size, bool)
+    stays[np.argsort(-flat, kind="stable")[:keep]] = True
+    tau = flat[stays].min()
+    cuts = []
+    for begin, end in zip(starts, starts[1:]):
+        ties = flat[begin:end] == tau
+        kept = np.flatnonzero(ties & stays[begin:end])
+        left = (ties & ~stays[begin:end]).any()
+        # Of an earlier layer all stays, of a later one nothing, also if it has no such score at all.
+        earlier = (stays[end:] & (flat[end:] == tau)).any()
+        cuts.append((kept[-1] + 1 if len(kept) and left else end - begin) if len(kept) or earlier else 0)
+    return tau, cuts, [int((~stays[begin:end]).sum()) for begin, end in zip(starts, starts[1:])]
+
+
+COMPETING = [(37, 48), (1, 1), (211, 331), (5, 3), (37, 48)]
+
+
+@functools.cache
+def compile_common(shapes=tuple(COMPETING), **options):
+    """(weight and score of each layer..., sparsity, previous) -> threshold, cuts, pruned; the scores are given."""
+    types = [f"tensor<{n}x{m}xf32>" for n, m in shapes for _ in range(2)]
+    names = [f"%f{i}" for i in range(len(types))]
+    counts = ", ".join(["tensor<i64>"] * 2 * len(shapes))
+    given = ", ".join(f"{name}: {type}" for name, type in zip(names, types))
+    results = ", ".join([f"%{what}#{i}" for what in ("cuts", "pruned") for i in range(len(shapes))])
+    return pst.compile(
+        f"""{CRITERIA["mvp"].text("c")}
+func.func @select({given}, %s: f64, %p: tensor<f32>) -> (tensor<f32>, {counts}) {{
+  %tau, %cuts:{len(shapes)}, %pruned:{len(shapes)} = pst.common_threshold @c({", ".join(names)}), %s previous(%p)
+      : ({", ".join(types)}) -> tensor<f32>, {counts}
+  return %tau, {results} : tensor<f32>, {counts}
+}}""",
+        **options,
+    )
+
+
+KINDS = ["smooth", "tied", "equal", "nan", "one layer above"]
+
+
+def competing_scores(kind, shapes):
+    rng = np.random.default_rng(11)
+    scores = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    if kind == "tied":
+        return [np.round(score) for score in scores]
+    if kind == "equal":
+        return [np.full_like(score, -0.0 if i % 2 else 0.0) for i, score in enumerate(scores)]
+    if kind == "nan":
+        scores[2][-1, -1] = np.nan
+    if kind == "one layer above":  # most of its scores lie in the bracket: more than there is room for
+        scores[2] = (1 + scores[2] * 1e-6).astype(np.float32)
+    return scores
+
+
+def check_common(call, scores, sparsity, previous):
+    tau, cuts, pruned = common_state(scores, sparsity)
+    given = [tensor for score in scores for tensor in (np.ones_like(score), score)]
+    found = call(*given, sparsity, np.array(previous, np.float32))
+    np.testing.assert_array_equal(found[0], np.float32(tau), err_msg=f"{sparsity} {previous}")
+    assert [int(value) for value in found[1:]] == cuts + pruned, (sparsity, previous)
+    return tau
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_threshold_before_never_shows(kind):
+    """Enough scores for a sample. Whatever is guessed, the results are NumPy's to the bit, on any number of threads."""
+    scores = competing_scores(kind, COMPETING)
+    call = functools.partial(both_threads, compile_common())
+    for sparsity in (0.0, 0.5, 0.93, 0.99999):
+        tau = check_common(call, scores, sparsity, -np.finfo(np.float32).max)
+        for previous in (np.nan, np.inf, -np.inf, 0.0, tau, tau * 1.001, 1e30):
+            check_common(call, scores, sparsity, previous)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gpus_find_the_same_threshold_of_layers(kind):
+    """Also where lists of what was kept overflow, ties end within a layer or with it, and layers have one element."""
+    shapes = ((37, 48), (1, 1), (64, 96), (5, 3), (37, 48))
+    function = compile_common(shapes, target="emulated")
+    for sparsity in (0.37, 0.9):
+        check_common(function, competing_scores(kind, shapes), sparsity, 0.0)
+
+
+def test_more_layers_than_a_launch_has_parameters_for():
+    shapes = ((2, 3), (1, 8)) * 65
+    check_common(compile_common(shapes, target="emulated"), competing_scores("tied", shapes), 0.5, 0.0)
+
+
 @pytest.mark.parametrize("selection", [s for s in SELECTIONS if not s.startswith("nm ")])
 def test_a_nan_keeps_nothing_above_it(selection):
     """The state that the runtime looks at holds a NaN, and the mask none of what competes with it."""

@@ -26,7 +26,7 @@
 
 // GLOBAL: pst.masked_matmul %{{.*}}, @map(%{{.*}}) selection<topk global>(%{{.*}}, %{{.*}} : tensor<f32>, tensor<i64>) pruned(
 // GLOBAL: func.func @select(
-// GLOBAL: %[[TAU:.*]], %[[CUTS:.*]]:2, %{{.*}}:2 = pst.common_threshold @map(%{{.*}}, %{{.*}}), %{{.*}} : (tensor<4x8xf32>, tensor<6x4xf32>) ->
+// GLOBAL: %[[TAU:.*]], %[[CUTS:.*]]:2, %{{.*}}:2 = pst.common_threshold @map(%{{.*}}, %{{.*}}), %{{.*}} previous(%{{.*}}) : (tensor<4x8xf32>, tensor<6x4xf32>) ->
 // GLOBAL-NEXT: pst.store %[[TAU]], @a.pst_threshold : tensor<f32>
 // GLOBAL-NEXT: pst.store %[[CUTS]]#0, @a.pst_cut : tensor<i64>
 // GLOBAL: pst.store %[[TAU]], @b.pst_threshold : tensor<f32>

@@ -6,9 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ScoreSelection.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 using namespace mlir;
@@ -25,50 +23,48 @@ using State = ScoreSelection::State;
 // Sizes
 //===----------------------------------------------------------------------===//
 
-SelectionSizes::SelectionSizes(int64_t rows, int64_t columns, int64_t lanes)
+SelectionSizes::SelectionSizes(int64_t rows, int64_t columns, int64_t lanes,
+                               int64_t competitors)
     : rows(rows), columns(columns), lanes(lanes) {
   constexpr int64_t kChunkElements = 1 << 15, kLargestChunks = 64;
-  constexpr int64_t kGatherAll = 1 << 16, kLargestSample = 1 << 15;
-  int64_t elements = rows * columns;
-  chunks = std::clamp<int64_t>(elements / kChunkElements, 1, kLargestChunks);
+  constexpr int64_t kGatherAll = 1 << 16;
+  constexpr int64_t kSample = 1 << 15, kLargestSample = 1 << 18;
+  competitors = std::max(competitors, elements());
+  chunks = std::clamp<int64_t>(elements() / kChunkElements, 1, kLargestChunks);
   rowsPerChunk = llvm::alignTo(llvm::divideCeil(rows, chunks), kRows);
   chunks = llvm::divideCeil(rows, rowsPerChunk);
-  isSampled = elements > kGatherAll && columns >= lanes;
+  bool isAlone = competitors == elements(), hasVectors = columns >= lanes;
+  isSampled = competitors > kGatherAll && (!isAlone || hasVectors);
   capacity = rowsPerChunk * columns;
-  if (isSampled) {
-    sampleVectors = std::min(kLargestSample, elements / 8) / lanes;
-    capacity = llvm::divideCeil(capacity, 7);
-  }
-}
-
-SelectionBuffers::SelectionBuffers(ValueRange workspaces, bool keepsScores) {
-  if (keepsScores) {
-    values = workspaces.front();
-    workspaces = workspaces.drop_front();
-  }
-  tallies = workspaces[0];
-  totals = workspaces[1];
-  if (workspaces.size() > 2)
-    counts = workspaces[2];
-}
-
-static RankedTensorType workspace(ArrayRef<int64_t> shape, Type element) {
-  return RankedTensorType::get(shape, element);
-}
-
-SmallVector<RankedTensorType> SelectionSizes::workspaces(Builder &b) const {
-  SmallVector<RankedTensorType> types = countingWorkspaces(b, chunks);
-  if (!isSampled) // the threshold cannot be missed
-    types.pop_back();
-  types.insert(types.begin(), workspace(chunks * segment(), b.getF32Type()));
-  return types;
+  if (!isSampled)
+    return;
+  capacity = llvm::divideCeil(capacity, 7);
+  // Layers differ in how many of their scores lie near a threshold that is not
+  // their own: the more scores, the narrower the bracket must be.
+  int64_t sample =
+      isAlone ? kSample : std::clamp(competitors / 64, kSample, kLargestSample);
+  sample = std::min(sample, competitors / 8);
+  if (hasVectors)
+    sampleVectors =
+        llvm::divideNearest(sample * elements(), competitors * lanes);
 }
 
 SmallVector<RankedTensorType>
-SelectionSizes::countingWorkspaces(Builder &b, int64_t chunks) {
-  return {workspace({chunks, kTallies}, b.getI64Type()),
-          workspace(kBins + 1, b.getI64Type()),
-          workspace({chunks, kBins + 1}, b.getI32Type())};
+pst::cpu::selectionWorkspaces(Builder &b, ArrayRef<SelectionSizes> sizes) {
+  int64_t values = 0, chunks = 0, mostChunks = 0;
+  for (const SelectionSizes &s : sizes) {
+    values += s.chunks * s.segment();
+    chunks += s.chunks;
+    mostChunks = std::max(mostChunks, s.chunks);
+  }
+  Type i64 = b.getI64Type(), i32 = b.getI32Type();
+  SmallVector<RankedTensorType> types{
+      RankedTensorType::get(values, b.getF32Type()),
+      RankedTensorType::get({chunks, kTallies}, i64),
+      RankedTensorType::get(kBins + 1, i64)};
+  if (sizes.front().isSampled) // else the threshold cannot be missed
+    types.push_back(RankedTensorType::get({mostChunks, kBins + 1}, i32));
+  return types;
 }
 
 //===----------------------------------------------------------------------===//
@@ -76,21 +72,11 @@ SelectionSizes::countingWorkspaces(Builder &b, int64_t chunks) {
 //===----------------------------------------------------------------------===//
 
 ScoreSelection::ScoreSelection(KernelBuilder &b, const VirtualWeight &weight,
-                               const SelectionSizes &sizes,
-                               const SelectionBuffers &buffers)
-    : b(b), weight(weight), s(sizes), values(buffers.values),
-      tallies(buffers.tallies), totals(buffers.totals), counts(buffers.counts),
-      radix(b, buffers.totals) {
-  bins = b.stackBuffer(s.lanes, b.getI32Type());
-}
-
-Value ScoreSelection::loadTally(Value chunk, Tally tally) {
-  return b.load(tallies, {chunk, b.index(tally)});
-}
-
-void ScoreSelection::storeTally(Value value, Value chunk, Tally tally) {
-  b.store(value, tallies, {chunk, b.index(tally)});
-}
+                               const SelectionSizes &sizes, KeptScores &kept,
+                               Value firstChunk, Value firstValue)
+    : b(b), weight(weight), s(sizes), kept(kept), firstChunk(firstChunk),
+      firstValue(firstValue), totals(kept.getBuffers().totals),
+      counts(kept.getBuffers().counts) {}
 
 Value ScoreSelection::endOfChunk(Value begin) {
   return b.mini(b.addi(begin, s.rowsPerChunk), b.index(s.rows));
@@ -136,46 +122,20 @@ State ScoreSelection::forScores(
   return state;
 }
 
-/// State: how many are kept, and how many lie above. Keeps `score` if it is
-/// in [low, high], or NaN, behind those kept at `base`; beyond `capacity` they
-/// are counted, but overwrite each other.
-State ScoreSelection::keep(Value score, ValueRange state, Value low, Value high,
-                           Value base, int64_t capacity) {
-  int64_t lanes = KernelBuilder::lanesOf(score);
-  Value lowest = b.splat(low, lanes), highest = b.splat(high, lanes);
-  Value inside = both(b, b.cmpf(arith::CmpFPredicate::UGE, score, lowest),
-                      b.cmpf(arith::CmpFPredicate::ULE, score, highest));
-  Value above = b.cmpf(arith::CmpFPredicate::OGT, score, highest);
-  Value at = b.addi(base, b.mini(state[0], b.index(capacity)));
-  if (lanes == 1) {
-    b.store(score, values, at);
-    return {b.addi(state[0], toIndex(b, inside)),
-            b.addi(state[1], toIndex(b, above))};
-  }
-  b.store(b.compress(score, inside), values, at);
-  return {b.addi(state[0], b.countLanes(inside)),
-          b.addi(state[1], b.countLanes(above))};
-}
-
-/// Kept scores are read by whole vectors: what follows them is no score.
-void ScoreSelection::closeSegment(Value end) {
-  b.store(b.f32(NAN, s.lanes), values, end);
-}
-
 void ScoreSelection::gather(Value low, Value high) {
   b.parallel(s.chunks, [&](Value chunk) {
     Value begin = b.muli(chunk, s.rowsPerChunk);
-    Value base = b.muli(chunk, s.segment());
+    Value base = b.addi(firstValue, b.muli(chunk, s.segment()));
     State found =
         forScores(begin, endOfChunk(begin), {b.index(0), b.index(0)},
                   [&](Value score, ValueRange state) {
-                    return keep(score, state, low, high, base, s.capacity);
+                    return kept.keep(score, state, low, high, base, s.capacity);
                   });
     Value count = b.mini(found[0], b.index(s.capacity));
     Value end = b.addi(base, count);
     auto isNaN = [&](int64_t lanes) {
       return [&, lanes](Value at, ValueRange nan) -> State {
-        Value score = b.load(values, at, lanes);
+        Value score = b.load(kept.getBuffers().values, at, lanes);
         return {either(
             b, nan[0],
             anyLane(b, b.cmpf(arith::CmpFPredicate::UNO, score, score)))};
@@ -185,68 +145,37 @@ void ScoreSelection::gather(Value low, Value high) {
     Value none = arith::ConstantIntOp::create(b, b.getI1Type(), 0);
     State nan = b.loop(base, whole, s.lanes, {none}, isNaN(s.lanes));
     nan = b.loop(whole, end, 1, nan, isNaN(1));
-    closeSegment(end);
-    storeTally(toI64(b, found[0]), chunk, kInside);
-    storeTally(toI64(b, found[1]), chunk, kAbove);
-    storeTally(arith::ExtUIOp::create(b, b.getI64Type(), nan[0]), chunk, kNaN);
+    kept.closeSegment(end);
+    Value own = tallied(chunk);
+    kept.storeTally(toI64(b, found[0]), own, kInside);
+    kept.storeTally(toI64(b, b.subi(found[0], count)), own, kLeftOut);
+    kept.storeTally(toI64(b, found[1]), own, kAbove);
+    kept.storeTally(arith::ExtUIOp::create(b, b.getI64Type(), nan[0]), own,
+                    kNaN);
+    kept.storeTally(toI64(b, base), own, kBegin);
   });
 }
 
-State ScoreSelection::gatherSample(Value low, Value high) {
+State ScoreSelection::gatherSample(Value low, Value high, ValueRange state) {
+  if (!s.sampleVectors)
+    return State(state);
   int64_t vectors = s.columns / s.lanes;
   // Columns alternate by the golden ratio, so that none is missed.
   int64_t stride = std::max<int64_t>(1, vectors * 618 / 1000);
   while (std::gcd(stride, vectors) != 1)
     ++stride;
-  State found =
-      b.loop(b.index(0), b.index(s.sampleVectors), 1, {b.index(0), b.index(0)},
-             [&](Value t, ValueRange state) {
-               Value row = b.divi(b.muli(t, s.rows), s.sampleVectors);
-               Value column =
-                   b.muli(b.remi(b.muli(t, stride), vectors), s.lanes);
-               return keep(weight.evaluate(b, row, column, s.lanes).getScore(),
-                           state, low, high, b.index(0), s.sampleSize());
-             });
-  closeSegment(found[0]);
-  b.loop(0, s.chunks, 1,
-         [&](Value chunk) { storeTally(b.i64(0), chunk, kInside); });
-  for (Value &count : found)
-    count = toI64(b, count);
-  storeTally(found[0], b.index(0), kInside);
-  return found;
-}
-
-void ScoreSelection::forKept(function_ref<void(Value chunk, Value key)> visit) {
-  b.loop(0, s.chunks, 1, [&](Value chunk) {
-    Value base = b.muli(chunk, s.segment());
-    Value end = b.addi(base, toIndex(b, loadTally(chunk, kInside)));
-    b.loop(base, end, s.lanes, [&](Value at) {
-      visit(chunk, keyOfScore(b, b.load(values, at, s.lanes)));
-    });
-  });
-}
-
-ScoreSelection::Found ScoreSelection::selectKept(Value low, Value high,
-                                                 Value wanted) {
-  return radix.select(keyOfScore(b, low), keyOfScore(b, high), wanted,
-                      [&](Value low, Value range, Value shift) {
-                        forKept([&](Value, Value key) {
-                          RadixSelect::countKeys(
-                              b, key, low, range, shift, bins, [&](Value bin) {
-                                increment(b, totals, bin, b.i64(1));
-                              });
-                        });
-                      });
-}
-
-void ScoreSelection::tallyKept(Value key) {
-  b.loop(0, s.chunks, 1,
-         [&](Value chunk) { storeTally(b.i64(0), chunk, kEqual); });
-  forKept([&](Value chunk, Value other) {
-    Value same = b.cmpi(arith::CmpIPredicate::eq, other, b.splat(key, s.lanes));
-    increment(b, tallies, {chunk, b.index(kEqual)},
-              toI64(b, b.countLanes(same)));
-  });
+  // Any place will do: the whole sample has room.
+  int64_t room =
+      cast<MemRefType>(kept.getBuffers().values.getType()).getDimSize(0) -
+      2 * s.lanes;
+  return b.loop(
+      b.index(0), b.index(s.sampleVectors), 1, state,
+      [&](Value t, ValueRange state) {
+        Value row = b.divi(b.muli(t, s.rows), s.sampleVectors);
+        Value column = b.muli(b.remi(b.muli(t, stride), vectors), s.lanes);
+        return kept.keep(weight.evaluate(b, row, column, s.lanes).getScore(),
+                         state, low, high, b.index(0), room);
+      });
 }
 
 void ScoreSelection::countAll(Value low, Value range, Value shift) {
@@ -272,6 +201,7 @@ void ScoreSelection::countAll(Value low, Value range, Value shift) {
 }
 
 ScoreSelection::Found ScoreSelection::selectByRadix(Value wanted, Value nan) {
+  RadixSelect radix(b, totals);
   Found found = radix.select(b.i32(0), b.i32(-1), wanted,
                              [&](Value low, Value range, Value shift) {
                                countAll(low, range, shift);
@@ -279,7 +209,8 @@ ScoreSelection::Found ScoreSelection::selectByRadix(Value wanted, Value nan) {
                              });
   b.loop(0, s.chunks, 1, [&](Value chunk) {
     Value equal = b.load(counts, {chunk, found.bin});
-    storeTally(arith::ExtUIOp::create(b, b.getI64Type(), equal), chunk, kEqual);
+    kept.storeTally(arith::ExtUIOp::create(b, b.getI64Type(), equal),
+                    tallied(chunk), kEqual);
   });
   return found;
 }
@@ -302,16 +233,13 @@ void ScoreSelection::tallyAll(Value key) {
                     return {add(state[0], arith::CmpIPredicate::eq),
                             add(state[1], arith::CmpIPredicate::ugt)};
                   });
-    storeTally(toI64(b, sums[0]), chunk, kEqual);
-    storeTally(toI64(b, sums[1]), chunk, kAbove);
+    kept.storeTally(toI64(b, sums[0]), tallied(chunk), kEqual);
+    kept.storeTally(toI64(b, sums[1]), tallied(chunk), kAbove);
   });
 }
 
 Value ScoreSelection::sumOfTallies(Tally tally) {
-  return b.loop(b.index(0), b.index(s.chunks), 1, {b.i64(0)},
-                [&](Value chunk, ValueRange sum) -> State {
-                  return {b.addi(sum[0], loadTally(chunk, tally))};
-                })[0];
+  return kept.sumOfTallies(tally, firstChunk, s.chunks);
 }
 
 /// The linear index after the `wanted`-th element of that key.
@@ -320,7 +248,7 @@ Value ScoreSelection::findCut(Value key, Value wanted) {
   State place =
       b.loop(b.index(0), b.index(s.chunks), 1, {b.index(0), wanted},
              [&](Value chunk, ValueRange state) -> State {
-               Value here = loadTally(chunk, kEqual);
+               Value here = kept.loadTally(tallied(chunk), kEqual);
                Value at = b.cmpi(arith::CmpIPredicate::eq, chunk, state[0]);
                Value go = both(b, at, isLess(b, here, state[1]));
                return {b.select(go, b.addi(chunk, 1), state[0]),

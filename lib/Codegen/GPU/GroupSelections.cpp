@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "LayerTables.h"
 #include "TopKThreshold.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "pst/Codegen/GPUPasses.h"
@@ -19,8 +20,6 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cuda;
 
-/// Bytes of a kernel's parameters, on every GPU and driver; of a pointer.
-static constexpr int64_t kParameterBytes = 4096, kPointerBytes = 8;
 /// i32 that the layers' workspaces may take together.
 static constexpr int64_t kWorkspace = int64_t(64) << 18;
 

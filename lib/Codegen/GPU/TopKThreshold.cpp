@@ -37,6 +37,7 @@
 
 #include "TopKThreshold.h"
 #include "../Kernel/ScoreKey.h"
+#include "LayerTables.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -67,18 +68,33 @@ namespace {
 /// Where the parts of a layer's workspace are, one behind the other.
 struct WorkspacePlaces {
   using Shape = SmallVector<int64_t>;
-  explicit WorkspacePlaces(const SelectionSizes &s)
-      : shapes{{kTallies},
-               {SelectionSizes::kSampleBlocks, SelectionSizes::kSampleThreads},
-               {SelectionSizes::kParts},
-               {SelectionSizes::kBins},
-               {s.tiles.count()},
-               {s.tiles.count(), s.capacity, 2},
-               {SelectionSizes::kListed, 2}} {
+  explicit WorkspacePlaces(ArrayRef<Shape> shapes) : shapes(shapes) {
     constexpr int64_t kAligned = 4; // i32 of an access
     for (const Shape &shape : shapes) {
       starts.push_back(size);
       size = llvm::alignTo(size + ShapedType::getNumElements(shape), kAligned);
+    }
+  }
+  /// What layers that compete share.
+  static WorkspacePlaces shared(int64_t sampled, int64_t layers) {
+    return WorkspacePlaces(ArrayRef<Shape>{{kTallies},
+                                           {sampled},
+                                           {SelectionSizes::kParts},
+                                           {SelectionSizes::kBins},
+                                           {SelectionSizes::kListed, 2},
+                                           {layers * kLayerCounts}});
+  }
+  static WorkspacePlaces own(const SelectionSizes &s) {
+    return WorkspacePlaces(
+        ArrayRef<Shape>{{s.tiles.count()}, {s.tiles.count(), s.capacity, 2}});
+  }
+  /// Of a workspace that begins at the `start`-th (i64) i32 of `pointer`.
+  void place(ThreadBuilder &b, Value pointer, Value start,
+             ArrayRef<Value *> buffers) const {
+    for (auto [buffer, shape, offset] : llvm::zip(buffers, shapes, starts)) {
+      Value at = LLVM::GEPOp::create(b, pointer.getType(), b.getI32Type(),
+                                     pointer, b.addi(start, b.i64(offset)));
+      *buffer = b.bufferAt(at, MemRefType::get(shape, b.getI32Type()));
     }
   }
   SmallVector<Shape> shapes;
@@ -87,22 +103,40 @@ struct WorkspacePlaces {
 };
 } // namespace
 
+int64_t SelectionBuffers::sharedSize(const CommonSizes &common) {
+  return WorkspacePlaces::shared(common.sampled, common.layers).size;
+}
+
+int64_t SelectionBuffers::ownSize(const SelectionSizes &sizes) {
+  return WorkspacePlaces::own(sizes).size;
+}
+
+void SelectionBuffers::placeShared(ThreadBuilder &b, const CommonSizes &common,
+                                   Value workspace) {
+  WorkspacePlaces::shared(common.sampled, common.layers)
+      .place(b, workspace, b.i64(0),
+             {&tallies, &sample, &parts, &bins, &list, &counts});
+}
+
+void SelectionBuffers::placeOwn(ThreadBuilder &b, const SelectionSizes &sizes,
+                                Value workspace, Value own) {
+  WorkspacePlaces::own(sizes).place(b, workspace, own, {&keptSizes, &kept});
+}
+
+/// A layer by itself shares with nobody, and has no counts.
 int64_t SelectionSizes::workspaceSize() const {
-  return isSampled ? WorkspacePlaces(*this).size : 0;
+  return isSampled ? WorkspacePlaces::shared(sampled, /*layers=*/0).size +
+                         SelectionBuffers::ownSize(*this)
+                   : 0;
 }
 
 void SelectionBuffers::placeWorkspaces(ThreadBuilder &b,
                                        const SelectionSizes &sizes,
                                        Value workspace) {
-  WorkspacePlaces places(sizes);
-  Value *buffers[] = {&tallies,   &sample, &parts, &bins,
-                      &keptSizes, &kept,   &list};
-  for (auto [buffer, shape, start] :
-       llvm::zip_equal(buffers, places.shapes, places.starts)) {
-    Value pointer = LLVM::GEPOp::create(b, workspace.getType(), b.getI32Type(),
-                                        workspace, b.i64(start));
-    *buffer = b.bufferAt(pointer, MemRefType::get(shape, b.getI32Type()));
-  }
+  auto shared = WorkspacePlaces::shared(sizes.sampled, /*layers=*/0);
+  shared.place(b, workspace, b.i64(0),
+               {&tallies, &sample, &parts, &bins, &list});
+  placeOwn(b, sizes, workspace, b.i64(shared.size));
 }
 
 Value ScoreSelection::keyAt(ThreadBuilder &b, const Buffers &w, Value row,
@@ -117,13 +151,13 @@ Value ScoreSelection::keyOfElement(ThreadBuilder &b, const Buffers &w,
 }
 
 Value ScoreSelection::numPruned(ThreadBuilder &b, const Buffers &w) {
-  Value product = b.mulf(b.f64(double(s.elements())), w.sparsity);
+  Value product = b.mulf(b.f64(double(elements())), w.sparsity);
   return arith::FPToSIOp::create(b, b.getI64Type(), product);
 }
 
 Value ScoreSelection::numKept(ThreadBuilder &b, const Buffers &w) {
   return arith::TruncIOp::create(b, b.getI32Type(),
-                                 b.subi(b.i64(s.elements()), numPruned(b, w)));
+                                 b.subi(b.i64(elements()), numPruned(b, w)));
 }
 
 Value ScoreSelection::entry(ThreadBuilder &b, Value key, Value index) {
@@ -139,6 +173,11 @@ void ScoreSelection::writeResults(ThreadBuilder &b, const Buffers &w, Value key,
   Value none = isEqual(b, numKept(b, w), b.i32(0));
   Value tau = b.select(none, b.f32(INFINITY), scoreOfKey(b, key));
   b.store(b.select(nan, b.f32(NAN), tau), w.threshold, {});
+  if (common) { // the layers' own results are still to come
+    storeTally(b, key, w.tallies, RangeLow);
+    storeTally(b, index, w.tallies, RangeFirst);
+    return;
+  }
   Value at = arith::ExtUIOp::create(b, b.getI64Type(), index);
   b.store(b.select(either(b, none, nan), b.i64(0), b.addi(at, b.i64(1))), w.cut,
           {});
@@ -260,28 +299,18 @@ private:
                     int64_t threads, Emit emit,
                     function_ref<int64_t(const SelectionSizes &)> blocks) {
     int64_t all = 0;
-    for (const SelectionRun &run : runs)
-      all += run.layers * blocks(run.sizes);
+    SmallVector<LayerBlocks> counts;
+    for (const SelectionRun &run : runs) {
+      counts.push_back({run.layers, blocks(run.sizes)});
+      all += run.layers * counts.back().each;
+    }
     context.launch(host, part, all, threads, arguments,
                    [&](ThreadBuilder &b, ValueRange values) {
-                     auto emitRun = [&](const SelectionRun &run, Value layer) {
-                       ScoreSelection selection(criterion, run.sizes);
-                       (selection.*emit)(b, buffersOf(b, run, layer, values));
-                     };
-                     if (runs.size() == 1 && runs.front().layers == 1)
-                       return emitRun(runs.front(), b.index(0));
-                     int64_t firstBlock = 0;
-                     for (const SelectionRun &run : runs) {
-                       int64_t each = blocks(run.sizes),
-                               count = run.layers * each;
-                       Value number = b.subi(b.block(), b.index(firstBlock));
-                       // Of runs before it is negative: a large one.
-                       Value isHere = b.cmpi(arith::CmpIPredicate::ult, number,
-                                             b.index(count));
-                       b.onPart(isHere, b.remi(number, each),
-                                [&] { emitRun(run, b.divi(number, each)); });
-                       firstBlock += count;
-                     }
+                     forLayerBlocks(b, counts, [&](size_t i, Value layer) {
+                       ScoreSelection selection(criterion, runs[i].sizes);
+                       (selection.*emit)(b,
+                                         buffersOf(b, runs[i], layer, values));
+                     });
                    });
   }
 
@@ -299,9 +328,7 @@ private:
       all.push_back(rest[sparsities[run.firstLayer + i]]);
       return all;
     };
-    SmallVector<Value> own = valuesOf(0);
-    if (run.layers > 1)
-      own = choose(b, run, layer, valuesOf);
+    SmallVector<Value> own = chooseLayer(b, run.layers, layer, valuesOf);
     SelectionBuffers w;
     w.sparsity = own.pop_back_val();
     w.pruned = own.pop_back_val();
@@ -318,40 +345,6 @@ private:
       w.placeWorkspaces(b, run.sizes, start);
     }
     return w;
-  }
-
-  /// A table of the run's layers: the buffers of one, and its sparsity.
-  static SmallVector<Value>
-  choose(ThreadBuilder &b, const SelectionRun &run, Value layer,
-         function_ref<SmallVector<Value>(int64_t)> valuesOf) {
-    SmallVector<Value> first = valuesOf(0);
-    auto pointersOf = [&](int64_t i) {
-      SmallVector<Value> values = valuesOf(i);
-      for (Value &value : values)
-        if (isa<MemRefType>(value.getType()))
-          value = b.pointer(value);
-      return values;
-    };
-    SmallVector<Type> types;
-    for (Value value : first)
-      types.push_back(isa<MemRefType>(value.getType())
-                          ? LLVM::LLVMPointerType::get(b.getContext())
-                          : value.getType());
-    SmallVector<int64_t> cases =
-        llvm::to_vector(llvm::seq<int64_t>(1, run.layers));
-    auto table = scf::IndexSwitchOp::create(b, types, layer, cases,
-                                            /*caseRegionsCount=*/cases.size());
-    OpBuilder::InsertionGuard guard(b);
-    for (auto [i, region] : llvm::enumerate(table->getRegions())) {
-      b.setInsertionPointToEnd(&region.emplaceBlock());
-      scf::YieldOp::create(b, pointersOf(i));
-    }
-    b.setInsertionPointAfter(table);
-    SmallVector<Value> chosen(table.getResults());
-    for (auto [value, like] : llvm::zip(chosen, first))
-      if (auto type = dyn_cast<MemRefType>(like.getType()))
-        value = b.bufferAt(value, type);
-    return chosen;
   }
 
   static constexpr size_t kResults = 3;

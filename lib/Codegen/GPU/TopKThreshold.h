@@ -6,8 +6,9 @@
 //===----------------------------------------------------------------------===//
 
 // What the kernels of pst.topk_threshold share (TopKThreshold.cpp tells how
-// they work together). Keys, counts and indices of elements are i32, taken as
-// unsigned.
+// they work together) with those of pst.common_threshold, for which all layers'
+// elements, one layer behind the other, are those of one weight. Keys, counts
+// and indices of elements are i32, taken as unsigned.
 
 #ifndef PST_LIB_CODEGEN_GPU_TOPKTHRESHOLD_H
 #define PST_LIB_CODEGEN_GPU_TOPKTHRESHOLD_H
@@ -45,9 +46,18 @@ struct SelectionSizes {
   int64_t workspaceSize() const;
 
   WeightTiles tiles;
+  /// Scores in the sample: of layers of equal types that compete with others,
+  /// the most that one has, of which another may have one less.
+  int64_t sampled = kSample;
   bool isSampled;
   int64_t searchBlocks;
   int64_t capacity; ///< of what is kept of a tile: an eighth of its elements
+};
+
+/// Of layers that compete with each other: all of them together.
+struct CommonSizes {
+  int64_t layers, elements, sampled, tiles, searchBlocks;
+  static constexpr int64_t kSearches = 5; ///< 65 bits
 };
 
 /// One layer after another of equal types, for which a kernel has the same
@@ -80,20 +90,49 @@ enum Tally {
   kTallies
 };
 
+/// i32 that the blocks of a layer add to, if it competes with others.
+enum LayerCount {
+  LayerAbove,
+  LayerStays,
+  LayerAfter,
+  LayerTicket,
+  kLayerCounts
+};
+
 /// The buffers of a layer's selection.
 struct SelectionBuffers {
   /// Places the workspaces from `workspace`, a pointer, on.
   void placeWorkspaces(ThreadBuilder &b, const SelectionSizes &sizes,
                        Value workspace);
+  /// Those of layers that compete: what they share, and, from the `own`-th
+  /// (i64) i32 on, the layer's.
+  void placeShared(ThreadBuilder &b, const CommonSizes &common,
+                   Value workspace);
+  void placeOwn(ThreadBuilder &b, const SelectionSizes &sizes, Value workspace,
+                Value own);
+  /// i32 that what they share takes, and what is a layer's own.
+  static int64_t sharedSize(const CommonSizes &common);
+  static int64_t ownSize(const SelectionSizes &sizes);
+
+  /// Of the layer's counts.
+  Value placeOf(ThreadBuilder &b, LayerCount which) const {
+    return b.addi(b.muli(layer, kLayerCounts), which);
+  }
 
   llvm::SmallVector<Value> factors;
   Value threshold, cut, pruned; ///< f32, i64, i64
   Value sparsity;               ///< f64
   // Only if the selection is sampled; all of i32:
-  Value tallies, sample; ///< of kTallies, kSample
+  Value tallies, sample; ///< of kTallies, the sample's size
   Value parts, bins;     ///< of kParts, kBins
   Value keptSizes, kept; ///< of each tile: keys, indices
   Value list;            ///< kListed of them
+  // Only of a layer that competes with others:
+  Value counts;      ///< i32, of each layer kLayerCounts
+  Value layer;       ///< its number (index)
+  Value firstIndex;  ///< of its first element among those of all (i32)
+  Value firstSample; ///< the place of its first one in the sample (index)
+  Value sampled;     ///< how many it has there (index)
 };
 
 /// What the kernels of a selection do for a layer.
@@ -101,8 +140,10 @@ class ScoreSelection {
 public:
   using Buffers = SelectionBuffers;
 
-  ScoreSelection(CriterionOp criterion, const SelectionSizes &sizes)
-      : criterion(criterion), s(sizes) {}
+  /// Of a layer by itself, or of one that competes with others.
+  ScoreSelection(CriterionOp criterion, const SelectionSizes &sizes,
+                 const CommonSizes *common = nullptr)
+      : criterion(criterion), s(sizes), common(common) {}
 
   // A kernel each. ThreadBuilder::block() counts the layer's blocks.
   void selectAmongAll(ThreadBuilder &b, const Buffers &w);
@@ -110,14 +151,18 @@ public:
   void findBracket(ThreadBuilder &b, const Buffers &w);
   void gather(ThreadBuilder &b, const Buffers &w);
   void search(ThreadBuilder &b, const Buffers &w);
+  /// Of a layer that competes: writes its cut and how many are pruned.
+  void countStaying(ThreadBuilder &b, const Buffers &w);
 
 private:
   using Element = llvm::function_ref<Value(Value)>;
   struct Range;
 
+  /// Of all that compete.
+  int64_t elements() const { return common ? common->elements : s.elements(); }
+  Value numPruned(ThreadBuilder &b, const Buffers &w); ///< i64
   Value keyAt(ThreadBuilder &b, const Buffers &w, Value row, Value column);
   Value keyOfElement(ThreadBuilder &b, const Buffers &w, Value i);
-  Value numPruned(ThreadBuilder &b, const Buffers &w); ///< i64
   Value numKept(ThreadBuilder &b, const Buffers &w);
   void writeResults(ThreadBuilder &b, const Buffers &w, Value key, Value index,
                     Value nan);
@@ -137,12 +182,15 @@ private:
   static Value entry(ThreadBuilder &b, Value key, Value index);
   void forKept(ThreadBuilder &b, const Buffers &w,
                llvm::function_ref<void(Value, Value)> body);
+  void forElements(ThreadBuilder &b, const Buffers &w, Value begin, Value end,
+                   llvm::function_ref<void(Value, Value)> body);
   void selectAmong(ThreadBuilder &b, const Buffers &w, RadixSelect &radix,
                    Value size, const Range &range, Element keyOf,
                    Element indexOf, Value nan);
 
   CriterionOp criterion;
   const SelectionSizes &s;
+  const CommonSizes *common;
 };
 
 /// Where the element is that stays last, as the tallies tell it.

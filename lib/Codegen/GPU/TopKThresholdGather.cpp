@@ -20,34 +20,43 @@ using namespace pst::cuda;
 enum BlockCount { kInside, kAbove, kBlockCounts };
 
 void ScoreSelection::sample(ThreadBuilder &b, const Buffers &w) {
-  b.ifThen(isEqual(b, b.block(), b.index(0)), [&] {
-    b.strided(kTallies, [&](Value i) { b.store(b.i32(0), w.tallies, i); });
-    for (auto [buffer, size] : {std::pair(w.parts, SelectionSizes::kParts),
-                                std::pair(w.bins, SelectionSizes::kBins)})
-      b.strided(size, [&, buffer = buffer](Value i) {
-        b.store(b.i32(0), buffer, i);
-      });
+  Value first = w.firstSample ? w.firstSample : b.index(0);
+  b.ifThen(isEqual(b, b.addi(first, b.block()), b.index(0)), [&] {
+    auto clear = [&](Value buffer, int64_t size) {
+      b.strided(size, [&](Value i) { b.store(b.i32(0), buffer, i); });
+    };
+    clear(w.tallies, kTallies);
+    clear(w.parts, SelectionSizes::kParts);
+    clear(w.bins, SelectionSizes::kBins);
+    if (common)
+      clear(w.counts, common->layers * kLayerCounts);
   });
   Value i =
       b.addi(b.muli(b.block(), SelectionSizes::kSampleThreads), b.thread());
-  constexpr int64_t kGoldenRatio = 2654435769; // of 2^32
-  Value random = b.remi(b.muli(i, kGoldenRatio), int64_t(1) << 32);
-  random = b.divi(random, 1 << 8);
-  Value part = b.divi(b.muli(i, s.elements()), SelectionSizes::kSample);
-  Value place =
-      b.addi(part, b.remi(random, s.elements() / SelectionSizes::kSample));
-  b.store(keyOfElement(b, w, place), w.sample, {b.block(), b.thread()});
+  auto evaluate = [&] {
+    constexpr int64_t kGoldenRatio = 2654435769; // of 2^32
+    Value random = b.remi(b.muli(i, kGoldenRatio), int64_t(1) << 32);
+    random = b.divi(random, 1 << 8);
+    Value part = b.divi(b.muli(i, s.elements()), s.sampled);
+    int64_t each = std::max<int64_t>(1, s.elements() / s.sampled);
+    b.store(keyOfElement(b, w, b.addi(part, b.remi(random, each))), w.sample,
+            b.addi(first, i));
+  };
+  if (common)
+    b.ifThen(isBelow(b, i, w.sampled), evaluate);
+  else
+    evaluate();
 }
 
 void ScoreSelection::findBracket(ThreadBuilder &b, const Buffers &w) {
   b.setBlocksPerMultiprocessor(1);
   RadixSelect radix(b);
-  constexpr int64_t kSize = SelectionSizes::kSample;
-  Value size = b.index(kSize);
+  int64_t sampled = common ? common->sampled : s.sampled;
+  Value size = b.index(sampled);
   Type f64 = b.getF64Type();
   Value keep = arith::UIToFPOp::create(b, f64, numKept(b, w));
-  Value share = b.mulf(keep, b.f64(1.0 / double(s.elements())));
-  Value rank = b.mulf(share, b.f64(kSize));
+  Value share = b.mulf(keep, b.f64(1.0 / double(elements())));
+  Value rank = b.mulf(share, b.f64(sampled));
   Value variance = b.mulf(rank, b.subf(b.f64(1.0), share));
   Value margin = b.addf(b.mulf(b.sqrt(variance), b.f64(4.0)), b.f64(4.0));
   auto toRank = [&](Value value) {
@@ -56,16 +65,19 @@ void ScoreSelection::findBracket(ThreadBuilder &b, const Buffers &w) {
   Value upper = toRank(b.subf(rank, margin));
   Value lower = toRank(b.addf(rank, margin));
   Value noUpper = b.cmpi(arith::CmpIPredicate::slt, upper, b.i32(1));
-  Value noLower = b.cmpi(arith::CmpIPredicate::sgt, lower, b.i32(kSize));
-  Value keys = b.flatten(w.sample);
-  Value sample = b.sharedBuffer({kSize}, b.getI32Type());
+  Value noLower = b.cmpi(arith::CmpIPredicate::sgt, lower, b.i32(sampled));
+  // That of several layers may be larger than shared memory.
+  Value keys = w.sample, sample = keys;
+  if (!common)
+    sample = b.sharedBuffer({sampled}, b.getI32Type());
   // Most keys of a sample share their highest bits: begin below those.
   Value zero = b.i32(0);
   SmallVector<Value> ends = b.loop(
       b.thread(), size, SelectionSizes::kBracketThreads, {b.i32(-1), zero},
       [&](Value i, ValueRange ends) -> SmallVector<Value> {
         Value key = b.load(keys, i);
-        b.store(key, sample, i);
+        if (!common)
+          b.store(key, sample, i);
         return {arith::MinUIOp::create(b, ends[0], key),
                 arith::MaxUIOp::create(b, ends[1], key)};
       });
@@ -219,6 +231,8 @@ void ScoreSelection::keepInside(ThreadBuilder &b, const Buffers &w,
           return {total};
         Value row = b.addi(chunk.row, -chunk.offset);
         Value first = toI32(b, b.addi(b.muli(row, t.columns), chunk.column));
+        if (common)
+          first = plus(b, first, w.firstIndex);
         b.ifThen(b.cmpi(arith::CmpIPredicate::ne, inside, b.i32(0)), [&] {
           Value at =
               b.atomicAdd(countBits(b, inside), counts, b.index(kInside));
@@ -243,8 +257,7 @@ void ScoreSelection::findPart(ThreadBuilder &b, const Buffers &w) {
   Value shift = shiftToBins(b, bitWidth(b, minus(b, high, low)),
                             SelectionSizes::kPartBits);
   Value above = loadTally(b, w.tallies, Above);
-  Value keep = numKept(b, w), zero = b.i32(0),
-        all = b.i32(int32_t(s.elements()));
+  Value keep = numKept(b, w), zero = b.i32(0), all = b.i32(int32_t(elements()));
   RadixSelect parts(b, SelectionSizes::kPartBits);
   RankedKey part =
       parts.binFromAbove(b, minus(b, keep, above),
@@ -252,7 +265,7 @@ void ScoreSelection::findPart(ThreadBuilder &b, const Buffers &w) {
   // Of the rows of tiles from the first on, that in which it lies. Of ties in
   // many rows of tiles the search finds it.
   const WeightTiles &t = s.tiles;
-  bool counted = t.rowTiles <= SelectionSizes::kParts;
+  bool counted = !common && t.rowTiles <= SelectionSizes::kParts;
   RankedKey rowTile;
   if (counted)
     rowTile = parts.binFromAbove(b, part.wanted, [&](Value bin) {
@@ -328,12 +341,16 @@ void ScoreSelection::gather(ThreadBuilder &b, const Buffers &w) {
     };
     Value inside = b.load(counts, b.index(kInside));
     b.store(inside, w.keptSizes, b.block());
-    addTally(b.load(counts, b.index(kAbove)), Above);
+    Value above = b.load(counts, b.index(kAbove));
+    addTally(above, Above);
+    if (common)
+      b.atomicAdd(above, w.counts, w.placeOf(b, LayerAbove));
     // Of ties nothing was kept.
     b.ifThen(isTie, [&] { b.atomicAdd(inside, w.parts, b.index(0)); });
     b.ifThen(either(b, isTie, isBelow(b, b.i32(s.capacity), inside)),
              [&] { addTally(b.i32(1), Overflow); });
   });
-  Value last = b.isLastBlock(s.tiles.count(), w.tallies, b.index(Ticket));
+  Value last = b.isLastBlock(common ? common->tiles : s.tiles.count(),
+                             w.tallies, b.index(Ticket));
   b.ifThen(last, [&] { findPart(b, w); });
 }

@@ -129,6 +129,30 @@ void ScoreSelection::selectCollected(ThreadBuilder &b, const Buffers &w,
       /*nan=*/arith::ConstantIntOp::create(b, 0, 1));
 }
 
+/// body(key, index) for the layer's elements from `begin` to `end` (index, of
+/// its own), and maybe a few more, evaluated by all of its blocks.
+void ScoreSelection::forElements(ThreadBuilder &b, const Buffers &w,
+                                 Value begin, Value end,
+                                 function_ref<void(Value, Value)> body) {
+  VirtualWeight weight(criterion, w.factors);
+  int64_t lanes = s.tiles.lanes, columns = s.tiles.columns;
+  int64_t threads = s.searchBlocks * b.threads();
+  begin = b.addi(b.divi(begin, lanes),
+                 b.addi(b.muli(b.block(), b.threads()), b.thread()));
+  end = b.divi(b.addi(end, lanes - 1), lanes);
+  b.loop(begin, end, threads, [&](Value group) {
+    Value i = b.muli(group, lanes);
+    Value keys = keyOfScore(
+        b, weight.evaluate(b, b.divi(i, columns), b.remi(i, columns), lanes)
+               .getScore());
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      Value key = lanes == 1 ? keys : vector::ExtractOp::create(b, keys, lane);
+      Value index = toI32(b, b.addi(i, lane));
+      body(key, common ? plus(b, index, w.firstIndex) : index);
+    }
+  });
+}
+
 /// Adds to `bins`, of this block.
 void ScoreSelection::countInRange(ThreadBuilder &b, const Buffers &w,
                                   const Range &range, Value isKept,
@@ -152,27 +176,18 @@ void ScoreSelection::countInRange(ThreadBuilder &b, const Buffers &w,
   b.ifElse(
       isKept, [&] { forKept(b, w, count); },
       [&] {
-        VirtualWeight weight(criterion, w.factors);
-        int64_t lanes = s.tiles.lanes, columns = s.tiles.columns;
-        int64_t threads = s.searchBlocks * b.threads();
-        Value from = toIndex(b, range.first);
-        Value end = b.addi(from, toIndex(b, range.size));
-        Value begin =
-            b.addi(b.divi(from, lanes),
-                   b.addi(b.muli(b.block(), b.threads()), b.thread()));
-        end = b.divi(b.addi(end, lanes - 1), lanes);
-        b.loop(begin, end, threads, [&](Value group) {
-          Value i = b.muli(group, lanes);
-          Value keys = keyOfScore(
-              b,
-              weight.evaluate(b, b.divi(i, columns), b.remi(i, columns), lanes)
-                  .getScore());
-          for (int64_t lane = 0; lane < lanes; ++lane) {
-            Value key =
-                lanes == 1 ? keys : vector::ExtractOp::create(b, keys, lane);
-            count(key, toI32(b, b.addi(i, lane)));
-          }
-        });
+        Value begin = toIndex(b, range.first);
+        Value end = b.addi(begin, toIndex(b, range.size));
+        if (common) {
+          Value first = toIndex(b, w.firstIndex);
+          auto inside = [&](Value at) {
+            at = arith::MaxSIOp::create(b, b.subi(at, first), b.index(0));
+            return b.mini(at, b.index(s.elements()));
+          };
+          begin = inside(begin);
+          end = inside(end);
+        }
+        forElements(b, w, begin, end, count);
       });
 }
 
@@ -204,6 +219,18 @@ void ScoreSelection::narrow(ThreadBuilder &b, const Buffers &w,
     rest.store(b, w.tallies);
     storeTally(b, count, w.tallies, Count);
   });
+  if (common) { // one block does not know all layers
+    Value isFound =
+        both(b, isEqual(b, rest.bits, b.i32(0)), isEqual(b, size, b.i32(1)));
+    b.ifThen(isFound, [&] {
+      b.onFirstThread([&] {
+        writeResults(b, w, rest.low, rest.first,
+                     /*nan=*/arith::ConstantIntOp::create(b, 0, 1));
+        storeTally(b, b.i32(1), w.tallies, Done);
+      });
+    });
+    return;
+  }
   Value isFew = both(b, isEqual(b, rest.bits, b.i32(0)),
                      b.cmpi(arith::CmpIPredicate::ule, size,
                             b.i32(SelectionSizes::kEvaluated)));
@@ -246,7 +273,8 @@ void ScoreSelection::search(ThreadBuilder &b, const Buffers &w) {
                      [&] { b.atomicAdd(here, w.bins, bin); });
           });
         });
-    Value last = b.isLastBlock(s.searchBlocks, w.tallies, b.index(Ticket));
+    Value last = b.isLastBlock(common ? common->searchBlocks : s.searchBlocks,
+                               w.tallies, b.index(Ticket));
     b.ifThen(last, [&] {
       b.ifElse(
           isListed,
@@ -256,6 +284,62 @@ void ScoreSelection::search(ThreadBuilder &b, const Buffers &w) {
           },
           [&] { narrow(b, w, range, bins, radix); });
       b.onFirstThread([&] { storeTally(b, zero, w.tallies, Ticket); });
+    });
+  });
+}
+
+/// Of what stays, and of what equals the threshold behind the last that stays.
+void ScoreSelection::countStaying(ThreadBuilder &b, const Buffers &w) {
+  b.setBlocksPerMultiprocessor(2);
+  Value zero = b.i32(0), stays = b.index(0), after = b.index(1);
+  Value counts = b.sharedBuffer({2}, b.getI32Type());
+  b.onFirstThread([&] {
+    b.store(zero, counts, stays);
+    b.store(zero, counts, after);
+  });
+  b.barrier();
+  Value tau = loadTally(b, w.tallies, RangeLow);
+  Value last = loadTally(b, w.tallies, RangeFirst);
+  Value isKept = isEqual(b, loadTally(b, w.tallies, Overflow), zero);
+  auto count = [&](Value key, Value index) {
+    Value equal = isEqual(b, key, tau), behind = isBelow(b, last, index);
+    b.ifElse(
+        both(b, equal, behind), [&] { b.atomicAdd(b.i32(1), counts, after); },
+        [&] {
+          b.ifThen(either(b, equal, isBelow(b, tau, key)),
+                   [&] { b.atomicAdd(b.i32(1), counts, stays); });
+        });
+  };
+  b.ifElse(
+      isKept, [&] { forKept(b, w, count); },
+      [&] { forElements(b, w, b.index(0), b.index(s.elements()), count); });
+  b.barrier();
+  auto at = [&](LayerCount which) { return w.placeOf(b, which); };
+  b.onFirstThread([&] {
+    b.atomicAdd(b.load(counts, stays), w.counts, at(LayerStays));
+    b.atomicAdd(b.load(counts, after), w.counts, at(LayerAfter));
+  });
+  Value ends = b.isLastBlock(s.searchBlocks, w.counts, at(LayerTicket));
+  b.ifThen(ends, [&] {
+    b.onFirstThread([&] {
+      auto toI64 = [&](Value i32) {
+        return arith::ExtUIOp::create(b, b.getI64Type(), i32);
+      };
+      Value nan =
+          b.cmpi(arith::CmpIPredicate::ne, loadTally(b, w.tallies, Nan), zero);
+      Value nothing = either(b, nan, isEqual(b, numKept(b, w), zero));
+      Value size = b.i64(s.elements()), none = b.i64(0);
+      // What lies above the bracket was not kept.
+      Value above = b.select(isKept, b.load(w.counts, at(LayerAbove)), zero);
+      Value all = toI64(plus(b, above, b.load(w.counts, at(LayerStays))));
+      // Layers before that in which the last one stays have none behind it.
+      Value cut = b.addi(toI64(minus(b, last, w.firstIndex)), b.i64(1));
+      cut = b.select(isEqual(b, b.load(w.counts, at(LayerAfter)), zero), size,
+                     cut);
+      Value comesLater = isBelow(b, last, w.firstIndex);
+      cut = b.select(either(b, nothing, comesLater), none, cut);
+      b.store(cut, w.cut, {});
+      b.store(b.subi(size, b.select(nothing, none, all)), w.pruned, {});
     });
   });
 }

@@ -40,6 +40,9 @@ func.func @find(%w: tensor<6x8xf32>, %v: tensor<5x8xf32>, %sparsity: f64) {
   // CHECK: pst.common_threshold @movement(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}), %{{.*}} : (tensor<6x8xf32>, tensor<6x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>) -> tensor<f32>, tensor<i64>, tensor<i64>, tensor<i64>, tensor<i64>
   %tau, %common:2, %counts:2 = pst.common_threshold @movement(%w, %w, %v, %v), %sparsity
       : (tensor<6x8xf32>, tensor<6x8xf32>, tensor<5x8xf32>, tensor<5x8xf32>) -> tensor<f32>, tensor<i64>, tensor<i64>, tensor<i64>, tensor<i64>
+  // CHECK: pst.common_threshold @movement(%{{.*}}, %{{.*}}), %{{.*}} previous(%{{.*}}) : (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<f32>, tensor<i64>, tensor<i64>
+  %next, %cut, %count = pst.common_threshold @movement(%w, %w), %sparsity previous(%tau)
+      : (tensor<6x8xf32>, tensor<6x8xf32>) -> tensor<f32>, tensor<i64>, tensor<i64>
   return
 }
 

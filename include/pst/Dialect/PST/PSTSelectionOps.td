@@ -88,7 +88,8 @@ def PST_BlockScoresOp : PST_ScoreOp<"block_scores"> {
 }
 
 def PST_CommonThresholdOp
-    : PST_ScoreOp<"common_threshold", [SameVariadicResultSize]> {
+    : PST_ScoreOp<"common_threshold", [AttrSizedOperandSegments,
+          SameVariadicResultSize]> {
   let summary = "Finds the score that separates the kept weights of layers";
   let description = [{
     What `pst.topk_threshold` finds for a layer, for several that compete with
@@ -96,6 +97,9 @@ def PST_CommonThresholdOp
     elements `N - int(N*sparsity)` stay. The threshold is common; each layer has
     a cut of its own, since of equal scores those of earlier layers stay first.
     `pruned` counts the elements that are pruned in each layer.
+
+    `previous` is the threshold of the step before: where it is near the new
+    one, that is found faster. It never changes the result, whatever it is.
 
     Constraints:
     - (C1) The criterion yields a score.
@@ -113,12 +117,13 @@ def PST_CommonThresholdOp
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$criterion,
-                       Variadic<PST_Tensor>:$factors, F64:$sparsity);
+                       Variadic<PST_Tensor>:$factors, F64:$sparsity,
+                       Optional<PST_ScalarF32>:$previous);
   let results = (outs PST_ScalarF32:$threshold, Variadic<PST_ScalarI64>:$cuts,
                       Variadic<PST_ScalarI64>:$pruned);
   let assemblyFormat = [{
-    $criterion `(` $factors `)` `,` $sparsity attr-dict `:`
-    `(` type($factors) `)` `->` type(results)
+    $criterion `(` $factors `)` `,` $sparsity (`previous` `(` $previous^ `)`)?
+    attr-dict `:` `(` type($factors) `)` `->` type(results)
   }];
 }
 
