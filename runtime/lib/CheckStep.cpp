@@ -165,7 +165,8 @@ void StepCheck::requireSame(const Program &ours, const Program &theirs) {
   const Manifest &own = ours.manifest(), &other = theirs.manifest();
   if (own.fingerprint() != other.fingerprint())
     throw Error("the two bundles are of different models: compile both from "
-                "the same one, by the same method, with the same frozen type");
+                "the same one, by the same method and selection, with the same "
+                "frozen type");
   for (const char *name : {"forward_backward", "apply"}) {
     const EntryPoint &entry = ours.entryPoint(name);
     for (const Argument &argument : theirs.entryPoint(name).arguments)

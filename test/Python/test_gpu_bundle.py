@@ -380,7 +380,7 @@ def test_a_step_is_checked_against_the_cpus(tmp_path, examples):
         with pytest.raises(AssertionError, match=message):
             _run("check", tmp_path / "spoilt", *common, kernels=kernels)
 
-    options = {"bundle": str(tmp_path / "other"), "sequence_length": LENGTH, "training": True}
+    options = {"bundle": str(tmp_path / "other"), "sequence_length": LENGTH, "training": True, "selection": "topk"}
     for more, message in (
         ({"batch_size": ROWS + 1}, r'the two bundles differ in the input "input_ids": i32\[3, 7\], and i32\[4, 7\]; compile'),
         ({"batch_size": ROWS, "method": "mvp"}, "the two bundles are of different models"),
