@@ -57,8 +57,9 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
     // m = [[0.0, 3.0], [0.0, 0.0], [5.0, 7.0]]    (the masked weight)
     %s:4 = pst.materialize @map(%w) threshold(%tau, %cut) as compressed
         : (tensor<3x2xf32>) -> tensor<22xf32>, tensor<22xi8>, tensor<1x65xi32>, tensor<i32>
-    // values [3.0, 5.0, 7.0, 0.0, ...]   columns [1, 0, 1, 0, ...]
-    // cells [[0, 1, 0, 2, 0, ...]]       used 19: three elements, 16 of slack
+    // values [5.0, 7.0, 3.0, 0.0, ...]   columns [0, 1, 1, 0, ...]
+    // cells [[0, 514, 1, 256, 768, ...]]: row 2 has two elements, row 0 one
+    // used 19: three elements, 16 of slack
     %q:2 = pst.materialize @map(%w) threshold(%tau, %cut) as quantized
         : (tensor<3x2xf32>) -> tensor<3x2xi8>, tensor<3xf32>
     // values [[0, 127], [0, 0], [91, 127]]   scales [0.0236, 0.0, 0.0551]
