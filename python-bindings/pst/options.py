@@ -71,6 +71,11 @@ def _names(option: str, text: str) -> list[str]:
         raise ValueError(f"--{option} must be names in one line, with commas between them, each of at most {most} letters") from None
 
 
+def flag_of(name: str, value) -> str:
+    """An option and its value as on the command line."""
+    return f"--{name} {value if isinstance(value, str) else format(value, 'g')}"
+
+
 # The published code: one rate for all that it trains, which the head is not; no clipping. What it lacks has its default.
 _REFERENCE_RATE = 3e-5
 _REFERENCE = {
@@ -237,7 +242,7 @@ class _PythonOptions:
             if name in given and getattr(self, name) != value:
                 raise ValueError(
                     f"--{name} {getattr(self, name)} is given, but --reference_exact has "
-                    + (f"--{name} {value:g}" if isinstance(value, (int, float)) else f"--{name} {value}" if value else "none")
+                    + (flag_of(name, value) if value != "" else "none")
                     + ": leave one of them out"
                 )
         return replace(self, **implied)

@@ -6,6 +6,7 @@ model. The loop itself is the runtime's; this reads, compiles and reports."""
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import os
@@ -29,7 +30,7 @@ from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Answers, Blocks, block_length, common_length, predicts_tokens, read_language
-from .options import DEFAULT_SPARSITY, MEASURED, Options, names_file
+from .options import DEFAULT_SPARSITY, MEASURED, Options, flag_of, names_file
 from .outputs import write_text
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
@@ -123,7 +124,7 @@ class Trainer:
         self.config = read_config(self.model_dir)
         self.warnings: list[str] = []
         if implied := self.options.implied_by_reference:
-            self.warnings.append("--reference_exact means " + " ".join(f"--{name} {value if isinstance(value, str) else format(value, 'g')}" for name, value in implied.items()))
+            self.warnings.append("--reference_exact means " + " ".join(itertools.starmap(flag_of, implied.items())))
         self._callbacks = list(callbacks)
         Callbacks(self._callbacks)
         if train is None:

@@ -105,8 +105,8 @@ private:
     constexpr int64_t kRows = Layout::kRows;
     Value keys = b.stackBuffer(kRows, b.getI32Type());
     b.loop(0, kRows, 1, [&](Value row) {
-      Value key = b.muli(b.addi(loadCount(row), 1), kRows);
-      b.store(toI32(b, b.subi(key, row)), keys, row);
+      Value key = b.subi(b.muli(loadCount(row), kRows), row);
+      b.store(toI32(b, key), keys, row);
     });
     b.loop(0, kRows, 1, [&](Value row) {
       Value own = b.splat(b.load(keys, row), lanes);

@@ -43,8 +43,7 @@ namespace {
 
 /// A part of the depth of a panel of X, transposed.
 struct PackedPart {
-  Value buffer, base;
-  Value begin, depth; ///< Of the depth.
+  Value buffer, base, depth;
 };
 
 /// Multiplies one panel of X by the cells of some groups of rows.
@@ -216,7 +215,7 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
     Value depth = remaining(b, s.k(), begin, SparseBlocking::kPackedDepth);
     packPanel(b, s.lanes, input, /*transposed=*/true, {buffer, s.panelTokens},
               base, firstToken, begin, depth, s.k() % s.lanes == 0);
-    return {buffer, base, begin, depth};
+    return {buffer, base, depth};
   };
   Value panels =
       count ? ceilDivide(b, count, s.panelTokens) : b.index(s.panels());
@@ -248,7 +247,7 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
         [&](Value begin) -> PackedPart {
           Value number = b.addi(b.muli(panel, s.packedParts()),
                                 b.divi(begin, SparseBlocking::kPackedDepth));
-          return {workspace, b.muli(number, s.packedStride()), begin,
+          return {workspace, b.muli(number, s.packedStride()),
                   remaining(b, s.k(), begin, SparseBlocking::kPackedDepth)};
         },
         b.muli(panel, s.panelTokens), firstGroup, endGroup);
