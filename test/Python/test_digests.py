@@ -50,7 +50,7 @@ METHODS = {
     "global": RANKS | {"method": "pst"},
     "dense": {},
     "lora": {"weight_rank": 4, "weight_beta": 1.5},
-    "map": {},
+    "map": {"selection": "topk"},
     "mvp": {},
 }
 PRUNING = ("pst", "global", "map", "mvp")

@@ -175,9 +175,9 @@ def test_a_sparsity_that_groups_cannot_have_is_refused(tmp_path, sparsity, messa
 
 @pytest.mark.parametrize(
     "given, expected",
-    [({}, "topk global"), ({"selection": "topk"}, "topk layer"), ({"method": "map"}, "topk layer"), ({"reference_exact": True}, "topk layer")],
+    [({}, "topk global"), ({"selection": "topk"}, "topk layer"), ({"method": "map"}, "topk global"), ({"method": "mvp"}, "topk layer"), ({"reference_exact": True}, "topk layer")],
 )
 def test_what_selects_by_default(tmp_path, given, expected):
-    """Of a run: among all layers where the method is pst and nothing else is said."""
+    """Of a run: among all layers where the recipe says so and nothing else is said."""
     trainer = pst.Trainer(write_model(tmp_path / "m"), write_data(tmp_path / "t.tsv", 8), output_dir=tmp_path / "run", **given)
     assert {layer["selection"] for layer in json.loads(trainer.model.manifest)["sparse_layers"]} == {expected}

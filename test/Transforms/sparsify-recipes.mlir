@@ -15,7 +15,7 @@
 // CHECK-NEXT:   arith.select %[[DETACH]], %[[DETACHED]], %[[V]]
 // CHECK:      pst.criterion @lora(%{{.*}}: dense, %{{.*}}: lowrank<weight_rank = 8>(U init<normal 1.000000e+00>, V init<zeros>)) {
 // CHECK:      pst.criterion @dense(%{{.*}}: dense) trains_model {
-// CHECK:      pst.criterion @map(%{{.*}}: dense) trains_model attributes {pst.rates = {head = 3.000000e+00 : f64, language = 3.000000e-04 : f64, weights = 3.000000e-04 : f64}} {
+// CHECK:      pst.criterion @map(%{{.*}}: dense) trains_model attributes {pst.rates = {head = 3.000000e+00 : f64, language = 3.000000e-04 : f64, weights = 3.000000e-04 : f64}, pst.selection = #pst.selection<topk global>} {
 // CHECK:      pst.criterion @mvp(%{{.*}}: dense, %{{.*}}: dense(S init<zeros>)) trains_model {
 // CHECK:      pst.criterion @wanda(%{{.*}}: dense, %{{.*}}: lowrank<weight_rank = 8>(U init<normal 1.000000e+00>, V init<zeros>), %{{.*}}: col(norm frozen init<file "*" from "calibration.safetensors">)) attributes {pst.selection = #pst.selection<topk row>} {
 // CHECK:      pst.criterion @ria(%{{.*}}: dense,
