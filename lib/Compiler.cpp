@@ -37,7 +37,8 @@ static LogicalResult verifyOptions(ModuleOp module,
   return success();
 }
 
-/// Gives kernels vectors as wide as the CPU's, unless the user chose others.
+/// Gives kernels vectors as wide as the CPU's, unless the user chose others,
+/// and what it can do with these.
 static LogicalResult chooseVectors(ModuleOp module, CompilerOptions &options) {
   if (targetOf(options).kernels != KernelFamily::CPU)
     return success();
@@ -53,6 +54,8 @@ static LogicalResult chooseVectors(ModuleOp module, CompilerOptions &options) {
         << " has: each vector takes several of its own, and time";
   if (options.vectorWidth == 0)
     options.vectorWidth = widest;
+  // Those that are expanded are of 512 bits.
+  options.expandBits = options.vectorWidth < 16 ? 0 : expandBits(**machine);
   return success();
 }
 
@@ -61,7 +64,7 @@ static LogicalResult runStages(ModuleOp module, Stage from, Stage to,
                                CompilerOptions options) {
   if (failed(verifyOptions(module, options)))
     return failure();
-  if (from < Stage::Kernels && to >= Stage::Kernels)
+  if (from < Stage::Kernels && to >= Stage::Sparsify)
     if (failed(chooseVectors(module, options)))
       return failure();
   // Verified after each stage: after each pass takes as long as the passes.

@@ -198,6 +198,7 @@ static void buildCPUKernels(OpPassManager &passes,
   EmitCPUKernelsOptions kernels;
   if (options.vectorWidth)
     kernels.vectorWidth = options.vectorWidth;
+  kernels.expandBits = options.expandBits;
   if (!options.blocks.empty()) {
     kernels.mBlock = options.blocks[0];
     kernels.nBlock = options.blocks[1];
@@ -244,8 +245,8 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     else if (targetOf(options).kernels == KernelFamily::CPU) {
       // First, so that values are stored in the weight's type.
       passes.addPass(createNarrowFrozen({options.frozenType}));
-      passes.addPass(
-          createStoreWeights({options.weightStorage, options.frozenType}));
+      passes.addPass(createStoreWeights(
+          {options.weightStorage, options.frozenType, options.expandBits}));
     }
     break;
   case Stage::Autodiff:

@@ -110,6 +110,14 @@ int64_t pst::vectorWidth(const llvm::TargetMachine &machine) {
   return 4;
 }
 
+int64_t pst::expandBits(const llvm::TargetMachine &machine) {
+  const llvm::MCSubtargetInfo &subtarget = *machine.getMCSubtargetInfo();
+  if (!machine.getTargetTriple().isX86() ||
+      !subtarget.checkFeatures("+avx512f,+avx512bw"))
+    return 0;
+  return subtarget.checkFeatures("+avx512vbmi2") ? 8 : 32;
+}
+
 /// What an O3 pipeline does that matters here: kernels come blocked, unrolled
 /// and vectorised as they should be, and never inlined, so what remains is to
 /// bring the loops into the shape that code generation likes. A full O3 takes

@@ -66,10 +66,12 @@ void pst::check(const CompilerOptions &options) {
   if (!options.training && options.model.distillation)
     throw Error("--distillation is of a program that trains, but this one only "
                 "evaluates: leave it out");
-  if (options.training && options.weightStorage == WeightStorage::Compressed)
-    throw Error("--weight_storage compressed is of a program that only "
-                "evaluates, whose zeros stay where they are: leave it out, or "
-                "compile with --inference");
+  if (options.training && (options.weightStorage == WeightStorage::Compressed ||
+                           options.weightStorage == WeightStorage::Bitmask))
+    throw Error("--weight_storage " +
+                std::string(spell(options.weightStorage)) +
+                " is of a program that only evaluates, whose zeros stay where "
+                "they are: leave it out, or compile with --inference");
   if (options.training && options.frozenType == FrozenType::Int8)
     throw Error("--frozen_type int8 is of a program that only evaluates, whose "
                 "weights are rounded when a model is loaded: take bf16, or "

@@ -19,7 +19,7 @@ static std::vector<Refusal> refusedOnGPUs() {
        {"packed", "compressed"},
        "whose products read the masked weight from a buffer"},
       {"weight_storage",
-       {"compressed"},
+       {"compressed", "bitmask"},
        "whose products with fixed weights are dense"},
       {"frozen_type", {"int8"}, "whose kernels read weights of f32 or bf16"},
       {"cache_length", {}, "which has no kernel to generate text"},

@@ -2,23 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Weights that are stored once, and products that take them."""
 
-import functools
-
 import numpy as np
 import pytest
-from virtual_weights import CRITERIA, elements, random_factors, tensor
+from stored_weights import both_threads, compiled, layer, materialize, matrix, product
+from virtual_weights import CRITERIA, tensor
 
 import pst
 
 ROWS, COLUMNS, SLACK = 64, 128, 16  # of a cell, and after its elements (CompressedLayout.h)
 # Degenerate, around a cell, several cells both ways with edges.
 SHAPES = [(1, 1), (1, 37), (41, 1), (64, 128), (65, 129), (130, 257)]
-
-compiled = functools.cache(pst.compile)
-
-
-def matrix(rows, columns):
-    return f"tensor<{rows}x{columns}xf32>"
 
 
 def cells_of(rows, columns):
@@ -56,46 +49,6 @@ def decode(stored, rows, columns):
     return matrix
 
 
-def both_threads(function, *arguments):
-    results = []
-    for count in (1, 2):
-        pst._pst.set_num_threads(count)
-        results.append(function(*arguments))
-    return results
-
-
-def materialize(criterion, factors, how, results, threshold=True, name="store"):
-    """(factors..., [tau, cut]) -> the results' tensors"""
-    names = ", ".join(f"%f{i}" for i in range(len(factors)))
-    arguments = ", ".join(f"%f{i}: {tensor(factor)}" for i, factor in enumerate(factors))
-    types = ", ".join(map(tensor, factors))
-    count = results.count("tensor<")
-    returned = ", ".join(f"%s#{i}" for i in range(count)) if count > 1 else "%s"
-    use = how.replace("MASK", "threshold(%tau, %cut)" if threshold else "")
-    return f"""func.func @{name}({arguments}{", %tau: tensor<f32>, %cut: tensor<i64>" if threshold else ""}) -> ({results}) {{
-  %s{f":{count}" if count > 1 else ""} = pst.materialize @c({names}) {use} : ({types}) -> {results}
-  return {returned} : {results}
-}}
-"""
-
-
-def layer(rows, columns, keep, seed=0):
-    """Factors of a layer, the threshold that keeps about that share, and the masked weight in float32."""
-    rng = np.random.default_rng(rows * 1000 + columns + seed)
-    criterion = CRITERIA["pst"]
-    factors = random_factors(criterion, rows, columns, 3, rng)
-    weight = criterion.weight(*elements(criterion, factors, np.float32))
-    scores = np.sort(criterion.score(*elements(criterion, factors, np.float32)), axis=None)
-    tau = np.float32(np.inf) if keep == 0 else scores[min(int((1 - keep) * scores.size), scores.size - 1)]
-    text = criterion.text("c") + materialize(criterion, factors, "MASK as dense", matrix(rows, columns))
-    masked = compiled(text)(*factors, np.array(tau), np.array(rows * columns))
-    kept = masked != 0
-    np.testing.assert_allclose(masked[kept], weight[kept], rtol=1e-5, atol=1e-6)
-    assert keep != 0 or not kept.any()
-    assert keep != 1 or kept.all()
-    return criterion, factors, (np.array(tau), np.array(rows * columns)), masked
-
-
 @pytest.mark.parametrize("rows,columns", SHAPES)
 @pytest.mark.parametrize("keep", [0, 0.1, 0.5, 1])
 @pytest.mark.parametrize("transposed", [False, True])
@@ -126,16 +79,6 @@ def test_the_order_of_cells_is_free(rows, columns, lanes, order):
             np.testing.assert_array_equal(decode(stored, *shape), masked.T if transposed else masked)
 
 
-def product(rows, columns, tokens, room=None, epilogue="", arguments="", types="", name="product"):
-    x, y, stored = matrix(tokens, columns), matrix(tokens, rows), stored_types(rows, columns, room)
-    v, k, c, n = stored.split(", ")
-    return f"""func.func @{name}(%x: {x}, %v: {v}, %k: {k}, %c: {c}, %n: {n}{arguments}) -> {y} {{
-  %y = pst.stored_matmul %x, compressed(%v, %k, %c, %n){epilogue} : {x}, ({stored}){types} -> {y}
-  return %y : {y}
-}}
-"""
-
-
 @pytest.mark.parametrize("rows,columns", [*SHAPES, (70, 1601)])
 @pytest.mark.parametrize("tokens", [1, 2, 7, 64, 90])
 @pytest.mark.parametrize("keep", [0, 0.1, 1])
@@ -144,7 +87,7 @@ def test_the_product_against_float64(rows, columns, tokens, keep):
     criterion, factors, mask, masked = layer(rows, columns, keep, tokens)
     x = np.random.default_rng(tokens).standard_normal((tokens, columns)).astype(np.float32)
     text = criterion.text("c") + materialize(criterion, factors, "MASK as compressed", stored_types(rows, columns))
-    program = compiled(text + product(rows, columns, tokens))
+    program = compiled(text + product("compressed", stored_types(rows, columns), rows, columns, tokens))
     stored = program.function("store")(*factors, *mask)
     one, two = both_threads(program.function("product"), x, *stored)
     assert one.tobytes() == two.tobytes()
@@ -162,8 +105,8 @@ def test_one_stored_weight_serves_every_batch():
     bias, residual = ", %b: tensor<97xf32>", ", %r: tensor<{}x97xf32>"
     for tokens in (3, 65):
         text += product(
-            rows, columns, tokens, room, ' bias(%b) addend(%r) activation relu', bias + residual.format(tokens),
-            f" bias tensor<97xf32> addend tensor<{tokens}x97xf32>", f"batch{tokens}",
+            "compressed", stored_types(rows, columns, room), rows, columns, tokens, " bias(%b) addend(%r) activation relu",
+            bias + residual.format(tokens), f" bias tensor<97xf32> addend tensor<{tokens}x97xf32>", f"batch{tokens}",
         )  # fmt: skip
     program = compiled(text)
     stored = program.function("store")(*factors, *mask)
@@ -183,7 +126,7 @@ def test_without_room_nothing_is_written_and_the_product_says_so(order):
     criterion, factors, mask, masked = layer(rows, columns, 0.5)
     needed = int((masked != 0).sum()) + SLACK * cells_of(rows, columns)
     for room in (needed - 1, needed // 2, SLACK * cells_of(rows, columns)):
-        text = criterion.text("c") + product(rows, columns, tokens, room)
+        text = criterion.text("c") + product("compressed", stored_types(rows, columns, room), rows, columns, tokens)
         text += materialize(criterion, factors, f"MASK as compressed{order}", stored_types(rows, columns, room))
         program = compiled(text)
         for stored in both_threads(program.function("store"), *factors, *mask):
@@ -240,7 +183,7 @@ def test_vectors_wider_than_the_slack_change_nothing(width):
     room = int((masked != 0).sum()) + SLACK * cells_of(rows, columns)
     text = criterion.text("c") + materialize(criterion, factors, "MASK as compressed", stored_types(rows, columns, room))
     for tokens in (1, 7):
-        text += product(rows, columns, tokens, room, name=f"batch{tokens}")
+        text += product("compressed", stored_types(rows, columns, room), rows, columns, tokens, name=f"batch{tokens}")
     found = []
     for lanes in (16, width):
         program = pst.compile(text, vector_width=lanes)

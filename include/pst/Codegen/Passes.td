@@ -33,6 +33,9 @@ def EmitCPUKernels : Pass<"pst-emit-cpu-kernels", "::mlir::ModuleOp"> {
   let options = [
     Option<"vectorWidth", "vector-width", "int64_t", /*default=*/"8",
            "f32 lanes of the target's vectors (4: NEON, 8: AVX2, 16: AVX-512)">,
+    Option<"expandBits", "expand-bits", "int64_t", /*default=*/"0",
+           "bits of the narrowest elements that an instruction moves to the "
+           "lanes of a mask (32: AVX-512, 8: AVX-512 VBMI2, 0: none)">,
     Option<"l2Cache", "l2-cache", "int64_t", /*default=*/"1024",
            "KiB of L2 that a thread has">,
     Option<"l3Cache", "l3-cache", "int64_t", /*default=*/"12288",
@@ -125,9 +128,11 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
     called once, before any other, and returns for each how many slots it lacks:
     0, unless its values changed after the compilation.
 
-    With `auto` a weight is stored so if that makes its products faster, by the
-    cost model of `-pst-choose-products`; the model's answer, in microseconds of
-    one thread, stays as `pst.cost`. Weights of one shape that keep nearly as
+    They lie with a column each (`compressed`), or with a bit for each element
+    (`bitmask`), which machines with AVX-512 expand faster than they gather what
+    columns name. With `auto` a weight is stored as makes its products fastest,
+    by the cost model of `-pst-choose-products`; the model's answer, in
+    microseconds of one thread, stays as `pst.cost`. Weights of one shape that keep nearly as
     many elements have the same room, and so the same kernels.
 
     With `type=int8` values are stored in 8 bits, with a scale for each row of
@@ -173,11 +178,13 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
   let options = [
     Option<"storage", "storage", "::pst::WeightStorage",
            /*default=*/"::pst::WeightStorage::Auto",
-           "auto, dense or compressed",
+           "auto, dense, compressed or bitmask",
            "::pst::WordsOf<::pst::WeightStorage>()">,
     Option<"type", "type", "::pst::FrozenType",
            /*default=*/"::pst::FrozenType::F32", "int8: in 8 bits",
-           "::pst::WordsOf<::pst::FrozenType>()">
+           "::pst::WordsOf<::pst::FrozenType>()">,
+    Option<"expandBits", "expand-bits", "int64_t", /*default=*/"0",
+           "of -pst-emit-cpu-kernels: with 0, auto chooses no bitmask">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",

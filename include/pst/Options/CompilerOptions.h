@@ -45,7 +45,7 @@ enum class RecomputeLevel { None, Cheap, All };
 enum class ProductChoice { Auto, Packed, Buffer, Compressed };
 
 /// -pst-store-weights
-enum class WeightStorage { Auto, Dense, Compressed };
+enum class WeightStorage { Auto, Dense, Compressed, Bitmask };
 
 /// -pst-narrow-frozen, and of Int8 -pst-store-weights
 enum class FrozenType { F32, BF16, Int8 };
@@ -88,7 +88,8 @@ template <> struct pst::runtime::Words<pst::ProductChoice> {
                                          "compressed"};
 };
 template <> struct pst::runtime::Words<pst::WeightStorage> {
-  static constexpr const char *list[] = {"auto", "dense", "compressed"};
+  static constexpr const char *list[] = {"auto", "dense", "compressed",
+                                         "bitmask"};
 };
 template <> struct pst::runtime::Words<pst::FrozenType> {
   static constexpr const char *list[] = {"f32", "bf16", "int8"};
@@ -131,6 +132,9 @@ struct CompilerOptions {
 #define PST_OPTION(type, member, name, initial, range, group, help)            \
   type member = initial;
 #include "pst/Options/Options.def"
+  /// What of the CPU kernels may count on beside its vectors
+  /// (-pst-emit-cpu-kernels); found with them.
+  int64_t expandBits = 0;
   /// What a tool adds to each pass manager (printing between passes); has no
   /// part in the program. May fail with a diagnostic.
   std::function<llvm::LogicalResult(mlir::PassManager &)> preparePasses;

@@ -24,7 +24,7 @@ using namespace pst;
 /// Whether the op stores a weight, whose values products widen.
 static bool storesWeight(Operation *op) {
   auto stored = dyn_cast<MaterializeOp>(op);
-  return stored && stored.getStorage() == Storage::Compressed;
+  return stored && stored.getStorage() != Storage::Dense;
 }
 
 /// Fails if an op computes an activation in bf16: kernels read weights of it,
@@ -63,6 +63,11 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
           << vectorWidth.getValue();
       return signalPassFailure();
     }
+    if (expandBits != 0 && expandBits != 8 && expandBits != 32) {
+      getOperation().emitError("expand-bits must be 0, 8 or 32, but is ")
+          << expandBits.getValue();
+      return signalPassFailure();
+    }
     if (l2Cache < 1 || l3Cache < 1 || l2Cache > (1 << 30) ||
         l3Cache > (1 << 30)) {
       getOperation().emitError("l2-cache and l3-cache must lie between 1 and "
@@ -74,6 +79,7 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
       return signalPassFailure();
     cpu::Target target;
     target.vectorWidth = vectorWidth;
+    target.expandBits = expandBits;
     target.l2Cache = l2Cache << 10;
     target.l3Cache = l3Cache << 10;
     target.mBlock = mBlock;
@@ -84,6 +90,8 @@ struct EmitCPUKernels : pst::impl::EmitCPUKernelsBase<EmitCPUKernels> {
     kernel::populateSharedKernels(patterns, context);
     cpu::populateAdamWKernels(patterns, context);
     cpu::populateAttentionKernels(patterns, context);
+    cpu::populateBitmaskMatmulKernels(patterns, context);
+    cpu::populateBitmaskWeightKernels(patterns, context);
     cpu::populateBlockScoresKernels(patterns, context);
     cpu::populateCachedAttentionKernels(patterns, context);
     cpu::populateColumnSumKernels(patterns, context);

@@ -81,6 +81,8 @@ struct KernelPattern : LaunchPattern<OpT, KernelContext> {
 // One function for each family of kernels, each in the file of its name.
 void populateAdamWKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateBitmaskMatmulKernels(mlir::RewritePatternSet &, KernelContext &);
+void populateBitmaskWeightKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateBlockScoresKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateCachedAttentionKernels(mlir::RewritePatternSet &, KernelContext &);
 void populateColumnSumKernels(mlir::RewritePatternSet &, KernelContext &);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ProductCost.h"
+#include "BitmaskMatmul.h"
 #include "SparseFewRows.h"
 #include <algorithm>
 
@@ -20,10 +21,15 @@ static constexpr double kStreamedToken = 0.11, kStreaming = 0.17,
                         kStreamingBytes = 0.05, kKeptVector = 1.4,
                         kGathered = 0.65;
 
+// The same with a bit for each element, measured on Sapphire Rapids.
+static constexpr double kExpanding = 0.004, kExpandedToken = 0.008,
+                        kKeptByte = 0.05, kUnpacking = 0.5;
+
 double ProductCost::dense() const {
   if (readsInPlace)
     return n * k *
-           (kStreamedToken * tokens + (inBytes ? kStreamingBytes : kStreaming));
+           (kStreamedToken * tokens +
+            (valueBits == 8 ? kStreamingBytes : kStreaming));
   return n * k * (kDenseToken * tokens + kDensePacking);
 }
 
@@ -36,6 +42,15 @@ double ProductCost::compressed(int64_t kept) const {
     each = std::max(each, kKeptVector);
   // Elements of X and of Y are transposed.
   return kept * each + kTransposed * tokens * (n + k);
+}
+
+double ProductCost::bitmask(int64_t kept, int64_t expandBits) const {
+  if (!BitmaskFewRows::pays(tokens))
+    return n * k * (kDenseToken * tokens + kDensePacking + kUnpacking);
+  // Of 64 columns in one register, or of 16 in each.
+  double vectors = expandBits == 8 ? valueBits / 8.0 : 4.0;
+  return n * k * (kExpanding * vectors + kExpandedToken * tokens) +
+         kept * kKeptByte * valueBits / 8;
 }
 
 double ProductCost::compressing() const { return kCompressing * n * k; }

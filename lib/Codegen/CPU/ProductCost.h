@@ -21,11 +21,15 @@ struct ProductCost {
   int64_t tokens, n, k;
   /// Whether the dense weight is read where it lies (FewRows.h).
   bool readsInPlace = false;
-  /// Whether the dense weight is of 8 bits.
-  bool inBytes = false;
+  /// Bits of a value.
+  int64_t valueBits = 32;
 
   /// Of the dense product.
   double dense() const;
+  /// Of the product with a bit for each element of S, of which `kept` are not
+  /// zero, on a machine that moves elements of `expandBits` to the lanes of a
+  /// mask (Target.h).
+  double bitmask(int64_t kept, int64_t expandBits) const;
   /// Of the product with S compressed, of which `kept` elements are not zero.
   double compressed(int64_t kept) const;
   /// Of compressing S, all of whose elements are visited.

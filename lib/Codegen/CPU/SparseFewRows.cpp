@@ -42,7 +42,7 @@ void SparseFewRows::emit(KernelBuilder &b, Value input,
               b.addi(b.muli(group, layout.blocks()), block),
               b.muli(block, Layout::kColumns), rows, sums);
     });
-    store(b, epilogue, result, firstRow, rows, sums);
+    storeLaneSums(b, epilogue, result, /*firstToken=*/0, firstRow, rows, sums);
     epilogue.activate(b, result, b.index(0), b.index(tokens), firstRow, rows,
                       lanes);
   });
@@ -102,20 +102,22 @@ void SparseFewRows::addCell(KernelBuilder &b, Value input,
       });
 }
 
-/// Vectors of rows by transposing, whose lanes are then added as sumLanes adds
-/// those of one.
-void SparseFewRows::store(KernelBuilder &b, const Epilogue &epilogue,
-                          Value result, Value firstRow, Value rows,
-                          Value sums) const {
+// Vectors of rows by transposing, whose lanes are then added as sumLanes adds
+// those of one.
+void pst::cpu::storeLaneSums(KernelBuilder &b, const Epilogue &epilogue,
+                             Value result, int64_t firstToken, Value firstRow,
+                             Value rows, Value sums) {
+  ArrayRef<int64_t> shape = cast<MemRefType>(sums.getType()).getShape();
+  int64_t tokens = shape[0], lanes = shape[2];
   Value whole = b.muli(b.divi(rows, lanes), lanes);
   for (int64_t t = 0; t < tokens; ++t) {
-    Value token = b.index(t);
+    Value token = b.index(firstToken + t);
     auto put = [&](Value sum, Value row) {
       Value column = b.addi(firstRow, row);
       b.store(epilogue.add(b, sum, token, column), result, {token, column});
     };
     auto load = [&](Value row) {
-      return b.load(sums, {token, row, b.index(0)}, lanes);
+      return b.load(sums, {b.index(t), row, b.index(0)}, lanes);
     };
     b.loop(b.index(0), whole, lanes, [&](Value row) {
       SmallVector<Value> square;

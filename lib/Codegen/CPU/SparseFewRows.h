@@ -35,9 +35,12 @@ private:
   void addCell(KernelBuilder &b, Value input,
                const CompressedMatrix &compressed, Value cell, Value column,
                Value rows, Value sums) const;
-  void store(KernelBuilder &b, const Epilogue &epilogue, Value result,
-             Value firstRow, Value rows, Value sums) const;
 };
+
+/// Y[token, rows from `firstRow` on] = the sums over lanes of
+/// sums[token, row, lane], and what follows, for tokens from `firstToken` on.
+void storeLaneSums(KernelBuilder &b, const Epilogue &epilogue, Value result,
+                   int64_t firstToken, Value firstRow, Value rows, Value sums);
 
 } // namespace pst::cpu
 

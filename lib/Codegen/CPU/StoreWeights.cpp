@@ -15,6 +15,7 @@
 #include "pst/Bundle/Manifest.h"
 #include "pst/Codegen/Passes.h"
 #include "pst/Dialect/NN/NNPacking.h"
+#include "pst/Dialect/PST/BitmaskLayout.h"
 #include "pst/Dialect/PST/CompressedLayout.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
@@ -34,21 +35,40 @@ struct Weight {
   std::optional<int64_t> kept; ///< Its elements that are not zero, if counted.
   SmallVector<nn::LinearOp> products;
   SmallVector<OpOperand *> tables; ///< Of ops that read rows with scales.
-  CompressedLayout layout;         ///< Of S, the products being Y = X S^T.
+  int64_t rows, columns;           ///< Of S, the products being Y = X S^T.
   bool transposed;                 ///< S is the parameter's transpose.
   Type value;                      ///< Of what is stored.
   Storage storage;
   int64_t room;
 
-  bool isCompressed() const { return storage == Storage::Compressed; }
+  bool skipsZeros() const { return storage != Storage::Quantized; }
+  /// The room for so many elements.
+  int64_t roomFor(int64_t elements) const {
+    return storage == Storage::Bitmask ? bitmask().roomFor(elements)
+                                       : compressed().roomFor(elements);
+  }
   /// Those of the stored tensors.
   SmallVector<Type> types() const {
-    if (isCompressed())
-      return layout.types(value.getContext(), room, value);
-    return {RankedTensorType::get({layout.rows, layout.columns}, value),
-            RankedTensorType::get({layout.rows},
-                                  Float32Type::get(value.getContext()))};
+    MLIRContext *context = value.getContext();
+    if (storage == Storage::Compressed)
+      return compressed().types(context, room, value);
+    if (storage == Storage::Bitmask)
+      return bitmask().types(context, room, value);
+    return {RankedTensorType::get({rows, columns}, value),
+            RankedTensorType::get({rows}, Float32Type::get(context))};
   }
+  SmallVector<StringRef> names() const {
+    SmallVector<StringRef> names{"values"};
+    if (storage == Storage::Compressed)
+      llvm::append_values(names, "columns", "cells", "used");
+    else if (storage == Storage::Bitmask)
+      llvm::append_values(names, "bits", "starts", "used");
+    if (value.isInteger(8))
+      names.push_back("scales");
+    return names;
+  }
+  CompressedLayout compressed() const { return {rows, columns}; }
+  BitmaskLayout bitmask() const { return {rows, columns}; }
 };
 
 struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
@@ -68,7 +88,7 @@ struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
 private:
   SmallVector<Weight> findWeights();
   bool choose(Weight &weight);
-  bool pays(Weight &weight);
+  Storage fastest(Weight &weight);
   static void shareRooms(MutableArrayRef<Weight> weights);
   void store(ArrayRef<Weight> weights);
   void read(const Weight &weight, ArrayRef<ParameterOp> stored);
@@ -106,8 +126,8 @@ SmallVector<Weight> StoreWeights::findWeights() {
     weight.transposed = weight.tables.empty() &&
                         weight.products.size() == readers.size() &&
                         weight.products.front().getTransposed();
-    weight.layout = {matrix.getDimSize(weight.transposed),
-                     matrix.getDimSize(!weight.transposed)};
+    weight.rows = matrix.getDimSize(weight.transposed);
+    weight.columns = matrix.getDimSize(!weight.transposed);
     if (weight.products.size() + weight.tables.size() == readers.size() &&
         llvm::all_of(weight.products, [&](nn::LinearOp product) {
           return product.getTransposed() == weight.transposed;
@@ -122,50 +142,59 @@ bool StoreWeights::choose(Weight &weight) {
   bool inBytes = type == FrozenType::Int8;
   Type element = getElementTypeOrSelf(weight.parameter.getType());
   weight.value = inBytes ? IntegerType::get(&getContext(), 8) : element;
-  bool mayBeCompressed =
+  bool maySkipZeros =
       storage != WeightStorage::Dense && weight.kept && weight.tables.empty() &&
-      weight.layout.wholeRoom() <= CompressedLayout::kMostRoom;
-  weight.storage = mayBeCompressed && pays(weight) ? Storage::Compressed
-                                                   : Storage::Quantized;
-  return weight.isCompressed() || inBytes;
+      weight.compressed().wholeRoom() <= CompressedLayout::kMostRoom;
+  weight.storage = maySkipZeros ? fastest(weight) : Storage::Dense;
+  if (weight.storage == Storage::Dense && inBytes)
+    weight.storage = Storage::Quantized;
+  return weight.storage != Storage::Dense;
 }
 
-/// Whether the products are faster with the weight compressed, or it is to be
-/// so anyway; notes what they take.
-bool StoreWeights::pays(Weight &weight) {
-  double dense = 0, compressed = 0;
+/// The storage with which the products take least time, or the one that it is
+/// to be anyway; notes what they take.
+Storage StoreWeights::fastest(Weight &weight) {
+  double dense = 0, compressed = 0, bitmask = 0;
   for (nn::LinearOp product : weight.products) {
     // A prompt is read once, and then a token follows the other.
     if (product->getParentOfType<func::FuncOp>().getSymName() == "prefill")
       continue;
-    cpu::ProductCost cost{nn::storedRows(product.getType()), weight.layout.rows,
-                          weight.layout.columns};
+    cpu::ProductCost cost{nn::storedRows(product.getType()), weight.rows,
+                          weight.columns};
     cost.readsInPlace = cpu::FewRows::pays(cost.tokens, cost.n, cost.k);
-    cost.inBytes = type == FrozenType::Int8;
+    cost.valueBits = weight.value.getIntOrFloatBitWidth();
     dense += cost.dense();
     compressed += cost.compressed(*weight.kept);
+    bitmask += cost.bitmask(*weight.kept, expandBits);
   }
   Builder builder(&getContext());
   auto microseconds = [&](StringRef name, double time) {
     return builder.getNamedAttr(name, builder.getF64FloatAttr(time / 1e3));
   };
-  weight.parameter->setAttr(
-      kCostAttribute,
-      builder.getDictionaryAttr({microseconds("compressed", compressed),
-                                 microseconds("dense", dense)}));
-  return storage == WeightStorage::Compressed || compressed < dense;
+  SmallVector<NamedAttribute> costs{microseconds("compressed", compressed),
+                                    microseconds("dense", dense)};
+  if (expandBits > 0)
+    costs.push_back(microseconds("bitmask", bitmask));
+  weight.parameter->setAttr(kCostAttribute, builder.getDictionaryAttr(costs));
+  if (storage == WeightStorage::Bitmask)
+    return Storage::Bitmask;
+  if (storage == WeightStorage::Compressed)
+    return Storage::Compressed;
+  if (expandBits > 0 && bitmask < std::min(compressed, dense))
+    return Storage::Bitmask;
+  return compressed < dense ? Storage::Compressed : Storage::Dense;
 }
 
 /// Gives weights of one shape that keep about as many elements the same room:
 /// then their kernels are the same, too.
 void StoreWeights::shareRooms(MutableArrayRef<Weight> weights) {
   auto kind = [](const Weight &weight) {
-    return std::tuple(weight.layout.rows, weight.layout.columns,
+    return std::tuple(weight.storage, weight.rows, weight.columns,
                       weight.transposed);
   };
   SmallVector<Weight *> order;
   for (Weight &weight : weights)
-    if (weight.isCompressed())
+    if (weight.skipsZeros())
       order.push_back(&weight);
   llvm::sort(order, [&](const Weight *a, const Weight *b) {
     return std::tuple(kind(*a), -*a->kept, a) <
@@ -176,7 +205,7 @@ void StoreWeights::shareRooms(MutableArrayRef<Weight> weights) {
     if (!largest || kind(*weight) != kind(*largest) ||
         4 * *weight->kept < 3 * *largest->kept)
       largest = weight;
-    weight->room = weight->layout.roomFor(*largest->kept);
+    weight->room = weight->roomFor(*largest->kept);
   }
 }
 
@@ -187,14 +216,8 @@ static SmallVector<ParameterOp> declare(const Weight &weight) {
   builder.setInsertionPointAfter(parameter);
   auto zeros = InitializerAttr::get(builder.getContext(),
                                     InitializerKind::Zeros, "", APFloat(0.0));
-  SmallVector<StringRef> names{"values"};
-  if (weight.isCompressed())
-    llvm::append_values(names, "columns", "cells", "used");
-  SmallVector<Type> types = weight.types();
-  if (names.size() < types.size())
-    names.push_back("scales");
   SmallVector<ParameterOp> stored;
-  for (auto [name, type] : llvm::zip_equal(names, types))
+  for (auto [name, type] : llvm::zip_equal(weight.names(), weight.types()))
     stored.push_back(ParameterOp::create(
         builder, parameter.getLoc(),
         (parameter.getSymName() + ".pst_" + name).str(), ParameterRole::State,
@@ -216,7 +239,7 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
   for (auto [i, weight] : llvm::enumerate(weights)) {
     ParameterOp parameter = weight.parameter;
     Location loc = parameter.getLoc();
-    SmallVector<Type> results(weight.isCompressed() ? 1 : 0, count);
+    SmallVector<Type> results(weight.skipsZeros() ? 1 : 0, count);
     auto pack =
         func::FuncOp::create(loc, (StringRef(kPackPrefix) + Twine(i)).str(),
                              types.getFunctionType({}, results));
@@ -233,7 +256,7 @@ void StoreWeights::store(ArrayRef<Weight> weights) {
       StoreOp::create(builder, loc, value, place.getSymName());
     read(weight, stored);
     SmallVector<Value> lacking;
-    if (weight.isCompressed()) {
+    if (weight.skipsZeros()) {
       // After all of that is stored, which then is written in place.
       auto constant = [&](int64_t value) {
         return arith::ConstantOp::create(builder, loc,

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Selection.h"
+#include "pst/Dialect/PST/BitmaskLayout.h"
 #include "pst/Dialect/PST/CompressedLayout.h"
 
 using namespace mlir;
@@ -38,18 +39,16 @@ static LogicalResult verifyQuantized(Operation *op, TypeRange stored,
          << TypeRange(expected) << ", but got " << stored;
 }
 
-LogicalResult pst::verifyStored(Operation *op, Storage storage,
-                                TypeRange stored, int64_t rows,
-                                int64_t columns) {
-  if (storage == Storage::Dense)
-    return verifyDense(op, stored, rows, columns);
-  if (storage == Storage::Quantized)
-    return verifyQuantized(op, stored, rows, columns);
-  CompressedLayout layout{rows, columns};
-  if (layout.wholeRoom() > CompressedLayout::kMostRoom)
-    return op->emitOpError("has a compressed weight of ")
-           << rows << "x" << columns
-           << " elements, which are counted in 32 bits: store it dense";
+/// That zeros are left out as the layout has it; `how` names it.
+template <typename Layout>
+static LogicalResult verifySkipping(Operation *op, StringRef how,
+                                    TypeRange stored, const Layout &layout) {
+  auto fail = [&]() {
+    return op->emitOpError("has a ") << how << " of " << layout.rows << "x"
+                                     << layout.columns << " elements, which ";
+  };
+  if (layout.wholeRoom() > Layout::kMostRoom)
+    return fail() << "are counted in 32 bits: store it dense";
   // The room is free, but for the slack.
   auto values = stored.empty() ? RankedTensorType()
                                : cast<RankedTensorType>(stored.front());
@@ -60,12 +59,28 @@ LogicalResult pst::verifyStored(Operation *op, Storage storage,
   SmallVector<Type> expected =
       layout.types(op->getContext(), std::max(room, least),
                    isNarrow ? values.getElementType() : Type());
-  if (room <= CompressedLayout::kMostRoom && stored == TypeRange(expected))
+  if (room <= Layout::kMostRoom && llvm::equal(stored, expected))
     return success();
-  return op->emitOpError("has a compressed weight of ")
-         << rows << "x" << columns << " elements, which takes "
-         << TypeRange(expected) << ", with room for " << least << " to "
-         << layout.wholeRoom() << ", but got " << stored;
+  return fail() << "takes " << TypeRange(expected) << ", with room for "
+                << least << " to " << layout.wholeRoom() << ", but got "
+                << stored;
+}
+
+LogicalResult pst::verifyStored(Operation *op, Storage storage,
+                                TypeRange stored, int64_t rows,
+                                int64_t columns) {
+  switch (storage) {
+  case Storage::Dense:
+    return verifyDense(op, stored, rows, columns);
+  case Storage::Quantized:
+    return verifyQuantized(op, stored, rows, columns);
+  case Storage::Compressed:
+    return verifySkipping(op, "compressed weight", stored,
+                          CompressedLayout{rows, columns});
+  case Storage::Bitmask:
+    return verifySkipping(op, "bitmask", stored, BitmaskLayout{rows, columns});
+  }
+  llvm_unreachable("all storages are covered");
 }
 
 LogicalResult MaterializeOp::verifySymbolUses(SymbolTableCollection &table) {
@@ -82,10 +97,11 @@ LogicalResult MaterializeOp::verifySymbolUses(SymbolTableCollection &table) {
       (getTransposed() || getPruned() || getUnordered())) // (C4)
     return emitOpError("stores the weight dense, as its factors lie: that is "
                        "never 'transposed', 'pruned' or 'unordered'");
-  if (getStorage() == Storage::Quantized &&
+  if (getStorage() != Storage::Compressed &&
       (getPruned() || getUnordered())) // (C4)
-    return emitOpError("stores the weight quantized, zeros too: that is never "
-                       "'pruned' or 'unordered'");
+    return emitOpError("stores the weight as ")
+           << stringifyStorage(getStorage())
+           << ": only a compressed one is 'pruned' or 'unordered'";
   if (getTransposed())
     std::swap(rows, columns);
   return verifyStored(*this, getStorage(), getStored().getTypes(), rows,

@@ -208,7 +208,28 @@ pst.criterion @map(%w: dense) {
 }
 
 func.func @materialize_c4_quantized(%w: tensor<4x3xf32>) {
-  // expected-error@+1 {{'pst.materialize' op stores the weight quantized, zeros too: that is never 'pruned' or 'unordered'}}
+  // expected-error@+1 {{'pst.materialize' op stores the weight as quantized: only a compressed one is 'pruned' or 'unordered'}}
   %s:2 = pst.materialize @map(%w) as quantized unordered : (tensor<4x3xf32>) -> tensor<4x3xi8>, tensor<4xf32>
+  return
+}
+
+// -----
+
+pst.criterion @map(%w: dense) {
+  %s = math.absf %w : f32
+  pst.yield weight %w score %s
+}
+
+func.func @materialize_c3_bitmask(%w: tensor<3x65xf32>) {
+  // expected-error@+1 {{'pst.materialize' op has a bitmask of 3x65 elements, which takes 'tensor<99xbf16>', 'tensor<56xi8>', 'tensor<3x1xi32>', 'tensor<i32>', with room for 64 to 259, but got 'tensor<99xbf16>', 'tensor<48xi8>', 'tensor<3x1xi32>', 'tensor<i32>'}}
+  %s:4 = pst.materialize @map(%w) as bitmask : (tensor<3x65xf32>) -> tensor<99xbf16>, tensor<48xi8>, tensor<3x1xi32>, tensor<i32>
+  return
+}
+
+// -----
+
+func.func @stored_matmul_c1_bitmask(%x: tensor<5x65xf32>, %v: tensor<99xi8>, %k: tensor<56xi8>, %c: tensor<3x1xi32>, %n: tensor<i32>) {
+  // expected-error@+1 {{'pst.stored_matmul' op has a bitmask of 3x65 elements, which takes 'tensor<99xi8>', 'tensor<56xi8>', 'tensor<3x1xi32>', 'tensor<i32>', 'tensor<3xf32>', with room for 64 to 259, but got}}
+  %y = pst.stored_matmul %x, bitmask(%v, %k, %c, %n) : tensor<5x65xf32>, (tensor<99xi8>, tensor<56xi8>, tensor<3x1xi32>, tensor<i32>) -> tensor<5x3xf32>
   return
 }

@@ -58,7 +58,8 @@ def PST_InitializerKind : I32EnumAttr<"InitializerKind", "first value", [
 def PST_Storage : I32EnumAttr<"Storage", "how a weight lies in memory", [
     I32EnumAttrCase<"Dense", 0, "dense">,
     I32EnumAttrCase<"Compressed", 1, "compressed">,
-    I32EnumAttrCase<"Quantized", 2, "quantized">]> {
+    I32EnumAttrCase<"Quantized", 2, "quantized">,
+    I32EnumAttrCase<"Bitmask", 3, "bitmask">]> {
   let cppNamespace = "::pst";
 }
 

@@ -23,12 +23,14 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
     |---|---|
     | `dense` | f32 or bf16 (rounded to nearest even), n x m, with exact zeros where the mask is zero |
     | `compressed` | values, columns, cells, used: the elements that are not zero, and where they are (CompressedLayout.h); of values of i8 scales too |
+    | `bitmask` | values, bits, starts, used: the elements that are not zero, and a bit for each element (BitmaskLayout.h); of values of i8 scales too |
     | `quantized` | values, scales: i8, n x m, and f32, one for each row; a value times its row's scale is the element |
 
-    The room for compressed elements is the length of `values`. If more stay
-    than there is room for, nothing is written beyond it, and `used` is larger
-    than the room, which products see. `pruned`, the number of elements that
-    the mask prunes, lets a kernel know before it begins.
+    The room for the elements of a compressed weight or a bitmask is the length
+    of `values`. If more stay than there is room for, nothing is written beyond
+    it, and `used` is larger than the room, which products see. `pruned`, the
+    number of elements that the mask prunes, lets a kernel know before it
+    begins.
 
     Compressed cells lie in the order of their numbers, with zeros in the slots
     that are not used. With `unordered` they lie as threads finish them, which
@@ -60,6 +62,10 @@ def PST_MaterializeOp : PST_WeightOp<"materialize", [Pure]> {
     // values [5.0, 7.0, 3.0, 0.0, ...]   columns [0, 1, 1, 0, ...]
     // cells [[0, 514, 1, 256, 768, ...]]: row 2 has two elements, row 0 one
     // used 19: three elements, 16 of slack
+    %b:4 = pst.materialize @map(%w) threshold(%tau, %cut) as bitmask
+        : (tensor<3x2xf32>) -> tensor<67xf32>, tensor<32xi8>, tensor<3x1xi32>, tensor<i32>
+    // values [3.0, 5.0, 7.0, 0.0, ...]   bits [2, 0, ..., 0, 0, ..., 3, 0, ...]: 8 bytes a row, and 8 more
+    // starts [[0], [1], [1]]   used 67: three elements, 64 of slack
     %q:2 = pst.materialize @map(%w) threshold(%tau, %cut) as quantized
         : (tensor<3x2xf32>) -> tensor<3x2xi8>, tensor<3xf32>
     // values [[0, 127], [0, 0], [91, 127]]   scales [0.0236, 0.0, 0.0551]
@@ -84,7 +90,7 @@ def PST_StoredMatmulOp : PST_Op<"stored_matmul",
     [Pure, AttrSizedOperandSegments, WorkOpInterface]> {
   let summary = "Multiplies by a stored weight";
   let description = [{
-    `Y = X S^T + bias`, for a compressed or quantized S of n x k, as
+    `Y = X S^T + bias`, for an S of n x k that is not stored dense, as
     `pst.materialize` stores it: for a virtual weight of n x m itself, and for
     its transpose if the product is to be `X (M * W')`. Where there was no room
     for S, Y is NaN. An addend and an activation as those of `pst.masked_matmul`.
