@@ -115,7 +115,7 @@ int64_t pst::expandBits(const llvm::TargetMachine &machine) {
   if (!machine.getTargetTriple().isX86() ||
       !subtarget.checkFeatures("+avx512f,+avx512bw"))
     return 0;
-  return subtarget.checkFeatures("+avx512vbmi2") ? 8 : 32;
+  return subtarget.checkFeatures("+avx512vbmi2,+avx512vnni") ? 8 : 32;
 }
 
 /// What an O3 pipeline does that matters here: kernels come blocked, unrolled

@@ -1,6 +1,8 @@
 // RUN: pst-opt %s --pst-store-weights="storage=compressed type=int8" | FileCheck %s
 // RUN: pst-opt %s --pst-store-weights="storage=dense type=int8" | FileCheck %s --check-prefix=DENSE
 // RUN: pst-opt %s --pst-store-weights="storage=compressed type=int8" --pst-stage-kernels --pst-stage-memory | FileCheck %s --check-prefix=MEMORY
+// RUN: pst-opt %s --pst-store-weights="storage=bitmask type=int8" | FileCheck %s --check-prefix=BITMASK
+// RUN: pst-opt %s --pst-store-weights="type=int8 expand-bits=8" | FileCheck %s --check-prefix=BITMASK
 
 // In 8 bits: by its elements what has zeros, whole what has none, and tables
 // with a scale for each row.
@@ -14,6 +16,12 @@ pst.parameter @table frozen init<file "table"> : tensor<50x24xf32>
 // CHECK-NEXT: pst.parameter @sparse.pst_cells state init<zeros> : tensor<1x65xi32>
 // CHECK-NEXT: pst.parameter @sparse.pst_used state init<zeros> : tensor<i32>
 // CHECK-NEXT: pst.parameter @sparse.pst_scales state init<zeros> : tensor<24xf32>
+// BITMASK: pst.parameter @sparse frozen init<file "sparse"> {pst.cost = {bitmask = {{.*}}, compressed = {{.*}}, dense = {{.*}}}, pst.kept = 100 : i64}
+// BITMASK-NEXT: pst.parameter @sparse.pst_values state init<zeros> : tensor<164xi8>
+// BITMASK-NEXT: pst.parameter @sparse.pst_bits state init<zeros> : tensor<200xi8>
+// BITMASK-NEXT: pst.parameter @sparse.pst_starts state init<zeros> : tensor<24x1xi32>
+// BITMASK-NEXT: pst.parameter @sparse.pst_used state init<zeros> : tensor<i32>
+// BITMASK-NEXT: pst.parameter @sparse.pst_scales state init<zeros> : tensor<24xf32>
 // DENSE: pst.parameter @sparse.pst_values state init<zeros> : tensor<24x24xi8>
 pst.parameter @sparse frozen init<file "sparse"> {pst.kept = 100 : i64} : tensor<24x24xf32>
 // Of a transpose, rows are those of the matrix that is multiplied by.
@@ -32,6 +40,7 @@ pst.parameter @vector frozen init<file "vector"> : tensor<24xf32>
 // CHECK: nn.embedding %{{.*}}, %[[V]] scales(%[[S]] : tensor<50xf32>)
 // CHECK: nn.add_positions %{{.*}}, %{{.*}} scales(%{{.*}} : tensor<50xf32>) length 3
 // CHECK: pst.stored_matmul %{{.*}}, compressed(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) : tensor<6x24xf32>, (tensor<116xi8>,
+// BITMASK: pst.stored_matmul %{{.*}}, bitmask(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) : tensor<6x24xf32>, (tensor<164xi8>,
 // DENSE: pst.stored_matmul %{{.*}}, quantized(%{{.*}}, %{{.*}}) : tensor<6x24xf32>, (tensor<24x24xi8>, tensor<24xf32>)
 // CHECK: pst.stored_matmul %{{.*}}, quantized(%{{.*}}, %{{.*}}) : tensor<6x24xf32>, (tensor<50x24xi8>, tensor<50xf32>)
 // CHECK: pst.stored_matmul %{{.*}}, quantized(%{{.*}}, %{{.*}}) : tensor<6x24xf32>, (tensor<10x24xi8>, tensor<10xf32>)

@@ -68,12 +68,13 @@ def transformers_logits(directory):
 
 def test_logits_are_those_of_the_dense_program_and_of_transformers(sparse):
     wanted = transformers_logits(sparse)
-    found = {storage: compiled(sparse, storage) for storage in ("compressed", "auto", "dense")}
+    found = {storage: compiled(sparse, storage) for storage in ("compressed", "bitmask", "auto", "dense")}
     logits = {storage: program(*batch()) for storage, program in found.items()}
     for storage in found:
         np.testing.assert_allclose(logits[storage], wanted, rtol=1e-4, atol=1e-5, err_msg=storage)
     stored = {storage: compressed_weights(program.manifest) for storage, program in found.items()}
     assert len(stored["compressed"]) == 10  # of 12 layers; two have no zeros
+    assert stored["bitmask"].keys() == stored["compressed"].keys()
     assert 0 < len(stored["auto"]) < 10  # of two nearly all stay
     assert not stored["dense"] and not any(name.startswith("pack") for name in found["dense"].entry_points)
 

@@ -96,12 +96,13 @@ def test_texts_are_those_of_transformers(tmp_path, family):
         for name, value in reference.named_parameters():
             if value.dim() == 2:
                 value.copy_(rounded(name, value))
-    ours = pst.load(tmp_path, frozen_type="int8", weight_storage="compressed", per_device_eval_batch_size=4)
     wanted = [reference_ids(reference, prompt, do_sample=False, **options)[0] for prompt in PROMPTS]
     assert wanted != free
-    assert [row["output_ids"] for row in ours.generate(PROMPTS, **options)] == wanted
-    for prompt, row in zip(PROMPTS, wanted):  # by itself
-        assert ours.generate([prompt], **options)[0]["output_ids"] == row
+    for storage in ("compressed", "bitmask"):
+        ours = pst.load(tmp_path, frozen_type="int8", weight_storage=storage, per_device_eval_batch_size=4)
+        assert [row["output_ids"] for row in ours.generate(PROMPTS, **options)] == wanted
+        for prompt, row in zip(PROMPTS, wanted):  # by itself
+            assert ours.generate([prompt], **options)[0]["output_ids"] == row
     dense = pst.load(tmp_path, frozen_type="int8", weight_storage="dense", per_device_eval_batch_size=1)
     assert dense.generate(PROMPTS[1:2], **options)[0]["output_ids"] == wanted[1]
 

@@ -101,12 +101,12 @@ def test_training_touches_nothing_else(tmp_path, name):
         assert f"finished at step {steps} of {steps}, sparsity 0.9" in done.stdout and "sparsity 0.000" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "gpt2lm"])
-def test_a_saved_sparse_model_touches_nothing_else(tmp_path, name):
-    """Of compressed weights."""
+@pytest.mark.parametrize("name, storage", [*((name, "compressed") for name in ("bert", "roberta", "gpt2", "gpt2lm")), ("gpt2", "bitmask")])
+def test_a_saved_sparse_model_touches_nothing_else(tmp_path, name, storage):
+    """Of weights whose zeros are left out."""
     config, options = model_of(name, tmp_path / "m", zeros=0.9)
     data = write_data(tmp_path / "data.safetensors", config, options.get("task"), COUNTS)
-    bundle = compiled(tmp_path / "m", tmp_path / "b", options, "--inference", "--weight_storage=compressed", "--method=dense")
+    bundle = compiled(tmp_path / "m", tmp_path / "b", options, "--inference", f"--weight_storage={storage}", "--method=dense")
     assert ".pst_values" in (bundle / "manifest.json").read_text()
     done = run("eval", tmp_path / "m", bundle, "--eval", data)
     assert done.returncode == 0, done.stderr[:3000] + done.stdout

@@ -35,7 +35,7 @@ def EmitCPUKernels : Pass<"pst-emit-cpu-kernels", "::mlir::ModuleOp"> {
            "f32 lanes of the target's vectors (4: NEON, 8: AVX2, 16: AVX-512)">,
     Option<"expandBits", "expand-bits", "int64_t", /*default=*/"0",
            "bits of the narrowest elements that an instruction moves to the "
-           "lanes of a mask (32: AVX-512, 8: AVX-512 VBMI2, 0: none)">,
+           "lanes of a mask (32: AVX-512, 8: AVX-512 VBMI2 and VNNI, 0: none)">,
     Option<"l2Cache", "l2-cache", "int64_t", /*default=*/"1024",
            "KiB of L2 that a thread has">,
     Option<"l3Cache", "l3-cache", "int64_t", /*default=*/"12288",

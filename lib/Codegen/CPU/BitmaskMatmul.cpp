@@ -7,6 +7,7 @@
 
 #include "BitmaskMatmul.h"
 #include "BitmaskWeight.h"
+#include "ByteDigits.h"
 #include "KernelContext.h"
 #include "ProductEpilogue.h"
 #include "SparseFewRows.h"
@@ -20,8 +21,6 @@ using Layout = BitmaskLayout;
 static constexpr int64_t kLanes = BitmaskMatrix::kLanes;
 /// Rows of S whose sums are at hand.
 static constexpr int64_t kRows = 64;
-/// Bytes of values before one whose line is on its way.
-static constexpr int64_t kAhead = 2048;
 
 namespace {
 
@@ -29,11 +28,12 @@ namespace {
 /// as it lies; what is not kept is multiplied as 0.
 class FewRowsProduct {
 public:
-  FewRowsProduct(KernelBuilder &b, const Target &target, Value input,
+  FewRowsProduct(KernelBuilder &b, const Target &target,
                  const Epilogue &epilogue, Value result,
                  const BitmaskMatrix &matrix)
-      : b(b), target(target), input(input), epilogue(epilogue), result(result),
-        matrix(matrix), layout(matrix.layout) {}
+      : b(b), target(target), matrix(matrix), layout(matrix.layout),
+        epilogue(epilogue), result(result) {}
+  virtual ~FewRowsProduct() = default;
 
   // parallel for chunks of kRows rows of S:
   //   for groups of tokens:
@@ -50,85 +50,137 @@ public:
     });
   }
 
+protected:
+  /// Vectors with which the sum of a token begins.
+  virtual SmallVector<Value> beginSum(int64_t token) = 0;
+  /// Adds a word's columns, so many, to the sums of tokens from `first` on.
+  virtual void addWord(int64_t first, int64_t tokens, Value row, Value word,
+                       int64_t columns, Value &slot,
+                       MutableArrayRef<Value> sums) = 0;
+  /// The sum as one vector of f32.
+  virtual Value endSum(int64_t token, ArrayRef<Value> vectors) = 0;
+
+  KernelBuilder &b;
+  const Target &target;
+  const BitmaskMatrix &matrix;
+  const Layout &layout;
+
 private:
-  /// Tokens whose sums, of a word's four vectors, are in registers.
+  /// Tokens whose sums are in registers.
   static constexpr int64_t kTokens = 4;
 
-  void addRows(int64_t firstToken, int64_t tokens, Value firstRow, Value rows) {
+  void addRows(int64_t first, int64_t tokens, Value firstRow, Value rows) {
     Value sums = b.stackBuffer({tokens, kRows, kLanes});
+    SmallVector<Value> initial;
+    for (int64_t t = 0; t < tokens; ++t)
+      llvm::append_range(initial, beginSum(first + t));
+    size_t parts = initial.size() / tokens;
     Value start = matrix.start(b, firstRow, b.index(0));
     b.loop(b.index(0), rows, 1, {start},
            [&](Value i, ValueRange at) -> SmallVector<Value> {
              Value row = b.addi(firstRow, i);
-             SmallVector<Value> state(tokens * kParts, b.f32(0.0, kLanes));
+             auto add = [&](Value word, int64_t columns, ValueRange carried) {
+               SmallVector<Value> next(carried);
+               addWord(first, tokens, row, word, columns, next.back(),
+                       MutableArrayRef(next).drop_back());
+               return next;
+             };
+             SmallVector<Value> state(initial);
              state.push_back(at[0]);
              int64_t whole = layout.columns / Layout::kWord;
+             int64_t rest = layout.columns % Layout::kWord;
              state = b.loop(b.index(0), b.index(whole), 1, state,
                             [&](Value word, ValueRange carried) {
-                              SmallVector<Value> next(carried);
-                              addWord(firstToken, tokens, row, word,
-                                      Layout::kWord, next);
-                              return next;
+                              return add(word, Layout::kWord, carried);
                             });
-             if (layout.columns % Layout::kWord)
-               addWord(firstToken, tokens, row, b.index(whole),
-                       layout.columns % Layout::kWord, state);
+             if (rest)
+               state = add(b.index(whole), rest, state);
              for (int64_t t = 0; t < tokens; ++t) {
-               Value *part = &state[t * kParts];
-               b.store(
-                   b.addf(b.addf(part[0], part[1]), b.addf(part[2], part[3])),
-                   sums, {b.index(t), i, b.index(0)});
+               auto vectors = ArrayRef(state).slice(t * parts, parts);
+               b.store(endSum(first + t, vectors), sums,
+                       {b.index(t), i, b.index(0)});
              }
              return {state.back()};
            });
-    storeLaneSums(b, epilogue, result, firstToken, firstRow, rows, sums);
+    storeLaneSums(b, epilogue, result, first, firstRow, rows, sums);
   }
 
-  /// state: sums of tokens by the word's vectors, and the next slot.
-  void addWord(int64_t firstToken, int64_t tokens, Value row, Value word,
-               int64_t columns, SmallVectorImpl<Value> &state) {
-    Type element = cast<MemRefType>(matrix.values.getType()).getElementType();
-    int64_t ahead = kAhead * 8 / element.getIntOrFloatBitWidth();
-    memref::PrefetchOp::create(
-        b, matrix.values, ValueRange{b.addi(state.back(), ahead)},
-        /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
-    SmallVector<Value> elements =
-        matrix.readWord(b, target, row, word, state.back());
-    Value column = b.muli(word, Layout::kWord);
-    for (int64_t part = 0; part < kParts; ++part) {
-      int64_t there = columns - part * kLanes;
-      if (there <= 0)
-        break;
+  const Epilogue &epilogue;
+  Value result;
+};
+
+/// The sums are of f32, one for each of a word's vectors.
+class F32Product : public FewRowsProduct {
+public:
+  F32Product(KernelBuilder &b, const Target &target, Value input,
+             const Epilogue &epilogue, Value result,
+             const BitmaskMatrix &matrix)
+      : FewRowsProduct(b, target, epilogue, result, matrix), input(input) {}
+
+private:
+  static constexpr int64_t kParts = Layout::kWord / kLanes;
+
+  SmallVector<Value> beginSum(int64_t) override {
+    return SmallVector<Value>(kParts, b.f32(0.0, kLanes));
+  }
+
+  void addWord(int64_t first, int64_t tokens, Value row, Value word,
+               int64_t columns, Value &slot,
+               MutableArrayRef<Value> sums) override {
+    SmallVector<Value> elements = matrix.readWord(b, target, row, word, slot);
+    for (int64_t part = 0; part * kLanes < columns; ++part) {
+      Value column = b.addi(b.muli(word, Layout::kWord), part * kLanes);
       for (int64_t t = 0; t < tokens; ++t) {
-        Value &sum = state[t * kParts + part];
-        Value x = loadInput(b.index(firstToken + t),
-                            b.addi(column, part * kLanes), there);
+        Value &sum = sums[t * kParts + part];
+        Value x = loadFirst(b, input, b.index(first + t), column, kLanes,
+                            columns - part * kLanes);
         sum = b.fma(elements[part], x, sum);
       }
     }
   }
 
-  /// kLanes elements of X, of which `there` are: zeros for the others.
-  Value loadInput(Value token, Value column, int64_t there) {
-    if (there >= kLanes)
-      return b.load(input, {token, column}, kLanes);
-    SmallVector<bool> lanes(kLanes, false);
-    std::fill_n(lanes.begin(), there, true);
-    Value isThere = arith::ConstantOp::create(b, b.getBoolVectorAttr(lanes));
-    return vector::MaskedLoadOp::create(
-        b, cast<VectorType>(b.lanesType(kLanes)), input,
-        ValueRange{token, column}, isThere, b.f32(0.0, kLanes));
+  Value endSum(int64_t, ArrayRef<Value> v) override {
+    return b.addf(b.addf(v[0], v[1]), b.addf(v[2], v[3]));
   }
 
-  static constexpr int64_t kParts = Layout::kWord / kLanes;
-
-  KernelBuilder &b;
-  const Target &target;
   Value input;
-  const Epilogue &epilogue;
-  Value result;
-  const BitmaskMatrix &matrix;
-  const Layout &layout;
+};
+
+/// The sums are of bytes by bytes.
+class BytesProduct : public FewRowsProduct {
+public:
+  BytesProduct(KernelBuilder &b, const Target &target, const ByteDigits &digits,
+               const Epilogue &epilogue, Value result,
+               const BitmaskMatrix &matrix)
+      : FewRowsProduct(b, target, epilogue, result, matrix), digits(digits) {}
+
+  static bool pays(const Target &target, Type value, int64_t columns) {
+    return target.expandBits == 8 && value.isInteger(8) &&
+           columns <= ByteDigits::kMostColumns;
+  }
+
+private:
+  SmallVector<Value> beginSum(int64_t token) override {
+    return digits.begin(b, token);
+  }
+
+  void addWord(int64_t first, int64_t tokens, Value row, Value word, int64_t,
+               Value &slot, MutableArrayRef<Value> sums) override {
+    Value bytes = matrix.readBytes(b, target, row, word, slot);
+    // One factor has no sign: 128 more than the weight.
+    Value sign = arith::ConstantOp::create(b, b.getI8IntegerAttr(-128));
+    Value weights =
+        arith::XOrIOp::create(b, bytes, b.splat(sign, Layout::kWord));
+    for (int64_t t = 0; t < tokens; ++t)
+      digits.addWord(b, first + t, word, weights,
+                     sums.slice(t * ByteDigits::kDigits, ByteDigits::kDigits));
+  }
+
+  Value endSum(int64_t token, ArrayRef<Value> vectors) override {
+    return digits.end(b, token, vectors);
+  }
+
+  const ByteDigits &digits;
 };
 
 /// Y = X S^T, and what follows; NaN where S is not whole. Of many rows S is
@@ -152,17 +204,21 @@ struct BitmaskMatmulPattern : KernelPattern<StoredMatmulOp> {
     target.vectorWidth = std::min(target.vectorWidth, kLanes);
     GemmBlocking blocking(tokens, layout.rows, layout.columns, target);
     SmallVector<RankedTensorType> workspaces;
-    if (!hasFewRows)
+    bool hasDigits =
+        hasFewRows &&
+        BytesProduct::pays(target,
+                           getElementTypeOrSelf(op.getStored()[0].getType()),
+                           layout.columns);
+    if (hasDigits)
+      workspaces = ByteDigits::types(getContext(), tokens, layout.columns);
+    else if (!hasFewRows)
       workspaces.push_back(
           RankedTensorType::get(blocking.packedSizeB(), rewriter.getF32Type()));
     context.replaceByLaunch(
         rewriter, op, inputs, workspaces,
         [&](KernelBuilder &b, ValueRange arguments) {
-          Value workspace;
-          if (!workspaces.empty()) {
-            workspace = arguments.back();
-            arguments = arguments.drop_back();
-          }
+          ValueRange work = arguments.take_back(workspaces.size());
+          arguments = arguments.drop_back(workspaces.size());
           Value result = arguments.back();
           auto matrix = BitmaskMatrix::of(layout, arguments.slice(1, stored));
           Epilogue epilogue = epilogueOf(op, arguments.drop_front(1 + stored));
@@ -171,15 +227,23 @@ struct BitmaskMatmulPattern : KernelPattern<StoredMatmulOp> {
               matrix.isWhole(b),
               [&] {
                 // All of them, also where fewer are there: it is as quick.
+                if (hasDigits) {
+                  ByteDigits digits{tokens, layout.columns, work[0], work[1],
+                                    work[2]};
+                  digits.emit(b, arguments[0]);
+                  return BytesProduct(b, target, digits, epilogue, result,
+                                      matrix)
+                      .emit(tokens);
+                }
                 if (hasFewRows)
-                  return FewRowsProduct(b, target, arguments[0], epilogue,
-                                        result, matrix)
+                  return F32Product(b, target, arguments[0], epilogue, result,
+                                    matrix)
                       .emit(tokens);
                 GemmSpec spec{MatrixReader::of(arguments[0]),
                               matrix.reader(target)};
                 spec.transposeB = true;
                 spec.rows = context.packedCount(arguments[0]);
-                emitGemm(b, blocking, spec, epilogue, result, workspace);
+                emitGemm(b, blocking, spec, epilogue, result, work[0]);
               },
               [&] {
                 b.parallel(tokens, [&](Value token) {

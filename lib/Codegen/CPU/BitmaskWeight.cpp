@@ -19,6 +19,8 @@ using Layout = BitmaskLayout;
 static constexpr int64_t kLanes = BitmaskMatrix::kLanes;
 /// Rows of S that are stored at once, of one block of columns each.
 static constexpr int64_t kRows = 64;
+/// Bytes of a stream before one whose line is on its way.
+static constexpr int64_t kAhead = 2048;
 
 static Value toIndex(KernelBuilder &b, Value integer) {
   return arith::IndexCastUIOp::create(b, b.getIndexType(), integer);
@@ -65,6 +67,18 @@ Value BitmaskMatrix::loadWord(KernelBuilder &b, Value row, Value word) const {
                   b.addi(b.muli(row, layout.rowBytes()), b.muli(word, 8)), 64);
 }
 
+/// Asks for lines of values and bits to come: what the hardware's prefetcher
+/// asks for by itself comes at half of the memory's rate.
+void BitmaskMatrix::prefetch(KernelBuilder &b, Value row, Value word,
+                             Value slot) const {
+  int64_t width = cast<MemRefType>(values.getType()).getElementTypeBitWidth();
+  Value byte = b.addi(b.muli(row, layout.rowBytes()), b.muli(word, 8));
+  for (auto [stream, at] : {std::pair(values, b.addi(slot, kAhead * 8 / width)),
+                            std::pair(bits, b.addi(byte, kAhead))})
+    memref::PrefetchOp::create(b, stream, ValueRange{at}, /*isWrite=*/false,
+                               /*localityHint=*/3, /*isDataCache=*/true);
+}
+
 /// The elements from `slot` on, in the lanes of `mask` that are set; zeros in
 /// the others.
 Value BitmaskMatrix::loadExpanded(KernelBuilder &b, const Target &target,
@@ -102,6 +116,7 @@ SmallVector<Value> BitmaskMatrix::readWord(KernelBuilder &b,
   int64_t width = cast<MemRefType>(values.getType()).getElementTypeBitWidth();
   // As many as a register of 512 bits holds, if it can be expanded so.
   int64_t lanes = target.expandBits == 8 ? 512 / width : kLanes;
+  prefetch(b, row, word, slot);
   Value all = loadWord(b, row, word);
   SmallVector<Value> vectors;
   for (int64_t from = 0; from < Layout::kWord; from += lanes) {
@@ -117,6 +132,15 @@ SmallVector<Value> BitmaskMatrix::readWord(KernelBuilder &b,
     slot = b.addi(slot, b.countLanes(mask));
   }
   return vectors;
+}
+
+Value BitmaskMatrix::readBytes(KernelBuilder &b, const Target &target,
+                               Value row, Value word, Value &slot) const {
+  prefetch(b, row, word, slot);
+  Value mask = maskOf(b, loadWord(b, row, word), 0, Layout::kWord);
+  Value bytes = loadExpanded(b, target, slot, mask);
+  slot = b.addi(slot, b.countLanes(mask));
+  return bytes;
 }
 
 // An element's slot is that of its block's first and the bits that are set

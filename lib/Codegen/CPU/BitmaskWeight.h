@@ -42,10 +42,14 @@ struct BitmaskMatrix {
   /// them at `slot`, which becomes that of the next word's.
   llvm::SmallVector<Value> readWord(KernelBuilder &b, const Target &target,
                                     Value row, Value word, Value &slot) const;
+  /// The bytes of a word's columns, on a machine that expands bytes.
+  Value readBytes(KernelBuilder &b, const Target &target, Value row, Value word,
+                  Value &slot) const;
   /// The elements of S, for products of many rows.
   MatrixReader reader(const Target &target) const;
 
 private:
+  void prefetch(KernelBuilder &b, Value row, Value word, Value slot) const;
   Value loadWord(KernelBuilder &b, Value row, Value word) const;
   Value loadExpanded(KernelBuilder &b, const Target &target, Value slot,
                      Value mask) const;

@@ -21,9 +21,13 @@ static constexpr double kStreamedToken = 0.11, kStreaming = 0.17,
                         kStreamingBytes = 0.05, kKeptVector = 1.4,
                         kGathered = 0.65;
 
-// The same with a bit for each element, measured on Sapphire Rapids.
-static constexpr double kExpanding = 0.004, kExpandedToken = 0.008,
-                        kKeptByte = 0.05, kUnpacking = 0.5;
+// The same with a bit for each element of f32, bf16 and i8, where bytes are
+// expanded, and of narrow ones where they are not; measured beside those on
+// Sapphire Rapids, and brought to their scale.
+static constexpr double kExpandedF32 = 0.051, kExpandedBF16 = 0.11,
+                        kExpandedI8 = 0.037, kExpandedWidened = 0.13,
+                        kExpandedToken = 0.03, kKeptByte = 0.12,
+                        kUnpacking = 0.5;
 
 double ProductCost::dense() const {
   if (readsInPlace)
@@ -47,9 +51,11 @@ double ProductCost::compressed(int64_t kept) const {
 double ProductCost::bitmask(int64_t kept, int64_t expandBits) const {
   if (!BitmaskFewRows::pays(tokens))
     return n * k * (kDenseToken * tokens + kDensePacking + kUnpacking);
-  // Of 64 columns in one register, or of 16 in each.
-  double vectors = expandBits == 8 ? valueBits / 8.0 : 4.0;
-  return n * k * (kExpanding * vectors + kExpandedToken * tokens) +
+  double expanded = valueBits == 32          ? kExpandedF32
+                    : valueBits < expandBits ? kExpandedWidened
+                    : valueBits == 16        ? kExpandedBF16
+                                             : kExpandedI8;
+  return n * k * (expanded + kExpandedToken * (tokens - 1)) +
          kept * kKeptByte * valueBits / 8;
 }
 

@@ -173,7 +173,7 @@ Storage StoreWeights::fastest(Weight &weight) {
   };
   SmallVector<NamedAttribute> costs{microseconds("compressed", compressed),
                                     microseconds("dense", dense)};
-  if (expandBits > 0)
+  if (expandBits > 0 || storage == WeightStorage::Bitmask)
     costs.push_back(microseconds("bitmask", bitmask));
   weight.parameter->setAttr(kCostAttribute, builder.getDictionaryAttr(costs));
   if (storage == WeightStorage::Bitmask)

@@ -17,7 +17,7 @@ struct Target {
   /// f32 lanes of a vector register: 4 (NEON), 8 (AVX2), 16 (AVX-512).
   int64_t vectorWidth = 8;
   /// Bits of the narrowest elements that one instruction moves to the lanes of
-  /// a mask: 32 (AVX-512), 8 (AVX-512 VBMI2); 0: there is none.
+  /// a mask: 32 (AVX-512), 8 (AVX-512 VBMI2, with VNNI); 0: there is none.
   int64_t expandBits = 0;
   /// Bytes of the caches that a thread may count on.
   int64_t l2Cache = 1 << 20, l3Cache = 12 << 20;
