@@ -53,7 +53,8 @@ static constexpr const char *kWords[] = {
     "cuda",      "emulated",    "lora",     "map",        "mvp",
     "import",    "sparsify",    "autodiff", "optimizer",  "kernels",
     "memory",    "compressed",  "buffer",   "none",       "cheap",
-    "all",       "block:16x16", "2:4",      "rows",       "global"};
+    "all",       "block:16x16", "2:4",      "rows",       "global",
+    "bitmask",   "quantized",   "i8"};
 
 namespace {
 using Lines = std::vector<std::string>;

@@ -102,7 +102,6 @@ Value BitmaskMatrix::loadExpanded(KernelBuilder &b, const Target &target,
                                         elements);
   Type moved = elements.getType();
   Value zeros = arith::ConstantOp::create(b, moved, b.getZeroAttr(moved));
-  // Between registers: from memory, it is slow on some machines.
   Value expanded = LLVM::CallIntrinsicOp::create(
                        b, moved, b.getStringAttr("llvm.x86.avx512.mask.expand"),
                        ValueRange{elements, zeros, mask})
