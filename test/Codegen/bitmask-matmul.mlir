@@ -16,8 +16,8 @@ func.func @few(%x: tensor<2x200xf32>, %v: tensor<5000xi8>, %b: tensor<2248xi8>, 
   return %y : tensor<2x70xf32>
 }
 
-// Many rows of X are multiplied as by a dense weight, whose packing finds each
-// vector's first element by the bits before it.
+// Many rows of X are multiplied as by a compressed weight, whose columns are
+// found bit by bit, those of a block's second word after the first's.
 
 // CHECK-LABEL: func.func @many
 func.func @many(%x: tensor<80x200xf32>, %v: tensor<5000xbf16>, %b: tensor<2248xi8>, %s: tensor<70x2xi32>, %u: tensor<i32>) -> tensor<80x70xf32> {
@@ -54,3 +54,6 @@ func.func @many(%x: tensor<80x200xf32>, %v: tensor<5000xbf16>, %b: tensor<2248xi
 
 // CHECK-LABEL: func.func private @stored_matmul_80x200_{{.*}}_bitmask(
 // CHECK-COUNT-2: math.ctpop
+// CHECK: %[[IS_LOW:.*]] = arith.cmpi ne
+// CHECK: %[[BITS:.*]] = arith.select %[[IS_LOW]]
+// CHECK: math.cttz %[[BITS]] : i64

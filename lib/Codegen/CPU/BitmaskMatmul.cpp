@@ -11,6 +11,8 @@
 #include "KernelContext.h"
 #include "ProductEpilogue.h"
 #include "SparseFewRows.h"
+#include "SparseMatmul.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include <cmath>
 
 using namespace mlir;
@@ -183,37 +185,86 @@ private:
   const ByteDigits &digits;
 };
 
-/// Y = X S^T, and what follows; NaN where S is not whole. Of many rows S is
-/// packed as a dense product's is, out of the elements that are kept.
+/// The elements of S by cells as those of a compressed weight, columns found
+/// bit by bit.
+class BitmaskCells : public CellElements {
+public:
+  explicit BitmaskCells(const BitmaskMatrix &matrix)
+      : CellElements(matrix.values), matrix(matrix) {}
+
+private:
+  void forRows(KernelBuilder &b, Value cell, Value rows,
+               function_ref<void(const Row &)> body) const override {
+    static_assert(Layout::kBlock == SparseBlocking::kDepth &&
+                  Layout::kBlock == 2 * Layout::kWord);
+    const Layout &layout = matrix.layout;
+    Value block = b.remi(cell, layout.blocks());
+    Value firstRow =
+        b.muli(b.divi(cell, layout.blocks()), SparseBlocking::kRows);
+    Value hasHigh =
+        b.cmpi(arith::CmpIPredicate::slt, b.addi(b.muli(block, 2), 1),
+               b.index(layout.words()));
+    b.loop(b.index(0), rows, 1, [&](Value i) {
+      Value row = b.addi(firstRow, i);
+      Value low = matrix.loadWord(b, row, b.muli(block, 2));
+      // What lies behind a row's last word is the next row's, or slack.
+      Value high = b.select(
+          hasHigh, matrix.loadWord(b, row, b.addi(b.muli(block, 2), 1)),
+          b.i64(0));
+      Value count = arith::AddIOp::create(b, math::CtPopOp::create(b, low),
+                                          math::CtPopOp::create(b, high));
+      Value begin = matrix.start(b, row, block);
+      Value elements = arith::IndexCastUIOp::create(b, b.getIndexType(), count);
+      body({i, begin, b.addi(begin, elements), {low, high}});
+    });
+  }
+
+  /// The lowest bit of the two words, which it clears.
+  Value nextColumn(KernelBuilder &b, Value,
+                   MutableArrayRef<Value> state) const override {
+    Value low = state[0], high = state[1];
+    Value isLow = b.cmpi(arith::CmpIPredicate::ne, low, b.i64(0));
+    Value word = b.select(isLow, low, high);
+    Value bit = math::CountTrailingZerosOp::create(b, word);
+    Value rest = arith::AndIOp::create(
+        b, word, arith::SubIOp::create(b, word, b.i64(1)));
+    state[0] = b.select(isLow, rest, low);
+    state[1] = b.select(isLow, high, rest);
+    Value column = arith::AddIOp::create(
+        b, bit, b.select(isLow, b.i64(0), b.i64(Layout::kWord)));
+    return arith::IndexCastUIOp::create(b, b.getIndexType(), column);
+  }
+
+  const BitmaskMatrix &matrix;
+};
+
+/// Y = X S^T, and what follows; NaN where S is not whole.
 struct BitmaskMatmulPattern : KernelPattern<StoredMatmulOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(StoredMatmulOp op,
                                 PatternRewriter &rewriter) const override {
     if (op.getStorage() != Storage::Bitmask)
       return failure();
-    RankedTensorType input = op.getInput().getType(), result = op.getType();
-    Layout layout{result.getDimSize(1), input.getDimSize(1)};
-    int64_t tokens = result.getDimSize(0);
+    SparseBlocking blocking(op.getInput(), op.getResult(), context.lanes());
+    Layout layout{blocking.n(), blocking.k()};
+    int64_t tokens = blocking.tokens;
     size_t stored = op.getStored().size();
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, op.getStored());
     appendEpilogue(op, inputs);
+    const Target &target = context.getTarget();
     bool hasFewRows = BitmaskFewRows::pays(tokens);
-    // Elements are read by vectors of so many lanes.
-    Target target = context.getTarget();
-    target.vectorWidth = std::min(target.vectorWidth, kLanes);
-    GemmBlocking blocking(tokens, layout.rows, layout.columns, target);
-    SmallVector<RankedTensorType> workspaces;
     bool hasDigits =
         hasFewRows &&
         BytesProduct::pays(target,
                            getElementTypeOrSelf(op.getStored()[0].getType()),
                            layout.columns);
+    SmallVector<RankedTensorType> workspaces;
     if (hasDigits)
       workspaces = ByteDigits::types(getContext(), tokens, layout.columns);
-    else if (!hasFewRows)
-      workspaces.push_back(
-          RankedTensorType::get(blocking.packedSizeB(), rewriter.getF32Type()));
+    else if (!hasFewRows && blocking.workspaceSize())
+      workspaces.push_back(RankedTensorType::get(blocking.workspaceSize(),
+                                                 rewriter.getF32Type()));
     context.replaceByLaunch(
         rewriter, op, inputs, workspaces,
         [&](KernelBuilder &b, ValueRange arguments) {
@@ -239,11 +290,10 @@ struct BitmaskMatmulPattern : KernelPattern<StoredMatmulOp> {
                   return F32Product(b, target, arguments[0], epilogue, result,
                                     matrix)
                       .emit(tokens);
-                GemmSpec spec{MatrixReader::of(arguments[0]),
-                              matrix.reader(target)};
-                spec.transposeB = true;
-                spec.rows = context.packedCount(arguments[0]);
-                emitGemm(b, blocking, spec, epilogue, result, work[0]);
+                emitSparseMatmul(b, blocking, context.packedCount(result),
+                                 MatrixReader::of(arguments[0]), epilogue,
+                                 result, work.empty() ? Value() : work[0],
+                                 BitmaskCells(matrix));
               },
               [&] {
                 b.parallel(tokens, [&](Value token) {

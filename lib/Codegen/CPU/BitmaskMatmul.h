@@ -12,7 +12,7 @@
 
 namespace pst::cpu {
 
-/// Products of few rows read S where it lies; others pack it.
+/// Products of so few rows of X expand S; others take it bit by bit.
 struct BitmaskFewRows {
   static constexpr int64_t kMost = 16;
   static bool pays(int64_t tokens) { return tokens <= kMost; }

@@ -30,14 +30,6 @@ static Value toI32(KernelBuilder &b, Value index) {
   return arith::IndexCastOp::create(b, b.getI32Type(), index);
 }
 
-/// `lanes` / 8 bytes of a buffer of i8 as an integer, the first its lowest.
-static Value loadBits(KernelBuilder &b, Value bits, Value byte, int64_t lanes) {
-  Value bytes = b.loadAsStored(bits, byte, lanes / 8);
-  auto integer = VectorType::get(1, b.getIntegerType(lanes));
-  return vector::ExtractOp::create(
-      b, vector::BitCastOp::create(b, integer, bytes), 0);
-}
-
 /// The bits of an integer from `from` on as a mask of `lanes` lanes.
 static Value maskOf(KernelBuilder &b, Value integer, int64_t from,
                     int64_t lanes) {
@@ -63,8 +55,11 @@ Value BitmaskMatrix::start(KernelBuilder &b, Value row, Value block) const {
 }
 
 Value BitmaskMatrix::loadWord(KernelBuilder &b, Value row, Value word) const {
-  return loadBits(b, bits,
-                  b.addi(b.muli(row, layout.rowBytes()), b.muli(word, 8)), 64);
+  Value byte = b.addi(b.muli(row, layout.rowBytes()), b.muli(word, 8));
+  Value bytes = b.loadAsStored(bits, byte, 8);
+  auto integer = VectorType::get(1, b.getI64Type());
+  return vector::ExtractOp::create(
+      b, vector::BitCastOp::create(b, integer, bytes), 0);
 }
 
 /// Asks for lines of values and bits to come: what the hardware's prefetcher
@@ -140,53 +135,6 @@ Value BitmaskMatrix::readBytes(KernelBuilder &b, const Target &target,
   Value bytes = loadExpanded(b, target, slot, mask);
   slot = b.addi(slot, b.countLanes(mask));
   return bytes;
-}
-
-// An element's slot is that of its block's first and the bits that are set
-// between the two: of the block's two words, those below `column`.
-MatrixReader BitmaskMatrix::reader(const Target &target) const {
-  return {
-      layout.rows, layout.columns,
-      [*this, target](KernelBuilder &b, Value row, Value column,
-                      int64_t lanes) -> Value {
-        assert(lanes <= kLanes && "no more bits are loaded");
-        Value block = b.divi(column, Layout::kBlock);
-        Value below = arith::IndexCastOp::create(
-            b, b.getI64Type(), b.remi(column, Layout::kBlock));
-        Value slot = start(b, row, block);
-        for (int64_t i = 0; i < 2; ++i) {
-          // The second word may be the next row's, or none: it has no
-          // columns below then.
-          Value word = loadWord(b, row, b.addi(b.muli(block, 2), i));
-          Value many = arith::SubIOp::create(b, below, b.i64(64 * i));
-          many = arith::MaxSIOp::create(b, many, b.i64(0));
-          Value some = arith::SubIOp::create(
-              b, arith::ShLIOp::create(b, b.i64(1), many), b.i64(1));
-          Value isWholeWord =
-              b.cmpi(arith::CmpIPredicate::sge, many, b.i64(64));
-          Value mask = b.select(isWholeWord, b.i64(-1), some);
-          Value set =
-              math::CtPopOp::create(b, arith::AndIOp::create(b, word, mask));
-          slot = b.addi(slot, toIndex(b, set));
-        }
-        // Columns need not begin with a byte.
-        Value byte = b.addi(b.muli(row, layout.rowBytes()), b.divi(column, 8));
-        Value own = arith::ShRUIOp::create(
-            b, loadBits(b, bits, byte, 32),
-            arith::IndexCastOp::create(b, b.getI32Type(), b.remi(column, 8)));
-        if (lanes == 1) {
-          Value isKept = arith::TruncIOp::create(b, b.getI1Type(), own);
-          return b.select(isKept, b.load(values, slot), b.f32(0.0));
-        }
-        Value elements =
-            b.widen(loadExpanded(b, target, slot, maskOf(b, own, 0, kLanes)));
-        if (lanes == kLanes)
-          return elements;
-        return vector::ExtractStridedSliceOp::create(
-            b, elements, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{lanes},
-            ArrayRef<int64_t>{1});
-      },
-      /*readRows=*/{}, /*prefetchNextRows=*/{}};
 }
 
 namespace {

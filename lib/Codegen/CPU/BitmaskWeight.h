@@ -45,12 +45,11 @@ struct BitmaskMatrix {
   /// The bytes of a word's columns, on a machine that expands bytes.
   Value readBytes(KernelBuilder &b, const Target &target, Value row, Value word,
                   Value &slot) const;
-  /// The elements of S, for products of many rows.
-  MatrixReader reader(const Target &target) const;
+  /// A word of a row's bits, i64.
+  Value loadWord(KernelBuilder &b, Value row, Value word) const;
 
 private:
   void prefetch(KernelBuilder &b, Value row, Value word, Value slot) const;
-  Value loadWord(KernelBuilder &b, Value row, Value word) const;
   Value loadExpanded(KernelBuilder &b, const Target &target, Value slot,
                      Value mask) const;
 };

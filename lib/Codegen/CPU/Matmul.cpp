@@ -191,7 +191,7 @@ private:
     Arguments a = read(b, arguments);
     emitSparseMatmul(b, sparse(), context.packedCount(a.result), a.input,
                      a.epilogue, a.result, a.workspace,
-                     CompressedMatrix::of(a.stored));
+                     CompressedCells(CompressedMatrix::of(a.stored)));
   }
 
   // if the stored weight is whole: sparse(...) else: packed(...)

@@ -27,7 +27,7 @@ static constexpr double kStreamedToken = 0.11, kStreaming = 0.17,
 static constexpr double kExpandedF32 = 0.051, kExpandedBF16 = 0.11,
                         kExpandedI8 = 0.037, kExpandedWidened = 0.13,
                         kExpandedToken = 0.03, kKeptByte = 0.12,
-                        kUnpacking = 0.5;
+                        kFindingColumns = 1.4;
 
 double ProductCost::dense() const {
   if (readsInPlace)
@@ -50,7 +50,7 @@ double ProductCost::compressed(int64_t kept) const {
 
 double ProductCost::bitmask(int64_t kept, int64_t expandBits) const {
   if (!BitmaskFewRows::pays(tokens))
-    return n * k * (kDenseToken * tokens + kDensePacking + kUnpacking);
+    return kFindingColumns * compressed(kept);
   double expanded = valueBits == 32          ? kExpandedF32
                     : valueBits < expandBits ? kExpandedWidened
                     : valueBits == 16        ? kExpandedBF16

@@ -50,9 +50,9 @@ struct PackedPart {
 class PanelProduct {
 public:
   PanelProduct(KernelBuilder &b, const SparseBlocking &s, Value count,
-               const CompressedMatrix &compressed, const Epilogue &epilogue,
+               const CellElements &elements, const Epilogue &epilogue,
                Value result)
-      : b(b), s(s), count(count), compressed(compressed), epilogue(epilogue),
+      : b(b), s(s), count(count), elements(elements), epilogue(epilogue),
         result(result) {
     sums = b.stackBuffer(SparseBlocking::kRows * s.panelTokens);
   }
@@ -99,36 +99,30 @@ private:
   void addCell(Value cell, Value block, Value rows, bool isFirst) {
     Value column = b.addi(
         part.base, b.muli(block, SparseBlocking::kDepth * s.panelTokens));
-    auto index = [&](Value i32) {
-      return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
-    };
-    Value start = index(b.load(compressed.cells, {cell, b.index(0)}));
-    b.loop(
-        b.index(0), rows, 1, {start},
-        [&](Value i, ValueRange at) -> SmallVector<Value> {
-          auto [row, elements] = compressed.rowAt(b, cell, i);
-          Value end = b.addi(at[0], elements);
-          Value place = b.muli(row, s.panelTokens);
-          SmallVector<Value> tile;
-          for (int64_t v = 0; v < vectors(); ++v)
-            tile.push_back(
-                isFirst ? b.f32(0.0, s.lanes)
-                        : b.load(sums, b.addi(place, v * s.lanes), s.lanes));
-          tile = b.loop(at[0], end, 1, tile, [&](Value e, ValueRange carried) {
+    elements.forRows(b, cell, rows, [&](const CellElements::Row &row) {
+      Value place = b.muli(row.number, s.panelTokens);
+      SmallVector<Value> carried;
+      for (int64_t v = 0; v < vectors(); ++v)
+        carried.push_back(
+            isFirst ? b.f32(0.0, s.lanes)
+                    : b.load(sums, b.addi(place, v * s.lanes), s.lanes));
+      llvm::append_range(carried, row.state);
+      carried = b.loop(
+          row.begin, row.end, 1, carried, [&](Value e, ValueRange carried) {
             SmallVector<Value> next(carried);
-            Value value = b.loadSplat(compressed.values, e, s.lanes);
-            Value place = index(b.loadAsStored(compressed.columns, e));
-            Value x = b.addi(column, b.muli(place, s.panelTokens));
+            Value value = b.loadSplat(elements.values, e, s.lanes);
+            Value k = elements.nextColumn(
+                b, e, MutableArrayRef(next).drop_front(vectors()));
+            Value x = b.addi(column, b.muli(k, s.panelTokens));
             for (int64_t v = 0; v < vectors(); ++v)
               next[v] = b.fma(
                   value, b.load(part.buffer, b.addi(x, v * s.lanes), s.lanes),
                   next[v]);
             return next;
           });
-          for (int64_t v = 0; v < vectors(); ++v)
-            b.store(tile[v], sums, b.addi(place, v * s.lanes));
-          return {end};
-        });
+      for (int64_t v = 0; v < vectors(); ++v)
+        b.store(carried[v], sums, b.addi(place, v * s.lanes));
+    });
   }
 
   /// Y[token, row..] = sums, transposed (and bias, addend), or += where it is
@@ -181,7 +175,7 @@ private:
   KernelBuilder &b;
   const SparseBlocking &s;
   Value count; ///< The tokens that there are; null: all.
-  const CompressedMatrix &compressed;
+  const CellElements &elements;
   const Epilogue &epilogue;
   Value result;
   Value sums; ///< Y transposed: [kRows, panelTokens]
@@ -190,6 +184,27 @@ private:
 };
 
 } // namespace
+
+static Value toIndex(KernelBuilder &b, Value i32) {
+  return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
+}
+
+void CompressedCells::forRows(KernelBuilder &b, Value cell, Value rows,
+                              function_ref<void(const Row &)> body) const {
+  Value start = toIndex(b, b.load(matrix.cells, {cell, b.index(0)}));
+  b.loop(b.index(0), rows, 1, {start},
+         [&](Value i, ValueRange at) -> SmallVector<Value> {
+           auto [number, count] = matrix.rowAt(b, cell, i);
+           Value end = b.addi(at[0], count);
+           body({number, at[0], end, {}});
+           return {end};
+         });
+}
+
+Value CompressedCells::nextColumn(KernelBuilder &b, Value slot,
+                                  MutableArrayRef<Value>) const {
+  return toIndex(b, b.loadAsStored(matrix.columns, slot));
+}
 
 // parallel for panels of tokens:
 //   for parts of the depth:
@@ -207,8 +222,7 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
                                 const SparseBlocking &blocking, Value count,
                                 const MatrixReader &input,
                                 const Epilogue &epilogue, Value result,
-                                Value workspace,
-                                const CompressedMatrix &compressed) {
+                                Value workspace, const CellElements &elements) {
   const SparseBlocking &s = blocking;
   auto pack = [&](Value buffer, Value base, Value firstToken,
                   Value begin) -> PackedPart {
@@ -223,7 +237,7 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
     return b.parallel(panels, [&](Value panel) {
       Value buffer = b.stackBuffer(s.packedStride());
       Value firstToken = b.muli(panel, s.panelTokens);
-      PanelProduct product(b, s, count, compressed, epilogue, result);
+      PanelProduct product(b, s, count, elements, epilogue, result);
       product.emit(
           [&](Value begin) {
             return pack(buffer, b.index(0), firstToken, begin);
@@ -242,7 +256,7 @@ void pst::cpu::emitSparseMatmul(KernelBuilder &b,
     Value firstGroup = b.muli(b.remi(task, s.parts()), partGroups);
     Value endGroup =
         b.mini(b.addi(firstGroup, partGroups), b.index(s.layout.groups()));
-    PanelProduct product(b, s, count, compressed, epilogue, result);
+    PanelProduct product(b, s, count, elements, epilogue, result);
     product.emit(
         [&](Value begin) -> PackedPart {
           Value number = b.addi(b.muli(panel, s.packedParts()),
@@ -293,9 +307,9 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
                 if (hasFewRows)
                   return few.emit(b, arguments[0], epilogue, result,
                                   compressed);
-                emitSparseMatmul(b, blocking, count,
-                                 MatrixReader::of(arguments[0]), epilogue,
-                                 result, workspace, compressed);
+                emitSparseMatmul(
+                    b, blocking, count, MatrixReader::of(arguments[0]),
+                    epilogue, result, workspace, CompressedCells(compressed));
               },
               [&] {
                 b.parallel(blocking.tokens, [&](Value token) {

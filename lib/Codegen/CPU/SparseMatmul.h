@@ -48,13 +48,50 @@ struct SparseBlocking {
   }
 };
 
+/// The elements of the cells of S, which lie row by row.
+class CellElements {
+public:
+  explicit CellElements(Value values) : values(values) {}
+  virtual ~CellElements() = default;
+
+  /// A row of a cell: its number there, the slots of its elements, and what
+  /// finding their columns begins with.
+  struct Row {
+    Value number, begin, end;
+    llvm::SmallVector<Value> state;
+  };
+  /// body(row) for the first `rows` rows of a cell, in any order.
+  virtual void forRows(KernelBuilder &b, Value cell, Value rows,
+                       llvm::function_ref<void(const Row &)> body) const = 0;
+  /// The column in the cell of the element at `slot`, the next one of its row
+  /// (an index).
+  virtual Value nextColumn(KernelBuilder &b, Value slot,
+                           llvm::MutableArrayRef<Value> state) const = 0;
+
+  const Value values;
+};
+
 /// Emits the product, with its epilogue, into `result` (tokens x n), of an S
 /// that is whole. `count` is how many of the tokens there are; null: all.
 /// `workspace` has at least the blocking's size; null if that is 0.
 void emitSparseMatmul(KernelBuilder &b, const SparseBlocking &blocking,
                       Value count, const MatrixReader &input,
                       const Epilogue &epilogue, Value result, Value workspace,
-                      const CompressedMatrix &compressed);
+                      const CellElements &elements);
+
+/// The elements of a compressed S.
+class CompressedCells : public CellElements {
+public:
+  explicit CompressedCells(const CompressedMatrix &matrix)
+      : CellElements(matrix.values), matrix(matrix) {}
+  void forRows(KernelBuilder &b, Value cell, Value rows,
+               llvm::function_ref<void(const Row &)> body) const override;
+  Value nextColumn(KernelBuilder &b, Value slot,
+                   llvm::MutableArrayRef<Value> state) const override;
+
+private:
+  CompressedMatrix matrix;
+};
 
 } // namespace pst::cpu
 
