@@ -27,7 +27,7 @@ static constexpr double kStreamedToken = 0.11, kStreaming = 0.17,
 static constexpr double kExpandedF32 = 0.051, kExpandedBF16 = 0.11,
                         kExpandedI8 = 0.037, kExpandedWidened = 0.13,
                         kExpandedToken = 0.03, kKeptByte = 0.12,
-                        kFindingColumns = 1.4;
+                        kFindingColumns = 1.25;
 
 double ProductCost::dense() const {
   if (readsInPlace)
