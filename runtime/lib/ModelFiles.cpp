@@ -199,7 +199,12 @@ void ModelFiles::forget(const TensorView &tensor) const {
   if (auto weight = expanded.find(tensor.name); weight != expanded.end())
     weight->second->forget();
   else
-    forgetPages(tensor.data, tensor.numBytes);
+    runtime::forgetPages(tensor.data, tensor.numBytes);
+}
+
+void ModelFiles::forgetPages() const {
+  for (const std::unique_ptr<SafeTensorsFile> &file : files)
+    file->forget();
 }
 
 void ModelFiles::keep(const TensorView &tensor) const {

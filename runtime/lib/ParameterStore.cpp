@@ -20,6 +20,9 @@
 using namespace pst;
 using namespace pst::runtime;
 
+/// What the names of its parts have behind a stored weight's.
+static constexpr std::string_view kStoredPart = ".pst_";
+
 ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
                                std::shared_ptr<const ModelFiles> files,
                                uint64_t seed)
@@ -36,10 +39,6 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
       throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
                   "\": " + std::strerror(errno) +
                   "; a smaller batch or a shorter length needs less");
-    // Stored weights are read from one end to the other for each token, more
-    // slowly by small pages. A system without others goes on.
-    if (name == "state" && !remote)
-      ::madvise(base, size, MADV_HUGEPAGE);
     spaces.try_emplace(name, base, size);
   }
   if (remote)
@@ -50,8 +49,12 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
     for (const Argument &argument : entry.arguments)
       if (argument.kind == Argument::Kind::parameter)
         (isPackEntry(name) ? readOnce : readLater).insert(argument.name);
+      else if (argument.kind == Argument::Kind::input && isPackEntry(name))
+        readOnce.insert(argument.name); // rows of it at a time
   for (const std::string &name : readLater)
     readOnce.erase(name);
+  if (!remote)
+    askForLargePages();
   for (const Parameter &parameter : manifest().parameters) {
     byName[parameter.name] = &parameter;
     if (parameter.role != Role::frozen)
@@ -59,6 +62,22 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
     else if (!isPacked(parameter.name))
       mapFrozen(parameter);
   }
+}
+
+/// Stored weights are read from one end to the other for each token, more
+/// slowly by small pages. Behind them in the state lies what is touched here
+/// and there, as keys and values, of which large pages would hold much that is
+/// not used. A system without large pages goes on.
+void ParameterStore::askForLargePages() const {
+  int64_t end = 0;
+  for (const Parameter &parameter : manifest().parameters) {
+    size_t part = parameter.name.rfind(kStoredPart);
+    if (parameter.role == Role::state && part != std::string::npos &&
+        isPacked(parameter.name.substr(0, part)))
+      end = std::max(end, parameter.offset + parameter.type.numBytes());
+  }
+  if (end)
+    (void)::madvise(mapping("state").base, end, MADV_HUGEPAGE);
 }
 
 ParameterStore::~ParameterStore() = default;

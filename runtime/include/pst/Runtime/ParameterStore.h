@@ -114,6 +114,7 @@ private:
     mutable Latest latest = Latest::both;
   };
   const Mapping &mapping(std::string_view name) const;
+  void askForLargePages() const;
   void mapFrozen(const Parameter &parameter);
   void initialize(const Parameter &parameter, uint64_t seed);
 
