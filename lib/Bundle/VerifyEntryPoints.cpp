@@ -177,7 +177,7 @@ bool areRowsOf(const TensorType &rows, const TensorType &all) {
   if (shape.empty() || rows.shape.empty())
     return false;
   shape.front() = rows.shape.front();
-  return rows == TensorType{all.element, shape} && shape.front() >= 1 &&
+  return rows == TensorType{all.element, shape} &&
          shape.front() <= all.shape.front();
 }
 
