@@ -184,13 +184,11 @@ void ParameterSource::readPiece(int64_t first, int64_t count,
     piece.data = columns.data();
     piece.numBytes = count * bytes;
   }
-  if (piece.data == target)
-    ; // expanded there
-  else if (isSameType())
-    std::memcpy(target, piece.data, piece.numBytes);
-  else if (parameter.type.element == ElementType::bf16)
+  if (isRounded())
     convertToBF16(piece, reinterpret_cast<uint16_t *>(target));
-  else
+  else if (!isSameType())
     convertToF32(piece, reinterpret_cast<float *>(target));
+  else if (piece.data != target) // not expanded there
+    std::memcpy(target, piece.data, piece.numBytes);
   requireFinite(first, count, target);
 }
