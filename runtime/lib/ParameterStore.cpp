@@ -101,7 +101,10 @@ static uint64_t tensorDigest(const Parameter &parameter, const void *data) {
 void ParameterStore::mapFrozen(const Parameter &parameter) {
   const ModelFiles &files = filesOf(parameter);
   ParameterSource source(parameter, files);
-  const std::byte *data = source.inPlace();
+  // A vector of the file brings the pages around it into memory: sixteen, for
+  // a read of one.
+  bool isVector = parameter.type.shape.size() < 2;
+  const std::byte *data = isVector ? nullptr : source.inPlace();
   if (!data && source.isWhole() && files.compressed(parameter.source)) {
     const TensorView &expanded = *files.find(parameter.source);
     files.keep(expanded);
