@@ -171,6 +171,49 @@ void verifyMaterialize(const Manifest &manifest, const EntryPoint &entry,
   }
 }
 
+/// Some rows of a matrix, or of a column.
+bool areRowsOf(const TensorType &rows, const TensorType &all) {
+  std::vector<int64_t> shape = all.shape;
+  if (shape.empty() || rows.shape.empty())
+    return false;
+  shape.front() = rows.shape.front();
+  return rows == TensorType{all.element, shape} &&
+         shape.front() <= all.shape.front();
+}
+
+/// What stores a weight in pieces takes rows of it, and writes as many of the
+/// state.
+void verifyPieces(const Verified &verified, const EntryPoint &entry,
+                  const std::string &where) {
+  const Argument *piece = nullptr;
+  for (const Argument &argument : entry.arguments)
+    if (argument.kind == Argument::Kind::input &&
+        std::exchange(piece, &argument))
+      fail(where, "has more than one input, but stores one weight");
+  if (!piece)
+    return;
+  const Parameter *weight = verified.find(piece->name);
+  if (!weight || weight->role != Role::frozen ||
+      weight->type.shape.size() != 2 || !areRowsOf(piece->type, weight->type))
+    fail(where, "argument " + quote(piece->name) + " is " + spell(piece->type) +
+                    ", but must be rows of a frozen matrix of this name");
+  for (const Argument &argument : entry.arguments) {
+    if (argument.kind != Argument::Kind::output)
+      continue;
+    const Parameter *stored = verified.find(argument.name);
+    if (!stored || stored->role != Role::state ||
+        !areRowsOf(argument.type, stored->type) ||
+        argument.type.shape.front() != piece->type.shape.front() ||
+        stored->type.shape.front() != weight->type.shape.front())
+      fail(where, "argument " + quote(argument.name) + " is " +
+                      spell(argument.type) + ", but must be " +
+                      std::to_string(piece->type.shape.front()) +
+                      " rows of a parameter of role state of this name, which "
+                      "has as many as " +
+                      quote(piece->name));
+  }
+}
+
 void verifyArguments(const Verified &verified, const EntryPoint &entry,
                      const std::string &where) {
   std::set<std::pair<Argument::Kind, std::string_view>> seen;
@@ -225,6 +268,8 @@ void manifest::verifyEntryPoints(const Verified &verified) {
     }
     if (name == "materialize")
       verifyMaterialize(manifest, entry, where);
+    if (isPackEntry(name))
+      verifyPieces(verified, entry, where);
     verifyLaunches(manifest, entry, where);
   }
 }

@@ -145,8 +145,11 @@ static int64_t countBits(const std::byte *data, int64_t count) {
 
 int64_t WeightFiles::countKept(StringRef resolved, int64_t first,
                                int64_t columns) const {
-  if (const runtime::CompressedWeight *parts = files->compressed(resolved))
-    return parts->countNonZero(files->path().string(), first, columns);
+  if (const runtime::CompressedWeight *parts = files->compressed(resolved)) {
+    int64_t kept = parts->countNonZero(files->path().string(), first, columns);
+    parts->forgetPages(0, parts->rows); // as below
+    return kept;
+  }
   const runtime::TensorView &tensor = *files->find(resolved);
   int64_t size = runtime::byteSize(tensor.dtype);
   auto *count = size == 2   ? countBits<uint16_t>

@@ -7,9 +7,11 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
+#include "pst/Bundle/Manifest.h"
 #include "pst/Dialect/PST/PSTOps.h"
 #include "pst/Dialect/PST/StageAttributes.h"
 #include "pst/Transforms/Passes.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/MathExtras.h"
 #include <array>
 
@@ -46,6 +48,15 @@ static int64_t layOut(ArrayRef<ParameterOp> parameters, int64_t offset) {
   return offset;
 }
 
+/// The names of the parameters that a function "pack.N" fills.
+static void forEachStored(func::FuncOp pack,
+                          llvm::function_ref<void(StringRef)> visit) {
+  pack.walk([&](StoreOp store) { visit(store.getParameter()); });
+  for (unsigned i = 0; i < pack.getNumResults(); ++i)
+    if (auto name = pack.getResultAttrOfType<StringAttr>(i, kNameAttribute))
+      visit(name);
+}
+
 namespace {
 struct AddOptimizer : pst::impl::AddOptimizerBase<AddOptimizer> {
   void runOnOperation() override;
@@ -58,10 +69,17 @@ void AddOptimizer::runOnOperation() {
   // Those that decay and the others; of each those with the rate of weights,
   // of the mask, of the head.
   std::array<std::array<Parameters, kGroups>, 2> trained;
-  Parameters state;
+  // Weights as a program stores them, which each call reads whole, lie side by
+  // side and before what it reads little of, as keys and values.
+  Parameters stored, state;
+  llvm::StringSet<> packed;
+  for (auto function : module.getOps<func::FuncOp>())
+    if (isPackEntry(function.getSymName()))
+      forEachStored(function, [&](StringRef name) { packed.insert(name); });
   for (auto parameter : module.getOps<ParameterOp>())
     if (parameter.getRole() == ParameterRole::State)
-      state.push_back(parameter);
+      (packed.contains(parameter.getSymName()) ? stored : state)
+          .push_back(parameter);
     else if (parameter.getRole() == ParameterRole::Trainable)
       trained[!parameter.getDecay()][groupOf(parameter)].push_back(parameter);
   int64_t bytes = 0, decayedBytes = 0;
@@ -79,7 +97,7 @@ void AddOptimizer::runOnOperation() {
     if (&kinds == &trained.front())
       decayedBytes = bytes;
   }
-  layOut(state, 0);
+  layOut(state, layOut(stored, 0));
   if (bytes == 0 || module.lookupSymbol("apply"))
     return;
 

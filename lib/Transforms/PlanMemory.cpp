@@ -348,24 +348,33 @@ static void declareMarks(ModuleOp module) {
 }
 
 /// What of the frozen parameters is in memory at once. A weight that @pack.N
-/// alone reads is there for that function only, one after the other.
+/// alone reads is there for that function only, one after the other, and so are
+/// rows of one that it reads in pieces.
 static int64_t frozenBytes(ModuleOp module) {
-  llvm::StringSet<> packed, others;
-  for (auto function : module.getOps<func::FuncOp>())
+  llvm::StringMap<int64_t> packed;
+  llvm::StringSet<> others;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    bool packs = isPackEntry(function.getSymName());
     function.walk([&](BufferOp op) {
-      bool packs = isPackEntry(function.getSymName());
-      (packs ? packed : others).insert(op.getParameter());
+      if (packs)
+        packed[op.getParameter()] = bytesOf(op.getType());
+      else
+        others.insert(op.getParameter());
     });
+    for (unsigned i = 0; packs && i < function.getNumArguments(); ++i)
+      if (auto name = function.getArgAttrOfType<StringAttr>(i, kNameAttribute))
+        packed[name] =
+            bytesOf(cast<MemRefType>(function.getArgument(i).getType()));
+  }
   int64_t sum = 0, largest = 0;
   for (auto parameter : module.getOps<ParameterOp>()) {
     if (parameter.getRole() != ParameterRole::Frozen)
       continue;
-    int64_t bytes = bytesOf(cast<RankedTensorType>(parameter.getType()));
-    StringRef name = parameter.getSymName();
-    if (packed.contains(name) && !others.contains(name))
-      largest = std::max(largest, bytes);
+    auto found = packed.find(parameter.getSymName());
+    if (found != packed.end() && !others.contains(parameter.getSymName()))
+      largest = std::max(largest, found->second);
     else
-      sum += bytes;
+      sum += bytesOf(cast<RankedTensorType>(parameter.getType()));
   }
   return sum + largest;
 }

@@ -1,15 +1,20 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The rows of `pst bench --suite inference`: a saved sparse model's forward pass, against the dense one and PyTorch's and
-ONNX Runtime's; and one token of a language model."""
+ONNX Runtime's; one token of a language model; and the memory of a process that goes on with a text."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import tempfile
 
+from . import programs
 from .bench_inputs import BERT_BASE, GPT2, MINILM, SMOLLM2, write_random_bert, write_random_gpt2, write_random_llama
-from .bench_rows import Context, Row, need, take_turns
+from .bench_rows import Absent, Context, Row, need, take_turns
+from .bench_worker import WorkerError
 
 # By model and batch: percent of zeros, and how many times as long each rival may take at least.
 _BARS = {
@@ -41,6 +46,14 @@ _DECODING = {
     ("SmolLM2", 50): {"int8": {"ours dense bf16": 1.5}},
     ("SmolLM2", 80): {"int8": {"ours dense bf16": 3.0}},
 }
+# The memory of `pst-run generate`, by percent of zeros: how many times as much our dense bf16 takes at least.
+_MEMORY = {50: 3.0, 80: 3.0, 90: None}
+_NEW_TOKENS = 64
+# The status of a command and its peak in KiB, told by a process that is small itself: of a large one's child the system
+# counts what the parent had.
+_PEAK = """import os, sys
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)"""
 # How far logits may be apart, in the unit of the largest: a rival's weights are not rounded, or less.
 _CLOSE = {"f32": 2e-3, "bf16": 2e-2, "int8": 1e-1}
 _RIVALS = {
@@ -100,7 +113,45 @@ def inference_rows(context: Context) -> list[Row]:
                         bar if context.sizes.standard else None,
                     )
                 )
+    for percent, bar in _MEMORY.items():
+        name = f"SmolLM2, {percent} %, peak memory of {_NEW_TOKENS} tokens, weights of int8: ours dense bf16 / ours sparse"
+        rows.append(Row(name, lambda p=percent: _measure_memory(context, p), bar if context.sizes.standard else None))
     return rows
+
+
+def _measure_memory(context: Context, percent: int) -> dict:
+    """As `pst compile --for generation` and `pst-run generate` do it without further options, but for the weights."""
+    ours = _generation_peak(context, percent, "--frozen_type", "int8")
+    rival = _generation_peak(context, percent, "--frozen_type", "bf16", "--weight_storage", "dense")
+    return {"value": rival / ours, "spread": [rival / ours] * 2, "peak_bytes": {"ours": ours, "rival": rival}}
+
+
+def _generation_peak(context: Context, percent: int, *options: str) -> int:
+    runner = programs.find("pst-run")
+    if not runner:
+        raise Absent("pst-run was not found: it comes with the package (pip install .)")
+    model = _model(context, "SmolLM2", percent)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, prompts, found = (os.path.join(folder, name) for name in ("bundle", "prompts.jsonl", "found.jsonl"))
+        compiling = [sys.executable, "-m", "pst", "compile", "--for", "generation", "--model_name_or_path", model, "--bundle", bundle]
+        _run([*compiling, *options])
+        with open(prompts, "w", encoding="utf-8") as file:
+            json.dump({"input_ids": list(range(1, 9))}, file)
+        generating = ["--bundle", bundle, "--model", model, "--file", prompts, "--max_new_tokens", str(_NEW_TOKENS), "--output_file", found]
+        status, kib = map(int, _run([sys.executable, "-c", _PEAK, runner, "generate", *generating]).split())
+        with open(found, encoding="utf-8") as file:
+            count = len(json.load(file)["output_ids"])
+    if status or count != _NEW_TOKENS:
+        raise WorkerError(f"pst-run generate ended with status {status} after {count} tokens of {_NEW_TOKENS}")
+    return kib * 1024
+
+
+def _run(command: list[str]) -> str:
+    """What a command prints. Raises WorkerError."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise WorkerError((done.stderr.strip() or f"{command[0]} ended with status {done.returncode}").splitlines()[-1])
+    return done.stdout
 
 
 def _model(context: Context, model: str, percent: int) -> str:

@@ -135,23 +135,22 @@ def parse_type(text: str) -> tuple[str, tuple[int, ...]]:
 
 def compressed_weights(manifest: dict) -> dict[str, tuple[int, int]]:
     """The weights that a program multiplies by compressed: the bytes that each takes, and would take as it is."""
-    packs = [entry for name, entry in manifest["entry_points"].items() if name.startswith("pack.")]
-    names = [a["name"] for entry in packs for a in entry["arguments"] if a["kind"] == "output"]
-    return _sizes_of_stored(manifest, names)
+    return _sizes_of_stored(manifest, ".pst_used")
 
 
 def quantized_weights(manifest: dict) -> dict[str, tuple[int, int]]:
     """The same of the weights that a program holds in 8 bits, compressed or whole."""
-    ending = ".pst_scales"
-    return _sizes_of_stored(manifest, [p["name"].removesuffix(ending) for p in manifest["parameters"] if p["name"].endswith(ending)])
+    return _sizes_of_stored(manifest, ".pst_scales")
 
 
-def _sizes_of_stored(manifest: dict, names: list[str]) -> dict[str, tuple[int, int]]:
+def _sizes_of_stored(manifest: dict, ending: str) -> dict[str, tuple[int, int]]:
+    """Of the weights of which a part is called so."""
     sizes = {}
     for parameter in manifest["parameters"]:
         element, shape = parse_type(parameter["type"])
         sizes[parameter["name"]] = math.prod(shape) * int(element.lstrip("bfi")) // 8
     parts = ("values", "columns", "cells", "used", "scales")
+    names = [name.removesuffix(ending) for name in sizes if name.endswith(ending)]
     return {name: (sum(sizes.get(f"{name}.pst_{part}", 0) for part in parts), sizes[name]) for name in names}
 
 

@@ -26,12 +26,14 @@ def build(settings: Settings):
     or what the library raises for a damaged file."""
     import tokenizers
 
-    stored = None
-    if settings.source is not None:
-        stored = tokenizers.Tokenizer.from_str(json.dumps(settings.source))
-    impl = _MAKERS[settings.kind](settings) if settings.kind in _MAKERS else stored
-    if stored is not None and stored is not impl:
-        impl.post_processor = stored.post_processor
+    if settings.kind in _MAKERS:
+        impl = _MAKERS[settings.kind](settings)
+        if settings.source is not None:
+            # Its vocabulary is in place: to read that once more takes as long as all else.
+            others = settings.source | {"model": {"type": "BPE", "vocab": {}, "merges": []}}
+            impl.post_processor = tokenizers.Tokenizer.from_str(json.dumps(others)).post_processor
+    else:
+        impl = tokenizers.Tokenizer.from_str(json.dumps(settings.source))
     _add_tokens(impl, settings)
     impl.encode_special_tokens = bool(settings.flag("split_special_tokens", False))
     _frame(impl, settings)
@@ -44,7 +46,11 @@ def differing_parts(impl, settings: Settings) -> list[str]:
     """Parts of tokenizer.json that are not those that the class takes."""
     if settings.source is None or settings.kind not in _MAKERS:
         return []
-    made = json.loads(impl.to_str())
+    from tokenizers import Tokenizer, models
+
+    bare = Tokenizer(models.BPE())  # without a vocabulary, which would be spelled out, too
+    bare.normalizer, bare.pre_tokenizer = impl.normalizer, impl.pre_tokenizer
+    made = json.loads(bare.to_str())
     return [part for part in ("normalizer", "pre_tokenizer") if not _agree(made.get(part), settings.source.get(part))]
 
 

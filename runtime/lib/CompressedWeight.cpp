@@ -8,8 +8,11 @@
 #include "pst/Runtime/CompressedWeight.h"
 #include "pst/Bundle/Checked.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/Memory.h"
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -19,10 +22,22 @@ using namespace pst::runtime;
 
 namespace {
 
+/// An element of a tensor of I32 or I64.
+int64_t wholeNumber(const TensorView &tensor, int64_t i) {
+  if (tensor.dtype == DType::I32) {
+    int32_t narrow;
+    std::memcpy(&narrow, tensor.data + i * 4, 4);
+    return narrow;
+  }
+  int64_t number;
+  std::memcpy(&number, tensor.data + i * 8, 8);
+  return number;
+}
+
 /// Finds the parts of one module and checks them against each other.
 class PartsReader {
 public:
-  PartsReader(const TensorMap &tensors, const std::string &path,
+  PartsReader(const runtime::TensorMap &tensors, const std::string &path,
               const std::string &module)
       : tensors(tensors), path(path), module(module) {}
 
@@ -120,18 +135,8 @@ private:
       require(shape, {DType::I64, DType::I32}, {2, 1});
     else
       require(shape, {DType::I64, DType::I32}, {2});
-    auto read = [&](int64_t i) -> int64_t {
-      if (shape.dtype == DType::I32) {
-        int32_t size;
-        std::memcpy(&size, shape.data + i * 4, 4);
-        return size;
-      }
-      int64_t size;
-      std::memcpy(&size, shape.data + i * 8, 8);
-      return size;
-    };
-    weight.rows = read(0);
-    weight.columns = read(1);
+    weight.rows = wholeNumber(shape, 0);
+    weight.columns = wholeNumber(shape, 1);
     if (weight.rows < 0 || weight.columns < 0)
       fail(shape, "holds " + std::to_string(weight.rows) + " and " +
                       std::to_string(weight.columns) +
@@ -167,42 +172,65 @@ private:
       require(*scale, {DType::F32, DType::F16, DType::BF16}, {weight.rows, 1});
   }
 
-  const TensorMap &tensors;
+  const runtime::TensorMap &tensors;
   const std::string &path, &module;
   int64_t elements = 0;
 };
 
-/// Calls `visit` with the column and the value, of type T, of each stored
-/// element of a row; returns where the next row's begin.
-template <typename T, typename Visit>
-const std::byte *forEachOfRow(const uint8_t *mask, int64_t maskBytes,
-                              const std::byte *values, Visit visit) {
-  for (int64_t byte = 0; byte < maskBytes; ++byte)
-    for (unsigned bits = mask[byte]; bits; bits &= bits - 1) {
-      T value; // the file promises no alignment
-      std::memcpy(&value, values, sizeof(T));
-      visit(byte * 8 + std::countr_zero(bits), value);
-      values += sizeof(T);
-    }
-  return values;
-}
-
-/// Puts the stored values of one row at their columns. `convert` makes an
-/// element of one.
-template <typename T, typename Target, typename Convert>
-const std::byte *scatter(const uint8_t *mask, int64_t maskBytes,
-                         const std::byte *values, Target *row,
-                         Convert convert) {
-  return forEachOfRow<T>(mask, maskBytes, values, [&](int64_t column, T value) {
-    row[column] = convert(value);
-  });
+/// Calls `visit` with the first column and the bits of each 64 of a row's mask,
+/// of which the last may be fewer. One branch for so many bits is foreseen more
+/// often than one for each byte.
+template <typename Visit>
+void forEachWord(const uint8_t *mask, int64_t maskBytes, Visit visit) {
+  int64_t byte = 0;
+  uint64_t word;
+  for (; byte + 8 <= maskBytes; byte += 8) {
+    std::memcpy(&word, mask + byte, 8);
+    visit(byte * 8, word);
+  }
+  if (byte == maskBytes)
+    return;
+  word = 0;
+  std::memcpy(&word, mask + byte, maskBytes - byte);
+  visit(byte * 8, word);
 }
 
 int64_t countBits(const uint8_t *mask, int64_t bytes) {
   int64_t count = 0;
-  for (int64_t i = 0; i < bytes; ++i)
-    count += std::popcount(mask[i]);
+  forEachWord(mask, bytes,
+              [&](int64_t, uint64_t word) { count += std::popcount(word); });
   return count;
+}
+
+/// How many of `count` values of type T are not zero, of either sign.
+template <typename T>
+int64_t countValues(const std::byte *values, int64_t count) {
+  constexpr bool isFloat = std::is_unsigned_v<T>;
+  constexpr T magnitude = isFloat ? std::numeric_limits<T>::max() >> 1 : -1;
+  int64_t kept = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    T value; // the file promises no alignment
+    std::memcpy(&value, values + i * sizeof(T), sizeof(T));
+    kept += (value & magnitude) != 0;
+  }
+  return kept;
+}
+
+/// Those below bit `end`, which may lie on either side of the word.
+uint64_t bitsBelow(int64_t end) {
+  return end <= 0 ? 0 : end >= 64 ? ~uint64_t{0} : (uint64_t{1} << end) - 1;
+}
+
+/// Whether no element, of T as bits, has all bits of `exponent` set.
+template <typename T>
+bool areFinite(const std::byte *values, int64_t count, T exponent) {
+  T bad = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    T bits; // the file promises no alignment
+    std::memcpy(&bits, values + i * sizeof(T), sizeof(T));
+    bad |= static_cast<T>((bits & exponent) == exponent);
+  }
+  return bad == 0;
 }
 
 } // namespace
@@ -249,14 +277,7 @@ static void checkMask(const CompressedWeight &weight, const std::string &path) {
   };
   const TensorView &offsets = *weight.rowOffsets;
   for (int64_t row = 0; row < weight.rows; ++row, mask += maskBytes) {
-    int64_t offset;
-    if (offsets.dtype == DType::I32) {
-      int32_t narrow;
-      std::memcpy(&narrow, offsets.data + row * 4, 4);
-      offset = narrow;
-    } else {
-      std::memcpy(&offset, offsets.data + row * 8, 8);
-    }
+    int64_t offset = wholeNumber(offsets, row);
     if (offset != count)
       fail(offsets, "says that " + std::to_string(offset) +
                         " values come before row " + std::to_string(row) +
@@ -274,13 +295,11 @@ static void checkMask(const CompressedWeight &weight, const std::string &path) {
              std::to_string(weight.values->numElements()) + " values");
 }
 
-/// Throws Error unless mask, offsets and values agree.
-static void checkParts(const CompressedWeight &weight,
-                       const std::string &path) {
-  if (weight.rowOffsets)
-    checkMask(weight, path);
-  else if (weight.bitmask)
-    checkTwoOfFour(weight, path);
+void CompressedWeight::check(const std::string &path) const {
+  if (rowOffsets)
+    checkMask(*this, path);
+  else if (bitmask)
+    checkTwoOfFour(*this, path);
 }
 
 static std::vector<float> scalesOf(const CompressedWeight &weight) {
@@ -296,8 +315,6 @@ static std::vector<float> scalesOf(const CompressedWeight &weight) {
 template <typename T>
 static int64_t countColumns(const CompressedWeight &weight, int64_t first,
                             int64_t count) {
-  constexpr bool isFloat = std::is_unsigned_v<T>;
-  constexpr T magnitude = isFloat ? std::numeric_limits<T>::max() >> 1 : -1;
   std::vector<float> scales = scalesOf(weight);
   const std::byte *next = weight.values->data;
   auto mask = reinterpret_cast<const uint8_t *>(
@@ -305,62 +322,118 @@ static int64_t countColumns(const CompressedWeight &weight, int64_t first,
   int64_t maskBytes = weight.bitmask ? weight.bitmask->shape.back() : 0;
   int64_t kept = 0;
   for (int64_t row = 0; row < weight.rows; ++row, mask += maskBytes) {
-    int64_t here = 0;
-    auto visit = [&](int64_t column, T value) {
-      here +=
-          column >= first && column < first + count && (value & magnitude) != 0;
-    };
-    if (weight.bitmask)
-      next = forEachOfRow<T>(mask, maskBytes, next, visit);
-    else
-      for (int64_t column = 0; column < weight.columns; ++column)
-        visit(column, static_cast<T>(*next++));
-    if (isFloat || scales[row] != 0)
-      kept += here;
+    // Those of the columns lie side by side, behind those of columns before.
+    int64_t all = weight.columns, before = first, here = count;
+    if (weight.bitmask) {
+      before = here = all = 0;
+      forEachWord(mask, maskBytes, [&](int64_t column, uint64_t word) {
+        all += std::popcount(word);
+        before += std::popcount(word & bitsBelow(first - column));
+        here += std::popcount(word & bitsBelow(first + count - column));
+      });
+      here -= before;
+    }
+    if (scales.empty() || scales[row] != 0)
+      kept += countValues<T>(next + before * sizeof(T), here);
+    next += all * sizeof(T);
   }
   return kept;
 }
 
 int64_t CompressedWeight::countNonZero(const std::string &path, int64_t first,
                                        int64_t count) const {
-  checkParts(*this, path);
+  check(path);
   return values->dtype == DType::I8 ? countColumns<int8_t>(*this, first, count)
          : values->dtype == DType::F32
              ? countColumns<uint32_t>(*this, first, count)
              : countColumns<uint16_t>(*this, first, count);
 }
 
-void CompressedWeight::expand(const std::string &path,
-                              std::byte *target) const {
-  checkParts(*this, path);
-  std::vector<float> scales = scalesOf(*this);
-  auto mask =
-      reinterpret_cast<const uint8_t *>(bitmask ? bitmask->data : nullptr);
-  int64_t maskBytes = bitmask ? bitmask->shape.back() : 0;
-  const std::byte *next = values->data;
-  auto same = [](auto value) { return value; };
-  for (int64_t row = 0; row < rows; ++row, mask += maskBytes) {
-    auto *floats = reinterpret_cast<float *>(target) + row * columns;
-    if (values->dtype == DType::I8) {
-      auto scaled = [by = scales[row]](int8_t value) {
-        return static_cast<float>(value) * by;
-      };
-      if (bitmask) {
-        next = scatter<int8_t>(mask, maskBytes, next, floats, scaled);
-        continue;
-      }
-      for (int64_t i = 0; i < columns; ++i)
-        floats[i] = scaled(static_cast<int8_t>(*next++));
-    } else if (values->dtype == DType::F32) {
-      // As bits: a float that is copied as one may lose the payload of a NaN.
-      next = scatter<uint32_t>(mask, maskBytes, next,
-                               reinterpret_cast<uint32_t *>(floats), same);
-    } else {
-      next = scatter<uint16_t>(
-          mask, maskBytes, next,
-          reinterpret_cast<uint16_t *>(target) + row * columns, same);
-    }
+bool CompressedWeight::isFinite() const {
+  int64_t count = values->numElements();
+  if (values->dtype == DType::F32)
+    return areFinite<uint32_t>(values->data, count, 0x7f800000);
+  if (values->dtype != DType::I8)
+    return areFinite<uint16_t>(values->data, count,
+                               values->dtype == DType::BF16 ? 0x7f80 : 0x7c00);
+  // Of whole numbers each is a scale times 128 at most.
+  for (float scale : scalesOf(*this))
+    if (!std::isfinite(scale * 128))
+      return false;
+  return true;
+}
+
+/// Puts the values of type T of rows at their columns, by columns of 64 of the
+/// mask. `convert` makes an element of a value and the number of its row.
+template <typename T, typename Target, typename Convert>
+static void expandRows(const CompressedWeight &weight, int64_t first,
+                       int64_t count, bool isZero, Target *target,
+                       Convert convert) {
+  int64_t columns = weight.columns;
+  auto read = [](const std::byte *from) {
+    T value; // the file promises no alignment
+    std::memcpy(&value, from, sizeof(T));
+    return value;
+  };
+  if (!weight.bitmask) {
+    const std::byte *next = weight.values->data + first * columns * sizeof(T);
+    for (int64_t row = first; row < first + count; ++row)
+      for (int64_t i = 0; i < columns; ++i, next += sizeof(T))
+        *target++ = convert(read(next), row);
+    return;
   }
+  int64_t maskBytes = weight.bitmask->shape.back();
+  auto mask = reinterpret_cast<const uint8_t *>(weight.bitmask->data) +
+              first * maskBytes;
+  int64_t before = !count              ? 0
+                   : weight.rowOffsets ? wholeNumber(*weight.rowOffsets, first)
+                                       : first * (columns / 2);
+  const std::byte *next = weight.values->data + before * sizeof(T);
+  for (int64_t row = first; row < first + count;
+       ++row, mask += maskBytes, target += columns)
+    forEachWord(mask, maskBytes, [&](int64_t column, uint64_t word) {
+      if (!isZero)
+        std::fill_n(target + column, std::min<int64_t>(64, columns - column),
+                    Target{0});
+      for (; word; word &= word - 1, next += sizeof(T))
+        target[column + std::countr_zero(word)] = convert(read(next), row);
+    });
+}
+
+void CompressedWeight::expand(int64_t first, int64_t count, bool isZero,
+                              std::byte *target) const {
+  auto same = [](auto value, int64_t) { return value; };
+  if (values->dtype == DType::I8) {
+    std::vector<float> scales = scalesOf(*this);
+    expandRows<int8_t>(*this, first, count, isZero,
+                       reinterpret_cast<float *>(target),
+                       [&](int8_t value, int64_t row) {
+                         return static_cast<float>(value) * scales[row];
+                       });
+  } else if (values->dtype == DType::F32) {
+    // As bits: a float that is copied as one may lose the payload of a NaN.
+    expandRows<uint32_t>(*this, first, count, isZero,
+                         reinterpret_cast<uint32_t *>(target), same);
+  } else {
+    expandRows<uint16_t>(*this, first, count, isZero,
+                         reinterpret_cast<uint16_t *>(target), same);
+  }
+}
+
+void CompressedWeight::forgetPages(int64_t first, int64_t count) const {
+  auto forget = [](const TensorView &tensor, int64_t from, int64_t to) {
+    runtime::forgetPages(tensor.data + from, to - from);
+  };
+  auto rowStart = [&](int64_t row) {
+    return row == rows  ? values->numElements()
+           : rowOffsets ? wholeNumber(*rowOffsets, row)
+                        : values->numElements() / rows * row;
+  };
+  int64_t size = byteSize(values->dtype);
+  forget(*values, rowStart(first) * size, rowStart(first + count) * size);
+  if (bitmask)
+    forget(*bitmask, first * bitmask->shape.back(),
+           (first + count) * bitmask->shape.back());
 }
 
 std::vector<CompressedWeight>

@@ -111,36 +111,3 @@ void Invocation::abandon() const noexcept {
   if (remote)
     remote->abandon();
 }
-
-void pst::runtime::packWeights(ParameterStore &store) {
-  for (const auto &[name, entry] : store.manifest().entryPoints) {
-    if (!isPackEntry(name))
-      continue;
-    for (const Argument &argument : entry.arguments)
-      if (argument.kind == Argument::Kind::parameter)
-        store.readForPacking(argument.name);
-    Invocation call(store, name);
-    std::vector<int32_t> lacking(entry.arguments.size(), 0);
-    for (size_t i = 0; i < entry.arguments.size(); ++i) {
-      const Argument &argument = entry.arguments[i];
-      if (argument.kind != Argument::Kind::output)
-        continue;
-      if (argument.type != TensorType{ElementType::i32, {}})
-        throw Error("the output \"" + argument.name + "\" of \"" + name +
-                    "\" must be an i32: the bundle does not follow the "
-                    "calling convention");
-      call.bind(argument.name, &lacking[i]);
-    }
-    call();
-    for (size_t i = 0; i < entry.arguments.size(); ++i) {
-      if (lacking[i])
-        throw Error("the weight \"" + entry.arguments[i].name + "\" has " +
-                    std::to_string(lacking[i]) +
-                    " more elements that are not zero than the program has "
-                    "room for: it was compiled for other weights; compile it "
-                    "for these");
-      // What was packed is not read again.
-      store.forgetPacked(entry.arguments[i].name);
-    }
-  }
-}

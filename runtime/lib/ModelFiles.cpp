@@ -69,6 +69,7 @@ public:
     std::lock_guard guard(mutex);
     if (tensor.data)
       return;
+    parts.check(path.string());
     // Pages that hold nothing but zeros are never touched, and cost nothing.
     void *pages = ::mmap(nullptr, mappedBytes(), PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -78,12 +79,8 @@ public:
                   "\": " + std::strerror(errno));
     // Fewer page faults: loading a BERT-base takes a tenth less.
     (void)::madvise(pages, mappedBytes(), MADV_HUGEPAGE);
-    try {
-      parts.expand(path.string(), static_cast<std::byte *>(pages));
-    } catch (...) {
-      ::munmap(pages, mappedBytes());
-      throw;
-    }
+    parts.expand(0, parts.rows, /*isZero=*/true,
+                 static_cast<std::byte *>(pages));
     tensor.data = static_cast<const std::byte *>(pages);
   }
 
@@ -202,7 +199,12 @@ void ModelFiles::forget(const TensorView &tensor) const {
   if (auto weight = expanded.find(tensor.name); weight != expanded.end())
     weight->second->forget();
   else
-    forgetPages(tensor.data, tensor.numBytes);
+    runtime::forgetPages(tensor.data, tensor.numBytes);
+}
+
+void ModelFiles::forgetPages() const {
+  for (const std::unique_ptr<SafeTensorsFile> &file : files)
+    file->forget();
 }
 
 void ModelFiles::keep(const TensorView &tensor) const {

@@ -6,13 +6,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "pst/Runtime/ParameterStore.h"
+#include "ParameterSource.h"
 #include "pst/Runtime/Digest.h"
 #include "pst/Runtime/Error.h"
 #include "pst/Runtime/Memory.h"
 #include "pst/Runtime/Philox.h"
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
@@ -20,37 +20,8 @@
 using namespace pst;
 using namespace pst::runtime;
 
-/// The element types of a file that a parameter may be read from; the first one
-/// is used in place.
-static std::vector<DType> sourceTypes(ElementType element) {
-  switch (element) {
-  case ElementType::f32:
-    return {DType::F32, DType::F16, DType::BF16, DType::F64};
-  case ElementType::f64:
-    return {DType::F64};
-  case ElementType::bf16:
-    return {DType::BF16, DType::F32, DType::F16, DType::F64};
-  case ElementType::i8:
-    return {DType::I8};
-  case ElementType::i32:
-    return {DType::I32};
-  case ElementType::i64:
-    return {DType::I64};
-  }
-  return {};
-}
-
-/// "[3, 17]", the indices of the element at `position`.
-static std::string indexText(const std::vector<int64_t> &shape,
-                             int64_t position) {
-  std::string text;
-  for (size_t i = shape.size(); i-- > 0;) {
-    text =
-        std::to_string(position % shape[i]) + (text.empty() ? "" : ", ") + text;
-    position /= shape[i];
-  }
-  return "[" + text + "]";
-}
+/// What the names of its parts have behind a stored weight's.
+static constexpr std::string_view kStoredPart = ".pst_";
 
 ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
                                std::shared_ptr<const ModelFiles> files,
@@ -68,10 +39,6 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
       throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
                   "\": " + std::strerror(errno) +
                   "; a smaller batch or a shorter length needs less");
-    // Stored weights are read from one end to the other for each token, more
-    // slowly by small pages. A system without others goes on.
-    if (name == "state" && !remote)
-      ::madvise(base, size, MADV_HUGEPAGE);
     spaces.try_emplace(name, base, size);
   }
   if (remote)
@@ -82,51 +49,42 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
     for (const Argument &argument : entry.arguments)
       if (argument.kind == Argument::Kind::parameter)
         (isPackEntry(name) ? readOnce : readLater).insert(argument.name);
+      else if (argument.kind == Argument::Kind::input && isPackEntry(name))
+        readOnce.insert(argument.name); // rows of it at a time
   for (const std::string &name : readLater)
     readOnce.erase(name);
+  if (!remote)
+    askForLargePages();
   for (const Parameter &parameter : manifest().parameters) {
     byName[parameter.name] = &parameter;
     if (parameter.role != Role::frozen)
       initialize(parameter, seed);
-    else if (!readOnce.contains(parameter.name))
+    else if (!isPacked(parameter.name))
       mapFrozen(parameter);
   }
 }
 
-std::string ParameterStore::modelDigest() const {
-  return hexDigest(digestBits);
+/// Stored weights are read from one end to the other for each token, more
+/// slowly by small pages. Behind them in the state lies what is touched here
+/// and there, as keys and values, of which large pages would hold much that is
+/// not used. A system without large pages goes on.
+void ParameterStore::askForLargePages() const {
+  int64_t end = 0;
+  for (const Parameter &parameter : manifest().parameters) {
+    size_t part = parameter.name.rfind(kStoredPart);
+    if (parameter.role == Role::state && part != std::string::npos &&
+        isPacked(parameter.name.substr(0, part)))
+      end = std::max(end, parameter.offset + parameter.type.numBytes());
+  }
+  if (end)
+    (void)::madvise(mapping("state").base, end, MADV_HUGEPAGE);
 }
 
 ParameterStore::~ParameterStore() = default;
 
 ParameterStore::Mapping::~Mapping() { ::munmap(base, bytes); }
 
-/// The shape of the tensor that the parameter is, or is columns of.
-static std::vector<int64_t> sourceShape(const Parameter &parameter) {
-  std::vector<int64_t> shape = parameter.type.shape;
-  if (parameter.sourceColumns)
-    shape.back() = parameter.sourceColumns;
-  return shape;
-}
-
-/// The columns of its tensor that a parameter is, in memory of their own.
-static std::unique_ptr<std::byte[]> gatherColumns(const Parameter &parameter,
-                                                  TensorView &tensor) {
-  int64_t size = byteSize(tensor.dtype);
-  int64_t bytes = parameter.type.shape.back() * size;
-  int64_t rows = parameter.type.numElements() / parameter.type.shape.back();
-  auto columns = std::make_unique<std::byte[]>(rows * bytes);
-  const std::byte *from = tensor.data + parameter.column * size;
-  for (int64_t row = 0; row < rows; ++row)
-    std::memcpy(columns.get() + row * bytes,
-                from + row * parameter.sourceColumns * size, bytes);
-  tensor.shape = parameter.type.shape;
-  tensor.data = columns.get();
-  tensor.numBytes = rows * bytes;
-  return columns;
-}
-
-const ModelFiles &ParameterStore::filesOf(const Parameter &parameter) {
+const ModelFiles &ParameterStore::filesOf(const Parameter &parameter) const {
   if (const std::string &path = parameter.sourceFile; !path.empty())
     return ownFiles.try_emplace(path, path).first->second;
   if (!modelFiles)
@@ -135,131 +93,67 @@ const ModelFiles &ParameterStore::filesOf(const Parameter &parameter) {
   return *modelFiles;
 }
 
-const TensorView &ParameterStore::sourceOf(const Parameter &parameter) {
-  const ModelFiles &files = filesOf(parameter);
-  std::string where =
-      files.path().string() + ": tensor \"" + parameter.source + "\"";
-  const TensorView *tensor = files.find(parameter.source);
-  if (!tensor)
-    throw Error(where + " is missing: " +
-                (parameter.sourceFile.empty()
-                     ? "the program was compiled for another model"
-                     : "the criterion reads one such tensor for each sparse "
-                       "layer"));
-  std::vector<int64_t> shape = sourceShape(parameter);
-  std::vector<DType> accepted = sourceTypes(parameter.type.element);
-  bool known = std::find(accepted.begin(), accepted.end(), tensor->dtype) !=
-               accepted.end();
-  if (!known || tensor->shape != shape)
-    throw Error(where + " is " + describe(tensor->dtype, tensor->shape) +
-                ", but the program was compiled for " +
-                describe(accepted.front(), shape));
-  return *tensor;
-}
-
-/// Throws if an f32 or bf16 parameter holds what is no number.
-static void checkFinite(const Parameter &parameter, const void *data,
-                        const ModelFiles &files) {
-  int64_t at = -1, count = parameter.type.numElements();
-  float value = 0;
-  if (parameter.type.element == ElementType::f32) {
-    const float *values = static_cast<const float *>(data);
-    at = findNonFinite(values, count);
-    value = at < 0 ? 0 : values[at];
-  } else if (parameter.type.element == ElementType::bf16) {
-    const uint16_t *values = static_cast<const uint16_t *>(data);
-    at = findNonFinite(values, count);
-    value = at < 0 ? 0 : std::bit_cast<float>(uint32_t(values[at]) << 16);
-  }
-  if (at >= 0 && parameter.sourceColumns)
-    at = at / parameter.type.shape.back() * parameter.sourceColumns +
-         at % parameter.type.shape.back() + parameter.column;
-  if (at >= 0)
-    throw Error(files.path().string() + ": tensor \"" + parameter.source +
-                "\" holds " + std::to_string(value) + " at " +
-                indexText(sourceShape(parameter), at) +
-                ": the file is damaged, or its training diverged");
-}
-
 /// Adds a tensor of the files to the digest; the order does not matter.
 static uint64_t tensorDigest(const Parameter &parameter, const void *data) {
   return digestBytes(data, parameter.type.numBytes(), hashName(parameter.name));
 }
 
-/// The values of a tensor of one of the types of `sourceTypes(element)`.
-static void readValues(const TensorView &tensor, ElementType element,
-                       void *target) {
-  if (tensor.dtype == sourceTypes(element).front())
-    std::memcpy(target, tensor.data, tensor.numBytes);
-  else if (element == ElementType::bf16)
-    convertToBF16(tensor, static_cast<uint16_t *>(target));
-  else
-    convertToF32(tensor, static_cast<float *>(target));
-}
-
-/// Where the address sanitizer looks, parameters lie apart from each other, not
-/// side by side as in their file.
-#if __has_feature(address_sanitizer)
-static constexpr bool kReadsInPlace = false;
-#else
-static constexpr bool kReadsInPlace = true;
-#endif
-
 void ParameterStore::mapFrozen(const Parameter &parameter) {
   const ModelFiles &files = filesOf(parameter);
-  const TensorView &source = sourceOf(parameter);
-  TensorView tensor = source;
-  std::unique_ptr<std::byte[]> owned;
-  if (parameter.sourceColumns) {
-    owned = gatherColumns(parameter, tensor);
-    files.forget(source);
+  ParameterSource source(parameter, files);
+  // A vector of the file brings the pages around it into memory: sixteen, for
+  // a read of one.
+  bool isVector = parameter.type.shape.size() < 2;
+  const std::byte *data = isVector ? nullptr : source.inPlace();
+  if (!data && source.isWhole() && files.compressed(parameter.source)) {
+    const TensorView &expanded = *files.find(parameter.source);
+    files.keep(expanded);
+    data = expanded.data;
   }
-  const void *data = tensor.data;
-  bool inPlace = tensor.dtype == sourceTypes(parameter.type.element).front();
-  bool aligned =
-      reinterpret_cast<uintptr_t>(data) % byteSize(parameter.type.element) == 0;
-  if (!inPlace || !aligned || !kReadsInPlace) {
-    auto copy = std::make_unique<std::byte[]>(parameter.type.numBytes());
-    readValues(tensor, parameter.type.element, copy.get());
-    if (parameter.type.element == ElementType::bf16 && !inPlace)
-      ++rounded;
+  if (data) {
+    source.requireFinite(0, source.rows(), data);
+    // Rows of an embedding that no example uses need not stay in memory.
+    source.forget(0, source.rows());
+    filesInPlace.insert(&files);
+  } else {
+    auto copy =
+        std::make_unique_for_overwrite<std::byte[]>(parameter.type.numBytes());
+    source.read(0, source.rows(), copy.get());
+    rounded += source.isRounded();
     data = copy.get();
-    owned = std::move(copy); // instead of the columns as they were
-    if (!parameter.sourceColumns)
-      files.forget(source);
+    converted.push_back(std::move(copy));
   }
-  checkFinite(parameter, data, files);
-  digestBits += tensorDigest(parameter, data);
   if (remote)
     remote->addFrozen(parameter, data);
-  if (data == source.data) {
-    if (!readOnce.contains(parameter.name))
-      files.keep(source);
-    // Rows of an embedding that no example uses need not stay in memory; those
-    // of a compressed weight have no other place.
-    if (!files.compressed(parameter.source))
-      forgetPages(data, parameter.type.numBytes());
-    filesInPlace.insert(&files);
-  }
-  if (owned)
-    converted[parameter.name] = std::move(owned);
   frozen[parameter.name] = data;
 }
 
-void ParameterStore::readForPacking(std::string_view name) {
-  const Parameter *parameter = find(name);
-  if (parameter && readOnce.contains(name) && !frozen.contains(name))
-    mapFrozen(*parameter);
+void ParameterStore::holdForPacking(const Parameter &parameter,
+                                    const void *data, bool isRounded) {
+  frozen[parameter.name] = data;
+  rounded += isRounded;
 }
 
-void ParameterStore::forgetPacked(std::string_view name) {
-  auto found = frozen.find(name);
-  if (found == frozen.end() || !readOnce.contains(name))
-    return;
-  const Parameter &parameter = *find(name);
-  if (!converted.erase(parameter.name))
-    filesOf(parameter).forget(sourceOf(parameter));
-  frozen.erase(found);
+void ParameterStore::forgetPacked(const Parameter &parameter) {
+  frozen.erase(parameter.name);
+}
+
+std::string ParameterStore::modelDigest() const {
+  std::call_once(isDigested, [&] {
+    for (const Parameter &parameter : manifest().parameters) {
+      if (parameter.role != Role::frozen)
+        continue;
+      if (!isPacked(parameter.name)) {
+        digestBits += tensorDigest(parameter, data(parameter));
+        continue;
+      }
+      ParameterSource source(parameter, filesOf(parameter));
+      std::vector<std::byte> values(parameter.type.numBytes());
+      source.read(0, source.rows(), values.data());
+      digestBits += tensorDigest(parameter, values.data());
+    }
+  });
+  return hexDigest(digestBits);
 }
 
 void ParameterStore::requireFiles() const {
@@ -300,14 +194,8 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
     return;
   }
   case Initializer::Kind::file: {
-    const TensorView &source = sourceOf(parameter);
-    TensorView tensor = source;
-    std::unique_ptr<std::byte[]> columns;
-    if (parameter.sourceColumns)
-      columns = gatherColumns(parameter, tensor);
-    readValues(tensor, element, target);
-    filesOf(parameter).forget(source);
-    checkFinite(parameter, target, filesOf(parameter));
+    ParameterSource source(parameter, filesOf(parameter));
+    source.read(0, source.rows(), static_cast<std::byte *>(target));
     digestBits += tensorDigest(parameter, target);
     return;
   }

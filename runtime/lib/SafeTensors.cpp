@@ -15,6 +15,7 @@
 #include "pst/Bundle/Checked.h"
 #include "pst/Bundle/ParseJson.h"
 #include "pst/Runtime/Error.h"
+#include "pst/Runtime/Memory.h"
 
 #include <algorithm>
 #include <array>
@@ -273,6 +274,8 @@ SafeTensorsFile::SafeTensorsFile(fs::path path) : file(std::move(path)) {
   HeaderReader(file.path(), file.data(), file.size())
       .read(views, metadataEntries);
 }
+
+void SafeTensorsFile::forget() const { forgetPages(file.data(), file.size()); }
 
 const TensorView *SafeTensorsFile::find(std::string_view name) const {
   auto found = views.find(name);

@@ -11,6 +11,7 @@
 // CHECK-NEXT: pst.parameter @table.pst_values state init<zeros> : tensor<50x24xi8>
 // CHECK-NEXT: pst.parameter @table.pst_scales state init<zeros> : tensor<50xf32>
 pst.parameter @table frozen init<file "table"> : tensor<50x24xf32>
+pst.parameter @long frozen init<file "long"> : tensor<100x5000xf32>
 // CHECK: pst.parameter @sparse.pst_values state init<zeros> : tensor<116xi8>
 // CHECK-NEXT: pst.parameter @sparse.pst_columns state init<zeros> : tensor<116xi8>
 // CHECK-NEXT: pst.parameter @sparse.pst_cells state init<zeros> : tensor<1x65xi32>
@@ -46,7 +47,7 @@ pst.parameter @vector frozen init<file "vector"> : tensor<24xf32>
 // CHECK: pst.stored_matmul %{{.*}}, quantized(%{{.*}}, %{{.*}}) : tensor<6x24xf32>, (tensor<10x24xi8>, tensor<10xf32>)
 // CHECK-COUNT-3: nn.linear
 // CHECK-NOT: pst.load @{{table|sparse|turned}} :
-func.func @forward(%ids: tensor<2x3xi32>) -> (tensor<6x50xf32>, tensor<6x10xf32>, tensor<6x24xf32>, tensor<24x24xf32>) {
+func.func @forward(%ids: tensor<2x3xi32>) -> (tensor<6x5000xf32>, tensor<6x50xf32>, tensor<6x10xf32>, tensor<6x24xf32>, tensor<24x24xf32>) {
   %table = pst.load @table : tensor<50x24xf32>
   %e = nn.embedding %ids, %table : tensor<2x3xi32>, tensor<50x24xf32> -> tensor<6x24xf32>
   %p = nn.add_positions %e, %table length 3 : tensor<6x24xf32>, tensor<50x24xf32>
@@ -60,22 +61,31 @@ func.func @forward(%ids: tensor<2x3xi32>) -> (tensor<6x50xf32>, tensor<6x10xf32>
   %4 = nn.linear %3, %both transposed : tensor<6x24xf32>, tensor<24x24xf32> -> tensor<6x24xf32>
   %read = pst.load @read : tensor<24x24xf32>
   %5 = nn.linear %4, %read : tensor<6x24xf32>, tensor<24x24xf32> -> tensor<6x24xf32>
-  return %1, %2, %5, %read : tensor<6x50xf32>, tensor<6x10xf32>, tensor<6x24xf32>, tensor<24x24xf32>
+  %long = pst.load @long : tensor<100x5000xf32>
+  %l = nn.embedding %ids, %long : tensor<2x3xi32>, tensor<100x5000xf32> -> tensor<6x5000xf32>
+  return %l, %1, %2, %5, %read : tensor<6x5000xf32>, tensor<6x50xf32>, tensor<6x10xf32>, tensor<6x24xf32>, tensor<24x24xf32>
 }
 
+// A matrix is stored row by row, some rows at a time, which are of its name as
+// their results are of those that they are stored in: so many as are 1 MiB.
+// CHECK-LABEL: func.func @pack.0(%{{.*}}: tensor<50x24xf32> {pst.name = "table"}) -> (tensor<50x24xi8> {pst.name = "table.pst_values"}, tensor<50xf32> {pst.name = "table.pst_scales"}) {
+// CHECK-NEXT: %[[T:.*]]:2 = pst.materialize @pst_as_it_is(%{{.*}}) as quantized : (tensor<50x24xf32>) -> tensor<50x24xi8>, tensor<50xf32>
+// CHECK-NEXT: return %[[T]]#0, %[[T]]#1
+// CHECK-LABEL: func.func @pack.1(%{{.*}}: tensor<64x5000xf32> {pst.name = "long"}) -> (tensor<64x5000xi8> {{{.*}}}, tensor<64xf32> {{{.*}}})
 // Only what leaves zeros out may lack room.
-// CHECK-LABEL: func.func @pack.0() {
-// CHECK: pst.materialize @pst_as_it_is(%{{.*}}) as quantized : (tensor<50x24xf32>) -> tensor<50x24xi8>, tensor<50xf32>
-// CHECK-LABEL: func.func @pack.1() -> (tensor<i32> {pst.name = "sparse"})
+// CHECK-LABEL: func.func @pack.2() -> (tensor<i32> {pst.name = "sparse"})
 // CHECK: %[[P:.*]]:5 = pst.materialize @pst_as_it_is(%{{.*}}) as compressed : (tensor<24x24xf32>) -> tensor<116xi8>, tensor<116xi8>, tensor<1x65xi32>, tensor<i32>, tensor<24xf32>
 // CHECK: tensor.extract %[[P]]#3[]
-// CHECK-LABEL: func.func @pack.2() {
+// CHECK-LABEL: func.func @pack.3() {
 // CHECK: pst.materialize @pst_as_it_is(%{{.*}}) transposed as quantized : (tensor<24x10xf32>) -> tensor<10x24xi8>, tensor<10xf32>
-// DENSE-LABEL: func.func @pack.1() {
+// DENSE-LABEL: func.func @pack.2(
 // DENSE: pst.materialize
-// DENSE-LABEL: func.func @pack.2() {
+// DENSE-LABEL: func.func @pack.3() {
 // DENSE: pst.materialize
 // DENSE-NOT: func.func @pack
 
+// What a function takes in pieces is in memory so: 64 x 5000 elements, and what
+// others read.
+// MEMORY: pst.memory = {{{.*}}frozen = 1284704 : i64
 // MEMORY-LABEL: func.func @pack.0
 // MEMORY: pst.launch @materialize{{.*}}quantized{{.*}} ins(%{{.*}} : memref<50x24xf32>) outs(%{{.*}} : memref<50x24xi8>, memref<50xf32>)

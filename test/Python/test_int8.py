@@ -59,6 +59,40 @@ def test_logits_are_those_of_the_rounded_weights(sparse, programs):
     np.testing.assert_allclose(packed(*batch()), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("stored", ["whole", "as int8", "in parts"])
+def test_a_table_longer_than_what_is_read_at_once(tmp_path, stored):
+    """3,000 rows are stored 2,688 at a time, so that the second time begins among the first's. What is no number is told
+    with its place in all of them."""
+    rng, rows = np.random.default_rng(2), 3000
+    table = np.where(rng.random((rows, 96)) < 0.9, 0, rng.standard_normal((rows, 96)) * rng.uniform(1, 9, (rows, 1))).astype(np.float32)
+    values, scales = quantized(table)
+    files = {"whole": {"table.weight": table}, "as int8": {"table.weight": values, "table.weight_scale": scales[:, None]}}
+    files["in parts"] = {
+        "table.compressed": table[table != 0], "table.bitmask": np.packbits(table != 0, axis=1, bitorder="little"),
+        "table.row_offsets": np.cumsum([0, *np.count_nonzero(table, axis=1)[:-1]]), "table.shape": np.array(table.shape),
+    }  # fmt: skip
+    pst.write_tensors(tmp_path / "model.safetensors", files[stored])
+    text = f"""
+pst.parameter @table frozen init<file "table.weight"> : tensor<{rows}x96xf32>
+func.func @forward(%ids: tensor<1x6xi32>) -> tensor<6x96xf32> {{
+  %table = pst.load @table : tensor<{rows}x96xf32>
+  %e = nn.embedding %ids, %table : tensor<1x6xi32>, tensor<{rows}x96xf32> -> tensor<6x96xf32>
+  return %e : tensor<6x96xf32>
+}}"""
+    program = _pst.compile_text(text, {"training": False, "frozen_type": "int8"})
+    ids = np.array([[0, 311, 312, 2687, 2688, rows - 1]], np.int32)
+    found = pst.Function(program, "forward", str(tmp_path))(ids)
+    np.testing.assert_array_equal(found, values[ids[0]] * scales[ids[0], None])
+
+    row = rows - 2
+    column = 0 if stored == "as int8" else np.flatnonzero(table[row])[0]
+    spoiled = {"whole": table[row, column:], "as int8": files["as int8"]["table.weight_scale"][row]}
+    spoiled["in parts"] = files["in parts"]["table.compressed"][np.count_nonzero(table[:row]) :]
+    spoiled[stored][0] = np.nan
+    pst.write_tensors(tmp_path / "model.safetensors", files[stored])
+    with pytest.raises(pst.Error, match=rf'tensor "table.weight" holds nan at \[{row}, {column}\]'):
+        pst.Function(program, "forward", str(tmp_path))
+
 def test_bits_are_the_same_for_any_number_of_threads(sparse, programs):
     for storage, program in programs.items():
         results = []

@@ -38,3 +38,29 @@ pst.parameter @head trainable init<zeros> {decay, group = #pst<rate_group head>}
 pst.parameter @bias trainable init<zeros> {group = #pst<rate_group head>} : tensor<2xf32>
 pst.parameter @a trainable init<zeros> {decay, group = #pst<rate_group mask>} : tensor<5x2xf32>
 pst.parameter @u trainable init<zeros> {decay} : tensor<5x2xf32>
+
+// -----
+
+// Weights as a program stores them lie side by side before all other state,
+// whether a function stores them itself or returns rows of them.
+
+// CHECK: pst.parameter @cache state init<zeros> {offset = 128 : i64}
+// CHECK: pst.parameter @a.pst_values state init<zeros> {offset = 0 : i64}
+// CHECK: pst.parameter @more state init<zeros> {offset = 192 : i64}
+// CHECK: pst.parameter @b.pst_scales state init<zeros> {offset = 64 : i64}
+
+pst.parameter @cache state init<zeros> : tensor<2xf32>
+pst.parameter @a.pst_values state init<zeros> : tensor<4xf32>
+pst.parameter @more state init<zeros> : tensor<2xf32>
+pst.parameter @b.pst_scales state init<zeros> : tensor<4xf32>
+func.func @pack.0(%a: tensor<4xf32>) {
+  pst.store %a, @a.pst_values : tensor<4xf32>
+  return
+}
+func.func @pack.1(%b: tensor<2xf32> {pst.name = "b"}) -> (tensor<2xf32> {pst.name = "b.pst_scales"}) {
+  return %b : tensor<2xf32>
+}
+func.func @forward(%a: tensor<2xf32>) {
+  pst.store %a, @more : tensor<2xf32>
+  return
+}

@@ -124,9 +124,11 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
     For a program that only evaluates. A frozen weight of which the import has
     noted how many elements are not zero (`pst.kept`), and of which nothing but
     products makes use, gets room for these, and its products take what is
-    stored there. The new entry point `pack` stores all such weights; it is
-    called once, before any other, and returns for each how many slots it lacks:
-    0, unless its values changed after the compilation.
+    stored there. New entry points `pack.0`, `pack.1`, ... store such a weight
+    each; they are called once, before any other. One that leaves zeros out
+    returns how many slots it lacks: 0, unless its values changed after the
+    compilation. One that stores a matrix row by row takes some of its rows, and
+    returns these as they are stored: so no more of it need be in memory at once.
 
     They lie with a column each (`compressed`), or with a bit for each element
     (`bitmask`), which machines with AVX-512 expand faster than they gather what
@@ -169,10 +171,10 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
     pst.parameter @w.pst_scales state init<zeros> : tensor<8xf32>
     ...
       %y = pst.stored_matmul %x, quantized(%values, %scales) : ...
-    func.func @pack.0() {
-      %w = pst.load @w : tensor<8x6xf32>
-      %s:2 = pst.materialize @pst_as_it_is(%w) as quantized : ...
-      ...
+    func.func @pack.0(%rows: tensor<8x6xf32> {pst.name = "w"})
+        -> (tensor<8x6xi8> {pst.name = "w.pst_values"}, tensor<8xf32> {pst.name = "w.pst_scales"}) {
+      %s:2 = pst.materialize @pst_as_it_is(%rows) as quantized : ...
+      return %s#0, %s#1 : tensor<8x6xi8>, tensor<8xf32>
     ```
   }];
   let options = [

@@ -91,6 +91,12 @@ private:
   Storage fastest(Weight &weight);
   static void shareRooms(MutableArrayRef<Weight> weights);
   void store(ArrayRef<Weight> weights);
+  static void packWhole(func::FuncOp pack, const Weight &weight,
+                        MutableArrayRef<ParameterOp> stored,
+                        CriterionOp criterion);
+  static void packPieces(func::FuncOp pack, const Weight &weight,
+                         MutableArrayRef<ParameterOp> stored,
+                         CriterionOp criterion);
   void read(const Weight &weight, ArrayRef<ParameterOp> stored);
 };
 } // namespace
@@ -226,53 +232,97 @@ static SmallVector<ParameterOp> declare(const Weight &weight) {
   return stored;
 }
 
-/// @pack.0, @pack.1, ...: each stores a weight. Of one of which zeros are left
-/// out it returns how many slots it lacks: 0 unless more elements are not zero
-/// than there were. A function for each, so that no two need be in memory at
-/// once as their file has them.
+/// What a function that stores a matrix row by row is given of it at once, so
+/// that little of it need be in memory.
+static constexpr int64_t kPieceBytes = 1 << 20;
+
+/// @pack.0, @pack.1, ...: each stores a weight. A function for each, so that no
+/// two need be in memory at once as their file has them.
 void StoreWeights::store(ArrayRef<Weight> weights) {
   ModuleOp module = getOperation();
   CriterionOp criterion = kernel::declarePlainWeight(module);
   SymbolTable symbols(module);
-  Builder types(&getContext());
-  auto count = RankedTensorType::get({}, types.getI32Type());
   for (auto [i, weight] : llvm::enumerate(weights)) {
     ParameterOp parameter = weight.parameter;
-    Location loc = parameter.getLoc();
-    SmallVector<Type> results(weight.skipsZeros() ? 1 : 0, count);
-    auto pack =
-        func::FuncOp::create(loc, (StringRef(kPackPrefix) + Twine(i)).str(),
-                             types.getFunctionType({}, results));
+    auto pack = func::FuncOp::create(parameter.getLoc(),
+                                     (StringRef(kPackPrefix) + Twine(i)).str(),
+                                     FunctionType::get(&getContext(), {}, {}));
     symbols.insert(pack);
-    OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
     SmallVector<ParameterOp> stored = declare(weight);
-    Value whole = LoadOp::create(builder, loc, parameter);
-    auto packed = MaterializeOp::create(
-        builder, loc, weight.types(), criterion.getSymName(), whole,
-        /*selection=*/SelectionAttr(),
-        /*state=*/ValueRange(), /*pruned=*/Value(), weight.transposed,
-        weight.storage, /*unordered=*/false);
-    for (auto [value, place] : llvm::zip_equal(packed.getStored(), stored))
-      StoreOp::create(builder, loc, value, place.getSymName());
+    bool inPieces = !weight.skipsZeros() && !weight.transposed;
+    (inPieces ? packPieces : packWhole)(pack, weight, stored, criterion);
     read(weight, stored);
-    SmallVector<Value> lacking;
-    if (weight.skipsZeros()) {
-      // After all of that is stored, which then is written in place.
-      auto constant = [&](int64_t value) {
-        return arith::ConstantOp::create(builder, loc,
-                                         types.getI32IntegerAttr(value));
-      };
-      Value used = tensor::ExtractOp::create(
-          builder, loc, packed.getStored()[3], ValueRange());
-      Value beyond =
-          arith::SubIOp::create(builder, loc, used, constant(weight.room));
-      Value slots = arith::MaxSIOp::create(builder, loc, beyond, constant(0));
-      lacking.push_back(
-          tensor::FromElementsOp::create(builder, loc, count, slots));
-      pack.setResultAttr(0, kNameAttribute, parameter.getSymNameAttr());
-    }
-    func::ReturnOp::create(builder, loc, lacking);
   }
+}
+
+/// Stores all of it; of one of which zeros are left out it returns how many
+/// slots it lacks: 0 unless more elements are not zero than there were.
+void StoreWeights::packWhole(func::FuncOp pack, const Weight &weight,
+                             MutableArrayRef<ParameterOp> stored,
+                             CriterionOp criterion) {
+  Location loc = pack.getLoc();
+  OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
+  ParameterOp parameter = weight.parameter;
+  Value whole = LoadOp::create(builder, loc, parameter);
+  auto packed = MaterializeOp::create(
+      builder, loc, weight.types(), criterion.getSymName(), whole,
+      /*selection=*/SelectionAttr(),
+      /*state=*/ValueRange(), /*pruned=*/Value(), weight.transposed,
+      weight.storage, /*unordered=*/false);
+  for (auto [value, place] : llvm::zip_equal(packed.getStored(), stored))
+    StoreOp::create(builder, loc, value, place.getSymName());
+  SmallVector<Value> lacking;
+  if (weight.skipsZeros()) {
+    // After all of that is stored, which then is written in place.
+    auto constant = [&](int64_t value) {
+      return arith::ConstantOp::create(builder, loc,
+                                       builder.getI32IntegerAttr(value));
+    };
+    Value used = tensor::ExtractOp::create(builder, loc, packed.getStored()[3],
+                                           ValueRange());
+    Value beyond =
+        arith::SubIOp::create(builder, loc, used, constant(weight.room));
+    Value slots = arith::MaxSIOp::create(builder, loc, beyond, constant(0));
+    auto count = RankedTensorType::get({}, builder.getI32Type());
+    lacking.push_back(
+        tensor::FromElementsOp::create(builder, loc, count, slots));
+    pack.setFunctionType(builder.getFunctionType({}, {count}));
+    pack.setResultAttr(0, kNameAttribute, parameter.getSymNameAttr());
+  }
+  func::ReturnOp::create(builder, loc, lacking);
+}
+
+/// Takes some rows of it, named as it is, and returns them as they are stored,
+/// named as the parameters in which they are.
+void StoreWeights::packPieces(func::FuncOp pack, const Weight &weight,
+                              MutableArrayRef<ParameterOp> stored,
+                              CriterionOp criterion) {
+  Location loc = pack.getLoc();
+  ParameterOp parameter = weight.parameter;
+  auto matrix = cast<RankedTensorType>(parameter.getType());
+  int64_t rowBytes = matrix.getDimSize(1) * matrix.getElementTypeBitWidth() / 8;
+  // Vectors of rows are whole where they can be.
+  int64_t rows = std::max<int64_t>(kPieceBytes / rowBytes / 64 * 64, 64);
+  rows = std::min(rows, matrix.getDimSize(0));
+  auto of = [&](Type type) -> Type {
+    auto whole = cast<RankedTensorType>(type);
+    SmallVector<int64_t> shape(whole.getShape());
+    shape[0] = rows;
+    return RankedTensorType::get(shape, whole.getElementType());
+  };
+  SmallVector<Type> results = llvm::map_to_vector(weight.types(), of);
+  Builder types(pack.getContext());
+  pack.setFunctionType(types.getFunctionType({of(matrix)}, results));
+  pack.setArgAttr(0, kNameAttribute, parameter.getSymNameAttr());
+  for (auto [i, place] : llvm::enumerate(stored))
+    pack.setResultAttr(i, kNameAttribute, place.getSymNameAttr());
+  OpBuilder builder = OpBuilder::atBlockEnd(pack.addEntryBlock());
+  auto packed = MaterializeOp::create(
+      builder, loc, results, criterion.getSymName(), pack.getArgument(0),
+      /*selection=*/SelectionAttr(), /*state=*/ValueRange(),
+      /*pruned=*/Value(), /*transposed=*/false, weight.storage,
+      /*unordered=*/false);
+  func::ReturnOp::create(builder, loc, packed.getStored());
 }
 
 /// nn.linear -> pst.stored_matmul; other readers get values and scales.

@@ -500,6 +500,61 @@ TEST(Manifest, RefusesEntryPointsOfAnotherConvention) {
         "is f32[70,6]"}});
 }
 
+TEST(Manifest, RefusesPiecesThatAreNoRows) {
+  Manifest manifest = makeManifest();
+  const Parameter &weight = *manifest.findParameter("tiny.dense.weight");
+  Parameter stored;
+  stored.name = "tiny.dense.weight.pst_values";
+  stored.role = Role::state;
+  stored.type = {ElementType::i8, weight.type.shape};
+  stored.initializer.kind = Initializer::Kind::zeros;
+  stored.offset = manifest.spaces["state"];
+  manifest.spaces["state"] += 64;
+  manifest.memory.state += 64;
+  EntryPoint pack;
+  pack.symbol = "tiny_pack";
+  pack.arguments = {
+      {Argument::Kind::input, weight.name, {ElementType::f32, {5, 6}}},
+      {Argument::Kind::output, stored.name, {ElementType::i8, {5, 6}}}};
+  manifest.parameters.push_back(stored);
+  manifest.entryPoints["pack.0"] = pack;
+  manifest.verify();
+  auto type = [](int i, const char *text) {
+    return [=](Json &j) {
+      j["entry_points"]["pack.0"]["arguments"][i]["type"] = text;
+    };
+  };
+  auto name = [](int i, const char *text) {
+    return [=](Json &j) {
+      j["entry_points"]["pack.0"]["arguments"][i]["name"] = text;
+    };
+  };
+  std::string rows = "argument \"tiny.dense.weight\" is ",
+              ofWeight = ", but must be rows of a frozen matrix of this name",
+              values = "argument \"tiny.dense.weight.pst_values\" is ";
+  expectErrors(
+      manifest,
+      {{"more", type(0, "f32[8,6]"), rows + "f32[8,6]" + ofWeight},
+       {"wider", type(0, "f32[5,7]"), rows + "f32[5,7]" + ofWeight},
+       {"element", type(0, "bf16[5,6]"), rows + "bf16[5,6]" + ofWeight},
+       {"other", name(0, "tiny.dense.weight.pst_values"),
+        "argument \"tiny.dense.weight.pst_values\" is f32[5,6]" + ofWeight},
+       {"fewer", type(1, "i8[4,6]"),
+        values + "i8[4,6], but must be 5 rows of a parameter of role state"},
+       {"types", type(1, "f32[5,6]"),
+        values + "f32[5,6], but must be 5 rows of a parameter of role state"},
+       {"nobody", name(1, "somewhere"),
+        "argument \"somewhere\" is i8[5,6], but must be 5 rows of a "
+        "parameter of role state"},
+       {"two",
+        [](Json &j) {
+          j["entry_points"]["pack.0"]["arguments"].push_back(
+              {{"name", "x"}, {"kind", "input"}, {"type", "f32"}});
+        },
+        "entry point \"pack.0\": has more than one input, but stores one "
+        "weight"}});
+}
+
 TEST(Manifest, RefusesLayersThatCannotBe) {
   auto layer = [](const char *key, Json value) {
     return [=](Json &j) { j["sparse_layers"][0][key] = value; };

@@ -6,12 +6,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "TinyProgram.h"
+#include "pst/Runtime/CompressedWeight.h"
 #include "pst/Runtime/SafeTensorsWriter.h"
 
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <random>
 #include <sys/stat.h>
 
 using namespace pst::runtime;
@@ -329,6 +331,64 @@ TEST(SafeTensors, ExpandsWhatIsStoredInParts) {
   EXPECT_EQ(files.find("m.compressed"), nullptr);
   EXPECT_EQ(files.numBytes(),
             static_cast<int64_t>(std::filesystem::file_size(path)));
+}
+
+TEST(SafeTensors, PartsOfWideRowsAreExpandedAndCounted) {
+  // Of 7 x 150 elements, so that words of the mask end within a row; some that
+  // are stored are zeros.
+  constexpr int64_t rows = 7, columns = 150, maskBytes = 19;
+  std::vector<float> dense(rows * columns), values;
+  std::vector<uint8_t> bitmask(rows * maskBytes);
+  std::vector<int32_t> offsets, shape{rows, columns};
+  std::mt19937 random(5);
+  for (int64_t row = 0; row < rows; ++row) {
+    offsets.push_back(static_cast<int32_t>(values.size()));
+    for (int64_t column = 0; column < columns; ++column) {
+      if (row == 3 || random() % 3) // one row has none
+        continue;
+      bitmask[row * maskBytes + column / 8] |= 1 << column % 8;
+      float value = random() % 5 ? static_cast<float>(random() % 100) : -0.0f;
+      dense[row * columns + column] = value;
+      values.push_back(value);
+    }
+  }
+  auto kept = static_cast<int64_t>(values.size());
+  TemporaryDirectory directory;
+  auto open = [&] {
+    writeSafeTensors(
+        directory / "model.safetensors",
+        {{{"m.compressed", DType::F32, {kept}}, values.data()},
+         {{"m.bitmask", DType::U8, {rows, maskBytes}}, bitmask.data()},
+         {{"m.row_offsets", DType::I32, {rows}}, offsets.data()},
+         {{"m.shape", DType::I32, {2}}, shape.data()}});
+    return std::make_unique<ModelFiles>(directory.path());
+  };
+  auto files = open();
+  const CompressedWeight &weight = *files->compressed("m.weight");
+  weight.check("m");
+  for (auto [first, count] : {std::pair(0, 7), {2, 3}, {6, 1}, {7, 0}}) {
+    std::vector<float> found(count * columns, 9.0f);
+    weight.expand(first, count, /*isZero=*/false,
+                  reinterpret_cast<std::byte *>(found.data()));
+    EXPECT_EQ(std::memcmp(found.data(), dense.data() + first * columns,
+                          found.size() * sizeof(float)),
+              0)
+        << first;
+    weight.forgetPages(first, count);
+  }
+  for (auto [first, count] :
+       {std::pair(0, 150), {0, 50}, {50, 50}, {63, 66}, {128, 22}, {5, 1}}) {
+    int64_t expected = 0;
+    for (int64_t i = 0; i < rows * columns; ++i)
+      expected +=
+          dense[i] != 0 && i % columns >= first && i % columns < first + count;
+    EXPECT_EQ(weight.countNonZero("m", first, count), expected) << first;
+  }
+  EXPECT_TRUE(weight.isFinite());
+  for (float bad : {HUGE_VALF, -HUGE_VALF, std::nanf("")}) {
+    values[kept - 2] = bad;
+    EXPECT_FALSE(open()->compressed("m.weight")->isFinite());
+  }
 }
 
 TEST(SafeTensors, SaysWhatAModelDirectoryLacks) {

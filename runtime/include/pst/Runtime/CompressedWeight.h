@@ -47,11 +47,19 @@ struct CompressedWeight {
   /// Of the weight's elements: those of the values, and f32 for I8.
   DType dtype() const;
   int64_t numBytes() const;
-  /// Writes all elements, of `dtype()`, to memory that is all zero. Throws
-  /// Error where mask, offsets and values disagree.
-  void expand(const std::string &path, std::byte *target) const;
+  /// Throws Error where mask, offsets and values disagree. The other functions
+  /// may be called then.
+  void check(const std::string &path) const;
+  /// Writes the elements of `count` rows from `first` on, of `dtype()`, to
+  /// memory that is all zero if `isZero`.
+  void expand(int64_t first, int64_t count, bool isZero,
+              std::byte *target) const;
+  /// False if an element is NaN or infinite; true only if none is.
+  bool isFinite() const;
+  /// Gives back the pages of the file in which these rows lie.
+  void forgetPages(int64_t first, int64_t count) const;
   /// How many of the elements in columns `first` to `first + count - 1` are not
-  /// zero, of either sign. Throws as `expand`.
+  /// zero, of either sign. Throws as `check`.
   int64_t countNonZero(const std::string &path, int64_t first,
                        int64_t count) const;
 };

@@ -11,6 +11,7 @@
 #include "pst/Runtime/Accelerator.h"
 #include "pst/Runtime/SafeTensors.h"
 
+#include <mutex>
 #include <set>
 #include <string_view>
 #include <unordered_map>
@@ -73,11 +74,16 @@ public:
   /// to nearest.
   int64_t numRounded() const { return rounded; }
 
-  /// A weight that the entry points "pack.N" alone read is in memory, as its
-  /// file has it, between these two calls only, which `packWeights` makes.
-  /// Neither does anything for another parameter.
-  void readForPacking(std::string_view parameter);
-  void forgetPacked(std::string_view parameter);
+  /// Whether the entry points "pack.N" alone read a parameter: `packWeights`
+  /// then says where its values are, while it calls them.
+  bool isPacked(std::string_view parameter) const {
+    return readOnce.contains(parameter);
+  }
+  void holdForPacking(const Parameter &parameter, const void *data,
+                      bool isRounded);
+  void forgetPacked(const Parameter &parameter);
+  /// The model's files, or the file that the parameter names, opened once.
+  const ModelFiles &filesOf(const Parameter &parameter) const;
 
   /// Throws Error if a file whose tensors are used in place became shorter.
   void requireFiles() const;
@@ -108,24 +114,24 @@ private:
     mutable Latest latest = Latest::both;
   };
   const Mapping &mapping(std::string_view name) const;
+  void askForLargePages() const;
   void mapFrozen(const Parameter &parameter);
   void initialize(const Parameter &parameter, uint64_t seed);
-  const TensorView &sourceOf(const Parameter &parameter);
-  /// The model's files, or the file that the parameter names, opened once.
-  const ModelFiles &filesOf(const Parameter &parameter);
 
   std::shared_ptr<const Program> owner;
   std::shared_ptr<const ModelFiles> modelFiles;
-  std::map<std::string, ModelFiles> ownFiles; // by path: Parameter::sourceFile
+  mutable std::map<std::string, ModelFiles> ownFiles; // by their path
   std::set<const ModelFiles *> filesInPlace;
   std::set<std::string, std::less<>> readOnce; // by "pack.N" alone
   std::unique_ptr<Accelerator> remote;
   std::map<std::string, Mapping, std::less<>> spaces;
   std::map<std::string, const void *, std::less<>> frozen;
   std::unordered_map<std::string_view, const Parameter *> byName;
-  std::map<std::string, std::unique_ptr<std::byte[]>> converted; // of frozen
+  std::vector<std::unique_ptr<std::byte[]>> converted; // of frozen
   int64_t rounded = 0;
-  uint64_t digestBits = 0;
+  mutable std::once_flag isDigested;
+  /// Of what training changes, from the first; then of all.
+  mutable uint64_t digestBits = 0;
 };
 
 } // namespace pst::runtime

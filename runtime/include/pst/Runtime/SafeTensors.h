@@ -79,6 +79,8 @@ public:
   const TensorView *find(std::string_view name) const;
   /// As MappedFile's.
   void requireWhole() const { file.requireWhole(); }
+  /// Gives back the memory of its pages, until they are read again.
+  void forget() const;
   int64_t numBytes() const { return static_cast<int64_t>(file.size()); }
 
 private:
@@ -118,6 +120,8 @@ public:
   /// Gives back the memory of a tensor's values, unless they are kept; find()
   /// gets them again.
   void forget(const TensorView &tensor) const;
+  /// Gives back the pages of the files, until they are read again.
+  void forgetPages() const;
   /// The values that find() has told stay where they are.
   void keep(const TensorView &tensor) const;
   /// The parts of a weight that is stored in some; else null.
