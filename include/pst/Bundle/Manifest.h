@@ -31,7 +31,7 @@ inline constexpr std::string_view kGPUTriple = "nvptx64-nvidia-cuda";
 
 /// The version of the calling convention and of the manifest's fields. A
 /// runtime refuses a bundle of another version.
-inline constexpr int64_t kBundleVersion = 4;
+inline constexpr int64_t kBundleVersion = 5;
 
 /// A malformed manifest, or one of another version. The message names the
 /// key, what was expected and what was found.

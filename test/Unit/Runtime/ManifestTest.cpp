@@ -231,8 +231,8 @@ static void expectErrors(const Manifest &good, const std::vector<Case> &cases) {
 
 TEST(Manifest, RefusesWhatIsMalformed) {
   std::vector<Case> cases = {
-      {"version", [](Json &j) { j["version"] = 5; },
-       "version: this runtime reads version 4, but the bundle is of version 5"},
+      {"version", [](Json &j) { j["version"] = 6; },
+       "version: this runtime reads version 5, but the bundle is of version 6"},
       {"missing", [](Json &j) { j.erase("spaces"); },
        "spaces: the key is missing"},
       {"unknown", [](Json &j) { j["colour"] = 1; }, "colour: unknown key"},
