@@ -1,5 +1,4 @@
-//===- ParameterSource.h - The tensor that a parameter is read from -*- C++
-//-*-===//
+//===- ParameterSource.h - A parameter as its files have it -----*- C++ -*-===//
 //
 // Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

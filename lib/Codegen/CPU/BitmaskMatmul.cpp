@@ -13,7 +13,6 @@
 #include "SparseFewRows.h"
 #include "SparseMatmul.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include <cmath>
 
 using namespace mlir;
 using namespace pst;
@@ -295,14 +294,7 @@ struct BitmaskMatmulPattern : KernelPattern<StoredMatmulOp> {
                                  result, work.empty() ? Value() : work[0],
                                  BitmaskCells(matrix));
               },
-              [&] {
-                b.parallel(tokens, [&](Value token) {
-                  b.vectorLoop(layout.rows, context.lanes(),
-                               [&](Value i, int64_t lanes) {
-                                 b.store(b.f32(NAN, lanes), result, {token, i});
-                               });
-                });
-              });
+              [&] { emitNaN(b, context.lanes(), result); });
         });
     return success();
   }

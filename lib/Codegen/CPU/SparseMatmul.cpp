@@ -189,6 +189,14 @@ static Value toIndex(KernelBuilder &b, Value i32) {
   return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
 }
 
+void pst::cpu::emitNaN(KernelBuilder &b, int64_t lanes, Value result) {
+  b.parallel(dim(result, 0), [&](Value row) {
+    b.vectorLoop(dim(result, 1), lanes, [&](Value i, int64_t width) {
+      b.store(b.f32(NAN, width), result, {row, i});
+    });
+  });
+}
+
 void CompressedCells::forRows(KernelBuilder &b, Value cell, Value rows,
                               function_ref<void(const Row &)> body) const {
   Value start = toIndex(b, b.load(matrix.cells, {cell, b.index(0)}));
@@ -311,14 +319,7 @@ struct StoredMatmulPattern : KernelPattern<StoredMatmulOp> {
                     b, blocking, count, MatrixReader::of(arguments[0]),
                     epilogue, result, workspace, CompressedCells(compressed));
               },
-              [&] {
-                b.parallel(blocking.tokens, [&](Value token) {
-                  b.vectorLoop(blocking.n(), context.lanes(),
-                               [&](Value i, int64_t lanes) {
-                                 b.store(b.f32(NAN, lanes), result, {token, i});
-                               });
-                });
-              });
+              [&] { emitNaN(b, context.lanes(), result); });
         });
     return success();
   }

@@ -79,6 +79,9 @@ void emitSparseMatmul(KernelBuilder &b, const SparseBlocking &blocking,
                       const Epilogue &epilogue, Value result, Value workspace,
                       const CellElements &elements);
 
+/// NaN in every element of a result, whose S is not whole.
+void emitNaN(KernelBuilder &b, int64_t lanes, Value result);
+
 /// The elements of a compressed S.
 class CompressedCells : public CellElements {
 public:
