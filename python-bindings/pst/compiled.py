@@ -149,7 +149,7 @@ def _sizes_of_stored(manifest: dict, ending: str) -> dict[str, tuple[int, int]]:
     for parameter in manifest["parameters"]:
         element, shape = parse_type(parameter["type"])
         sizes[parameter["name"]] = math.prod(shape) * int(element.lstrip("bfi")) // 8
-    parts = ("values", "columns", "cells", "used", "scales")
+    parts = ("values", "columns", "cells", "bits", "starts", "used", "scales")
     names = [name.removesuffix(ending) for name in sizes if name.endswith(ending)]
     return {name: (sum(sizes.get(f"{name}.pst_{part}", 0) for part in parts), sizes[name]) for name in names}
 

@@ -3,6 +3,7 @@
 """Programs of saved sparse models, which multiply by the elements that are not zero."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -75,6 +76,11 @@ def test_logits_are_those_of_the_dense_program_and_of_transformers(sparse):
     stored = {storage: compressed_weights(program.manifest) for storage, program in found.items()}
     assert len(stored["compressed"]) == 10  # of 12 layers; two have no zeros
     assert stored["bitmask"].keys() == stored["compressed"].keys()
+    for storage in ("compressed", "bitmask"):
+        sizes = {p["name"]: pst.compiled.parse_type(p["type"]) for p in found[storage].manifest["parameters"]}
+        for name, (taken, _) in stored[storage].items():
+            parts = [type for part, type in sizes.items() if part.startswith(f"{name}.pst_")]
+            assert taken == sum(math.prod(shape) * (1 if element == "i8" else 4) for element, shape in parts)
     assert 0 < len(stored["auto"]) < 10  # of two nearly all stay
     assert not stored["dense"] and not any(name.startswith("pack") for name in found["dense"].entry_points)
 
