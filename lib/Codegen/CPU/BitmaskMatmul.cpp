@@ -213,8 +213,7 @@ private:
       Value count = arith::AddIOp::create(b, math::CtPopOp::create(b, low),
                                           math::CtPopOp::create(b, high));
       Value begin = matrix.start(b, row, block);
-      Value elements = arith::IndexCastUIOp::create(b, b.getIndexType(), count);
-      body({i, begin, b.addi(begin, elements), {low, high}});
+      body({i, begin, b.addi(begin, toIndex(b, count)), {low, high}});
     });
   }
 
@@ -231,7 +230,7 @@ private:
     state[1] = b.select(isLow, high, rest);
     Value column = arith::AddIOp::create(
         b, bit, b.select(isLow, b.i64(0), b.i64(Layout::kWord)));
-    return arith::IndexCastUIOp::create(b, b.getIndexType(), column);
+    return toIndex(b, column);
   }
 
   const BitmaskMatrix &matrix;

@@ -22,14 +22,6 @@ static constexpr int64_t kRows = 64;
 /// Bytes of a stream before one whose line is on its way.
 static constexpr int64_t kAhead = 2048;
 
-static Value toIndex(KernelBuilder &b, Value integer) {
-  return arith::IndexCastUIOp::create(b, b.getIndexType(), integer);
-}
-
-static Value toI32(KernelBuilder &b, Value index) {
-  return arith::IndexCastOp::create(b, b.getI32Type(), index);
-}
-
 /// The bits of an integer from `from` on as a mask of `lanes` lanes.
 static Value maskOf(KernelBuilder &b, Value integer, int64_t from,
                     int64_t lanes) {

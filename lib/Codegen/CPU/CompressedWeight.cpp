@@ -22,17 +22,10 @@ Value CompressedMatrix::isWhole(KernelBuilder &b) const {
 CompressedMatrix::Row CompressedMatrix::rowAt(KernelBuilder &b, Value cell,
                                               Value i) const {
   Value entry = b.load(cells, {cell, b.addi(i, 1)});
-  auto index = [&](Value i32) {
-    return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
-  };
   Value bits = b.i32(Layout::kCountBits);
   Value mask = b.i32((1 << Layout::kCountBits) - 1);
-  return {index(arith::ShRUIOp::create(b, entry, bits)),
-          index(arith::AndIOp::create(b, entry, mask))};
-}
-
-static Value toI32(KernelBuilder &b, Value index) {
-  return arith::IndexCastOp::create(b, b.getI32Type(), index);
+  return {toIndex(b, arith::ShRUIOp::create(b, entry, bits)),
+          toIndex(b, arith::AndIOp::create(b, entry, mask))};
 }
 
 static Value toI8(KernelBuilder &b, Value i32s) {
@@ -132,8 +125,7 @@ private:
     if (lanes == 1) {
       b.store(value, values, {row, count});
       b.store(column, columns, {row, count});
-      return b.addi(count,
-                    arith::IndexCastUIOp::create(b, b.getIndexType(), kept));
+      return b.addi(count, toIndex(b, kept));
     }
     SmallVector<int32_t> steps;
     for (int64_t lane = 0; lane < lanes; ++lane)

@@ -187,3 +187,15 @@ Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type element) {
   return memref::AllocaOp::create(*this, MemRefType::get(shape, element),
                                   getI64IntegerAttr(64));
 }
+
+Value pst::cpu::toI32(KernelBuilder &b, Value index) {
+  return arith::IndexCastOp::create(b, b.getI32Type(), index);
+}
+
+Value pst::cpu::toI64(KernelBuilder &b, Value index) {
+  return arith::IndexCastOp::create(b, b.getI64Type(), index);
+}
+
+Value pst::cpu::toIndex(KernelBuilder &b, Value integer) {
+  return arith::IndexCastUIOp::create(b, b.getIndexType(), integer);
+}

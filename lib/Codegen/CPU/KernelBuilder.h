@@ -66,6 +66,11 @@ private:
   mlir::ModuleOp module;
 };
 
+/// An index as an integer, and an integer that is not negative as an index.
+Value toI32(KernelBuilder &b, Value index);
+Value toI64(KernelBuilder &b, Value index);
+Value toIndex(KernelBuilder &b, Value integer);
+
 } // namespace pst::cpu
 
 #endif // PST_LIB_CODEGEN_CPU_KERNELBUILDER_H

@@ -17,14 +17,6 @@ Value pst::cpu::anyLane(KernelBuilder &b, Value mask) {
              : vector::ReductionOp::create(b, vector::CombiningKind::OR, mask);
 }
 
-Value pst::cpu::toI64(KernelBuilder &b, Value index) {
-  return arith::IndexCastOp::create(b, b.getI64Type(), index);
-}
-
-Value pst::cpu::toIndex(KernelBuilder &b, Value integer) {
-  return arith::IndexCastUIOp::create(b, b.getIndexType(), integer);
-}
-
 void pst::cpu::increment(KernelBuilder &b, Value memref, ValueRange at,
                          Value one) {
   b.store(arith::AddIOp::create(b, b.load(memref, at), one), memref, at);

@@ -67,9 +67,6 @@ private:
 
 /// Whether a mask is set in any lane.
 Value anyLane(KernelBuilder &b, Value mask);
-/// An index as i64, and an integer that is not negative as an index.
-Value toI64(KernelBuilder &b, Value index);
-Value toIndex(KernelBuilder &b, Value integer);
 /// memref[at] += one
 void increment(KernelBuilder &b, Value memref, ValueRange at, Value one);
 

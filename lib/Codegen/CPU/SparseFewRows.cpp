@@ -18,10 +18,6 @@ using Layout = CompressedLayout;
 /// asks for by itself comes at a third of the memory's rate.
 static constexpr int64_t kAhead = 2048;
 
-static Value toIndex(KernelBuilder &b, Value i32) {
-  return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
-}
-
 // parallel for groups of rows:
 //   for cells of the group, for rows r of the cell, for vectors of r's
 //   elements:

@@ -185,10 +185,6 @@ private:
 
 } // namespace
 
-static Value toIndex(KernelBuilder &b, Value i32) {
-  return arith::IndexCastUIOp::create(b, b.getIndexType(), i32);
-}
-
 void pst::cpu::emitNaN(KernelBuilder &b, int64_t lanes, Value result) {
   b.parallel(dim(result, 0), [&](Value row) {
     b.vectorLoop(dim(result, 1), lanes, [&](Value i, int64_t width) {
