@@ -104,6 +104,12 @@ pst::CompilerOptions readOptions(const nb::dict &given, std::string &file,
       ::pst::python::raise(PyExc_TypeError,
                            "there is no compiler option '" + name + "'");
   }
+  if (options.sanitizeAddress)
+    ::pst::python::raise(
+        PyExc_ValueError,
+        "sanitize_address is of a bundle, which a pst-run with the address "
+        "sanitizer runs (docs/Robustness.md); Python has none: compile it with "
+        "'pst-compile --sanitize_address -o BUNDLE'");
   return options;
 }
 

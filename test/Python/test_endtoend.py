@@ -119,6 +119,8 @@ def test_wrong_arguments():
         program.function("forward")
     with pytest.raises(TypeError, match="there is no compiler option 'speed'"):
         pst.compile(SCALE, speed="high")
+    with pytest.raises(ValueError, match="sanitize_address is of a bundle.* compile it with 'pst-compile --sanitize_address"):
+        pst.compile(SCALE, sanitize_address=True)
 
 
 def test_errors_show_the_line_and_a_caret(tmp_path):
