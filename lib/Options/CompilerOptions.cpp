@@ -57,11 +57,10 @@ void pst::check(const CompilerOptions &options) {
   if (options.training && options.calibration)
     throw Error("--calibration is of a program that does not train: leave it "
                 "out, or compile with --inference");
-  bool isMeasured = options.recipe.method == Method::Wanda ||
-                    options.recipe.method == Method::RIA;
-  if (!options.recipe.calibrationFile.empty() && !isMeasured)
-    throw Error("--calibration_file is of the methods wanda and ria, but "
-                "--method is " +
+  if (!options.recipe.calibrationFile.empty() &&
+      !isMeasured(options.recipe.method))
+    throw Error("--calibration_file is of the methods pst_wanda, wanda and "
+                "ria, but --method is " +
                 std::string(spell(options.recipe.method)) + ": leave it out");
   if (!options.training && options.model.distillation)
     throw Error("--distillation is of a program that trains, but this one only "

@@ -64,6 +64,31 @@ private:
 
 } // namespace
 
+/// Whether the layers' weights are inputs x outputs, as GPT-2's are.
+static bool areStoredByInputs(ModuleOp module) {
+  auto found = module.walk([&](nn::LinearOp linear) {
+    auto load = linear.getWeight().getDefiningOp<LoadOp>();
+    auto weight = load ? module.lookupSymbol<ParameterOp>(
+                             load.getParameterAttr().getAttr())
+                       : ParameterOp();
+    bool isLayer = weight && weight->hasAttr(kSparsifyAttribute);
+    return isLayer && linear.getTransposed() ? WalkResult::interrupt()
+                                             : WalkResult::advance();
+  });
+  return found.wasInterrupted();
+}
+
+/// Lays what was measured of each input of a layer along its weight's rows.
+static void turnNorms(CriterionOp recipe) {
+  SmallVector<int32_t> kinds(recipe.getKinds());
+  for (unsigned i = 1; i < recipe.getNumFactors(); ++i)
+    if (recipe.getKind(i) == FactorKind::Col &&
+        recipe.getDeclaration(i).getTensors().front().getRole() ==
+            ParameterRole::Frozen)
+      kinds[i] = static_cast<int32_t>(FactorKind::Row);
+  recipe.setKinds(kinds);
+}
+
 /// The user's criterion, or the built-in one of the method, in front of the
 /// module.
 FailureOr<CriterionOp> Sparsify::findRecipe() {
@@ -83,8 +108,7 @@ FailureOr<CriterionOp> Sparsify::findRecipe() {
   } else {
     recipe = *readCriterion(&getContext(),
                             *recipeText(runtime::spell(method.getValue())));
-    bool isMeasured = method == Method::Wanda || method == Method::RIA;
-    if (isMeasured && calibrationFile.empty())
+    if (isMeasured(method) && calibrationFile.empty())
       return module.emitError("the method ")
              << runtime::spell(method.getValue())
              << " needs what layers have read on some data: --calibration_file "
@@ -95,6 +119,8 @@ FailureOr<CriterionOp> Sparsify::findRecipe() {
       (void)llvm::sys::fs::make_absolute(whole);
       return whole.str().str();
     });
+    if (method == Method::PSTWanda && areStoredByInputs(module))
+      turnNorms(*recipe);
   }
   module.getBody()->push_front(recipe.get());
   return recipe.release();
@@ -103,7 +129,8 @@ FailureOr<CriterionOp> Sparsify::findRecipe() {
 /// What the options say of the hyperparameters of the method.
 FailureOr<llvm::StringMap<double>> Sparsify::givenHyperparameters() {
   llvm::StringMap<double> values;
-  bool isPST = criterion.empty() && method == Method::PST;
+  bool isPST = criterion.empty() &&
+               (method == Method::PST || method == Method::PSTWanda);
   bool isLowRank = isPST || method == Method::LoRA ||
                    method == Method::SparseLoRA || method == Method::Wanda ||
                    method == Method::RIA;

@@ -1,6 +1,6 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What layers read on some of the training data: --method wanda and ria prune by it, --layer_sparsity owl shares out by it."""
+"""What layers read on some of the training data: --method pst_wanda, wanda and ria prune by it, --layer_sparsity owl shares out by it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ def some_rows(arrays: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray
     return {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
 
 
-def write(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str) -> None:
+def write(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str, by_columns: bool) -> None:
     """Writes for each linear layer, by its weight's name: the norms of the
-    columns of its input; and as NAME.rows and NAME.columns the sums of the
-    weight's magnitudes, 1 where they are 0 (what they divide is 0 then)."""
+    columns of its input; as NAME.relative these over their root mean square, 1
+    where all are 0; and as NAME.rows and NAME.columns the sums of the weight's
+    magnitudes, 1 where they are 0 (what they divide is 0 then). DataError if
+    they must be `by_columns` of the weight, and are by its rows."""
     tensors = {}
-    for name, weight, norms in _measure(model_dir, settings, arrays, description):
+    for name, weight, norms in _measure(model_dir, settings, arrays, description, by_columns):
         tensors[name] = norms.astype(np.float32)
+        mean = np.sqrt(np.square(norms).mean())
+        tensors[f"{name}.relative"] = (norms / mean if mean else np.ones_like(norms)).astype(np.float32)
         for what, axis in (("rows", 1), ("columns", 0)):
             sums = weight.sum(axis)
             tensors[f"{name}.{what}"] = np.where(sums > 0, sums, 1.0).astype(np.float32)
@@ -47,7 +51,7 @@ def write_owl(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], de
     block with the largest share keeps 2 SPREAD more than that with the least, or
     the density if that is less; the mean over the blocks is `sparsity`."""
     blocks: dict[str, list] = {}
-    for name, weight, norms in _measure(model_dir, settings, arrays, description):
+    for name, weight, norms in _measure(model_dir, settings, arrays, description, by_columns=True):
         found = re.match(r".*?\.\d+\.", name)
         blocks.setdefault(found[0] if found else name, []).append((name, weight * norms))
     shares = []
@@ -62,7 +66,7 @@ def write_owl(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], de
     write_text(path, json.dumps(chosen, indent=2))
 
 
-def _measure(model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str):
+def _measure(model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str, by_columns: bool):
     """Of each linear layer, by a compiled program of which `settings` are the
     options: name, magnitudes of the weight, and norms of the columns of its
     input over all tokens."""
@@ -73,7 +77,7 @@ def _measure(model_dir, settings: dict, arrays: dict[str, np.ndarray], descripti
     shapes = {p["name"]: p["type"] for p in json.loads(program.manifest)["parameters"]}
     for name, squares in _pst.calibrate(model, _pst.Dataset.of(arrays, description)).items():
         weight = np.abs(np.array(model.parameter(name), np.float64))
-        if weight.shape[1] != len(squares):
+        if by_columns and weight.shape[1] != len(squares):
             raise DataError(
                 f"{model_dir}: \"{name}\" is stored as inputs x outputs, {shapes[name]} (Conv1D): what is measured is for each of its "
                 "rows, but wanda, ria and owl need it for each column of a layer"

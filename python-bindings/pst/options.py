@@ -30,8 +30,9 @@ from .tasks import TOKEN_CLASSES
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
 
-# Those that prune by what layers have read.
-MEASURED = ("wanda", "ria")
+# Those that prune before the first step, and those that prune by what layers have read.
+ONE_SHOT = ("wanda", "ria")
+MEASURED = ("pst_wanda", *ONE_SHOT)
 
 # The run's where none is named.
 DEFAULT_SPARSITY = 0.9
@@ -118,7 +119,7 @@ class _PythonOptions:
         "training", "", "directory of a model, fine-tuned for this task, that the loss draws this one towards"
     )
     calibration_samples: int = _option(
-        "method", 128, "of wanda and ria: training examples, evenly spread, on which what layers read is measured"
+        "method", 128, "of pst_wanda, wanda and ria: training examples, evenly spread, on which what layers read is measured"
     )
     reference_exact: bool = _option(
         "method", False, "train as the authors' published code does, what it gets wrong included (docs/Methods.md)"
@@ -260,7 +261,7 @@ class _PythonOptions:
         """With what the method implies: `sparse_lora`, to which no sparsity is
         named, trains under the model's own zeros from the first step on;
         `wanda` and `ria` prune before it."""
-        if self.method in MEASURED and not self.bundle and not self.initial_sparsity:
+        if self.method in ONE_SHOT and not self.bundle and not self.initial_sparsity:
             # Pruned at once. Selections like 2:4 have a sparsity of their own.
             groups = re.fullmatch(r"(\d+):(\d+)", self.selection)
             own = 1 - int(groups[1]) / int(groups[2]) if groups else DEFAULT_SPARSITY

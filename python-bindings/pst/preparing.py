@@ -65,7 +65,8 @@ def _calibrate(args, options, labels, length: int, arrays: dict) -> str:
     """Measures what layers read of the training data; returns the file's path."""
     path = os.path.join(args.output_dir, calibrating.FILE)
     settings = compiler_options(options, labels, length, False)
-    calibrating.write(path, args.model_name_or_path, settings, calibrating.some_rows(arrays, options.calibration_samples), args.train_file)
+    rows = calibrating.some_rows(arrays, options.calibration_samples)
+    calibrating.write(path, args.model_name_or_path, settings, rows, args.train_file, by_columns=False)
     return path
 
 

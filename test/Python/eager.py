@@ -25,6 +25,8 @@ class Bert:
     layers are sparse, and its memory holds the first values.
     """
 
+    stored_by_inputs = False  # weights are outputs x inputs
+
     def __init__(self, model):
         manifest = json.loads(model.manifest)
         self.config = json.loads(manifest["config"])
@@ -52,10 +54,12 @@ class Bert:
         """W' and S (or None) of a layer."""
         v, hyper = (lambda suffix: self.values[name + suffix]), self.hyper
         w = v("")
-        if self.method in ("pst", "lora", "sparse_lora"):
+        if self.method in ("pst", "pst_wanda", "lora", "sparse_lora"):
             w = w + hyper["weight_beta"] * (v(".pst_U") @ v(".pst_V"))
-        if self.method == "pst":
+        if self.method in ("pst", "pst_wanda"):
             score = w.detach().abs() if hyper["detach_magnitude"] else w.abs()
+            if self.method == "pst_wanda":
+                score = score * (v(".pst_norm")[:, None] if self.stored_by_inputs else v(".pst_norm")[None, :])
             if hyper["mask_rank"]:
                 score = score + hyper["mask_alpha1"] * (v(".pst_A") @ v(".pst_B"))
             if hyper["mask_alpha2"]:

@@ -10,6 +10,8 @@ import torch
 class Gpt2(eager.Bert):
     """A GPT-2 under a method. Weights are inputs x outputs; query, key and value are parameters of their own."""
 
+    stored_by_inputs = True
+
     def _conv(self, x, name, part=""):
         weight = self.values[name + ".weight" + part]
         if name + ".weight" + part in self.sparse:

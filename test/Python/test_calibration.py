@@ -75,7 +75,7 @@ def test_the_mask_is_that_of_the_paper(model, tmp_path, method, target):
     chosen = np.linspace(0, 29, 11).round().astype(int)
     norms = norms_of(model, [data[i][0] for i in chosen])
     measured = TensorFile(tmp_path / "run" / "calibration.safetensors")
-    assert set(measured.names()) == {n + what for n in norms for what in ("", ".rows", ".columns")} and len(norms) == 12
+    assert set(measured.names()) == {n + what for n in norms for what in ("", ".relative", ".rows", ".columns")} and len(norms) == 12
     for name, norm in norms.items():
         np.testing.assert_allclose(np.array(measured.read(name)), norm, rtol=3e-6)
     trainer.train()
@@ -180,7 +180,7 @@ def test_what_cannot_be(model, tmp_path):
         ({"method": "wanda", "calibration_samples": 0}, "--calibration_samples must be at least 1, but is 0"),
         ({"layer_sparsity": "owl", "bundle": "b"}, "--layer_sparsity owl is measured before a program is compiled, but --bundle has one"),
         ({"method": "ria", "weight_rank": 0}, "--weight_rank must be positive with --method ria, which trains nothing else"),
-        ({"method": "map", "calibration_file": "x"}, "--calibration_file is of the methods wanda and ria, but --method is map: leave it out"),
+        ({"method": "map", "calibration_file": "x"}, "--calibration_file is of the methods pst_wanda, wanda and ria, but --method is map: leave it out"),
     ):
         with pytest.raises((ValueError, pst.Error), match=told):
             pst.Trainer(model, data, output_dir=tmp_path, **{**SETTINGS, **options})

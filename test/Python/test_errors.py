@@ -46,7 +46,7 @@ def test_options_take_aliases_and_refuse_unknown_ones():
         ({"sparsity": 1.0}, r"--sparsity must be in \[0, 1\), but is 1"),
         ({"sparsity": -0.1}, r"--sparsity must be in \[0, 1\)"),
         ({"method": "dense", "sparsity": 0.5}, "--method dense prunes nothing, but --sparsity is 0.5"),
-        ({"method": "psd"}, "--method must be one of pst, dense, lora, sparse_lora, map, mvp, wanda, ria, but is 'psd'"),
+        ({"method": "psd"}, "--method must be one of pst, pst_wanda, dense, lora, sparse_lora, map, mvp, wanda, ria, but is 'psd'"),
         ({"dropout": 1.0}, r"--dropout must be in \[0, 1\)"),
         ({"max_seq_length": 2}, "--max_seq_length must be at least 3"),
         ({"weight_rank": -1}, r"--weight_rank must be in \[0, 65536\], but is -1"),

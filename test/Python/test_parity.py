@@ -234,9 +234,10 @@ def check_differences(model, batch, loss, seed):
 TOTAL, WARMUP, PEAK = 25, 4, 4e-3
 
 
-def our_masks(model, hyper):
+def our_masks(model, hyper, stored_by_inputs=False):
     """The masks that stand, from the thresholds and the scores in float32 in the kernels' order of operations."""
     f, masks = np.float32, {}
+    names = {p["name"] for p in json.loads(model.manifest)["parameters"]}
     for layer in json.loads(model.manifest)["sparse_layers"]:
         name = layer["weight"]
         w, u, v, a, b, r, c = (np.array(model.parameter(name + s)) for s in
@@ -249,6 +250,9 @@ def our_masks(model, hyper):
             return total
 
         magnitude = np.abs(w + product(u, v) * f(hyper["weight_beta"]))
+        if name + ".pst_norm" in names:
+            norm = np.array(model.parameter(name + ".pst_norm"))
+            magnitude = magnitude * (norm[:, None] if stored_by_inputs else norm[None, :])
         score = magnitude + product(a, b) * f(hyper["mask_alpha1"])
         score = score + (r[:, None] + c[None, :]) * f(hyper["mask_alpha2"])
         threshold, cut = map(model.parameter, layer["state"])
@@ -261,7 +265,7 @@ def compare_masks(model, reference, sparsity, tolerance):
     with ours, for one element may show in all that follows."""
     assert reference.selection == "topk global"
     differing = 0
-    masks = our_masks(model, reference.hyper)
+    masks = our_masks(model, reference.hyper, reference.stored_by_inputs)
     check_counts(list(masks.values()), sparsity)
     scores = {name: reference.weight_and_score(name)[1].detach().numpy() for name in masks}
     threshold = min(score[reference.masks[name].numpy() != 0].min(initial=np.inf) for name, score in scores.items())

@@ -162,7 +162,7 @@ def test_recipes_are_criteria():
     }  # fmt: skip
     assert [(f.kind, f.rank, f.tensors) for f in criterion.factors][0] == ("lowrank", 8, ("U", "V"))
     assert pst.Criterion(criterion.text).text == criterion.text
-    with pytest.raises(ValueError, match="there is no method 'sparsegpt'; there are pst, dense, lora, sparse_lora, map, mvp, wanda, ria"):
+    with pytest.raises(ValueError, match="there is no method 'sparsegpt'; there are pst, pst_wanda, dense, lora, sparse_lora, map, mvp, wanda, ria"):
         pst.recipe("sparsegpt")
 
 

@@ -1,5 +1,5 @@
 // DEFINE: %{recipes} = %source_dir/lib/Transforms/Recipes
-// RUN: cat %{recipes}/pst.mlir %{recipes}/lora.mlir %{recipes}/dense.mlir %{recipes}/map.mlir %{recipes}/mvp.mlir %{recipes}/wanda.mlir %{recipes}/ria.mlir | pst-opt | FileCheck %s
+// RUN: cat %{recipes}/pst.mlir %{recipes}/pst_wanda.mlir %{recipes}/lora.mlir %{recipes}/dense.mlir %{recipes}/map.mlir %{recipes}/mvp.mlir %{recipes}/wanda.mlir %{recipes}/ria.mlir | pst-opt | FileCheck %s
 
 // The methods that are built in, as they are read back: a file of the folder
 // Recipes each, in the form in which a user writes one.
@@ -13,6 +13,7 @@
 // CHECK-NEXT:   %[[DETACH:.*]] = pst.hyperparameter "detach_magnitude" = false
 // CHECK-NEXT:   %[[DETACHED:.*]] = pst.detach %[[V]]
 // CHECK-NEXT:   arith.select %[[DETACH]], %[[DETACHED]], %[[V]]
+// CHECK:      pst.criterion @pst_wanda(%{{.*}}: dense, {{.*}}, %{{.*}}: col(norm frozen init<file "*.relative" from "calibration.safetensors">))
 // CHECK:      pst.criterion @lora(%{{.*}}: dense, %{{.*}}: lowrank<weight_rank = 8>(U init<normal 1.000000e+00>, V init<zeros>)) {
 // CHECK:      pst.criterion @dense(%{{.*}}: dense) trains_model {
 // CHECK:      pst.criterion @map(%{{.*}}: dense) trains_model attributes {pst.rates = {head = 3.000000e+00 : f64, language = 3.000000e-04 : f64, weights = 3.000000e-04 : f64}, pst.selection = #pst.selection<topk global>} {

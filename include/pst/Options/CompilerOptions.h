@@ -21,7 +21,23 @@ class PassManager;
 namespace pst {
 
 /// The methods of the field (docs/Rationale.md, "Recipes").
-enum class Method { PST, Dense, LoRA, SparseLoRA, MaP, MvP, Wanda, RIA };
+enum class Method {
+  PST,
+  PSTWanda,
+  Dense,
+  LoRA,
+  SparseLoRA,
+  MaP,
+  MvP,
+  Wanda,
+  RIA
+};
+
+/// Whether its score has norms of what layers have read, from a file.
+inline bool isMeasured(Method method) {
+  return method == Method::PSTWanda || method == Method::Wanda ||
+         method == Method::RIA;
+}
 
 /// What a model is made to do. `automatic`: as the class that config.json
 /// names, or to classify if labels or regression are asked for. `classify`:
@@ -69,8 +85,9 @@ enum class GPUArch { SM80, SM90a };
 } // namespace pst
 
 template <> struct pst::runtime::Words<pst::Method> {
-  static constexpr const char *list[] = {"pst", "dense", "lora",  "sparse_lora",
-                                         "map", "mvp",   "wanda", "ria"};
+  static constexpr const char *list[] = {"pst",  "pst_wanda",   "dense",
+                                         "lora", "sparse_lora", "map",
+                                         "mvp",  "wanda",       "ria"};
 };
 template <> struct pst::runtime::Words<pst::TaskKind> {
   static constexpr const char *list[] = {"", "classification",

@@ -1,0 +1,123 @@
+# Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`--method pst_wanda`: PST whose magnitudes are multiplied by what their inputs weigh, against float64 models."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import eager  # noqa: E402
+import test_calibration as calibration  # noqa: E402
+import test_gpt2 as gpt2  # noqa: E402
+import test_parity as parity  # noqa: E402
+from eager_gpt2 import Gpt2  # noqa: E402
+from test_calibration import model  # noqa: E402, F401
+
+import pst  # noqa: E402
+from pst import TensorFile, _pst, write_tensors  # noqa: E402
+
+PST_WANDA = parity.PST | {"method": "pst_wanda"}
+
+
+def write_norms(path, directory, inputs_of):
+    """Random ones, of each layer's inputs."""
+    rng = np.random.default_rng(9)
+    file = TensorFile(directory)
+    tensors = {}
+    for name, inputs in inputs_of(file):
+        tensors[name + ".relative"] = rng.uniform(0.2, 3.0, inputs).astype(np.float32)
+    assert len(tensors) == 12
+    write_tensors(str(path), tensors)
+    return str(path)
+
+
+def bert_layers(file):
+    names = [n for n in file.names() if "encoder.layer" in n and n.endswith("weight") and "LayerNorm" not in n]
+    return [(name, file.read(name).shape[1]) for name in names]
+
+
+def gpt2_layers(file):
+    """Query, key and value lie in one matrix, side by side."""
+    for name in file.names():
+        if ".h." in name and name.endswith("weight") and "ln_" not in name:
+            for part in (":query", ":key", ":value") if "c_attn" in name else ("",):
+                yield name + part, file.read(name).shape[0]
+
+
+def check_steps(model, reference, examples, steps, batch):
+    """Losses and norms of each step, masks and, at the end, factors. Rounding may turn an element here and there."""
+    rng = np.random.default_rng(3)
+    data = _pst.Dataset.of(examples)
+    differing, losses = 0, []
+    for step in range(steps):
+        sparsity = eager.sparsity_at(step, steps, 0.9)
+        rows = rng.choice(len(examples["input_ids"]), batch, replace=False)
+        model.select(sparsity)
+        reference.select(sparsity)
+        if step:
+            differing += parity.compare_masks(model, reference, sparsity, 3e-5)
+        taken = parity.take(examples, rows)
+        count = (taken["labels"][:, 1:] != -100).sum() if taken["labels"].ndim == 2 else batch
+        expected, gradients = reference.gradients(taken)
+        loss = model.forward_backward(data, rows.tolist(), 1 / count, step)
+        assert loss == pytest.approx(expected, rel=1e-4), step
+        norm = reference.apply(gradients, step + 1, 4e-3, decay=0.1, max_norm=1.0)
+        assert model.apply(4e-3, step + 1, weight_decay=0.1, max_grad_norm=1.0) == pytest.approx(norm, rel=1e-3), step
+        losses.append(loss)
+    assert sparsity == 0.9 and np.ptp(losses) > 0.05 and differing <= 8
+
+
+@pytest.mark.parametrize("target, steps", [("cpu", 25), ("emulated", 5)])
+def test_steps_follow_the_eager_model(tmp_path, target, steps):
+    parity.save_model(tmp_path / "m", 1)
+    norms = write_norms(tmp_path / "calibration.safetensors", tmp_path / "m", bert_layers)
+    _, compiled = parity.build(tmp_path / "m", 6, 10, target=target, calibration_file=norms, **PST_WANDA)
+    reference = eager.Bert(compiled)
+    for name, _ in bert_layers(TensorFile(tmp_path / "m")):
+        np.testing.assert_array_equal(reference.values[name + ".pst_norm"].numpy(), np.array(TensorFile(norms).read(name + ".relative")))
+    check_steps(compiled, reference, parity.random_batch(np.random.default_rng(2), 40, 10, 3), steps, 6)
+
+
+def test_norms_of_weights_that_are_stored_by_inputs(tmp_path):
+    """GPT-2's: a norm is that of a row of the stored weight."""
+    gpt2.save_model(tmp_path / "m", 1)
+    norms = write_norms(tmp_path / "calibration.safetensors", tmp_path / "m", gpt2_layers)
+    _, compiled = parity.build(tmp_path / "m", 6, 10, calibration_file=norms, **PST_WANDA)
+    check_steps(compiled, Gpt2(compiled), gpt2.text_batch(np.random.default_rng(2), 40, 10), 12, 6)
+
+
+@pytest.mark.parametrize("batch_size, flags", [(7, {}), (30, {"max_grad_norm": 0.0, "sparsity": 0.5})])
+def test_a_run_measures_and_prunes_by_it(model, tmp_path, batch_size, flags):  # noqa: F811
+    """Without a rate, so that the mask is that of the model's weights: the least of all layers' magnitude times norm."""
+    data = calibration.rows(30, 0)
+    settings = calibration.SETTINGS | {"max_steps": 3, "learning_rate": 0.0, "final_warmup": 0.5, "sparsity": 0.6} | flags
+    trainer = pst.Trainer(
+        model, data, output_dir=tmp_path / "run", method="pst_wanda", calibration_samples=11, per_device_train_batch_size=batch_size,
+        **settings,
+    )  # fmt: skip
+    norms = calibration.norms_of(model, [data[i][0] for i in np.linspace(0, 29, 11).round().astype(int)])
+    measured = TensorFile(tmp_path / "run" / "calibration.safetensors")
+    for name, norm in norms.items():
+        np.testing.assert_allclose(np.array(measured.read(name + ".relative")), norm / np.sqrt(np.mean(norm**2)), rtol=3e-6)
+    trainer.train()
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["sparsity"] for line in log if line["event"] == "train"][0] == 0, "not pruned before the first step"
+    trainer.save(tmp_path / "saved")
+    before, after = TensorFile(model), TensorFile(tmp_path / "saved")
+    scores = {n: np.abs(np.array(before.read(n), np.float64)) * norm / np.sqrt(np.mean(norm**2)) for n, norm in norms.items()}
+    every = np.concatenate([score.reshape(-1) for score in scores.values()])
+    count = int(every.size * settings["sparsity"])
+    least = np.sort(every)[count - 1]
+    zeros = {name: np.array(after.read(name)) == 0 for name in norms}
+    assert sum(z.sum() for z in zeros.values()) == count
+    for name, zero in zeros.items():
+        assert (zero == (scores[name] <= least)).mean() > 0.995, name
+
+
+def test_what_it_needs(model, tmp_path):  # noqa: F811
+    with pytest.raises(pst.CompileError, match="the method pst_wanda needs what layers have read on some data: --calibration_file FILE"):
+        _pst.compile_model(str(model), {"training": True, "method": "pst_wanda", "sequence_length": 8})
