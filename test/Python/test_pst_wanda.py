@@ -14,8 +14,10 @@ import eager  # noqa: E402
 import test_calibration as calibration  # noqa: E402
 import test_gpt2 as gpt2  # noqa: E402
 import test_parity as parity  # noqa: E402
+from conftest import gpt2_tensors, write_model  # noqa: E402
 from eager_gpt2 import Gpt2  # noqa: E402
 from test_calibration import model  # noqa: E402, F401
+from test_digests import GPT2  # noqa: E402
 
 import pst  # noqa: E402
 from pst import TensorFile, _pst, write_tensors  # noqa: E402
@@ -116,6 +118,41 @@ def test_a_run_measures_and_prunes_by_it(model, tmp_path, batch_size, flags):  #
     assert sum(z.sum() for z in zeros.values()) == count
     for name, zero in zeros.items():
         assert (zero == (scores[name] <= least)).mean() > 0.995, name
+
+
+def test_a_run_of_gpt2_measures_its_rows(tmp_path):
+    """Query, key and value read the same; their norms, as all of GPT-2's, are of the rows of what is stored."""
+    config = GPT2 | {"architectures": ["GPT2ForSequenceClassification"], "num_labels": 2, "pad_token_id": 0}
+    directory = write_model(tmp_path / "m", config, gpt2_tensors(config))
+    data = calibration.rows(12, 5)
+    settings = calibration.SETTINGS | {"max_steps": 1, "learning_rate": 0.0, "final_warmup": 0.9, "sparsity": 0.5}
+    trainer = pst.Trainer(directory, data, output_dir=tmp_path / "run", method="pst_wanda", calibration_samples=12, **settings)
+    reference = transformers.GPT2Model.from_pretrained(directory).double().eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    squares = {}
+    for name, module in reference.named_modules():
+        if type(module).__name__ == "Conv1D":
+            module.register_forward_hook(lambda m, x, y, n=name: squares.update({n: squares.get(n, 0) + (x[0][0] ** 2).sum(0)}))
+    with torch.no_grad():
+        for text, _ in data:
+            reference(**{k: v for k, v in tokenizer(text, return_tensors="pt").items() if k != "token_type_ids"})
+    measured = TensorFile(tmp_path / "run" / "calibration.safetensors")
+    trainer.train()
+    trainer.save(tmp_path / "saved")
+    before, after = TensorFile(directory), TensorFile(tmp_path / "saved")
+    scores, zeros = [], []
+    for name, square in squares.items():
+        norm = square.sqrt().numpy()
+        norm = norm / np.sqrt(np.mean(norm**2))
+        stored = f"transformer.{name}.weight"  # in the model's file without the prefix
+        for part in (":query", ":key", ":value") if "c_attn" in name else ("",):
+            np.testing.assert_allclose(np.array(measured.read(stored + part + ".relative")), norm, rtol=3e-6)
+        scores.append((np.abs(np.array(before.read(f"{name}.weight"), np.float64)) * norm[:, None]).reshape(-1))
+        zeros.append(np.array(after.read(stored)).reshape(-1) == 0)
+    scores, zeros = np.concatenate(scores), np.concatenate(zeros)
+    count = int(scores.size * 0.5)
+    assert zeros.sum() == count
+    assert (zeros == (scores <= np.sort(scores)[count - 1])).mean() > 0.999
 
 
 def test_what_it_needs(model, tmp_path):  # noqa: F811
