@@ -179,11 +179,11 @@ def test_a_compressed_model_is_the_same_one(tmp_path, capsys):
     assert outputs[0] == outputs[1]
 
 
-@pytest.mark.parametrize("method, rate", [("pst", 1e-3), ("map", 3e-4), ("dense", 5e-5)])
+@pytest.mark.parametrize("method, rate", [("pst", 1e-3), ("map", 3e-4), ("lora", 1e-3), ("sparse_lora", 1e-3), ("dense", 5e-5)])
 def test_a_method_has_one_rate(tmp_path, method, rate):
     """That of a language model, for the mask too."""
     model, text = write_model(tmp_path / "m"), write_text(tmp_path / "t.txt", 40)
-    pruned = {} if method == "dense" else {"sparsity": 0.5}
+    pruned = {} if method in ("dense", "lora") else {"sparsity": 0.5}
     runs = []
     for name, given in (("own", {}), ("given", {"learning_rate": rate, **({"mask_learning_rate": rate} if method == "pst" else {})})):
         trainer = pst.Trainer(

@@ -45,9 +45,9 @@ def test_each_has_its_own(files, tmp_path, rate):
     assert largest == pytest.approx(1e-2, rel=1e-3)
 
 
-@pytest.mark.parametrize("method, rates", [("pst", (1e-4, 1e-3, 2e-3)), ("map", (3e-4, None, 9e-4)), ("dense", (5e-5, None, 5e-5))])
+@pytest.mark.parametrize("method, rates", [("pst", (1e-4, 1e-3, 2e-3)), ("map", (3e-4, None, 9e-4)), ("lora", (1e-4, None, 2e-3)), ("dense", (5e-5, None, 5e-5))])
 def test_a_method_has_rates(files, tmp_path, method, rates):
-    more = {} if method == "dense" else {"sparsity": 0.5}
+    more = {} if method in ("dense", "lora") else {"sparsity": 0.5}
     model, data = files
     runs = []
     for name, given in (("own", {}), ("given", {flag: rate for flag, rate in zip(MOVES, rates) if rate})):

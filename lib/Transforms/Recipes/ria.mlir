@@ -5,7 +5,8 @@ pst.criterion @ria(%w: dense,
                    %uv: lowrank<weight_rank = 8>(U init<normal 1.0>, V init<zeros>),
                    %norm: col(norm frozen init<file "*" from "calibration.safetensors">),
                    %row: row(row frozen init<file "*.rows" from "calibration.safetensors">),
-                   %column: col(column frozen init<file "*.columns" from "calibration.safetensors">)) {
+                   %column: col(column frozen init<file "*.columns" from "calibration.safetensors">)) attributes {
+    pst.rates = {weights = 1.0e-4, head = 20.0, language = 1.0e-3}} {
   %beta = pst.hyperparameter "weight_beta" = 1.0 : f32
   %change = arith.mulf %uv, %beta : f32
   %weight = arith.addf %w, %change : f32
