@@ -83,8 +83,7 @@ static void turnNorms(CriterionOp recipe) {
   SmallVector<int32_t> kinds(recipe.getKinds());
   for (unsigned i = 1; i < recipe.getNumFactors(); ++i)
     if (recipe.getKind(i) == FactorKind::Col &&
-        recipe.getDeclaration(i).getTensors().front().getRole() ==
-            ParameterRole::Frozen)
+        recipe.getDeclaration(i).getTensors().front().getName() == "norm")
       kinds[i] = static_cast<int32_t>(FactorKind::Row);
   recipe.setKinds(kinds);
 }
@@ -119,8 +118,14 @@ FailureOr<CriterionOp> Sparsify::findRecipe() {
       (void)llvm::sys::fs::make_absolute(whole);
       return whole.str().str();
     });
-    if (method == Method::PSTWanda && areStoredByInputs(module))
+    if (isMeasured(method) && areStoredByInputs(module)) {
+      if (method == Method::Wanda && (selection.empty() || selection == "row"))
+        return module.emitError(
+            "the method wanda compares the weights of an output, but this "
+            "model stores them as inputs x outputs, where they are no row: "
+            "choose another --selection (topk or global), or the method ria");
       turnNorms(*recipe);
+    }
   }
   module.getBody()->push_front(recipe.get());
   return recipe.release();

@@ -10,7 +10,6 @@ import re
 import numpy as np
 
 from . import _pst
-from .errors import DataError
 from .outputs import write_text
 
 FILE = "calibration.safetensors"
@@ -27,14 +26,14 @@ def some_rows(arrays: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray
     return {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
 
 
-def write(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str, by_columns: bool) -> None:
+def write(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str) -> None:
     """Writes for each linear layer, by its weight's name: the norms of the
     columns of its input; as NAME.relative these over their root mean square, 1
     where all are 0; and as NAME.rows and NAME.columns the sums of the weight's
-    magnitudes, 1 where they are 0 (what they divide is 0 then). DataError if
-    they must be `by_columns` of the weight, and are by its rows."""
+    magnitudes, 1 where they are 0 (what they divide is 0 then)."""
     tensors = {}
-    for name, weight, norms in _measure(model_dir, settings, arrays, description, by_columns):
+    for name, weight, norms in _measure(model_dir, settings, arrays, description):
+        norms = norms.reshape(-1)
         tensors[name] = norms.astype(np.float32)
         mean = np.sqrt(np.square(norms).mean())
         tensors[f"{name}.relative"] = (norms / mean if mean else np.ones_like(norms)).astype(np.float32)
@@ -51,7 +50,7 @@ def write_owl(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], de
     block with the largest share keeps 2 SPREAD more than that with the least, or
     the density if that is less; the mean over the blocks is `sparsity`."""
     blocks: dict[str, list] = {}
-    for name, weight, norms in _measure(model_dir, settings, arrays, description, by_columns=True):
+    for name, weight, norms in _measure(model_dir, settings, arrays, description):
         found = re.match(r".*?\.\d+\.", name)
         blocks.setdefault(found[0] if found else name, []).append((name, weight * norms))
     shares = []
@@ -62,24 +61,19 @@ def write_owl(path, model_dir, settings: dict, arrays: dict[str, np.ndarray], de
     range_ = min(2 * SPREAD, 1 - sparsity)
     more = shares / (shares.max() or 1.0) * range_
     own = sparsity - (more - more.mean())
-    chosen = {name.removesuffix(".weight"): float(s) for s, layers in zip(own, blocks.values()) for name, _ in layers}
+    chosen = {re.sub(r"\.weight(?=$|:)", "", name): float(s) for s, layers in zip(own, blocks.values()) for name, _ in layers}
     write_text(path, json.dumps(chosen, indent=2))
 
 
-def _measure(model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str, by_columns: bool):
+def _measure(model_dir, settings: dict, arrays: dict[str, np.ndarray], description: str):
     """Of each linear layer, by a compiled program of which `settings` are the
     options: name, magnitudes of the weight, and norms of the columns of its
-    input over all tokens."""
+    input over all tokens, as a row, or as a column for a weight that is stored
+    as inputs x outputs."""
     # Nothing of the method but which layers.
     plain = {"method": "dense", "criterion": "", "hyperparameters": "", "calibration_file": "", "layer_sparsity": "", "weight_storage": "dense"}
     program = _pst.compile_model(str(model_dir), {**settings, **plain, "training": False, "new_head": True, "calibration": True})
     model = _pst.Model(program, str(model_dir), 0)
-    shapes = {p["name"]: p["type"] for p in json.loads(program.manifest)["parameters"]}
+    shape = (-1, 1) if json.loads(json.loads(program.manifest)["config"])["model_type"] == "gpt2" else (1, -1)
     for name, squares in _pst.calibrate(model, _pst.Dataset.of(arrays, description)).items():
-        weight = np.abs(np.array(model.parameter(name), np.float64))
-        if by_columns and weight.shape[1] != len(squares):
-            raise DataError(
-                f"{model_dir}: \"{name}\" is stored as inputs x outputs, {shapes[name]} (Conv1D): what is measured is for each of its "
-                "rows, but wanda, ria and owl need it for each column of a layer"
-            )
-        yield name, weight, np.sqrt(np.array(squares))
+        yield name, np.abs(np.array(model.parameter(name), np.float64)), np.sqrt(np.array(squares)).reshape(shape)

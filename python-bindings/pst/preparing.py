@@ -66,7 +66,7 @@ def _calibrate(args, options, labels, length: int, arrays: dict) -> str:
     path = os.path.join(args.output_dir, calibrating.FILE)
     settings = compiler_options(options, labels, length, False)
     rows = calibrating.some_rows(arrays, options.calibration_samples)
-    calibrating.write(path, args.model_name_or_path, settings, rows, args.train_file, by_columns=False)
+    calibrating.write(path, args.model_name_or_path, settings, rows, args.train_file)
     return path
 
 

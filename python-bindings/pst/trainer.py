@@ -30,7 +30,7 @@ from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Answers, Blocks, block_length, common_length, predicts_tokens, read_language
-from .options import DEFAULT_SPARSITY, MEASURED, ONE_SHOT, Options, flag_of, names_file
+from .options import DEFAULT_SPARSITY, MEASURED, Options, flag_of, names_file
 from .outputs import write_text
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
@@ -260,7 +260,7 @@ class Trainer:
             os.makedirs(options.output_dir, exist_ok=True)
             measured = (self.model_dir, settings, calibrating.some_rows(arrays, options.calibration_samples), "the training data")
             if wants_norms:
-                calibrating.write(file, *measured, by_columns=options.method in ONE_SHOT)
+                calibrating.write(file, *measured)
             if shares_out:
                 calibrating.write_owl(spread, *measured, DEFAULT_SPARSITY if options.sparsity is None else options.sparsity)
         self.peers.wait()

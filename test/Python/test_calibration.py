@@ -154,6 +154,37 @@ def test_sparsities_by_outliers(model, tmp_path):
         assert (weight == 0).sum() == int(share * weight.size), name
 
 
+def test_outliers_of_weights_that_are_stored_by_inputs(tmp_path):
+    """GPT-2's: what is measured is of a row of the stored weight."""
+    config = GPT2 | {"architectures": ["GPT2ForSequenceClassification"], "num_labels": 2, "pad_token_id": 0, "n_layer": 2, "n_positions": 20}
+    tensors = gpt2_tensors(config)
+    tensors["h.1.mlp.c_fc.weight"][2, 3] = 40.0
+    directory = write_model(tmp_path / "m", config, tensors)
+    settings = {**SETTINGS, "calibration_samples": 12, "sparsity": 0.7}
+    pst.Trainer(directory, rows(12, 4), output_dir=tmp_path / "ria", method="ria", **settings)
+    pst.Trainer(directory, rows(12, 4), output_dir=tmp_path / "run", method="map", layer_sparsity="owl", **settings)
+    measured, model = TensorFile(tmp_path / "ria" / "calibration.safetensors"), TensorFile(directory)
+    names = [name for name in measured.names() if name.rpartition(".")[2] not in ("relative", "rows", "columns")]
+    shares = []
+    for block in (".0.", ".1."):
+        scores = []
+        for name in (n for n in names if block in n):
+            stored, _, part = name.removeprefix("transformer.").partition(":")
+            weight = np.abs(np.array(model.read(stored), np.float64))
+            if part:
+                weight = np.split(weight, 3, 1)[("query", "key", "value").index(part)]
+            scores.append((weight * np.array(measured.read(name))[:, None]).reshape(-1))
+        scores = np.concatenate(scores)
+        shares.append((scores > 5 * scores.mean()).mean())
+    assert 0 <= min(shares) < max(shares)
+    more = (np.array(shares) - min(shares)) * 0.16 / (max(shares) - min(shares))
+    expected = 0.7 - (more - more.mean())
+    chosen = json.loads((tmp_path / "run" / "owl.json").read_text())
+    assert len(chosen) == len(names) == 12
+    for name, share in chosen.items():
+        assert share == pytest.approx(expected[int(".1." in name)], abs=1e-12), name
+
+
 def test_a_language_model(tmp_path):
     """Tokens of blocks; rows of the last batch that are not there have no part."""
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24,
@@ -187,5 +218,5 @@ def test_what_cannot_be(model, tmp_path):
     with pytest.raises(pst.CompileError, match="the method wanda needs what layers have read on some data: --calibration_file FILE"):
         _pst.compile_model(str(model), {"training": True, "method": "wanda", "sequence_length": 8})
     other = write_model(tmp_path / "gpt2", GPT2 | {"architectures": ["GPT2ForSequenceClassification"], "num_labels": 2}, gpt2_tensors(GPT2))
-    with pytest.raises(pst.DataError, match=r"is stored as inputs x outputs, f32\[\d+,\d+\] \(Conv1D\)"):
+    with pytest.raises(pst.CompileError, match="the method wanda compares the weights of an output, .* inputs x outputs"):
         pst.Trainer(other, data, output_dir=tmp_path / "o", method="wanda", **SETTINGS)

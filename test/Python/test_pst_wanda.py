@@ -120,13 +120,14 @@ def test_a_run_measures_and_prunes_by_it(model, tmp_path, batch_size, flags):  #
         assert (zero == (scores[name] <= least)).mean() > 0.995, name
 
 
-def test_a_run_of_gpt2_measures_its_rows(tmp_path):
+@pytest.mark.parametrize("method, flags", [("pst_wanda", {}), ("wanda", {"selection": "topk"}), ("ria", {})])
+def test_a_run_of_gpt2_measures_its_rows(tmp_path, method, flags):
     """Query, key and value read the same; their norms, as all of GPT-2's, are of the rows of what is stored."""
     config = GPT2 | {"architectures": ["GPT2ForSequenceClassification"], "num_labels": 2, "pad_token_id": 0}
     directory = write_model(tmp_path / "m", config, gpt2_tensors(config))
     data = calibration.rows(12, 5)
-    settings = calibration.SETTINGS | {"max_steps": 1, "learning_rate": 0.0, "final_warmup": 0.9, "sparsity": 0.5}
-    trainer = pst.Trainer(directory, data, output_dir=tmp_path / "run", method="pst_wanda", calibration_samples=12, **settings)
+    settings = calibration.SETTINGS | {"max_steps": 1, "learning_rate": 0.0, "final_warmup": 0.9, "sparsity": 0.5} | flags
+    trainer = pst.Trainer(directory, data, output_dir=tmp_path / "run", method=method, calibration_samples=12, **settings)
     reference = transformers.GPT2Model.from_pretrained(directory).double().eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     squares = {}
@@ -140,19 +141,24 @@ def test_a_run_of_gpt2_measures_its_rows(tmp_path):
     trainer.train()
     trainer.save(tmp_path / "saved")
     before, after = TensorFile(directory), TensorFile(tmp_path / "saved")
-    scores, zeros = [], []
+    layers = []  # scores, zeros
     for name, square in squares.items():
         norm = square.sqrt().numpy()
-        norm = norm / np.sqrt(np.mean(norm**2))
-        stored = f"transformer.{name}.weight"  # in the model's file without the prefix
-        for part in (":query", ":key", ":value") if "c_attn" in name else ("",):
-            np.testing.assert_allclose(np.array(measured.read(stored + part + ".relative")), norm, rtol=3e-6)
-        scores.append((np.abs(np.array(before.read(f"{name}.weight"), np.float64)) * norm[:, None]).reshape(-1))
-        zeros.append(np.array(after.read(stored)).reshape(-1) == 0)
-    scores, zeros = np.concatenate(scores), np.concatenate(zeros)
-    count = int(scores.size * 0.5)
-    assert zeros.sum() == count
-    assert (zeros == (scores <= np.sort(scores)[count - 1])).mean() > 0.999
+        weight, found = (np.array(file.read(f"{prefix}{name}.weight"), np.float64) for file, prefix in ((before, ""), (after, "transformer.")))
+        parts = (":query", ":key", ":value") if "c_attn" in name else ("",)
+        for part, own, left in zip(parts, np.split(np.abs(weight), len(parts), 1), np.split(found, len(parts), 1)):
+            np.testing.assert_allclose(np.array(measured.read(f"transformer.{name}.weight{part}")), norm, rtol=3e-6)
+            if method == "ria":
+                scores = (own / own.sum(0) + own / own.sum(1, keepdims=True)) * np.sqrt(norm)[:, None]
+            else:
+                scores = own * (norm / np.sqrt(np.mean(norm**2)))[:, None]
+            layers.append((scores.reshape(-1), left.reshape(-1) == 0))
+    if method == "pst_wanda":  # of all layers together
+        layers = [[np.concatenate(both) for both in zip(*layers)]]
+    for scores, zeros in layers:
+        count = int(scores.size * 0.5)
+        assert zeros.sum() == count
+        assert (zeros == (scores <= np.sort(scores)[count - 1])).mean() > 0.999
 
 
 def test_what_it_needs(model, tmp_path):  # noqa: F811
