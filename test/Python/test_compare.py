@@ -92,7 +92,7 @@ def test_an_interrupted_comparison_goes_on(inputs, tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--methods", "pst,magnitude"], "--methods has 'magnitude', which is none; there are pst, dense"),
+        (["--methods", "pst,magnitude"], "--methods has 'magnitude', which is none; there are pst, pst_wanda, dense"),
         (["--seeds", "1,x"], "--seeds must be whole numbers, all different, with commas between them, but is '1,x'"),
         (["--sparsities", "0.5,0.5"], "--sparsities must be numbers, all different"),
         (["--sparsities", "1.5"], "sparsity"),
