@@ -122,6 +122,15 @@ static void bindStruct(nb::module_ &module, const char *name,
 void pst::python::bindOptions(nb::module_ &module) {
   module.attr("OWN_ZEROS") = kOwnZeros;
   module.def(
+      "is_measured",
+      [](std::string_view method) {
+        CompilerOptions options;
+        compilerOptions().set(options, "method", std::string(method));
+        return isMeasured(options.recipe.method);
+      },
+      "method"_a,
+      "Whether the method's score has norms of what layers have read.");
+  module.def(
       "option_table",
       [] {
         nb::list list;

@@ -175,6 +175,7 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     for (NamedAttribute value : values)
       manifest.hyperparameters[value.getName().str()] =
           cast<FloatAttr>(value.getValue()).getValueAsDouble();
+  manifest.oneShot = module->hasAttr(kOneShotAttribute);
   auto rates = module->getAttrOfType<DictionaryAttr>(kRatesAttribute);
   auto setRate = [&](const char *name, double &rate) {
     if (auto given = rates ? rates.getAs<FloatAttr>(name) : FloatAttr())

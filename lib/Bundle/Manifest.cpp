@@ -286,6 +286,8 @@ std::string Manifest::toJson() const {
   visitRates(rates, [&](const char *key, const double &rate) {
     json["rates"][key] = rate;
   });
+  if (oneShot)
+    json["one_shot"] = true;
   json["criterion"] = criterion;
   json["final_sparsity"] = finalSparsity;
   json["parameters"] = Json::array();
@@ -386,6 +388,8 @@ Manifest Manifest::fromJson(std::string_view text) {
       rate = rates.number(key);
     });
   }
+  if (reader.has("one_shot"))
+    manifest.oneShot = reader.boolean("one_shot");
   manifest.criterion = reader.string("criterion");
   manifest.finalSparsity = reader.number("final_sparsity");
   reader.forObjects("parameters", [&](Reader &item) {

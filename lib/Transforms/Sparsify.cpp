@@ -439,6 +439,10 @@ void Sparsify::runOnOperation() {
   }
   if (Attribute rates = recipe->removeAttr(kRatesAttribute))
     module->setAttr(kRatesAttribute, rates);
+  // Zeros that the model has are there from the beginning.
+  if (recipe->removeAttr(kOneShotAttribute) ||
+      (method == Method::SparseLoRA && layerSparsity == kOwnZeros))
+    module->setAttr(kOneShotAttribute, builder.getUnitAttr());
   // What a checkpoint depends on, where no name of a method tells it.
   if (!criterion.empty())
     module->setAttr(kCriterionAttribute, builder.getStringAttr(textOf(recipe)));

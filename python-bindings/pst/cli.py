@@ -316,7 +316,7 @@ def _compile(args) -> int:
     options = options_of(args)
     options.check(trains=args.purpose == "training")
     _check_purpose(args)
-    if args.purpose == "training" and options.method == "pst":
+    if args.purpose == "training":
         options = replace(options, bundle="").of_method()  # as `pst train`, which the bundle is for
     check_output_directory(args.bundle, (args.model_name_or_path,), (".",), "--bundle")
     config = read_config(args.model_name_or_path)

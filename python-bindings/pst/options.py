@@ -18,7 +18,6 @@ import difflib
 import io
 import operator
 import os
-import re
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 
 from . import _pst
@@ -29,10 +28,6 @@ from .tasks import TOKEN_CLASSES
 
 DECLARED = {option["name"]: option for option in _pst.option_table()}
 METHODS = tuple(DECLARED["method"]["choices"])
-
-# Those that prune before the first step, and those that prune by what layers have read.
-ONE_SHOT = ("wanda", "ria")
-MEASURED = ("pst_wanda", *ONE_SHOT)
 
 # The run's where none is named.
 DEFAULT_SPARSITY = 0.9
@@ -259,17 +254,10 @@ class _PythonOptions:
 
     def of_method(self) -> "Options":
         """With what the method implies: `sparse_lora`, to which no sparsity is
-        named, trains under the model's own zeros from the first step on;
-        `wanda` and `ria` prune before it."""
-        if self.method in ONE_SHOT and not self.bundle and not self.initial_sparsity:
-            # Pruned at once. Selections like 2:4 have a sparsity of their own.
-            groups = re.fullmatch(r"(\d+):(\d+)", self.selection)
-            own = 1 - int(groups[1]) / int(groups[2]) if groups else DEFAULT_SPARSITY
-            return replace(self, initial_sparsity=own if self.sparsity is None else self.sparsity)
+        named, trains under the model's own zeros."""
         if self.method != "sparse_lora" or self.sparsity is not None or names_file(self.layer_sparsity) or self.bundle:
             return self
-        # A layer's own sparsity is that for the run's final one.
-        return replace(self, layer_sparsity=_pst.OWN_ZEROS, initial_sparsity=self.initial_sparsity or DEFAULT_SPARSITY)
+        return replace(self, layer_sparsity=_pst.OWN_ZEROS)
 
     def check(self, trains: bool = True) -> None:
         """Raises ValueError for options that are out of their range, or do not

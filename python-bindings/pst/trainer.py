@@ -30,7 +30,7 @@ from .entities import entity_metrics, is_scheme, remarks
 from .files import read_object, read_text
 from .labels import class_weights, has_many_labels, head_rows
 from .language import Answers, Blocks, block_length, common_length, predicts_tokens, read_language
-from .options import DEFAULT_SPARSITY, MEASURED, Options, flag_of, names_file
+from .options import DEFAULT_SPARSITY, Options, flag_of, names_file
 from .outputs import write_text
 from .packing import examples_of, token_capacity, used_share
 from .report import Progress
@@ -273,7 +273,7 @@ class Trainer:
 
     @property
     def _wants_norms(self) -> bool:
-        return self.options.method in MEASURED and not self.options.calibration_file
+        return _pst.is_measured(self.options.method) and not self.options.calibration_file
 
     def _compile(self, settings: dict):
         # One rank of a machine compiles; the others find the program on disk.

@@ -226,18 +226,20 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 model.manifest().sparseLayers.front().selection +
                 "\" of this program ends at " + spell(*fixed) +
                 ": leave --sparsity out, or compile with another --selection");
-  if (!mask && (sparsity > 0 || options.initialSparsity > 0))
+  if (!mask && (sparsity > 0 || options.initialSparsity.value_or(0) > 0))
     throw Error("--sparsity is " + spell(sparsity) + ", but the method \"" +
                 model.manifest().method +
                 "\" of this program has no score by which it could prune");
-  require(options.initialSparsity <= sparsity || !mask, "initial_sparsity",
+  double initialSparsity = options.initialSparsity.value_or(
+      model.manifest().oneShot ? sparsity : 0.0);
+  require(initialSparsity <= sparsity || !mask, "initial_sparsity",
           "at most the final sparsity (" + spell(sparsity) + ")",
-          options.initialSparsity);
+          initialSparsity);
   if (double own = model.manifest().finalSparsity; own >= 0 && own != sparsity)
     throw Error("--sparsity is " + spell(sparsity) + ", but the program's " +
                 "layers have sparsities of their own for one of " + spell(own) +
                 ": compile it for this one");
-  plan.sparsity = {options.initialSparsity, sparsity, options.initialWarmup,
+  plan.sparsity = {initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
   planMask(options, model, plan);
   plan.classWeights = readClassWeights(options, model);

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """`--method sparse_lora`: a sparse model is fine-tuned, and its zeros stay where they are."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import CONFIG, gpt2_tensors, write_data, write_model
@@ -48,6 +50,28 @@ def test_zeros_stay_where_they_are(tmp_path, capsys):
         assert status == 0, err
     assert (tmp_path / "back" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
     assert trainer.trainable_parameters < sum(matrix.size for matrix in before.values()) / 3
+
+
+def test_a_bundle_begins_under_the_zeros_too(tmp_path, capsys):
+    """What `pst compile` makes trains as `pst train` does, without a word on sparsities, here and there."""
+    directory = write_sparse(tmp_path / "m")
+    trainer = pst.Trainer(directory, DATA, output_dir=tmp_path / "run", **SETTINGS)
+    trainer.train()
+    shape = ["--num_labels", 3, "--max_seq_length", trainer.length, "--per_device_train_batch_size", 8]
+    status, _, err = run(
+        capsys, "compile", "--model_name_or_path", directory, "--method", "sparse_lora", "--weight_rank", 3, "--bundle", tmp_path / "bundle", *shape
+    )
+    assert status == 0, err
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["one_shot"] is True and manifest["final_sparsity"] == 0.9
+    other = pst.Trainer(directory, DATA, output_dir=tmp_path / "other", bundle=tmp_path / "bundle", **SETTINGS)
+    other.train()
+    logs = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("run", "other")]
+    assert [line["sparsity"] for line in logs[1] if line["event"] == "train"] == [0.9] * 5
+    losses = [[line["loss"] for line in log if line["event"] == "train"] for log in logs]
+    assert len(losses[0]) == 5
+    # One is without padding.
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
 def test_parts_of_one_matrix(tmp_path):

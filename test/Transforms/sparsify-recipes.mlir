@@ -18,5 +18,5 @@
 // CHECK:      pst.criterion @dense(%{{.*}}: dense) trains_model {
 // CHECK:      pst.criterion @map(%{{.*}}: dense) trains_model attributes {pst.rates = {head = 3.000000e+00 : f64, language = 3.000000e-04 : f64, weights = 3.000000e-04 : f64}, pst.selection = #pst.selection<topk global>} {
 // CHECK:      pst.criterion @mvp(%{{.*}}: dense, %{{.*}}: dense(S init<zeros>)) trains_model {
-// CHECK:      pst.criterion @wanda(%{{.*}}: dense, %{{.*}}: lowrank<weight_rank = 8>(U init<normal 1.000000e+00>, V init<zeros>), %{{.*}}: col(norm frozen init<file "*" from "calibration.safetensors">)) attributes {pst.rates = {head = 2.000000e+01 : f64, language = 1.000000e-03 : f64, weights = 1.000000e-04 : f64}, pst.selection = #pst.selection<topk row>} {
+// CHECK:      pst.criterion @wanda(%{{.*}}: dense, %{{.*}}: lowrank<weight_rank = 8>(U init<normal 1.000000e+00>, V init<zeros>), %{{.*}}: col(norm frozen init<file "*" from "calibration.safetensors">)) attributes {pst.one_shot, pst.rates = {head = 2.000000e+01 : f64, language = 1.000000e-03 : f64, weights = 1.000000e-04 : f64}, pst.selection = #pst.selection<topk row>} {
 // CHECK:      pst.criterion @ria(%{{.*}}: dense,

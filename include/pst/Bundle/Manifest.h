@@ -236,6 +236,9 @@ struct Manifest {
   std::string method;
   std::map<std::string, double> hyperparameters;
   LearningRates rates;
+  /// Whether a run that names no initial sparsity begins at its final one:
+  /// the mask does not change with what is trained.
+  bool oneShot = false;
   /// The criterion, as MLIR text, if the method is one of the user's; else
   /// empty.
   std::string criterion;

@@ -116,6 +116,10 @@ static ArrayRef<StageAttribute> stageAttributes() {
        areRates,
        "a dictionary of \"weights\", \"mask\", \"head\" and \"language\", f64 "
        "from 0,"},
+      {kOneShotAttribute,
+       {Place::Module, Place::Criterion},
+       isUnit,
+       "a unit attribute"},
       {kSelectionAttribute,
        {Place::Criterion},
        isSelection,

@@ -6,6 +6,7 @@ pst.criterion @ria(%w: dense,
                    %norm: col(norm frozen init<file "*" from "calibration.safetensors">),
                    %row: row(row frozen init<file "*.rows" from "calibration.safetensors">),
                    %column: col(column frozen init<file "*.columns" from "calibration.safetensors">)) attributes {
+    pst.one_shot,
     pst.rates = {weights = 1.0e-4, head = 20.0, language = 1.0e-3}} {
   %beta = pst.hyperparameter "weight_beta" = 1.0 : f32
   %change = arith.mulf %uv, %beta : f32

@@ -3,6 +3,7 @@
 pst.criterion @wanda(%w: dense,
                      %uv: lowrank<weight_rank = 8>(U init<normal 1.0>, V init<zeros>),
                      %norm: col(norm frozen init<file "*" from "calibration.safetensors">)) attributes {
+    pst.one_shot,
     pst.selection = #pst.selection<topk row>,
     pst.rates = {weights = 1.0e-4, head = 20.0, language = 1.0e-3}} {
   %beta = pst.hyperparameter "weight_beta" = 1.0 : f32

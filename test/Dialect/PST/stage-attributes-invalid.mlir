@@ -32,6 +32,13 @@ module attributes {pst.rates = {tail = 1.0}} {}
 
 // -----
 
+// expected-error@+1 {{'pst.criterion' op must have a unit attribute as "pst.one_shot", but got true}}
+pst.criterion @c(%w: dense) attributes {pst.one_shot = true} {
+  pst.yield weight %w score %w
+}
+
+// -----
+
 // expected-error@+1 {{'pst.criterion' op must have a dictionary of "weights", "mask", "head" and "language", f64 from 0, as "pst.rates", but got {weights = -1.000000e+00 : f64}}}
 pst.criterion @c(%w: dense) attributes {pst.rates = {weights = -1.0}} {
   pst.yield weight %w score %w

@@ -19,12 +19,15 @@ TEST(Manifest, ReadsBackWhatItWrites) {
       argument.ids = 11;
   manifest.parameters[5].initializer = {Initializer::Kind::constant, 0, 0.1};
   manifest.rates = {2e-3, 0.5, 7};
+  manifest.oneShot = true;
   std::string text = manifest.toJson();
   Manifest copy = Manifest::fromJson(text);
   EXPECT_EQ(copy.toJson(), text);
   EXPECT_EQ(copy.rates.weights, 2e-3);
   EXPECT_EQ(copy.rates.mask, 0.5);
   EXPECT_EQ(copy.rates.head, 7);
+  EXPECT_TRUE(copy.oneShot);
+  EXPECT_FALSE(Manifest::fromJson(makeManifest().toJson()).oneShot);
   EXPECT_EQ(copy.fingerprint(), manifest.fingerprint());
   EXPECT_EQ(copy.config, manifest.config);
   EXPECT_EQ(copy.hyperparameters, manifest.hyperparameters);

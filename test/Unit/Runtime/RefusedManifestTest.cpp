@@ -197,7 +197,9 @@ TEST(Manifest, RefusesNumbersThatNothingCanBe) {
         [](Json &j) { j["hyperparameters"]["weight_rank"] = "inf"; },
         "hyperparameters.weight_rank: expected a number, but got \"inf\""},
        {"rate", [](Json &j) { j["rates"]["mask"] = -1; },
-        "rates: must be numbers from 0, but one is -1"}});
+        "rates: must be numbers from 0, but one is -1"},
+       {"one_shot", [](Json &j) { j["one_shot"] = 1; },
+        "one_shot: expected true or false, but got 1"}});
   // Of a program that was never JSON.
   Manifest manifest = makeManifest();
   manifest.hyperparameters["weight_rank"] = HUGE_VAL;

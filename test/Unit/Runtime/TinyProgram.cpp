@@ -58,6 +58,7 @@ Manifest tiny::makeManifest(Variant variant) {
   manifest.task =
       variant.regression ? ModelTask::regression : ModelTask::classification;
   manifest.method = "pst";
+  manifest.oneShot = variant.oneShot;
   manifest.hyperparameters = {{"weight_rank", kRank}, {"mask_alpha2", 1.0}};
 
   auto frozen = [&](const char *name, std::vector<int64_t> shape) {

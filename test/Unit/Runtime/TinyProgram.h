@@ -36,6 +36,7 @@ struct Variant {
   int batch = 4; ///< 4 or 8
   bool regression = false;
   bool dropout = true; ///< classification only
+  bool oneShot = false;
   int classes() const { return regression ? 1 : 3; }
 };
 

@@ -195,6 +195,26 @@ TEST_F(TrainerTest, PaddingIsNoExample) {
   }
 }
 
+// What a run that names no initial sparsity begins with is the method's.
+TEST_F(TrainerTest, BeginsAtItsFinalSparsityInOneShot) {
+  options.maxSteps = 3;
+  auto sparsities = [&](bool oneShot) {
+    std::vector<double> all;
+    TrainingCallbacks callbacks;
+    callbacks.onStep = [&](const StepRecord &record) {
+      all.push_back(record.sparsity);
+    };
+    Variant variant;
+    variant.oneShot = oneShot;
+    train(8, variant, callbacks);
+    return all;
+  };
+  EXPECT_EQ(sparsities(true), std::vector<double>(3, 0.7));
+  EXPECT_EQ(sparsities(false).front(), 0);
+  options.initialSparsity = 0.2;
+  EXPECT_EQ(sparsities(true).front(), 0.2);
+}
+
 TEST_F(TrainerTest, RegressionTrains) {
   options.numTrainEpochs = 40;
   Variant variant{4, true};

@@ -24,7 +24,8 @@ namespace pst {
 // flops of products that are done again and of a step
 // without them (recompute), bytes of each kind of memory, and whether red zones
 // lie between buffers (memory).
-// Of a criterion: its rates, and its selection where no option names another.
+// Of a criterion: its rates, whether it prunes in one shot, and its selection
+// where no option names another.
 inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                          "pst.architecture",
                                      kConfigAttribute = "pst.config",
@@ -38,6 +39,7 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                      kTokenCapacityAttribute =
                                          "pst.token_capacity",
                                      kRatesAttribute = "pst.rates",
+                                     kOneShotAttribute = "pst.one_shot",
                                      kSelectionAttribute = "pst.selection",
                                      kRecomputeAttribute = "pst.recompute",
                                      kKeptWeightsAttribute = "pst.kept_weights",
