@@ -76,6 +76,7 @@ def flag_of(name: str, value) -> str:
 _REFERENCE_RATE = 3e-5
 _REFERENCE = {
     "head_learning_rate": 0.0, "max_grad_norm": 0.0, "weight_decay": 0.0, "gradient_accumulation_steps": 1, "initial_sparsity": 0.0,
+    "lr_scheduler_type": "linear",
     "method": "pst", "selection": "topk", "detach_magnitude": False, "init_scale": 1.0,
     "weight_beta": 1.0, "mask_alpha1": 1.0, "mask_alpha2": 1.0, "mask_interval": 1, "mask_freeze": 1.0,
     "criterion": "", "hyperparameters": "", "layer_sparsity": "", "distill_from": "", "class_weights": "", "bundle": "",

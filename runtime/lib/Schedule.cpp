@@ -29,6 +29,10 @@ double RateSchedule::at(int64_t step) const {
     return 0.5 *
            (1 + std::cos(std::numbers::pi *
                          ratio(step - warmupSteps, totalSteps - warmupSteps)));
+  case RateCurve::warmupStableDecay:
+    return step < stableUntil ? 1
+                              : std::max(0.0, ratio(totalSteps - step,
+                                                    totalSteps - stableUntil));
   case RateCurve::constant:
   case RateCurve::constantWithWarmup:
     break;

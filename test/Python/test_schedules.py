@@ -15,10 +15,10 @@ transformers = pytest.importorskip("transformers")
 PEAK = 2e-3
 
 
-def rates(kind, warmup, steps):
+def rates(kind, warmup, steps, **more):
     """What transformers' training loop would use at each step."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
-    schedule = transformers.get_scheduler(kind, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+    schedule = transformers.get_scheduler(kind, optimizer, num_warmup_steps=warmup, num_training_steps=steps, **more)
     values = []
     for _ in range(steps):
         values.append(optimizer.param_groups[0]["lr"])
@@ -47,6 +47,23 @@ def test_rates_are_those_of_transformers(files, tmp_path, kind, warmup):
     assert logged(tmp_path) == pytest.approx(rates(kind, warmup, 7), rel=1e-14, abs=1e-19)
 
 
+@pytest.mark.parametrize("chosen, final_warmup, decay", [
+    ({}, 0.4, 4), ({"lr_scheduler_type": "warmup_stable_decay"}, 0.4, 4), ({}, 0.9, 8), ({}, 0.0, 0),
+    ({"lr_scheduler_type": "linear"}, 0.4, None), ({"initial_sparsity": 0.5}, 0.4, None), ({"method": "lora", "sparsity": None}, 0.4, None),
+])  # fmt: skip
+def test_the_rate_falls_when_the_sparsity_is_final(files, tmp_path, chosen, final_warmup, decay):
+    """Where nothing is said and the sparsity rises; it is that of transformers with so many steps of decay, else linear (None)."""
+    model, data = files
+    settings = {"output_dir": tmp_path, "max_steps": 10, "learning_rate": PEAK, "logging_steps": 1, "method": "pst", "save_strategy": "no",
+                "sparsity": 0.5, "initial_warmup": 0.0, "final_warmup": final_warmup, "warmup_steps": 2}  # fmt: skip
+    trainer = pst.Trainer(model, data, **settings | chosen)
+    trainer.train()
+    falls = {"scheduler_specific_kwargs": {"num_decay_steps": decay, "decay_type": "linear"}}
+    expected = rates("linear", 2, 10) if decay is None else rates("warmup_stable_decay", 2, 10, **falls)
+    assert logged(tmp_path) == pytest.approx(expected, rel=1e-14, abs=1e-19)
+    assert trainer.plan["lr_scheduler_type"] == ("linear" if decay is None else "warmup_stable_decay")
+
+
 def test_a_share_of_warm_up_and_a_run_that_goes_on(files, tmp_path):
     model, data = files
     settings = {"output_dir": tmp_path, "max_steps": 9, "learning_rate": PEAK, "logging_steps": 1, "method": "lora",
@@ -64,7 +81,7 @@ def test_a_share_of_warm_up_and_a_run_that_goes_on(files, tmp_path):
 
 def test_what_cannot_be(files, tmp_path):
     model, data = files
-    with pytest.raises(ValueError, match="--lr_scheduler_type must be one of linear, cosine, constant, constant_with_warmup, but is 'polynomial'"):
+    with pytest.raises(ValueError, match="--lr_scheduler_type must be one of linear, cosine, constant, constant_with_warmup, warmup_stable_decay, but is 'polynomial'"):
         pst.Trainer(model, data, output_dir=tmp_path, lr_scheduler_type="polynomial")
     with pytest.raises(pst.Error, match="--lr_scheduler_type constant has no warm-up, but 2 steps of it are asked for"):
         pst.Trainer(model, data, output_dir=tmp_path, max_steps=7, method="lora", lr_scheduler_type="constant", warmup_steps=2)

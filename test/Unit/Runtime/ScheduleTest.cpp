@@ -62,6 +62,13 @@ TEST(Schedule, LearningRateIsThatOfHuggingFace) {
        5,
        {0.0, 0.3333333333333333, 0.6666666666666666, 1.0, 1.0, 1.0, 1.0}},
       {constantWithWarmup, 0, 2, {1.0, 1.0, 1.0}}};
+  // With decay_type "linear" and 3 num_decay_steps.
+  RateSchedule stable{warmupStableDecay, 2, 7, 4};
+  std::vector<double> factors = {
+      0.0, 0.5, 1.0, 1.0, 1.0, 0.6666666666666666, 0.3333333333333333,
+      0.0, 0.0};
+  for (size_t step = 0; step < factors.size(); ++step)
+    EXPECT_DOUBLE_EQ(stable.at(static_cast<int64_t>(step)), factors[step]);
   for (const Case &c : cases)
     for (size_t step = 0; step < c.factors.size(); ++step)
       EXPECT_DOUBLE_EQ((RateSchedule{c.curve, c.warmup, c.total}.at(

@@ -13,18 +13,26 @@
 namespace pst::runtime {
 
 /// How the learning rate goes on after its warm-up.
-enum class RateCurve { linear, cosine, constant, constantWithWarmup };
+enum class RateCurve {
+  linear,
+  cosine,
+  constant,
+  constantWithWarmup,
+  warmupStableDecay
+};
 
 /// The factor of the learning rate, as Hugging Face's get_scheduler has it:
 ///
 ///   t < w    t / w, with `constant` 1
 ///   linear   (T - t) / (T - w), not below 0
 ///   cosine   (1 + cos(pi (t - w) / (T - w))) / 2
+///   stable   1 until t = s, then (T - t) / (T - s)
 ///   else     1
 struct RateSchedule {
   RateCurve curve = RateCurve::linear;
   int64_t warmupSteps = 0; ///< w
   int64_t totalSteps = 0;  ///< T
+  int64_t stableUntil = 0; ///< s, of warmupStableDecay
 
   /// `step` (t) counts the completed optimizer steps, so the first step of a
   /// warm-up has factor 0.

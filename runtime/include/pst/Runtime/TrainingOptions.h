@@ -32,7 +32,8 @@ template <> struct Words<Interval> {
 /// Hugging Face's names.
 template <> struct Words<RateCurve> {
   static constexpr const char *list[] = {"linear", "cosine", "constant",
-                                         "constant_with_warmup"};
+                                         "constant_with_warmup",
+                                         "warmup_stable_decay"};
 };
 
 /// What TrainingOptions.def lists. The size of a batch is the program's.
