@@ -56,6 +56,7 @@ static LogicalResult chooseVectors(ModuleOp module, CompilerOptions &options) {
     options.vectorWidth = widest;
   // Those that are expanded are of 512 bits.
   options.expandBits = options.vectorWidth < 16 ? 0 : expandBits(**machine);
+  options.hasFastGather = hasFastGather(**machine);
   return success();
 }
 

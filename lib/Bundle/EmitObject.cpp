@@ -118,6 +118,11 @@ int64_t pst::expandBits(const llvm::TargetMachine &machine) {
   return subtarget.checkFeatures("+avx512vbmi2,+avx512vnni") ? 8 : 32;
 }
 
+bool pst::hasFastGather(const llvm::TargetMachine &machine) {
+  return machine.getTargetTriple().isX86() &&
+         machine.getMCSubtargetInfo()->checkFeatures("+fast-gather");
+}
+
 /// What an O3 pipeline does that matters here: kernels come blocked, unrolled
 /// and vectorised as they should be, and never inlined, so what remains is to
 /// bring the loops into the shape that code generation likes. A full O3 takes

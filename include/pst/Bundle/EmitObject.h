@@ -36,6 +36,8 @@ int64_t vectorWidth(const llvm::TargetMachine &machine);
 /// Bits of the narrowest elements of 512 that one instruction moves to the
 /// lanes of a mask: 8, 32, or 0 if it has none.
 int64_t expandBits(const llvm::TargetMachine &machine);
+/// Whether LLVM says that gathers are fast: of Intel's AVX-512 yes, of AMD's no.
+bool hasFastGather(const llvm::TargetMachine &machine);
 
 /// How much time LLVM takes for code: as much as pays in a training run, or as
 /// little as it can, for what runs for a moment. Both compute the same bits.

@@ -186,7 +186,9 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
            /*default=*/"::pst::FrozenType::F32", "int8: in 8 bits",
            "::pst::WordsOf<::pst::FrozenType>()">,
     Option<"expandBits", "expand-bits", "int64_t", /*default=*/"0",
-           "of -pst-emit-cpu-kernels: with 0, auto chooses no bitmask">
+           "of -pst-emit-cpu-kernels: with 0, auto chooses no bitmask">,
+    Option<"hasFastGather", "fast-gather", "bool", /*default=*/"false",
+           "whether the machine gathers fast, as columns are read">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",

@@ -152,6 +152,7 @@ struct CompilerOptions {
   /// What of the CPU kernels may count on beside its vectors
   /// (-pst-emit-cpu-kernels); found with them.
   int64_t expandBits = 0;
+  bool hasFastGather = false;
   /// What a tool adds to each pass manager (printing between passes); has no
   /// part in the program. May fail with a diagnostic.
   std::function<llvm::LogicalResult(mlir::PassManager &)> preparePasses;

@@ -7,11 +7,10 @@
 
 #include "BitmaskMatmul.h"
 #include "BitmaskWeight.h"
-#include "ByteDigits.h"
 #include "KernelContext.h"
 #include "ProductEpilogue.h"
-#include "SparseFewRows.h"
 #include "SparseMatmul.h"
+#include "WordProduct.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
@@ -19,107 +18,26 @@ using namespace pst;
 using namespace pst::cpu;
 
 using Layout = BitmaskLayout;
-static constexpr int64_t kLanes = BitmaskMatrix::kLanes;
-/// Rows of S whose sums are at hand.
-static constexpr int64_t kRows = 64;
 
 namespace {
 
-/// Y = X S^T for an X of few rows: lanes are columns of S, which X is read by
-/// as it lies; what is not kept is multiplied as 0.
-class FewRowsProduct {
-public:
-  FewRowsProduct(KernelBuilder &b, const Target &target,
-                 const Epilogue &epilogue, Value result,
-                 const BitmaskMatrix &matrix)
-      : b(b), target(target), matrix(matrix), layout(matrix.layout),
-        epilogue(epilogue), result(result) {}
-  virtual ~FewRowsProduct() = default;
-
-  // parallel for chunks of kRows rows of S:
-  //   for groups of tokens:
-  //     for rows, for words of 64 columns:
-  //       sums[token, row] += elements * X[token, columns], by lanes
-  //     Y[tokens, rows] = sums over lanes, and what follows
-  void emit(int64_t tokens) {
-    b.parallelChunks(b.index(layout.rows), kRows, [&](Value begin, Value end) {
-      Value rows = b.subi(end, begin);
-      for (int64_t first = 0; first < tokens; first += kTokens)
-        addRows(first, std::min(kTokens, tokens - first), begin, rows);
-      epilogue.activate(b, result, b.index(0), b.index(tokens), begin, rows,
-                        kLanes);
-    });
-  }
-
-protected:
-  /// Vectors with which the sum of a token begins.
-  virtual SmallVector<Value> beginSum(int64_t token) = 0;
-  /// Adds a word's columns, so many, to the sums of tokens from `first` on.
-  virtual void addWord(int64_t first, int64_t tokens, Value row, Value word,
-                       int64_t columns, Value &slot,
-                       MutableArrayRef<Value> sums) = 0;
-  /// The sum as one vector of f32.
-  virtual Value endSum(int64_t token, ArrayRef<Value> vectors) = 0;
-
-  KernelBuilder &b;
-  const Target &target;
-  const BitmaskMatrix &matrix;
-  const Layout &layout;
-
-private:
-  /// Tokens whose sums are in registers.
-  static constexpr int64_t kTokens = 4;
-
-  void addRows(int64_t first, int64_t tokens, Value firstRow, Value rows) {
-    Value sums = b.stackBuffer({tokens, kRows, kLanes});
-    SmallVector<Value> initial;
-    for (int64_t t = 0; t < tokens; ++t)
-      llvm::append_range(initial, beginSum(first + t));
-    size_t parts = initial.size() / tokens;
-    Value start = matrix.start(b, firstRow, b.index(0));
-    b.loop(b.index(0), rows, 1, {start},
-           [&](Value i, ValueRange at) -> SmallVector<Value> {
-             Value row = b.addi(firstRow, i);
-             auto add = [&](Value word, int64_t columns, ValueRange carried) {
-               SmallVector<Value> next(carried);
-               addWord(first, tokens, row, word, columns, next.back(),
-                       MutableArrayRef(next).drop_back());
-               return next;
-             };
-             SmallVector<Value> state(initial);
-             state.push_back(at[0]);
-             int64_t whole = layout.columns / Layout::kWord;
-             int64_t rest = layout.columns % Layout::kWord;
-             state = b.loop(b.index(0), b.index(whole), 1, state,
-                            [&](Value word, ValueRange carried) {
-                              return add(word, Layout::kWord, carried);
-                            });
-             if (rest)
-               state = add(b.index(whole), rest, state);
-             for (int64_t t = 0; t < tokens; ++t) {
-               auto vectors = ArrayRef(state).slice(t * parts, parts);
-               b.store(endSum(first + t, vectors), sums,
-                       {b.index(t), i, b.index(0)});
-             }
-             return {state.back()};
-           });
-    storeLaneSums(b, epilogue, result, first, firstRow, rows, sums);
-  }
-
-  const Epilogue &epilogue;
-  Value result;
-};
-
-/// The sums are of f32, one for each of a word's vectors.
-class F32Product : public FewRowsProduct {
+/// The sums are of f32, one for each of a word's vectors; what is not kept is
+/// multiplied as 0.
+class F32Product : public WordProduct {
 public:
   F32Product(KernelBuilder &b, const Target &target, Value input,
              const Epilogue &epilogue, Value result,
              const BitmaskMatrix &matrix)
-      : FewRowsProduct(b, target, epilogue, result, matrix), input(input) {}
+      : WordProduct(b, matrix.layout.rows, matrix.layout.columns, epilogue,
+                    result),
+        target(target), input(input), matrix(matrix) {}
 
 private:
-  static constexpr int64_t kParts = Layout::kWord / kLanes;
+  static constexpr int64_t kParts = kWord / kLanes;
+
+  Value firstSlot(Value row) override {
+    return matrix.start(b, row, b.index(0));
+  }
 
   SmallVector<Value> beginSum(int64_t) override {
     return SmallVector<Value>(kParts, b.f32(0.0, kLanes));
@@ -130,7 +48,7 @@ private:
                MutableArrayRef<Value> sums) override {
     SmallVector<Value> elements = matrix.readWord(b, target, row, word, slot);
     for (int64_t part = 0; part * kLanes < columns; ++part) {
-      Value column = b.addi(b.muli(word, Layout::kWord), part * kLanes);
+      Value column = b.addi(b.muli(word, kWord), part * kLanes);
       for (int64_t t = 0; t < tokens; ++t) {
         Value &sum = sums[t * kParts + part];
         Value x = loadFirst(b, input, b.index(first + t), column, kLanes,
@@ -144,44 +62,31 @@ private:
     return b.addf(b.addf(v[0], v[1]), b.addf(v[2], v[3]));
   }
 
+  const Target &target;
   Value input;
+  const BitmaskMatrix &matrix;
 };
 
 /// The sums are of bytes by bytes.
-class BytesProduct : public FewRowsProduct {
+class BitmaskBytesProduct : public BytesProduct {
 public:
-  BytesProduct(KernelBuilder &b, const Target &target, const ByteDigits &digits,
-               const Epilogue &epilogue, Value result,
-               const BitmaskMatrix &matrix)
-      : FewRowsProduct(b, target, epilogue, result, matrix), digits(digits) {}
-
-  static bool pays(const Target &target, Type value, int64_t columns) {
-    return target.expandBits == 8 && value.isInteger(8) &&
-           columns <= ByteDigits::kMostColumns;
-  }
+  BitmaskBytesProduct(KernelBuilder &b, const Target &target,
+                      const ByteDigits &digits, const Epilogue &epilogue,
+                      Value result, const BitmaskMatrix &matrix)
+      : BytesProduct(b, digits, matrix.layout.rows, epilogue, result),
+        target(target), matrix(matrix) {}
 
 private:
-  SmallVector<Value> beginSum(int64_t token) override {
-    return digits.begin(b, token);
+  Value firstSlot(Value row) override {
+    return matrix.start(b, row, b.index(0));
   }
 
-  void addWord(int64_t first, int64_t tokens, Value row, Value word, int64_t,
-               Value &slot, MutableArrayRef<Value> sums) override {
-    Value bytes = matrix.readBytes(b, target, row, word, slot);
-    // One factor has no sign: 128 more than the weight.
-    Value sign = arith::ConstantOp::create(b, b.getI8IntegerAttr(-128));
-    Value weights =
-        arith::XOrIOp::create(b, bytes, b.splat(sign, Layout::kWord));
-    for (int64_t t = 0; t < tokens; ++t)
-      digits.addWord(b, first + t, word, weights,
-                     sums.slice(t * ByteDigits::kDigits, ByteDigits::kDigits));
+  Value loadBytes(Value row, Value word, int64_t, Value &slot) override {
+    return matrix.readBytes(b, target, row, word, slot);
   }
 
-  Value endSum(int64_t token, ArrayRef<Value> vectors) override {
-    return digits.end(b, token, vectors);
-  }
-
-  const ByteDigits &digits;
+  const Target &target;
+  const BitmaskMatrix &matrix;
 };
 
 /// The elements of S by cells as those of a compressed weight, columns found
@@ -254,9 +159,9 @@ struct BitmaskMatmulPattern : KernelPattern<StoredMatmulOp> {
     bool hasFewRows = BitmaskFewRows::pays(tokens);
     bool hasDigits =
         hasFewRows &&
-        BytesProduct::pays(target,
-                           getElementTypeOrSelf(op.getStored()[0].getType()),
-                           layout.columns);
+        BytesProduct::isPossible(
+            target, getElementTypeOrSelf(op.getStored()[0].getType()),
+            layout.columns);
     SmallVector<RankedTensorType> workspaces;
     if (hasDigits)
       workspaces = ByteDigits::types(getContext(), tokens, layout.columns);
@@ -280,8 +185,8 @@ struct BitmaskMatmulPattern : KernelPattern<StoredMatmulOp> {
                   ByteDigits digits{tokens, layout.columns, work[0], work[1],
                                     work[2]};
                   digits.emit(b, arguments[0]);
-                  return BytesProduct(b, target, digits, epilogue, result,
-                                      matrix)
+                  return BitmaskBytesProduct(b, target, digits, epilogue,
+                                             result, matrix)
                       .emit(tokens);
                 }
                 if (hasFewRows)

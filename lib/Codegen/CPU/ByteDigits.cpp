@@ -39,7 +39,8 @@ SmallVector<RankedTensorType> ByteDigits::types(MLIRContext *context,
 
 // for tokens, in parallel:
 //   scale = the largest magnitude / kLargest
-//   for vectors: the whole numbers x / scale, their digits, sums of these
+//   for vectors: the whole numbers x / scale, their digits
+//   for words: begins -= 128 * digits
 void ByteDigits::emit(KernelBuilder &b, Value input) const {
   Type i32s = b.lanesType(kLanes, b.getI32Type());
   auto shift = [&](Value value, int64_t by, bool left) -> Value {
@@ -69,7 +70,7 @@ void ByteDigits::emit(KernelBuilder &b, Value input) const {
     b.store(b.divf(bound, b.f32(kLargest)), scales, token);
     Value factor = b.splat(b.divf(b.f32(kLargest), bound), kLanes);
 
-    auto addDigits = [&](Value column, int64_t there, ValueRange carried) {
+    auto storeDigits = [&](Value column, int64_t there) {
       Value whole = math::RoundEvenOp::create(
           b, b.mulf(loadFirst(b, input, token, column, kLanes, there), factor));
       // Others come of what is no number.
@@ -77,7 +78,6 @@ void ByteDigits::emit(KernelBuilder &b, Value input) const {
                               b.f32(kLargest, kLanes));
       whole = b.select(isNumber, whole, b.f32(0.0, kLanes));
       Value rest = arith::FPToSIOp::create(b, i32s, whole);
-      SmallVector<Value> sums;
       for (int64_t i = 0; i < kDigits; ++i) {
         Value digit = shift(shift(rest, 24, true), 24, false);
         rest = shift(arith::SubIOp::create(b, rest, digit), 8, false);
@@ -86,18 +86,12 @@ void ByteDigits::emit(KernelBuilder &b, Value input) const {
         b.store(
             bytes, digits,
             {token, b.divi(column, kWord), b.index(i), b.remi(column, kWord)});
-        sums.push_back(arith::AddIOp::create(b, carried[i], digit));
       }
-      return sums;
     };
-    Value zeros = b.splat(b.i32(0), kLanes);
-    SmallVector<Value> sums = b.loop(
-        b.index(0), b.index(whole), kLanes, SmallVector<Value>(kDigits, zeros),
-        [&](Value column, ValueRange carried) {
-          return addDigits(column, kLanes, carried);
-        });
+    b.loop(0, whole, kLanes,
+           [&](Value column) { storeDigits(column, kLanes); });
     if (whole < k)
-      sums = addDigits(b.index(whole), k - whole, sums);
+      storeDigits(b.index(whole), k - whole);
     Value none =
         b.splat(arith::ConstantOp::create(b, b.getI8IntegerAttr(0)), kLanes);
     for (int64_t column = llvm::alignTo(k, kLanes);
@@ -106,13 +100,21 @@ void ByteDigits::emit(KernelBuilder &b, Value input) const {
         b.store(none, digits,
                 {token, b.index(column / kWord), b.index(i),
                  b.index(column % kWord)});
-    for (auto [i, sum] : llvm::enumerate(sums)) {
-      Value all =
-          vector::ReductionOp::create(b, vector::CombiningKind::ADD, sum);
-      Value start = arith::MulIOp::create(b, all, b.i32(-128));
-      b.store(vector::InsertOp::create(b, start, zeros, 0), begins,
+    // 128, without a sign.
+    Value more =
+        b.splat(arith::ConstantOp::create(b, b.getI8IntegerAttr(-128)), kWord);
+    Value zeros = b.splat(b.i32(0), kLanes);
+    SmallVector<Value> sums =
+        b.loop(b.index(0), b.index(llvm::divideCeil(k, kWord)), 1,
+               SmallVector<Value>(kDigits, zeros),
+               [&](Value word, ValueRange carried) {
+                 SmallVector<Value> next(carried);
+                 addWord(b, token, word, more, next);
+                 return next;
+               });
+    for (auto [i, sum] : llvm::enumerate(sums))
+      b.store(arith::SubIOp::create(b, zeros, sum), begins,
               {token, b.index(i), b.index(0)});
-    }
   });
 }
 
@@ -124,11 +126,11 @@ SmallVector<Value> ByteDigits::begin(KernelBuilder &b, int64_t token) const {
   return sums;
 }
 
-void ByteDigits::addWord(KernelBuilder &b, int64_t token, Value word,
+void ByteDigits::addWord(KernelBuilder &b, Value token, Value word,
                          Value weights, MutableArrayRef<Value> sums) const {
   for (auto [i, sum] : llvm::enumerate(sums)) {
-    Value x = b.loadAsStored(
-        digits, {b.index(token), word, b.index(i), b.index(0)}, kWord);
+    Value x =
+        b.loadAsStored(digits, {token, word, b.index(i), b.index(0)}, kWord);
     sum = LLVM::CallIntrinsicOp::create(
               b, sum.getType(), b.getStringAttr("llvm.x86.avx512.vpdpbusd.512"),
               ValueRange{sum, weights, x})

@@ -27,8 +27,9 @@ Value loadFirst(KernelBuilder &b, Value input, Value token, Value column,
 struct ByteDigits {
   int64_t tokens, k;
   Value digits; ///< i8 [tokens, words, kDigits, 64]
-  /// i32 [tokens, kDigits, 16]: in lane 0 -128 times the sum of a digit, with
-  /// which sums begin that take 128 more than a weight for it.
+  /// i32 [tokens, kDigits, 16]: -128 times the sum of a lane's digits, with
+  /// which its sum begins, as it takes 128 more than a weight for each. So no
+  /// lane's sum is larger than what it adds up.
   Value begins;
   Value scales; ///< f32 [tokens]; of a row with what is no number it is none.
 
@@ -47,7 +48,7 @@ struct ByteDigits {
   llvm::SmallVector<Value> begin(KernelBuilder &b, int64_t token) const;
   /// sum += weights * digits, for a word's weights, vector<64xi8>, to each of
   /// which 128 was added.
-  void addWord(KernelBuilder &b, int64_t token, Value word, Value weights,
+  void addWord(KernelBuilder &b, Value token, Value word, Value weights,
                llvm::MutableArrayRef<Value> sums) const;
   /// The sums as f32.
   Value end(KernelBuilder &b, int64_t token, llvm::ArrayRef<Value> sums) const;

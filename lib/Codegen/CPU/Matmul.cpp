@@ -11,6 +11,7 @@
 #include "KernelContext.h"
 #include "ProductEpilogue.h"
 #include "SparseMatmul.h"
+#include "WordProduct.h"
 #include "pst/Dialect/NN/NNOps.h"
 #include "pst/Dialect/NN/NNPacking.h"
 
@@ -88,13 +89,31 @@ struct QuantizedMatmulPattern : KernelPattern<StoredMatmulOp> {
     SmallVector<Value> inputs{op.getInput()};
     llvm::append_range(inputs, op.getStored());
     appendEpilogue(op, inputs);
-    replaceByProduct(context, rewriter, op, /*transposed=*/false, inputs,
-                     [&](ValueRange arguments) {
-                       Epilogue epilogue =
-                           epilogueOf(op, arguments.drop_front(3));
-                       epilogue.scales = arguments[2];
-                       return epilogue;
-                     });
+    auto scaledEpilogue = [&](ValueRange arguments) {
+      Epilogue epilogue = epilogueOf(op, arguments.drop_front(3));
+      epilogue.scales = arguments[2];
+      return epilogue;
+    };
+    int64_t tokens = dim(op.getInput(), 0), k = dim(op.getInput(), 1);
+    Value values = op.getStored()[0];
+    if (!FewRows::pays(tokens, dim(values, 0), k) ||
+        !BytesProduct::isPossible(context.getTarget(),
+                                  getElementTypeOrSelf(values.getType()), k)) {
+      replaceByProduct(context, rewriter, op, /*transposed=*/false, inputs,
+                       scaledEpilogue);
+      return success();
+    }
+    // All rows, also where fewer are there: it is as quick.
+    context.replaceByLaunch(
+        rewriter, op, inputs, ByteDigits::types(getContext(), tokens, k),
+        [&](KernelBuilder &b, ValueRange arguments) {
+          ValueRange work = arguments.take_back(3);
+          arguments = arguments.drop_back(3);
+          Epilogue epilogue = scaledEpilogue(arguments);
+          emitQuantizedFewRows(b, {tokens, k, work[0], work[1], work[2]},
+                               arguments[0], arguments[1], epilogue,
+                               arguments.back());
+        });
     return success();
   }
 };

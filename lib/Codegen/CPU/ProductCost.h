@@ -23,13 +23,16 @@ struct ProductCost {
   bool readsInPlace = false;
   /// Bits of a value.
   int64_t valueBits = 32;
+  /// Of the machine that only evaluates (Target.h): those of the elements that
+  /// it moves to the lanes of a mask, and whether its gathers are fast.
+  int64_t expandBits = 0;
+  bool hasFastGather = false;
 
   /// Of the dense product.
   double dense() const;
   /// Of the product with a bit for each element of S, of which `kept` are not
-  /// zero, on a machine that moves elements of `expandBits` to the lanes of a
-  /// mask (Target.h).
-  double bitmask(int64_t kept, int64_t expandBits) const;
+  /// zero.
+  double bitmask(int64_t kept) const;
   /// Of the product with S compressed, of which `kept` elements are not zero.
   double compressed(int64_t kept) const;
   /// Of compressing S, all of whose elements are visited.

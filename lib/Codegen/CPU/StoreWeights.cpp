@@ -169,9 +169,11 @@ Storage StoreWeights::fastest(Weight &weight) {
                           weight.columns};
     cost.readsInPlace = cpu::FewRows::pays(cost.tokens, cost.n, cost.k);
     cost.valueBits = weight.value.getIntOrFloatBitWidth();
+    cost.expandBits = expandBits;
+    cost.hasFastGather = hasFastGather;
     dense += cost.dense();
     compressed += cost.compressed(*weight.kept);
-    bitmask += cost.bitmask(*weight.kept, expandBits);
+    bitmask += cost.bitmask(*weight.kept);
   }
   Builder builder(&getContext());
   auto microseconds = [&](StringRef name, double time) {
