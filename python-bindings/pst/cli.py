@@ -144,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--train_file", required=True, metavar="FILE", help="labelled data")
     prepare.add_argument("--validation_file", metavar="FILE", help="more data, with the same labels")
     prepare.add_argument("--output_dir", required=True, metavar="DIR", help="folder of train.safetensors and so on")
-    add_arguments(prepare, only=_READING + ("classes", "task", "block_size", "pad_to_max_length", "distill_from", "calibration_samples"))
+    add_arguments(prepare, only=_READING + _PREPARING)
 
     sentences = command("sentences", _sentences, "write the project's own data set (train.tsv, dev.tsv)")
     sentences.add_argument("--output_dir", required=True, metavar="DIR", help="where to write")
@@ -178,6 +178,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 _READING = ("task_name", "text_column", "text_pair_column", "completion_column", "label_column", "label_columns", "max_seq_length", "skip_bad_rows")
+_PREPARING = (
+    "classes", "task", "block_size", "pad_to_max_length", "max_train_samples", "max_eval_samples", "distill_from", "calibration_samples",
+)  # fmt: skip
 
 
 def _model_argument(parser) -> None:

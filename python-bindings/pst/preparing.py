@@ -30,11 +30,12 @@ def prepare(args) -> int:
         return _prepare_language(args, options, config)
     tokenizer = tokenizer_of(args.model_name_or_path, of_words=tags)
     if tags:
-        read = [("train", read_tagged(args.train_file, options))]
+        read = [("train", read_tagged(args.train_file, options, limit=options.max_train_samples))]
         labels = Labels(read[0][1].names(config, options.class_names), tokens=True)
     else:
         many = has_many_labels(options.task, config)
-        read = [("train", read_labelled(args.train_file, options, classes=options.class_names or names_in(config), many=many))]
+        given = {"classes": options.class_names or names_in(config), "many": many}
+        read = [("train", read_labelled(args.train_file, options, limit=options.max_train_samples, **given))]
         labels = Labels.of(
             read[0][1], config, options.task_name or None, classes=options.class_names, named=bool(options.label_column)
         )
@@ -73,12 +74,14 @@ def _calibrate(args, options, labels, length: int, arrays: dict) -> str:
 def _prepare_language(args, options, config) -> int:
     tokenizer = tokenizer_of(args.model_name_or_path)
     limit = block_length(options.block_size, config)
-    files = [("train", args.train_file)] + ([("validation", args.validation_file)] if args.validation_file else [])
-    sets = [read_language(file, tokenizer, config, options, limit) for _, file in files]
+    files = [("train", args.train_file, options.max_train_samples)]
+    if args.validation_file:
+        files.append(("validation", args.validation_file, options.max_eval_samples))
+    sets = [read_language(file, tokenizer, config, options, limit, limit=most) for _, file, most in files]
     length = common_length(sets, options, limit)
     os.makedirs(args.output_dir, exist_ok=True)
     summary: dict = {"block_size": length}
-    for (name, _), texts in zip(files, sets):
+    for (name, *_), texts in zip(files, sets):
         warn(texts.warnings)
         texts.length = length
         path = os.path.join(args.output_dir, name + ".safetensors")

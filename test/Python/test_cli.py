@@ -172,6 +172,14 @@ def test_prepare_writes_what_pst_run_reads(capsys, tmp_path, model, data):
     assert ids.dtype == labels.dtype == np.int32
     assert ((ids == WORDS.index("not")).any(1) == labels).all()
     assert train.read("attention_mask").sum(1).max() == length
+    status, *_ = run(
+        capsys, "prepare", "--model_name_or_path", model, "--train_file", data[0], "--validation_file", data[1],
+        "--output_dir", tmp_path / "few", "--max_train_samples", 5, "--max_eval_samples", 3,
+    )  # fmt: skip
+    assert status == 0
+    for name, count, whole in (("train", 5, ids), ("validation", 3, np.asarray(dev.read("input_ids")))):
+        few = np.asarray(TensorFile(tmp_path / "few" / f"{name}.safetensors").read("input_ids"))
+        np.testing.assert_array_equal(few, whole[:count, : few.shape[1]])
 
 
 def test_inspect_prints_and_draws(capsys, tmp_path):
