@@ -102,7 +102,6 @@ nb::dict toDict(const TrainingPlan &plan) {
   dict["steps_per_epoch"] = plan.stepsPerEpoch;
   dict["total_steps"] = plan.totalSteps;
   dict["warmup_steps"] = plan.rate.warmupSteps;
-  dict["lr_scheduler_type"] = spell(plan.rate.curve);
   dict["sparsity"] = plan.sparsity.finalSparsity;
   dict["metric"] = plan.metric;
   dict["greater_is_better"] = plan.greaterIsBetter;

@@ -210,6 +210,9 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 std::to_string(warmupSteps) +
                 " steps of it are asked for: leave them out, or choose "
                 "constant_with_warmup");
+  plan.rate = {options.lrSchedulerType, warmupSteps, plan.totalSteps,
+               std::max(warmupSteps, static_cast<int64_t>(
+                                         (1 - options.finalWarmup) * steps))};
   const LearningRates &rates = model.manifest().rates;
   plan.learningRate = options.learningRate.value_or(rates.weights);
   plan.maskLearningRate =
@@ -240,14 +243,6 @@ TrainingPlan pst::runtime::makePlan(const TrainingOptions &options,
                 ": compile it for this one");
   plan.sparsity = {initialSparsity, sparsity, options.initialWarmup,
                    options.finalWarmup, plan.totalSteps};
-  // A rate that falls while elements are pruned leaves the others less and less
-  // time to take over (docs/Benchmarks.md, "When the rate falls").
-  bool rises = mask && initialSparsity < sparsity;
-  plan.rate = {options.lrSchedulerType.value_or(
-                   rises ? RateCurve::warmupStableDecay : RateCurve::linear),
-               warmupSteps, plan.totalSteps,
-               std::max(warmupSteps, static_cast<int64_t>(
-                                         (1 - options.finalWarmup) * steps))};
   planMask(options, model, plan);
   plan.classWeights = readClassWeights(options, model);
   planDistillation(options, model, plan);
@@ -274,7 +269,6 @@ pst::runtime::trajectory(const TrainingOptions &options,
     values.erase(name);
   values["max_steps (or num_train_epochs)"] = std::to_string(plan.totalSteps);
   values["warmup_steps"] = std::to_string(plan.rate.warmupSteps);
-  values["lr_scheduler_type"] = spell(plan.rate.curve);
   values["learning_rate"] = spell(plan.learningRate);
   values["mask_learning_rate"] = spell(plan.maskLearningRate);
   values["head_learning_rate"] = spell(plan.headLearningRate);
@@ -286,8 +280,9 @@ pst::runtime::trajectory(const TrainingOptions &options,
     values["sparsity"] = spell(plan.sparsity.finalSparsity);
     values["initial_sparsity"] = spell(plan.sparsity.initialSparsity);
     values["initial_warmup"] = spell(plan.sparsity.initialWarmup);
-    values["final_warmup"] = spell(plan.sparsity.finalWarmup);
   }
+  if (model.hasMask() || plan.rate.curve == RateCurve::warmupStableDecay)
+    values["final_warmup"] = spell(plan.sparsity.finalWarmup);
   if (model.holdsMask()) {
     values["mask_interval"] = std::to_string(options.maskInterval);
     values["mask_freeze"] = spell(options.maskFreeze);

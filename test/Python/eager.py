@@ -166,7 +166,6 @@ def sparsity_at(step, total, final, initial=0.0, warmup=0.1, cooldown=0.3):
     return final + (initial - final) * left**3
 
 
-def learning_rate_at(step, total, warmup, peak, cooldown=None):
-    """Linear warm-up from 0, linear decay to 0, over the last share `cooldown` if given; of the step after `step` completed ones."""
-    falls = warmup if cooldown is None else int((1 - cooldown) * total)
-    return peak * (step / warmup if step < warmup else min(1, (total - step) / (total - falls)))
+def learning_rate_at(step, total, warmup, peak):
+    """Linear warm-up from 0, linear decay to 0; of the step after `step` completed ones."""
+    return peak * (step / warmup if step < warmup else (total - step) / (total - warmup))

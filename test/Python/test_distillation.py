@@ -69,7 +69,7 @@ def test_the_loop_follows_the_eager_model(tmp_path, labels, target, precision, c
         reference.select(eager.sparsity_at(step, steps, 0.8))
         loss, gradients = reference.gradients(examples)
         assert record["loss"] == pytest.approx(loss, rel=1e-4 * close), step
-        norm = reference.apply(gradients, step + 1, eager.learning_rate_at(step, steps, 2, PEAK, cooldown=0.3), decay=0.01, max_norm=1.0)
+        norm = reference.apply(gradients, step + 1, eager.learning_rate_at(step, steps, 2, PEAK), decay=0.01, max_norm=1.0)
         assert record["grad_norm"] == pytest.approx(norm, rel=1e-3 * close), step
     # An evaluation has the task's loss, and needs no teacher.
     plain = {name: values for name, values in examples.items() if name != "teacher_logits"}

@@ -110,7 +110,7 @@ def test_steps_follow_the_eager_model(tmp_path, method, target, settings):
             assert (mask == reference.masks[name].numpy().astype(bool)).all(), (step, name)
         loss, gradients = reference.gradients(examples)
         assert record["loss"] == pytest.approx(loss, rel=1e-4), step
-        norm = reference.apply(gradients, step + 1, eager.learning_rate_at(step, STEPS, 2, PEAK, SCHEDULE["final_warmup"]), epsilon=EPSILON, decay=0.01, max_norm=1.0)
+        norm = reference.apply(gradients, step + 1, eager.learning_rate_at(step, STEPS, 2, PEAK), epsilon=EPSILON, decay=0.01, max_norm=1.0)
         assert record["grad_norm"] == pytest.approx(norm, rel=1e-3), step
     assert sparsity == SPARSITY
     for name in reference.trained:

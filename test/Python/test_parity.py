@@ -404,7 +404,7 @@ def test_the_loop_follows_the_eager_model(tmp_path):
     assert len(records) == 10
     for step, record in enumerate(records):
         sparsity = eager.sparsity_at(step, 10, 0.8)
-        rate = eager.learning_rate_at(step, 10, 2, PEAK, cooldown=0.3)
+        rate = eager.learning_rate_at(step, 10, 2, PEAK)
         assert record["sparsity"] == pytest.approx(sparsity, abs=1e-12)
         assert record["learning_rate"] == pytest.approx(rate, abs=1e-12)
         reference.select(sparsity)

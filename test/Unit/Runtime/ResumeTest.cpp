@@ -226,12 +226,12 @@ TEST_F(ResumeTest, AnOptionThatARunDidNotKnowHadItsDefault) {
   fs::path run = directory / "run";
   train(run, "", 6);
   changeState(run / "checkpoint-6", [](nlohmann::ordered_json &state) {
-    ASSERT_EQ(state["options"].erase("adam_beta1"), 1u);
+    ASSERT_EQ(state["options"].erase("lr_scheduler_type"), 1u);
   });
-  options.adamBeta1 = 0.8;
+  options.lrSchedulerType = RateCurve::cosine;
   EXPECT_ERROR(train(run, "last"),
-               "adam_beta1: 0.9 in the checkpoint, 0.8 now");
-  options.adamBeta1 = 0.9;
+               "lr_scheduler_type: linear in the checkpoint, cosine now");
+  options.lrSchedulerType = RateCurve::linear;
   EXPECT_EQ(train(run, "last").step, 17);
 }
 
@@ -256,7 +256,7 @@ TEST_F(ResumeTest, NamesTheOptionsThatDiffer) {
        "gradient_accumulation_steps: 2 in the checkpoint, 1 now"},
       {[](O &o) { o.maxGradNorm = 2; }, "max_grad_norm: 1 in the checkpoint"},
       {[](O &o) { o.lrSchedulerType = RateCurve::cosine; },
-       "lr_scheduler_type: warmup_stable_decay in the checkpoint, cosine now"},
+       "lr_scheduler_type: linear in the checkpoint, cosine now"},
   };
   TrainingOptions good = options;
   for (const Case &c : cases) {

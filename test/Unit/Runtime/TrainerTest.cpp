@@ -124,10 +124,7 @@ struct Reference {
                             3, scale, &seed, gradient.data(), nullptr);
       }
       losses.push_back(loss);
-      double stable = std::floor((1 - options.finalWarmup) * T);
-      double factor = t < warmup   ? double(t) / warmup
-                      : t < stable ? 1
-                                   : (T - t) / (T - stable);
+      double factor = t < warmup ? double(t) / warmup : (T - t) / (T - warmup);
       AdamW adam{*options.learningRate * factor,
                  options.adamBeta1,
                  options.adamBeta2,
@@ -271,9 +268,7 @@ TEST_F(TrainerTest, ReportsEveryStepAndLogsSome) {
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(steps[i].step, i + 1);
     EXPECT_EQ(steps[i].sparsity, schedule.at(i));
-    // Falls in the last 0.3 of the run, where the sparsity is final.
-    EXPECT_DOUBLE_EQ(steps[i].learningRate,
-                     0.02 * std::min(1.0, (10 - i) / 3.0));
+    EXPECT_DOUBLE_EQ(steps[i].learningRate, 0.02 * (10 - i) / 10.0);
     EXPECT_GT(steps[i].gradNorm, 0);
     EXPECT_GT(steps[i].memoryBytes, 1000000);
     EXPECT_GT(steps[i].tokensPerSecond, 0);
