@@ -96,7 +96,7 @@ struct QuantizedMatmulPattern : KernelPattern<StoredMatmulOp> {
     };
     int64_t tokens = dim(op.getInput(), 0), k = dim(op.getInput(), 1);
     Value values = op.getStored()[0];
-    if (!FewRows::pays(tokens, dim(values, 0), k) ||
+    if (!QuantizedFewRows::pays(tokens, dim(values, 0), k) ||
         !BytesProduct::isPossible(context.getTarget(),
                                   getElementTypeOrSelf(values.getType()), k)) {
       replaceByProduct(context, rewriter, op, /*transposed=*/false, inputs,
@@ -110,9 +110,9 @@ struct QuantizedMatmulPattern : KernelPattern<StoredMatmulOp> {
           ValueRange work = arguments.take_back(3);
           arguments = arguments.drop_back(3);
           Epilogue epilogue = scaledEpilogue(arguments);
-          emitQuantizedFewRows(b, {tokens, k, work[0], work[1], work[2]},
-                               arguments[0], arguments[1], epilogue,
-                               arguments.back());
+          QuantizedFewRows::emit(b, {tokens, k, work[0], work[1], work[2]},
+                                 arguments[0], arguments[1], epilogue,
+                                 arguments.back());
         });
     return success();
   }

@@ -8,6 +8,7 @@
 #include "ProductCost.h"
 #include "BitmaskMatmul.h"
 #include "SparseFewRows.h"
+#include "WordProduct.h"
 #include <algorithm>
 
 using namespace pst::cpu;
@@ -31,17 +32,18 @@ static constexpr double kExpandedF32 = 0.051, kExpandedBF16 = 0.11,
                         kBytes = 0.07, kWordToken = 0.03, kKeptByte = 0.12,
                         kSlowGather = 0.6, kFindingColumns = 1.25;
 
-/// Whether bytes are multiplied by bytes (WordProduct.h).
+/// Whether bytes are multiplied by bytes where they lie (WordProduct.h).
 static bool multipliesBytes(const ProductCost &cost) {
-  return cost.valueBits == 8 && cost.expandBits == 8;
+  return cost.valueBits == 8 && cost.expandBits == 8 &&
+         QuantizedFewRows::pays(cost.tokens, cost.n, cost.k);
 }
 
 double ProductCost::dense() const {
-  if (!readsInPlace)
-    return n * k * (kDenseToken * tokens + kDensePacking);
   if (multipliesBytes(*this))
     return n * k * (kBytes + kWordToken * tokens) *
            (hasFastGather ? 1 : kSlowGather);
+  if (!readsInPlace)
+    return n * k * (kDenseToken * tokens + kDensePacking);
   return n * k *
          (kStreamedToken * tokens +
           (valueBits == 8 ? kStreamingBytes : kStreaming));

@@ -120,9 +120,9 @@ private:
 };
 } // namespace
 
-void pst::cpu::emitQuantizedFewRows(KernelBuilder &b, const ByteDigits &digits,
-                                    Value input, Value values,
-                                    const Epilogue &epilogue, Value result) {
+void QuantizedFewRows::emit(KernelBuilder &b, const ByteDigits &digits,
+                            Value input, Value values, const Epilogue &epilogue,
+                            Value result) {
   digits.emit(b, input);
   PlainBytesProduct(b, digits, values, epilogue, result).emit(digits.tokens);
 }

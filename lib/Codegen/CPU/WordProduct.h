@@ -9,7 +9,7 @@
 #define PST_LIB_CODEGEN_CPU_WORDPRODUCT_H
 
 #include "ByteDigits.h"
-#include "Gemm.h"
+#include "FewRows.h"
 #include "Target.h"
 
 namespace pst::cpu {
@@ -83,11 +83,21 @@ private:
   const ByteDigits &digits;
 };
 
-/// Writes Y = X S^T, and what follows, for an S in 8 bits with its zeros, n x
-/// k, on a machine that has such sums. The digits' buffers are the workspace.
-void emitQuantizedFewRows(KernelBuilder &b, const ByteDigits &digits,
-                          Value input, Value values, const Epilogue &epilogue,
-                          Value result);
+/// Y = X S^T, and what follows, for an S in 8 bits with its zeros, n x k, on a
+/// machine where BytesProduct is possible: S is read where it lies, by each
+/// four rows of X once.
+struct QuantizedFewRows {
+  /// Whether that takes less time than a product of f32, for which S is packed:
+  /// of 64 rows a tenth less, on Zen 4.
+  static bool pays(int64_t tokens, int64_t n, int64_t k) {
+    return tokens <= kMost && n * k >= FewRows::kLeastWeight;
+  }
+  static constexpr int64_t kMost = 32;
+
+  /// The buffers of the digits, which it writes, are the workspace.
+  static void emit(KernelBuilder &b, const ByteDigits &digits, Value input,
+                   Value values, const Epilogue &epilogue, Value result);
+};
 
 } // namespace pst::cpu
 
