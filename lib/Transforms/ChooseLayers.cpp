@@ -98,9 +98,9 @@ SmallVector<ParameterOp> pst::markedWeights(ModuleOp module) {
       [](ParameterOp op) { return op->hasAttr(kSparsifyAttribute); });
 }
 
-/// The names of all layers, a number in them as a star: "layer.*.query".
-static void listLayers(InFlightDiagnostic &error,
-                       ArrayRef<ParameterOp> weights) {
+/// The names of modules, a number in them as a star: "layer.*.query".
+static void listModules(InFlightDiagnostic &error,
+                        ArrayRef<ParameterOp> weights) {
   SmallVector<std::string> patterns;
   for (ParameterOp weight : weights) {
     SmallVector<StringRef> parts;
@@ -152,10 +152,18 @@ static FailureOr<SmallVector<int>> match(Location loc, StringRef what,
                                << what << ": no linear layer is called '"
                                << name.getText() << "'; those that can become "
                                << "sparse are: ";
-    listLayers(error, weights);
+    listModules(error, weights);
     return error;
   }
   return found;
+}
+
+/// The names of a list with commas, of which none is empty.
+static FailureOr<SmallVector<LayerName>>
+parseList(ModuleOp module, StringRef what, StringRef list) {
+  SmallVector<StringRef> texts;
+  list.split(texts, ',', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
+  return parseNames(module.getLoc(), what, texts);
 }
 
 LogicalResult pst::chooseLayers(ModuleOp module, StringRef targets,
@@ -163,9 +171,7 @@ LogicalResult pst::chooseLayers(ModuleOp module, StringRef targets,
   SmallVector<ParameterOp> weights = markedWeights(module);
   auto meets = [&](StringRef what,
                    StringRef list) -> FailureOr<SmallVector<int>> {
-    SmallVector<StringRef> texts;
-    list.split(texts, ',', /*MaxSplit=*/-1, /*KeepEmpty=*/false);
-    auto names = parseNames(module.getLoc(), what, texts);
+    auto names = parseList(module, what, list);
     if (failed(names))
       return failure();
     return match(module.getLoc(), what, *names, weights);
@@ -183,6 +189,52 @@ LogicalResult pst::chooseLayers(ModuleOp module, StringRef targets,
   if (chosen == 0 && !weights.empty())
     return module.emitError("exclude_modules leaves no linear layer to be "
                             "made sparse");
+  return success();
+}
+
+/// Whether the parameter's module has the name, or one that it lies in.
+static bool liesIn(ParameterOp parameter, const LayerName &name) {
+  StringRef module = parameter.getSymName();
+  if (name.match(moduleOf(parameter)) != Match::none)
+    return true;
+  while (module.contains('.')) {
+    module = module.rsplit('.').first;
+    if (name.match(module) != Match::none)
+      return true;
+  }
+  return false;
+}
+
+LogicalResult pst::trainModules(ModuleOp module, StringRef list) {
+  auto names = parseList(module, "modules_to_save", list);
+  if (failed(names))
+    return failure();
+  SmallVector<ParameterOp> parameters(module.getOps<ParameterOp>());
+  bool hadMarked = !markedWeights(module).empty();
+  for (const LayerName &name : *names) {
+    bool any = false;
+    for (ParameterOp parameter : parameters) {
+      if (!liesIn(parameter, name))
+        continue;
+      any = true;
+      if (parameter.getRole() != ParameterRole::Frozen)
+        continue;
+      parameter.setRole(ParameterRole::Trainable);
+      parameter.setGroup(RateGroup::Head);
+      parameter->removeAttr(kSparsifyAttribute);
+    }
+    if (any)
+      continue;
+    InFlightDiagnostic error = module.emitError("modules_to_save: no module is "
+                                                "called '")
+                               << name.getText()
+                               << "'; those that have parameters are: ";
+    listModules(error, parameters);
+    return error;
+  }
+  if (hadMarked && markedWeights(module).empty())
+    return module.emitError("modules_to_save leaves no linear layer to be made "
+                            "sparse");
   return success();
 }
 

@@ -37,6 +37,12 @@ llvm::SmallVector<ParameterOp> markedWeights(mlir::ModuleOp module);
 mlir::LogicalResult chooseLayers(mlir::ModuleOp module, llvm::StringRef targets,
                                  llvm::StringRef excluded);
 
+/// The frozen parameters of the modules that `list` names, with commas, are
+/// trained at the head's rate, and lose the mark. A module is named like a
+/// layer; what lies within it belongs to it. A name that no module has is an
+/// error that lists those that have parameters.
+mlir::LogicalResult trainModules(mlir::ModuleOp module, llvm::StringRef list);
+
 /// The final sparsities of the marked weights that the JSON file `path` names,
 /// by the name of the weight: {"NAME": 0.5, ...}, with names as above. Of two
 /// that name one layer, the whole name goes before the end, and the end before

@@ -349,7 +349,8 @@ FailureOr<SelectionAttr> Sparsify::chooseSelection(CriterionOp recipe) {
 
 void Sparsify::runOnOperation() {
   ModuleOp module = getOperation();
-  if (failed(chooseLayers(module, targetModules, excludeModules)))
+  if (failed(chooseLayers(module, targetModules, excludeModules)) ||
+      failed(trainModules(module, modulesToSave)))
     return signalPassFailure();
   if (markedWeights(module).empty())
     return;

@@ -154,6 +154,7 @@ VARIANTS = {
     "detached": {**PST, "detach_magnitude": True},
     "without low rank": {**PST, "mask_rank": 0},
     "without structure": {**PST, "mask_alpha2": 0.0},
+    "modules to save": {**PST, "modules_to_save": "pooler,embeddings,LayerNorm,layer.1.intermediate"},
 }
 
 
@@ -281,13 +282,13 @@ def compare_masks(model, reference, sparsity, tolerance):
     return differing
 
 
-@pytest.mark.parametrize("token_capacity", (0, 57))
-def test_steps_of_pst_follow_the_eager_model(tmp_path, record_property, token_capacity):
+@pytest.mark.parametrize("token_capacity, saved", [(0, ""), (57, ""), (0, "pooler,layer.1.output")])
+def test_steps_of_pst_follow_the_eager_model(tmp_path, record_property, token_capacity, saved):
     """25 steps to 90 %: every loss and norm, every mask, and at the end every factor; without padding, too."""
     save_model(tmp_path / "m", 1)
-    _, model = build(tmp_path / "m", 6, 10, token_capacity=token_capacity, **PST)
+    _, model = build(tmp_path / "m", 6, 10, token_capacity=token_capacity, modules_to_save=saved, **PST)
     reference = eager.Bert(model)
-    assert len(reference.sparse) == 12
+    assert len(reference.sparse) == (11 if saved else 12)
     rng = np.random.default_rng(2)
     examples = random_batch(rng, 60, 10, 3)
     data = _pst.Dataset.of(examples)
