@@ -121,6 +121,7 @@ static void bindStruct(nb::module_ &module, const char *name,
 
 void pst::python::bindOptions(nb::module_ &module) {
   module.attr("OWN_ZEROS") = kOwnZeros;
+  module.attr("NO_MODULES") = kNoModules;
   module.def(
       "is_measured",
       [](std::string_view method) {

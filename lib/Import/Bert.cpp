@@ -117,7 +117,7 @@ static void buildBert(ModelBuilder &m, bool isClassifier) {
   x = m.selectToken(x, 0);
   bool newPooler = m.startsAnew("bert.pooler.dense", config.hidden);
   x = m.linear(x, "bert.pooler.dense", config.hidden,
-               newPooler ? Layer::trained : Layer::frozen, newPooler);
+               newPooler ? Layer::trained : Layer::withHead, newPooler);
   x = m.activation(x, nn::ActivationKind::Tanh);
 
   m.enter("classifier");

@@ -245,6 +245,8 @@ Value ModelBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
               layer == Layer::trained ? ParameterRole::Trainable
                                       : ParameterRole::Frozen,
               first, f32(shape));
+  if (layer == Layer::withHead)
+    parameter->setDiscardableAttr(kWithHeadAttribute, b.getUnitAttr());
   if (layer == Layer::sparse && isMatrix) {
     parameter->setDiscardableAttr(kSparsifyAttribute, b.getUnitAttr());
     noteKept(parameter);

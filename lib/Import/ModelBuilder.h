@@ -104,9 +104,10 @@ public:
 
   /// How a layer's parameters are held.
   enum class Layer {
-    frozen, ///< as the files have them
-    sparse, ///< frozen, and its weight to be sparsified
-    trained ///< trainable; random if the files do not have it
+    frozen,   ///< as the files have them
+    sparse,   ///< frozen, and its weight to be sparsified
+    withHead, ///< frozen, and to be trained where only the head is, too
+    trained   ///< trainable; random if the files do not have it
   };
   /// Declares a parameter and loads it. The files must have the tensor, unless
   /// it is `trained`, or `fresh`: trained and random, whatever the files have.

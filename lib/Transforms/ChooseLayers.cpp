@@ -9,6 +9,7 @@
 #include "ReadText.h"
 #include "pst/Bundle/JsonText.h"
 #include "pst/Dialect/PST/StageAttributes.h"
+#include "pst/Options/CompilerOptions.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Regex.h"
@@ -205,7 +206,23 @@ static bool liesIn(ParameterOp parameter, const LayerName &name) {
   return false;
 }
 
+static void trainAtHeadsRate(ParameterOp parameter) {
+  if (parameter.getRole() != ParameterRole::Frozen)
+    return;
+  parameter.setRole(ParameterRole::Trainable);
+  parameter.setGroup(RateGroup::Head);
+  parameter->removeAttr(kSparsifyAttribute);
+}
+
+void pst::trainWithHead(ModuleOp module) {
+  for (auto parameter : module.getOps<ParameterOp>())
+    if (parameter->hasAttr(kWithHeadAttribute))
+      trainAtHeadsRate(parameter);
+}
+
 LogicalResult pst::trainModules(ModuleOp module, StringRef list) {
+  if (list == kNoModules)
+    return success();
   auto names = parseList(module, "modules_to_save", list);
   if (failed(names))
     return failure();
@@ -217,11 +234,7 @@ LogicalResult pst::trainModules(ModuleOp module, StringRef list) {
       if (!liesIn(parameter, name))
         continue;
       any = true;
-      if (parameter.getRole() != ParameterRole::Frozen)
-        continue;
-      parameter.setRole(ParameterRole::Trainable);
-      parameter.setGroup(RateGroup::Head);
-      parameter->removeAttr(kSparsifyAttribute);
+      trainAtHeadsRate(parameter);
     }
     if (any)
       continue;

@@ -40,8 +40,12 @@ mlir::LogicalResult chooseLayers(mlir::ModuleOp module, llvm::StringRef targets,
 /// The frozen parameters of the modules that `list` names, with commas, are
 /// trained at the head's rate, and lose the mark. A module is named like a
 /// layer; what lies within it belongs to it. A name that no module has is an
-/// error that lists those that have parameters.
+/// error that lists those that have parameters. Of an empty list, and of
+/// `kNoModules`, none are.
 mlir::LogicalResult trainModules(mlir::ModuleOp module, llvm::StringRef list);
+
+/// The frozen parameters marked `pst.with_head` are trained at the head's rate.
+void trainWithHead(mlir::ModuleOp module);
 
 /// The final sparsities of the marked weights that the JSON file `path` names,
 /// by the name of the weight: {"NAME": 0.5, ...}, with names as above. Of two

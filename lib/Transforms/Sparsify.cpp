@@ -387,6 +387,10 @@ void Sparsify::runOnOperation() {
     for (auto parameter : module.getOps<ParameterOp>())
       if (parameter.getRole() == ParameterRole::Frozen)
         parameter.setRole(ParameterRole::Trainable);
+  if (modulesToSave.empty())
+    trainWithHead(module);
+  for (auto parameter : module.getOps<ParameterOp>())
+    parameter->removeAttr(kWithHeadAttribute);
   FailureOr<SelectionAttr> chosen = chooseSelection(recipe);
   if (failed(chosen))
     return signalPassFailure();

@@ -20,7 +20,7 @@ from .outputs import write_json
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
-_FORMAT = 1
+_FORMAT = 2  # of 1, a BERT's pooler was trained only where --modules_to_save named it
 # Files that a program is compiled with, which lie beside the weights.
 _FILES = {"criterion": "criterion.mlir", "layer_sparsity": "layer_sparsity.json", "calibration_file": "calibration.safetensors"}
 _TASKS = {"classification": "SEQ_CLS", "multi_label_classification": "SEQ_CLS", "regression": "SEQ_CLS",
@@ -123,8 +123,8 @@ def read_config(directory) -> dict:
     ours = config.get("pst")
     if not isinstance(ours, dict):
         raise DataError(f"{path}: no adapter of 'pst export --format adapter': it lacks the object \"pst\"")
-    if ours.get("format") != _FORMAT:
-        raise DataError(f"{path}: an adapter of format {ours.get('format')!r}; this release reads format {_FORMAT}")
+    if ours.get("format") not in (1, _FORMAT):
+        raise DataError(f"{path}: an adapter of format {ours.get('format')!r}; this release reads formats 1 and {_FORMAT}")
     kinds = {"name": str, "base_digest": str, "sparsity": (int, float), "config": dict, "run": dict}
     whole = {key: isinstance(ours.get(key), kind) for key, kind in kinds.items()}
     for key, is_whole in {**whole, "evaluation": _is_evaluation(ours.get("evaluation"))}.items():
@@ -132,6 +132,9 @@ def read_config(directory) -> dict:
             raise DataError(f"{path}: damaged: \"pst\" has no \"{key}\" of the kind that 'pst export' writes")
     if not 0 <= ours["sparsity"] < 1:
         raise DataError(f"{path}: damaged: \"sparsity\" is {ours['sparsity']}, and must be from 0 to below 1")
+    settings = ours["run"].get("compiler_options")
+    if ours["format"] == 1 and isinstance(settings, dict):
+        settings["modules_to_save"] = settings.get("modules_to_save") or _pst.NO_MODULES
     return config
 
 

@@ -79,7 +79,7 @@ _REFERENCE = {
     "lr_scheduler_type": "linear",
     "method": "pst", "selection": "topk", "detach_magnitude": False, "init_scale": 1.0,
     "weight_beta": 1.0, "mask_alpha1": 1.0, "mask_alpha2": 1.0, "mask_interval": 1, "mask_freeze": 1.0,
-    "criterion": "", "hyperparameters": "", "layer_sparsity": "", "modules_to_save": "", "distill_from": "", "class_weights": "", "bundle": "",
+    "criterion": "", "hyperparameters": "", "layer_sparsity": "", "modules_to_save": _pst.NO_MODULES, "distill_from": "", "class_weights": "", "bundle": "",
 }  # fmt: skip
 
 

@@ -48,6 +48,41 @@ def test_they_are_trained_and_stay_dense(tmp_path, capsys, method):
     assert (tmp_path / "back" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
 
 
+def test_a_pooler_is_trained_with_the_head(tmp_path):
+    """Unless it shall not be, or the published code is followed (at which rate: sparsify-with-head.mlir)."""
+    directory = write_model(tmp_path / "m", {**CONFIG, "num_labels": 3})
+    names = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    published = {"reference_exact": True, "learning_rate": 3e-5}
+    for options, role in [
+        ({}, "trainable"),
+        ({"method": "lora", "sparsity": 0}, "trainable"),
+        ({"modules_to_save": "none"}, "frozen"),
+        ({"modules_to_save": "LayerNorm"}, "frozen"),
+        (published, "frozen"),
+        ({"method": "map"}, "trainable"),
+    ]:
+        trainer = pst.Trainer(directory, DATA, output_dir=tmp_path / "run", overwrite_output_dir=True, **SETTINGS | options)
+        found = [p for p in json.loads(trainer.model.manifest)["parameters"] if p["name"] in names]
+        assert [p["role"] for p in found] == [role] * 2, options
+
+
+def test_an_adapter_of_before_poolers_were_trained(tmp_path, capsys):
+    """Format 1 says nothing of a pooler that is frozen."""
+    directory = write_model(tmp_path / "m", {**CONFIG, "num_labels": 3})
+    trainer = pst.Trainer(directory, DATA, output_dir=tmp_path / "run", modules_to_save="none", **SETTINGS)
+    trainer.train()
+    trainer.save(tmp_path / "out")
+    assert run(capsys, "export", tmp_path / "run", "--output_dir", tmp_path / "adapter", "--format", "adapter")[0] == 0
+    path = tmp_path / "adapter" / "adapter_config.json"
+    described = json.loads(path.read_text())
+    assert described["pst"]["run"]["compiler_options"].pop("modules_to_save") == "none"
+    described["pst"]["format"] = 1
+    path.write_text(json.dumps(described))
+    status, _, err = run(capsys, "export", tmp_path / "adapter", "--base", directory, "--output_dir", tmp_path / "back")
+    assert status == 0, err
+    assert (tmp_path / "back" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
+
+
 def test_a_name_that_no_module_has(tmp_path):
     directory = write_model(tmp_path / "m", {**CONFIG, "num_labels": 3})
     with pytest.raises(pst.CompileError, match=r"modules_to_save: no module is called 'poler'; those that have parameters are: .*bert\.pooler\.dense"):

@@ -77,6 +77,9 @@ inline constexpr runtime::Range possibleRank{0, 65536};
 /// as the model has it.
 inline constexpr const char *kOwnZeros = "zeros";
 
+/// The `modulesToSave` of which none but the head is.
+inline constexpr const char *kNoModules = "none";
+
 /// Where a program runs: lib/Targets.cpp says what becomes of each.
 enum class TargetKind { CPU, CUDA, Emulated, Emulation };
 

@@ -134,6 +134,7 @@ static ArrayRef<StageAttribute> stageAttributes() {
       {kMemoryAttribute, {Place::Module}, isDictionaryOf<isInteger>, integers},
       {kRedZonesAttribute, {Place::Module}, isUnit, "a unit attribute"},
       {kSparsifyAttribute, {Place::Parameter}, isUnit, "a unit attribute"},
+      {kWithHeadAttribute, {Place::Parameter}, isUnit, "a unit attribute"},
       {kLayerAttribute, {Place::Parameter}, isRecord, "a dictionary"},
       {kKeptAttribute, {Place::Parameter}, isInteger, "an i64"},
       {kCostAttribute, {Place::Parameter}, isDictionaryOf<isNumber>, numbers},

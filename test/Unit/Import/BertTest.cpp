@@ -99,6 +99,8 @@ std::string describe(ParameterOp parameter) {
     text += " decay";
   if (parameter->hasAttr("pst.sparsify"))
     text += " sparsify";
+  if (parameter->hasAttr("pst.with_head"))
+    text += " with head";
   return text;
 }
 
@@ -329,7 +331,7 @@ TEST(Bert, BareEncoderGetsANewHead) {
             "frozen file encoder.layer.0.output.dense.weight tensor<6x10xf32> "
             "decay sparsify");
   EXPECT_EQ(describe(found.at("bert.pooler.dense.bias")),
-            "frozen file pooler.dense.bias tensor<6xf32>");
+            "frozen file pooler.dense.bias tensor<6xf32> with head");
   EXPECT_EQ(describe(found.at("classifier.weight")),
             "trainable normal 0.500000 tensor<3x6xf32> decay");
   EXPECT_EQ(describe(found.at("classifier.bias")),
@@ -418,7 +420,8 @@ TEST(Bert, HeadForOtherLabelsStartsAnew) {
   EXPECT_EQ(describe(parameters(*module).at("classifier.weight")),
             "trainable normal 0.500000 tensor<4x6xf32> decay");
   EXPECT_EQ(describe(parameters(*module).at("bert.pooler.dense.weight")),
-            "frozen file bert.pooler.dense.weight tensor<6x6xf32> decay");
+            "frozen file bert.pooler.dense.weight tensor<6x6xf32> decay "
+            "with head");
 }
 
 //===----------------------------------------------------------------------===//

@@ -47,11 +47,13 @@ inline constexpr llvm::StringLiteral kArchitectureAttribute =
                                      kRedZonesAttribute = "pst.red_zones";
 
 // Of a parameter: a weight that is to be sparsified (import), and one that is,
-// with its state (sparsify); of a weight of a program that only evaluates, how
-// many elements are not zero (import), and what its products take, in
-// microseconds, in each storage (sparsify).
+// with its state (sparsify); what lies between the layers and a new head, and
+// is trained with that unless an option says otherwise (import); of a weight of
+// a program that only evaluates, how many elements are not zero (import), and
+// what its products take, in microseconds, in each storage (sparsify).
 inline constexpr llvm::StringLiteral kSparsifyAttribute = "pst.sparsify",
                                      kLayerAttribute = "pst.layer",
+                                     kWithHeadAttribute = "pst.with_head",
                                      kKeptAttribute = "pst.kept",
                                      kCostAttribute = "pst.cost";
 
