@@ -239,7 +239,7 @@ class _PythonOptions:
             if name in given and getattr(self, name) != value:
                 raise ValueError(
                     f"--{name} {getattr(self, name)} is given, but --reference_exact has "
-                    + (flag_of(name, value) if value != "" else "none")
+                    + ("none" if value in ("", _pst.NO_MODULES) else flag_of(name, value))
                     + ": leave one of them out"
                 )
         return replace(self, **implied)
