@@ -143,7 +143,7 @@ def test_embeddings_are_rounded_where_it_is_asked_for(trained, tmp_path, capsys,
 
 def test_an_adapter_holds_what_was_trained_and_no_more(trained):
     file = TensorFile(trained / "adapter" / "adapter_model.safetensors")
-    head = {"base_model.model.classifier.weight", "base_model.model.classifier.bias"}
+    head = {f"base_model.model.{module}.{kind}" for module in ("classifier", "bert.pooler.dense") for kind in ("weight", "bias")}
     query = "base_model.model.bert.encoder.layer.0.attention.self.query."
     assert head < set(file.names()) and not any(name.endswith(".weight") for name in set(file.names()) - head if "lora_" not in name)
     # As PEFT has them: B is rows x r, and A is r x columns.
