@@ -150,7 +150,7 @@ def test_an_adapter_holds_what_was_trained_and_no_more(trained):
     assert file.shape(query + "lora_B.weight") == (12, 2) and file.shape(query + "lora_A.weight") == (2, 12)
     assert query + "pst_threshold" in file
     config = json.loads((trained / "adapter" / "adapter_config.json").read_text())
-    assert (config["base_model_name_or_path"], config["r"], config["modules_to_save"]) == ("made/up-bert", 2, ["classifier"])
+    assert (config["base_model_name_or_path"], config["r"], config["modules_to_save"]) == ("made/up-bert", 2, ["bert.pooler.dense", "classifier"])
     assert not (trained / "adapter" / "model.safetensors").exists()
 
 
