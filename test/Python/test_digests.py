@@ -158,7 +158,7 @@ def write(words):
         if found != kept.get(name):
             print(name, "is another" if name in kept else "is new")
         kept[name] = found
-    KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    KEPT.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
