@@ -19,6 +19,14 @@ from pst import Error, TensorFile, _pst, outputs
 RUN = pathlib.Path(os.environ.get("PST_BUILD_DIR", "build-dev")) / "bin" / "pst-run"
 
 
+@pytest.fixture(autouse=True)
+def hang_ups_are_heard():
+    """A runner under nohup ignores SIGHUP, and so would all that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def command(model, data, output, *more):
     flags = ["--model_name_or_path", model, "--train_file", data[0], "--output_dir", output, "--per_device_train_batch_size", 8]
     flags += ["--num_train_epochs", 1, "--max_seq_length", 8, "--logging_steps", 1, "--save_strategy", "no", *more]
