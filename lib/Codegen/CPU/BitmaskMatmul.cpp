@@ -51,8 +51,8 @@ private:
       Value column = b.addi(b.muli(word, kWord), part * kLanes);
       for (int64_t t = 0; t < tokens; ++t) {
         Value &sum = sums[t * kParts + part];
-        Value x = loadFirst(b, input, b.index(first + t), column, kLanes,
-                            columns - part * kLanes);
+        Value x = b.loadFirst(input, {b.index(first + t), column}, kLanes,
+                              columns - part * kLanes);
         sum = b.fma(elements[part], x, sum);
       }
     }

@@ -15,18 +15,6 @@ using namespace mlir;
 using namespace pst;
 using namespace pst::cpu;
 
-Value pst::cpu::loadFirst(KernelBuilder &b, Value input, Value token,
-                          Value column, int64_t lanes, int64_t there) {
-  if (there >= lanes)
-    return b.load(input, {token, column}, lanes);
-  SmallVector<bool> isThere(lanes, false);
-  std::fill_n(isThere.begin(), there, true);
-  return vector::MaskedLoadOp::create(
-      b, cast<VectorType>(b.lanesType(lanes)), input, ValueRange{token, column},
-      arith::ConstantOp::create(b, b.getBoolVectorAttr(isThere)),
-      b.f32(0.0, lanes));
-}
-
 SmallVector<RankedTensorType> ByteDigits::types(MLIRContext *context,
                                                 int64_t tokens, int64_t k) {
   int64_t words = llvm::divideCeil(k, kWord);
@@ -58,12 +46,12 @@ void ByteDigits::emit(KernelBuilder &b, Value input) const {
     Value largest =
         b.loop(b.index(0), b.index(whole), kLanes, {b.f32(0.0, kLanes)},
                [&](Value column, ValueRange carried) -> SmallVector<Value> {
-                 return {larger(carried[0], loadFirst(b, input, token, column,
-                                                      kLanes, kLanes))};
+                 return {larger(carried[0], b.loadFirst(input, {token, column},
+                                                        kLanes, kLanes))};
                })[0];
     if (whole < k)
-      largest = larger(largest, loadFirst(b, input, token, b.index(whole),
-                                          kLanes, k - whole));
+      largest = larger(largest, b.loadFirst(input, {token, b.index(whole)},
+                                            kLanes, k - whole));
     // Below that, what is lost has no part in any sum.
     Value bound =
         arith::MaximumFOp::create(b, b.maxLanes(largest), b.f32(1e-30));
@@ -72,7 +60,8 @@ void ByteDigits::emit(KernelBuilder &b, Value input) const {
 
     auto storeDigits = [&](Value column, int64_t there) {
       Value whole = math::RoundEvenOp::create(
-          b, b.mulf(loadFirst(b, input, token, column, kLanes, there), factor));
+          b,
+          b.mulf(b.loadFirst(input, {token, column}, kLanes, there), factor));
       // Others come of what is no number.
       Value isNumber = b.cmpf(arith::CmpFPredicate::OLE, b.absf(whole),
                               b.f32(kLargest, kLanes));

@@ -18,11 +18,6 @@
 
 namespace pst::cpu {
 
-/// `lanes` elements of a row of X, of which the first `there` are: zeros for
-/// the others.
-Value loadFirst(KernelBuilder &b, Value input, Value token, Value column,
-                int64_t lanes, int64_t there);
-
 /// Of an X of tokens x k, the digits by words of 64 columns, zero beyond k.
 struct ByteDigits {
   int64_t tokens, k;

@@ -181,6 +181,34 @@ Value KernelBuilder::countLanes(Value mask) {
       *this, getIndexType(), math::CtPopOp::create(*this, bitsOf(mask)));
 }
 
+Value KernelBuilder::firstLanes(int64_t lanes, int64_t there) {
+  SmallVector<bool> mask(lanes, false);
+  std::fill_n(mask.begin(), there, true);
+  auto type = cast<VectorType>(lanesType(lanes, getI1Type()));
+  return arith::ConstantOp::create(*this, DenseElementsAttr::get(type, mask));
+}
+
+Value KernelBuilder::loadFirst(Value memref, ValueRange indices, int64_t lanes,
+                               int64_t there) {
+  if (there >= lanes)
+    return loadAsStored(memref, indices, lanes);
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  auto type = cast<VectorType>(lanesType(lanes, element));
+  Value zeros = arith::ConstantOp::create(*this, getZeroAttr(type));
+  return vector::MaskedLoadOp::create(*this, type, memref, indices,
+                                      firstLanes(lanes, there), zeros);
+}
+
+void KernelBuilder::storeFirst(Value value, Value memref, ValueRange indices,
+                               int64_t there) {
+  int64_t lanes = lanesOf(value);
+  if (there >= lanes)
+    store(value, memref, indices);
+  else
+    vector::MaskedStoreOp::create(*this, memref, indices,
+                                  firstLanes(lanes, there), value);
+}
+
 Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type element) {
   if (!element)
     element = getF32Type();

@@ -59,10 +59,19 @@ public:
   Value bitsOf(Value mask);
   /// How many lanes of a mask are set, an index.
   Value countLanes(Value mask);
+  /// The first `there` of `lanes` elements, as they lie there, and zeros in the
+  /// other lanes, which are not read.
+  Value loadFirst(Value memref, ValueRange indices, int64_t lanes,
+                  int64_t there);
+  /// Writes the first `there` lanes, as they are.
+  void storeFirst(Value value, Value memref, ValueRange indices, int64_t there);
   /// Scratch on the stack of the executing thread, 64-byte aligned.
   Value stackBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
 
 private:
+  /// An i1 in each lane, set in the first `there`.
+  Value firstLanes(int64_t lanes, int64_t there);
+
   mlir::ModuleOp module;
 };
 

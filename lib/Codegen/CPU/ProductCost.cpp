@@ -34,7 +34,7 @@ static constexpr double kExpandedF32 = 0.051, kExpandedBF16 = 0.11,
 
 /// Whether bytes are multiplied by bytes where they lie (WordProduct.h).
 static bool multipliesBytes(const ProductCost &cost) {
-  return cost.valueBits == 8 && cost.expandBits == 8 &&
+  return BytesProduct::isPossible(cost.expandBits, cost.valueBits, cost.k) &&
          QuantizedFewRows::pays(cost.tokens, cost.n, cost.k);
 }
 

@@ -10,35 +10,20 @@
 using namespace mlir;
 using namespace pst::cpu;
 
-/// An i1 in each lane, true in the first `valid`.
-static Value firstLanes(KernelBuilder &b, int64_t lanes, int64_t valid) {
-  SmallVector<bool> mask(lanes, false);
-  std::fill_n(mask.begin(), valid, true);
-  auto type = cast<VectorType>(b.lanesType(lanes, b.getI1Type()));
-  return arith::ConstantOp::create(b, DenseElementsAttr::get(type, mask));
-}
-
 Value pst::cpu::loadColumns(KernelBuilder &b, Window window,
                             const ResultVector &place) {
-  SmallVector<Value> indices{b.addi(window.row, place.row),
-                             b.addi(window.column, place.column)};
-  if (place.valid >= place.lanes)
-    return b.load(window.buffer, indices, place.lanes);
-  return vector::MaskedLoadOp::create(
-      b, cast<VectorType>(b.lanesType(place.lanes)), window.buffer, indices,
-      firstLanes(b, place.lanes, place.valid), b.f32(0.0, place.lanes));
+  return b.loadFirst(
+      window.buffer,
+      {b.addi(window.row, place.row), b.addi(window.column, place.column)},
+      place.lanes, place.valid);
 }
 
 void pst::cpu::storeColumns(KernelBuilder &b, Value value, Window window,
                             const ResultVector &place) {
-  SmallVector<Value> indices{b.addi(window.row, place.row),
-                             b.addi(window.column, place.column)};
-  if (place.valid >= place.lanes)
-    b.store(value, window.buffer, indices);
-  else
-    vector::MaskedStoreOp::create(b, window.buffer, indices,
-                                  firstLanes(b, place.lanes, place.valid),
-                                  value);
+  b.storeFirst(
+      value, window.buffer,
+      {b.addi(window.row, place.row), b.addi(window.column, place.column)},
+      place.valid);
 }
 
 //===----------------------------------------------------------------------===//

@@ -104,16 +104,7 @@ private:
                                ValueRange{row, b.addi(column, kBytesAhead)},
                                /*isWrite=*/false, /*localityHint=*/3,
                                /*isDataCache=*/true);
-    if (columns == kWord)
-      return b.loadAsStored(values, {row, column}, kWord);
-    SmallVector<bool> isThere(kWord, false);
-    std::fill_n(isThere.begin(), columns, true);
-    Value zero = arith::ConstantOp::create(b, b.getI8IntegerAttr(0));
-    return vector::MaskedLoadOp::create(
-        b, cast<VectorType>(b.lanesType(kWord, b.getI8Type())), values,
-        ValueRange{row, column},
-        arith::ConstantOp::create(b, b.getBoolVectorAttr(isThere)),
-        b.splat(zero, kWord));
+    return b.loadFirst(values, {row, column}, kWord, columns);
   }
 
   Value values;

@@ -58,10 +58,14 @@ public:
                const Epilogue &epilogue, Value result)
       : WordProduct(b, n, digits.k, epilogue, result), digits(digits) {}
 
-  /// Whether the machine has such sums, and they hold so many columns.
+  /// Whether a machine that expands elements of `expandBits` (Target.h) has
+  /// such sums, values of `valueBits` are their bytes, and they hold `k`
+  /// columns.
+  static bool isPossible(int64_t expandBits, int64_t valueBits, int64_t k) {
+    return expandBits == 8 && valueBits == 8 && k <= ByteDigits::kMostColumns;
+  }
   static bool isPossible(const Target &target, mlir::Type value, int64_t k) {
-    return target.expandBits == 8 && value.isInteger(8) &&
-           k <= ByteDigits::kMostColumns;
+    return isPossible(target.expandBits, value.getIntOrFloatBitWidth(), k);
   }
 
 protected:
