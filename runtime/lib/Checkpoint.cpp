@@ -17,6 +17,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <set>
 
 using namespace pst;
 using namespace pst::runtime;
@@ -27,6 +28,7 @@ namespace fs = std::filesystem;
 static constexpr int kFormat = 2;
 static constexpr std::string_view kPrefix = "checkpoint-";
 static constexpr const char *kStateFile = "trainer_state.json";
+static constexpr const char *kTrainable = "trainable.safetensors";
 /// Of a run: as many as the names of checkpoints can count.
 static constexpr int64_t kMostSteps = 999'999'999'999'999;
 
@@ -91,7 +93,7 @@ layoutOf(const Model &model) {
     add(optimizer, parameter, "moment1", "moment1.");
     add(optimizer, parameter, "moment2", "moment2.");
   }
-  return {{"trainable.safetensors", std::move(trainable)},
+  return {{kTrainable, std::move(trainable)},
           {"optimizer.safetensors", std::move(optimizer)},
           {"state.safetensors", std::move(state)}};
 }
@@ -168,8 +170,38 @@ std::string earlierCheckpoint(const fs::path &checkpoint) {
               "; " + earlierCheckpoint(checkpoint));
 }
 
+/// The first of what is trained in one of the two and not, or in another shape,
+/// in the other; "" where that is the same, or the file cannot be read.
+std::string compareTrained(const fs::path &checkpoint, const Model &model) {
+  auto ours = std::move(layoutOf(model).front().second);
+  try {
+    SafeTensorsFile theirs(checkpoint / kTrainable);
+    std::set<std::string_view> names;
+    for (const Slot &slot : ours) {
+      names.insert(slot.name);
+      std::string name = "\"" + slot.name + "\"";
+      const TensorView *found = theirs.find(slot.name);
+      if (!found)
+        return "the program trains " + name +
+               ", which the checkpoint does not hold";
+      if (found->dtype != slot.dtype || found->shape != *slot.shape)
+        return name + " is " + describe(found->dtype, found->shape) +
+               " in the checkpoint, " + describe(slot.dtype, *slot.shape) +
+               " in the program";
+    }
+    for (const auto &[name, ignored] : theirs.tensors())
+      if (!names.contains(name))
+        return "the checkpoint holds \"" + name +
+               "\", which the program does not train";
+  } catch (const Error &) {
+  }
+  return "";
+}
+
 /// What is different about two models, as far as a checkpoint tells.
-std::string compareModels(const Json &json, const Manifest &manifest) {
+std::string compareModels(const Json &json, const fs::path &checkpoint,
+                          const Model &model) {
+  const Manifest &manifest = model.manifest();
   std::string text;
   auto compare = [&](const std::string &what, const std::string &theirs,
                      const std::string &ours) {
@@ -190,6 +222,8 @@ std::string compareModels(const Json &json, const Manifest &manifest) {
   };
   for (const auto &[key, ignored] : all)
     compare(key, find(theirs, key), find(manifest.hyperparameters, key));
+  if (text.empty())
+    text = compareTrained(checkpoint, model);
   return text.empty() ? "the names or shapes of their parameters differ, or "
                         "their criteria"
                       : text;
@@ -242,7 +276,7 @@ TrainerState stateFromJson(const Json &json, const fs::path &checkpoint,
     if (json.at("fingerprint").get<std::string>() != manifest.fingerprint())
       throw Error(checkpoint.string() +
                   ": a checkpoint of another model or method: " +
-                  compareModels(json, manifest));
+                  compareModels(json, checkpoint, model));
     if (json.at("pretrained_weights").get<std::string>() !=
         model.parameters().modelDigest())
       throw Error(checkpoint.string() +

@@ -83,6 +83,20 @@ def test_an_adapter_of_before_poolers_were_trained(tmp_path, capsys):
     assert (tmp_path / "back" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("first, then", [("none", ""), ("", "none")])
+def test_a_run_that_trained_others_is_not_gone_on_with(tmp_path, first, then):
+    """And says which: a run of before poolers were trained looks so."""
+    directory = write_model(tmp_path / "m", {**CONFIG, "num_labels": 3})
+    settings = SETTINGS | {"output_dir": tmp_path / "run", "save_steps": 2, "save_strategy": "steps"}
+    pst.Trainer(directory, DATA, modules_to_save=first, **settings).train()
+    name = r'"bert\.pooler\.dense\.(bias|weight)"'
+    said = f"the program trains {name}, which the checkpoint does not hold"
+    if then:
+        said = f"the checkpoint holds {name}, which the program does not train"
+    with pytest.raises(pst.Error, match=said):
+        pst.Trainer(directory, DATA, modules_to_save=then, resume_from_checkpoint="last", **settings).train()
+
+
 def test_a_name_that_no_module_has(tmp_path):
     directory = write_model(tmp_path / "m", {**CONFIG, "num_labels": 3})
     with pytest.raises(pst.CompileError, match=r"modules_to_save: no module is called 'poler'; those that have parameters are: .*bert\.pooler\.dense"):

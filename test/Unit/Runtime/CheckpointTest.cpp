@@ -234,7 +234,10 @@ TEST_F(CheckpointTest, SaysHowModelsDiffer) {
       text);
   EXPECT_PRED_FORMAT2(IsSubstring,
                       "mask_alpha2 is 1.0 in the checkpoint, absent", text);
-  EXPECT_PRED_FORMAT2(IsSubstring, "names or shapes", loadAs([](Manifest &m) {
+  EXPECT_PRED_FORMAT2(IsSubstring,
+                      "the program trains \"tiny.dense.weight.pst_V2\", which "
+                      "the checkpoint does not hold",
+                      loadAs([](Manifest &m) {
                         m.parameters[4].name += "2";
                         m.sparseLayers[0].factors[1].tensors[1] += "2";
                       }));
