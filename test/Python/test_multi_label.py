@@ -65,7 +65,7 @@ def trained(model, tmp_path_factory):
     data, dev = rows(64), rows(37, 1)
     trainer = pst.Trainer(
         model, jsonl(folder / "train.jsonl", data), jsonl(folder / "dev.jsonl", dev), output_dir=folder / "run", report_to="none",
-        max_steps=80, learning_rate=2e-2, sparsity=0.3, eval_strategy="no", load_best_model_at_end=False,
+        max_steps=80, learning_rate=2e-2, head_learning_rate=2e-2, sparsity=0.3, eval_strategy="no", load_best_model_at_end=False,
     )  # fmt: skip
     trainer.train()
     evaluation = trainer.evaluate()
@@ -104,7 +104,7 @@ def test_training_learns_and_is_reproducible(trained, model, tmp_path):
     folder, _, _ = trained
     again = pst.Trainer(
         model, rows(64), rows(37, 1), output_dir=tmp_path / "run", report_to="none",
-        max_steps=80, learning_rate=2e-2, sparsity=0.3, eval_strategy="no", load_best_model_at_end=False, num_threads=1,
+        max_steps=80, learning_rate=2e-2, head_learning_rate=2e-2, sparsity=0.3, eval_strategy="no", load_best_model_at_end=False, num_threads=1,
     )  # fmt: skip
     again.train()
     again.save(tmp_path / "model")
