@@ -20,7 +20,7 @@ from .outputs import write_json
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
-_FORMAT = 2  # of 1, a BERT's pooler was trained only where --modules_to_save named it
+_FORMAT = 2  # its run is of RUN_FORMAT 2 (trainer.py); of 1, of 1
 # Files that a program is compiled with, which lie beside the weights.
 _FILES = {"criterion": "criterion.mlir", "layer_sparsity": "layer_sparsity.json", "calibration_file": "calibration.safetensors"}
 _TASKS = {"classification": "SEQ_CLS", "multi_label_classification": "SEQ_CLS", "regression": "SEQ_CLS",
@@ -132,9 +132,6 @@ def read_config(directory) -> dict:
             raise DataError(f"{path}: damaged: \"pst\" has no \"{key}\" of the kind that 'pst export' writes")
     if not 0 <= ours["sparsity"] < 1:
         raise DataError(f"{path}: damaged: \"sparsity\" is {ours['sparsity']}, and must be from 0 to below 1")
-    settings = ours["run"].get("compiler_options")
-    if ours["format"] == 1 and isinstance(settings, dict):
-        settings["modules_to_save"] = settings.get("modules_to_save") or _pst.NO_MODULES
     return config
 
 

@@ -83,8 +83,10 @@ def _read_run(path: str, checkpoint: str) -> dict:
 
 
 def _check_run(run: dict, path: str) -> None:
-    """Whether all that is asked of it later is there, and of its kind. Raises UsageError."""
+    """Whether all that is asked of it later is there, and of its kind; one of an
+    earlier format becomes what it meant. Raises UsageError."""
     from . import _pst
+    from .trainer import RUN_FORMAT
 
     def values(key: str, *kinds) -> bool:
         held = run.get(key) or {}
@@ -107,6 +109,12 @@ def _check_run(run: dict, path: str) -> None:
         or not known >= set(run["compiler_options"]) >= {"target"}
     ):
         raise UsageError(f"{path}: damaged: expected the JSON object that 'pst train' writes")
+    number, settings = run.get("format", 1), run["compiler_options"]
+    if type(number) is not int or not 1 <= number <= RUN_FORMAT:
+        raise UsageError(f"{path}: a run of format {number!r}; this release reads formats 1 to {RUN_FORMAT}")
+    if number == 1:
+        settings["modules_to_save"] = settings.get("modules_to_save") or _pst.NO_MODULES
+    run["format"] = RUN_FORMAT
 
 
 def _settings(args, run: dict, settings: dict) -> dict:

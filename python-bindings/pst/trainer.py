@@ -42,6 +42,7 @@ from .tokenizer import Encoded, EncodedWords, Tokenizer
 
 # What a checkpoint needs, besides itself, to become a model again.
 RUN_FILE = "run.json"
+RUN_FORMAT = 2  # of 1, a BERT's pooler was trained only where --modules_to_save named it
 CRITERION_FILE = "criterion.mlir"
 LAYERS_FILE = "layer_sparsity.json"
 
@@ -442,6 +443,7 @@ class Trainer:
             if os.path.abspath(options.calibration_file) != settings["calibration_file"]:
                 shutil.copyfile(options.calibration_file, settings["calibration_file"])
         content = {
+            "format": RUN_FORMAT,
             "model": os.path.abspath(self.model_dir),
             "bundle": os.path.abspath(self.options.bundle) if self.options.bundle else "",
             "compiler_options": settings,

@@ -66,16 +66,22 @@ def test_a_pooler_is_trained_with_the_head(tmp_path):
         assert [p["role"] for p in found] == [role] * 2, options
 
 
-def test_an_adapter_of_before_poolers_were_trained(tmp_path, capsys):
-    """Format 1 says nothing of a pooler that is frozen."""
+def test_a_run_and_an_adapter_of_before_poolers_were_trained(tmp_path, capsys):
+    """Format 1, which a run did not say, says nothing of a pooler that is frozen."""
     directory = write_model(tmp_path / "m", {**CONFIG, "num_labels": 3})
     trainer = pst.Trainer(directory, DATA, output_dir=tmp_path / "run", modules_to_save="none", **SETTINGS)
     trainer.train()
     trainer.save(tmp_path / "out")
+    path = tmp_path / "run" / "run.json"
+    described = json.loads(path.read_text())
+    assert described.pop("format") == 2 and described["compiler_options"].pop("modules_to_save") == "none"
+    path.write_text(json.dumps(described))
+    assert run(capsys, "export", tmp_path / "run", "--output_dir", tmp_path / "again")[0] == 0
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
     assert run(capsys, "export", tmp_path / "run", "--output_dir", tmp_path / "adapter", "--format", "adapter")[0] == 0
     path = tmp_path / "adapter" / "adapter_config.json"
     described = json.loads(path.read_text())
-    assert described["pst"]["run"]["compiler_options"].pop("modules_to_save") == "none"
+    del described["pst"]["run"]["compiler_options"]["modules_to_save"], described["pst"]["run"]["format"]
     described["pst"]["format"] = 1
     path.write_text(json.dumps(described))
     status, _, err = run(capsys, "export", tmp_path / "adapter", "--base", directory, "--output_dir", tmp_path / "back")

@@ -371,17 +371,29 @@ def test_a_run_file_with_anything_in_it(tmp_path, model):
     assert exported >= min(left, 10)
 
 
+def export_of_run(tmp_path, capsys, changes):
+    """What 'pst export' says of a run whose run.json is that of one, changed."""
+    whole = {"model": "m", "bundle": "", "compiler_options": {"target": "cpu"}, "labels": None, "options": {"method": "pst", "seed": 1}}
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "run.json").write_text(json.dumps({**whole, **changes}))
+    assert cli.main(["export", str(tmp_path / "checkpoint-1"), "--output_dir", str(tmp_path / "out")]) == 1
+    return capsys.readouterr().err.strip()
+
+
 @pytest.mark.parametrize("changes", [
     {"model": 3}, {"compiler_options": []}, {"compiler_options": {"target": "cpu", "tile": 3}}, {"labels": [1]}, {"labels": {}}, {"bundle": 0},
     {"options": {"method": "pst", "seed": "x"}}, {"options": {"method": "pst", "seed": -1}}, {"options": {"method": "pst", "seed": 2**64}},
     {"options": {"seed": 1}}, {"options": {"method": "pst", "seed": 1, "sparsity": {}}}, {"text_columns": 3}, {"trainable": "1"}, {"data": {"train": 1}},
 ])  # fmt: skip
 def test_a_damaged_run_file(tmp_path, capsys, changes):
-    whole = {"model": "m", "bundle": "", "compiler_options": {"target": "cpu"}, "labels": None, "options": {"method": "pst", "seed": 1}}
-    (tmp_path / "checkpoint-1").mkdir()
-    (tmp_path / "run.json").write_text(json.dumps({**whole, **changes}))
-    assert cli.main(["export", str(tmp_path / "checkpoint-1"), "--output_dir", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.strip().endswith("run.json: damaged: expected the JSON object that 'pst train' writes")
+    expected = "damaged: expected the JSON object that 'pst train' writes"
+    assert export_of_run(tmp_path, capsys, changes).endswith(f"run.json: {expected}")
+
+
+@pytest.mark.parametrize("number", [3, 0, "2", None, True])
+def test_a_run_file_of_another_format(tmp_path, capsys, number):
+    expected = f"a run of format {number!r}; this release reads formats 1 to 2"
+    assert export_of_run(tmp_path, capsys, {"format": number}).endswith(f"run.json: {expected}")
 
 
 # ===--------------------------------------------------------------------------=== #

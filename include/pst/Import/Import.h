@@ -21,7 +21,8 @@ namespace pst {
 /// The module has one `pst.parameter` for each tensor, by its canonical name:
 /// frozen, but for the classifier (and a pooler that the files lack), which is
 /// trainable. Weights of the encoder's linear layers have the attribute
-/// `pst.sparsify`, a pooler has `pst.with_head`. Its function, with B x L the batch and C the labels:
+/// `pst.sparsify`, a pooler has `pst.with_head`. Its function, with B x L the
+/// batch and C the labels:
 ///
 ///     @forward(input_ids, attention_mask, token_type_ids: tensor<BxLxi32>,
 ///              labels: tensor<Bxi32> (Bxf32 for regression, BxCxf32 of
