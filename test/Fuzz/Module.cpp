@@ -35,6 +35,10 @@ static CompilerOptions readOptions(StringRef line, Stage &from) {
       from = parseStage(value).value_or(Stage::Import);
       continue;
     }
+    if (name == "expand_bits") { // no option: the machine's
+      options.expandBits = value == "8" ? 8 : 32;
+      continue;
+    }
     try {
       compilerOptions().set(options, name.str(), value.str());
     } catch (const runtime::Error &) {
