@@ -20,7 +20,7 @@ from .outputs import write_json
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
-_FORMAT = 2  # its run is of RUN_FORMAT 2 (trainer.py); of 1, of 1
+_FORMAT = 2  # as RUN_FORMAT (trainer.py) of the run in it, so that an earlier release refuses what it would read otherwise
 # Files that a program is compiled with, which lie beside the weights.
 _FILES = {"criterion": "criterion.mlir", "layer_sparsity": "layer_sparsity.json", "calibration_file": "calibration.safetensors"}
 _TASKS = {"classification": "SEQ_CLS", "multi_label_classification": "SEQ_CLS", "regression": "SEQ_CLS",

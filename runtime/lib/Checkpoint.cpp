@@ -173,6 +173,7 @@ std::string earlierCheckpoint(const fs::path &checkpoint) {
 /// The first of what is trained in one of the two and not, or in another shape,
 /// in the other; "" where that is the same, or the file cannot be read.
 std::string compareTrained(const fs::path &checkpoint, const Model &model) {
+  // The first file is kTrainable.
   auto ours = std::move(layoutOf(model).front().second);
   try {
     SafeTensorsFile theirs(checkpoint / kTrainable);
