@@ -78,13 +78,13 @@ def _read_run(path: str, checkpoint: str) -> dict:
     run = read_object(path)
     if not run:
         raise UsageError(f"{path}: not found: {checkpoint} is no checkpoint of 'pst train'")
-    _check_run(run, path)
+    _bring_up_to_date(run, path)
     return run
 
 
-def _check_run(run: dict, path: str) -> None:
-    """Whether all that is asked of it later is there, and of its kind; one of an
-    earlier format becomes what it meant. Raises UsageError."""
+def _bring_up_to_date(run: dict, path: str) -> None:
+    """Makes a run of an earlier format what it meant. Raises UsageError where
+    what is asked of a run later is not there, or not of its kind."""
     from . import _pst
     from .trainer import RUN_FORMAT
 
@@ -173,7 +173,7 @@ def _adapter(args, source: str) -> _Trained:
     config = adapter.read_config(source)
     ours = config["pst"]
     run = ours["run"]
-    _check_run(run, os.path.join(source, adapter.CONFIG))
+    _bring_up_to_date(run, os.path.join(source, adapter.CONFIG))
     settings = _settings(args, run, adapter.settings_of(source, run))
     model = _pst.Model(_pst.compile_model(args.base, settings), args.base, run["options"]["seed"])
     sparsity = adapter.load(source, model)

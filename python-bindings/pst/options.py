@@ -132,6 +132,8 @@ class _PythonOptions:
     bundle: str = _option("machine", "", "train with this bundle of 'pst compile' instead of compiling")
 
     def __post_init__(self):
+        if isinstance(self.resume_from_checkpoint, (bool, type(None))):
+            self.resume_from_checkpoint = "last" if self.resume_from_checkpoint else ""
         for name in ("report_to", "class_weights"):
             value = getattr(self, name)
             if hasattr(value, "__iter__") and not isinstance(value, str):

@@ -153,7 +153,10 @@ void Trainer::resume() {
     return;
 
   fs::path checkpoint = options.resumeFromCheckpoint;
-  if (options.resumeFromCheckpoint == "last") {
+  // The Trainer of Hugging Face takes a truth value for it.
+  if (checkpoint == "last" ||
+      ((checkpoint == "True" || checkpoint == "true") &&
+       !fs::exists(checkpoint))) {
     auto checkpoints = listCheckpoints(options.outputDir);
     if (checkpoints.empty()) {
       message("no checkpoint yet: starting from the beginning");

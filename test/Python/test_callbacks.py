@@ -179,7 +179,7 @@ def test_a_run_that_has_stalled_goes_on_if_it_may(files, tmp_path, capfd):
     again = trainer(files, tmp_path / "a", resume_from_checkpoint="last", compute_metrics=Scripted([]), **settings).train()
     assert again["step"] == 6 and again["ended_early"] and again["best"]["step"] == 4
     settings["early_stopping_patience"] = 20
-    more = trainer(files, tmp_path / "a", resume_from_checkpoint="last", compute_metrics=Scripted(values[6:]), **settings).train()
+    more = trainer(files, tmp_path / "a", resume_from_checkpoint=True, compute_metrics=Scripted(values[6:]), **settings).train()
     whole = trainer(files, tmp_path / "b", compute_metrics=Scripted(values), **settings).train()
     assert more["step"] == whole["step"] == 12 and not more["ended_early"]
     for name in os.listdir(tmp_path / "b" / "checkpoint-12"):

@@ -59,14 +59,17 @@ def reference(directory, data, names):
     return output.logits.numpy(), float(output.loss)
 
 
+def trainer_of(model, data, dev, folder, **more):
+    rates = {"learning_rate": 2e-2, "head_learning_rate": 2e-2}
+    settings = {"max_steps": 80, "sparsity": 0.3, "eval_strategy": "no", "load_best_model_at_end": False, "report_to": "none"}
+    return pst.Trainer(model, data, dev, output_dir=folder, **rates, **settings, **more)
+
+
 @pytest.fixture(scope="module")
 def trained(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     data, dev = rows(64), rows(37, 1)
-    trainer = pst.Trainer(
-        model, jsonl(folder / "train.jsonl", data), jsonl(folder / "dev.jsonl", dev), output_dir=folder / "run", report_to="none",
-        max_steps=80, learning_rate=2e-2, head_learning_rate=2e-2, sparsity=0.3, eval_strategy="no", load_best_model_at_end=False,
-    )  # fmt: skip
+    trainer = trainer_of(model, jsonl(folder / "train.jsonl", data), jsonl(folder / "dev.jsonl", dev), folder / "run")
     trainer.train()
     evaluation = trainer.evaluate()
     trainer.save(folder / "model")
@@ -102,10 +105,7 @@ def test_the_loss_of_a_step_is_transformers(model, tmp_path):
 
 def test_training_learns_and_is_reproducible(trained, model, tmp_path):
     folder, _, _ = trained
-    again = pst.Trainer(
-        model, rows(64), rows(37, 1), output_dir=tmp_path / "run", report_to="none",
-        max_steps=80, learning_rate=2e-2, head_learning_rate=2e-2, sparsity=0.3, eval_strategy="no", load_best_model_at_end=False, num_threads=1,
-    )  # fmt: skip
+    again = trainer_of(model, rows(64), rows(37, 1), tmp_path / "run", num_threads=1)
     again.train()
     again.save(tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == (folder / "model" / "model.safetensors").read_bytes()

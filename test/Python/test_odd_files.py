@@ -359,7 +359,7 @@ def test_a_run_file_with_anything_in_it(tmp_path, model):
         data = changed(text, random)
         try:
             # As run.json is read, but for the file.
-            exporting._check_run(files.object_in(data, "run.json"), "run.json")
+            exporting._bring_up_to_date(files.object_in(data, "run.json"), "run.json")
         except (UsageError, pst.DataError):
             if random.integers(RUNS // 10 + 1):
                 continue

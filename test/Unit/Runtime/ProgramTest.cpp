@@ -209,7 +209,7 @@ TEST(PstRun, TrainsResumesEvaluatesAndExports) {
                       again.text);
 
   fs::remove_all(run + "/checkpoint-12");
-  Output resumed = shell(train + "--resume_from_checkpoint last");
+  Output resumed = shell(train + "--resume_from_checkpoint True");
   EXPECT_EQ(resumed.status, 0) << resumed.text;
   EXPECT_PRED_FORMAT2(::testing::IsSubstring, "after step 10 of 12",
                       resumed.text);
