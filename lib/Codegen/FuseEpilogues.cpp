@@ -86,6 +86,7 @@ struct FuseDropout : OpRewritePattern<nn::DropoutOp> {
       product.getSeedMutable().assign(op.getSeed());
       product.setProbabilityAttr(op.getProbabilityAttr());
       product.setSiteAttr(op.getSiteAttr());
+      product.setLengthAttr(op.getLengthAttr());
     });
     replaceByProduct(rewriter, op, product, order);
     return success();
@@ -223,7 +224,7 @@ void dropGradient(NormOp norm, nn::DropoutOp op, const OpOrder &order) {
   auto wider = NormOp::create(
       builder, norm.getLoc(), types, norm.getInput(), norm.getScale(),
       norm.getGradient(), norm.getAddend(), op.getSeed(), norm.getEpsilonAttr(),
-      op.getProbabilityAttr(), op.getSiteAttr());
+      op.getProbabilityAttr(), op.getSiteAttr(), op.getLengthAttr());
   op.replaceAllUsesWith(wider.getDropped());
   op.erase();
   norm->replaceAllUsesWith(wider->getResults().drop_back());

@@ -452,8 +452,12 @@ Value ModelBuilder::gatedActivation(Value gate, Value value,
 Value ModelBuilder::dropout(Value x, double probability) {
   if (probability == 0.0)
     return x;
+  // One row of each sequence, as behind a pooler, has no positions.
+  int64_t rows = cast<ShapedType>(x.getType()).getDimSize(0);
+  auto length = rows == options.batch ? IntegerAttr()
+                                      : b.getI64IntegerAttr(options.length);
   return nn::DropoutOp::create(b, x, seed, b.getF64FloatAttr(probability),
-                               b.getI64IntegerAttr(nextSite++));
+                               b.getI64IntegerAttr(nextSite++), length);
 }
 
 Value ModelBuilder::add(Value x, Value y) { return nn::AddOp::create(b, x, y); }

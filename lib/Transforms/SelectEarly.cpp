@@ -30,10 +30,12 @@ static Operation *findMovable(nn::SelectTokenOp select) {
   Operation *op = select.getInput().getDefiningOp();
   if (!op || !op->hasTrait<answers::Rowwise>() || op->getNumResults() != 1)
     return nullptr;
-  // Which elements these are, only the mask knows; or they were a token each
-  // before.
+  // Of a dropout, whose elements are counted by their position, rows of the
+  // same sequences, at a position that is known.
   auto dropout = dyn_cast<nn::DropoutOp>(op);
-  if (dropout && (!select.getIndex() || dropout.getToken()))
+  int64_t length = select.getInput().getType().getDimSize(0) /
+                   select.getType().getDimSize(0);
+  if (dropout && (!select.getIndex() || dropout.getLength() != length))
     return nullptr;
   Operation *mask =
       select.getMask() ? select.getMask().getDefiningOp() : nullptr;
@@ -73,9 +75,8 @@ static void moveBehind(Operation *op, nn::SelectTokenOp select) {
     read->set(selections.lookup(read->get()));
   Value result = moved->getResult(0);
   if (auto dropout = dyn_cast<nn::DropoutOp>(moved)) {
-    auto all = cast<RankedTensorType>(result.getType());
     dropout.setTokenAttr(select.getIndexAttr());
-    dropout.setLengthAttr(builder.getI64IntegerAttr(all.getDimSize(0) / rows));
+    dropout.removeLengthAttr();
   }
   result.setType(selected(result.getType()));
   for (Operation *user : llvm::make_early_inc_range(op->getUsers())) {

@@ -31,12 +31,15 @@ func.func @main(%x: tensor<4x8xf32>, %seed: i64) -> tensor<4x8xf32> {
 // CHECK: arith.cmpi uge, {{.*}} : vector<8xi32>
 // CHECK: arith.select {{.*}} : vector<8xi1>, vector<8xf32>
 
-// More than 2^32 elements: the high half of the index enters the hash.
+// Of rows that are positions of sequences, a row's sequence enters the hash.
 
-// CHECK: func.func private @dropout_65537x65536_
-// CHECK: arith.shrui {{.*}} : vector<8xi64>
-// CHECK: arith.trunci {{.*}} : vector<8xi64> to vector<8xi32>
-func.func @large(%x: tensor<65537x65536xf32>, %seed: i64) -> tensor<65537x65536xf32> {
-  %y = nn.dropout %x, %seed probability 1.000000e-01 site 3 : tensor<65537x65536xf32>
-  return %y : tensor<65537x65536xf32>
+// CHECK: func.func private @dropout_6x8_
+// CHECK: scf.for %[[ROW:.*]] =
+// CHECK: %[[SEQUENCE:.*]] = arith.divui %[[ROW]], %c3
+// CHECK: %[[POSITION:.*]] = arith.remui %[[ROW]], %c3
+// CHECK: arith.muli %[[POSITION]], %c8
+// CHECK: arith.index_cast %[[SEQUENCE]] : index to i32
+func.func @sequences(%x: tensor<6x8xf32>, %seed: i64) -> tensor<6x8xf32> {
+  %y = nn.dropout %x, %seed probability 1.000000e-01 site 3 length 3 : tensor<6x8xf32>
+  return %y : tensor<6x8xf32>
 }

@@ -106,14 +106,20 @@ def _mix32(x):
     return x ^ x >> np.uint32(16)
 
 
-def kept(seed, site, probability, shape):
-    """Which elements a dropout keeps."""
+def kept(seed, site, probability, shape, length=None):
+    """Which elements a dropout keeps: of rows x columns, which are sequences of `length` positions (one, without it), or of
+    attention's sequences x heads x queries x keys."""
     key = _mix64((_mix64(seed % 2**64) + (site + 1) * 0x9E3779B97F4A7C15) % 2**64)
-    index = np.arange(np.prod(shape), dtype=np.uint64)
-    low, high = index.astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32)
-    value = _mix32(low ^ np.uint32(key % 2**32))
-    value = _mix32(value ^ (np.uint32(key >> 32) + np.uint32(0x9E3779B9) * high))
-    return (value >= np.uint32(int(probability * 2**32))).reshape(shape)
+    if len(shape) == 4:
+        sequence = np.arange(shape[0] * shape[1]).reshape(shape[0], shape[1], 1, 1)
+        index = np.arange(shape[2])[:, None] * 65536 + np.arange(shape[3])
+    else:
+        position = np.arange(shape[0])[:, None]
+        sequence = position // (length or shape[0])
+        index = position % (length or shape[0]) * shape[1] + np.arange(shape[1])
+    value = _mix32(index.astype(np.uint32) ^ np.uint32(key % 2**32))
+    value = _mix32(value ^ (np.uint32(key >> 32) + np.uint32(0x9E3779B9) * sequence.astype(np.uint32)))
+    return value >= np.uint32(int(probability * 2**32))
 
 
 # The ops.

@@ -109,9 +109,9 @@ DENSE = "pst.criterion @dense(%w: dense) {\n  pst.yield weight %w\n}\n"
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
-@pytest.mark.parametrize("tokens, n, m", [(37, 74, 45), (132, 200, 64), (40, 64, 2048)])
+@pytest.mark.parametrize("tokens, n, m, length", [(37, 74, 45, 37), (132, 200, 64, 11), (40, 64, 2048, 8)])
 @pytest.mark.parametrize("narrow_type", ["bf16", "f32"])
-def test_dropout_and_residual_in_a_products_epilogue(tokens, n, m, arch, narrow_type):
+def test_dropout_and_residual_in_a_products_epilogue(tokens, n, m, length, arch, narrow_type):
     """By mma.sync, wgmma and multiply-adds, with k in parts, against what nn.dropout and NumPy say."""
     is_narrow = narrow_type == "bf16"
     make = narrow if is_narrow else reference.random
@@ -119,13 +119,13 @@ def test_dropout_and_residual_in_a_products_epilogue(tokens, n, m, arch, narrow_
     probability, seed, site = 0.25, 12345, 6
     x_type, w_type, y_type = (bf16.tensor(value.shape, narrow_type) for value in (x, w, r))
     body = (
-        f"%y = pst.masked_matmul %x, @dense(%w) bias(%b) dropout(%seed) probability {probability} site {site} addend(%r)\n"
+        f"%y = pst.masked_matmul %x, @dense(%w) bias(%b) dropout(%seed) probability {probability} site {site} length {length} addend(%r)\n"
         f"  : {x_type}, ({w_type}) bias tensor<{n}xf32> addend {y_type} -> {y_type}"
     )
     arguments = [("x", x, is_narrow), ("w", w, is_narrow), ("b", bias, False), ("r", r, is_narrow), ("seed", "i64")]
     text = DENSE + bf16.function(body, arguments, [("y", (tokens, n), is_narrow)])
     (y,) = reference.call(pst.compile(text, target="emulated", gpu_arch=arch), x, w, bias, r, seed)
-    keep = reference.kept(seed, site, probability, (tokens, n))
+    keep = reference.kept(seed, site, probability, (tokens, n), length)
     product = x.astype(np.float64) @ w.T.astype(np.float64) + bias
     assert 0.5 < keep.mean() < 0.9
     size = (np.abs(x).astype(np.float64) @ np.abs(w).T + np.abs(bias)) / (1 - probability) + np.abs(r)

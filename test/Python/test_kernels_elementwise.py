@@ -25,10 +25,10 @@ def test_add(shape):
     np.testing.assert_array_equal(z, x + y)
 
 
-def dropout(shape, probability, site):
+def dropout(shape, probability, site, more=""):
     type = f"tensor<{shape[0]}x{shape[1]}xf32>"
     return f"""func.func @main(%x: {type}, %seed: i64) -> {type} {{
-      %y = nn.dropout %x, %seed probability {probability:e} site {site} : {type}
+      %y = nn.dropout %x, %seed probability {probability:e} site {site} {more} : {type}
       return %y : {type}
     }}"""
 
@@ -43,6 +43,19 @@ def test_dropout(shape, probability, seed, site):
     reference.close(y, np.where(keep, x.astype(np.float64) / (1 - probability), 0.0), 2e-7)
 
 
+@pytest.mark.parametrize("batch, length, columns", [(1, 1, 1), (7, 3, 5), (2, 66, 384), (13, 2, 37)])
+def test_dropout_of_sequences(batch, length, columns):
+    x = reference.random(batch * length, columns)
+    (y,) = reference.run(dropout(x.shape, 0.4, 3, f"length {length}"), x, 77)
+    keep = reference.kept(77, 3, 0.4, x.shape, length)
+    np.testing.assert_array_equal(y != 0, keep)
+    # Of the first positions of each, it is that of shorter sequences.
+    part = (length + 1) // 2
+    shorter = np.ascontiguousarray(x.reshape(batch, length, columns)[:, :part]).reshape(-1, columns)
+    (z,) = reference.run(dropout(shorter.shape, 0.4, 3, f"length {part}"), shorter, 77)
+    np.testing.assert_array_equal(z.reshape(batch, part, columns), y.reshape(batch, length, columns)[:, :part])
+
+
 def test_dropped_elements_are_zero_whatever_they_were():
     x = np.full((1, 64), np.inf, np.float32)
     (y,) = reference.run(dropout(x.shape, 0.5, 1), x, 5)
@@ -54,14 +67,9 @@ def test_dropped_elements_are_zero_whatever_they_were():
 @pytest.mark.parametrize("batch, length, columns, token", [(1, 1, 1, 0), (3, 7, 5, 6), (32, 66, 384, 0), (2, 13, 37, 4)])
 def test_dropout_of_a_token_is_that_among_all_tokens(batch, length, columns, token):
     x = reference.random(batch * length, columns)
-    (all_rows,) = reference.run(dropout(x.shape, 0.3, 2), x, 9)
+    (all_rows,) = reference.run(dropout(x.shape, 0.3, 2, f"length {length}"), x, 9)
     picked = x.reshape(batch, length, columns)[:, token].copy()
-    type = f"tensor<{batch}x{columns}xf32>"
-    text = f"""func.func @main(%x: {type}, %seed: i64) -> {type} {{
-      %y = nn.dropout %x, %seed probability 3.0e-1 site 2 token {token} of {length} : {type}
-      return %y : {type}
-    }}"""
-    (y,) = reference.run(text, picked, 9)
+    (y,) = reference.run(dropout(picked.shape, 0.3, 2, f"token {token}"), picked, 9)
     np.testing.assert_array_equal(y, all_rows.reshape(batch, length, columns)[:, token])
 
 
@@ -70,7 +78,9 @@ def test_statistics_of_dropout():
     shape, probability = (512, 257), 0.1
     count = shape[0] * shape[1]
     x = np.ones(shape, np.float32)
-    functions = {site: reference.pst.compile(dropout(shape, probability, site)) for site in (0, 1, 12)}
+    functions = {site: reference.pst.compile(dropout(shape, probability, site)) for site in (0, 1)}
+    # As many sequences as there are positions in it.
+    functions |= {site: reference.pst.compile(dropout(shape, probability, site, more)) for site, more in ((12, "length 16"), (13, "length 1"))}
     masks = [functions[site](x, seed) != 0 for site in functions for seed in (0, 1, 2, 43)]
     sigma = np.sqrt(probability * (1 - probability))
     noise = [(mask - (1 - probability)) / sigma for mask in masks]

@@ -74,15 +74,16 @@ def test_backward_against_finite_differences(which):
 
 
 @pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
-@pytest.mark.parametrize("rows, columns", [(5, 7), (70, 64), (131, 37)])
+@pytest.mark.parametrize("rows, columns", [(5, 7), (70, 64), (131, 37), (6, 3)])
 def test_a_norms_gradient_is_added_to_another_and_dropped_out(norm, rows, columns):
     x, scale, shift, g = arguments(rows, columns)
     other, seed, site, probability = reference.random(rows, columns, seed=5), 12345, 6, 0.25
+    length = next(size for size in (7, 5, 3, 2, 1) if rows % size == 0)
     m, v = f"tensor<{rows}x{columns}xf32>", f"tensor<{columns}xf32>"
     results = "%dx, %ds, %dt, %drop" if norm == "layer_norm" else "%dx, %ds, %drop"
     text = f"""func.func @main(%x: {m}, %scale: {v}, %g: {m}, %r: {m}, %seed: i64) -> ({m}, {v}, {m}) {{
       {results} = nn.{norm}_backward %x, %scale, %g epsilon 1.0e-5 addend(%r)
-        dropout(%seed) probability {probability} site {site} : {m}, {v} addend {m} dropped {m}
+        dropout(%seed) probability {probability} site {site} length {length} : {m}, {v} addend {m} dropped {m}
       return %dx, %ds, %drop : {m}, {v}, {m}
     }}"""
     dx, dscale, dropped = reference.run(text, x, scale, g, other, seed)
@@ -94,6 +95,6 @@ def test_a_norms_gradient_is_added_to_another_and_dropped_out(norm, rows, column
     size = np.full_like(x, 20.0)
     reference.close(dx, exact_dx.numpy() + other, 2e-6, size=size)
     reference.close(dscale, exact_dscale, 2e-6, size=np.abs(g).sum(0) * 20)
-    keep = reference.kept(seed, site, probability, (rows, columns))
+    keep = reference.kept(seed, site, probability, (rows, columns), length)
     assert 0.5 < keep.mean() < 0.95
     np.testing.assert_array_equal(dropped, np.where(keep, dx * np.float32(1 / (1 - probability)), 0))

@@ -8,7 +8,7 @@
 // CHECK:       %[[A:.*]] = nn.attention
 // CHECK:       %[[AS:.*]] = nn.select_token %[[A]] index 1 : tensor<6x4xf32> -> tensor<2x4xf32>
 // CHECK:       %[[P:.*]] = nn.linear %[[AS]], %{{.*}} bias(%{{.*}}) : tensor<2x4xf32>, tensor<4x4xf32> -> tensor<2x4xf32>
-// CHECK:       %[[D:.*]] = nn.dropout %[[P]], %{{.*}} probability 1.000000e-01 site 3 token 1 of 3 : tensor<2x4xf32>
+// CHECK:       %[[D:.*]] = nn.dropout %[[P]], %{{.*}} probability 1.000000e-01 site 3 token 1 : tensor<2x4xf32>
 // CHECK:       %[[XS:.*]] = nn.select_token %[[X]] index 1 : tensor<6x4xf32> -> tensor<2x4xf32>
 // CHECK:       %[[S:.*]] = nn.add %[[D]], %[[XS]] : tensor<2x4xf32>
 // CHECK:       %[[N:.*]] = nn.layer_norm %[[S]],
@@ -22,7 +22,7 @@ func.func @layer(%x: tensor<6x4xf32>, %mask: tensor<2x3xi32>, %w: tensor<4x4xf32
                  %down: tensor<4x5xf32>, %seed: i64) -> tensor<2x4xf32> {
   %a = nn.attention %x, %x, %x, %mask heads 2 : tensor<6x4xf32>, tensor<2x3xi32>
   %p = nn.linear %a, %w bias(%b : tensor<4xf32>) : tensor<6x4xf32>, tensor<4x4xf32> -> tensor<6x4xf32>
-  %d = nn.dropout %p, %seed probability 0.1 site 3 : tensor<6x4xf32>
+  %d = nn.dropout %p, %seed probability 0.1 site 3 length 3 : tensor<6x4xf32>
   %s = nn.add %d, %x : tensor<6x4xf32>
   %n = nn.layer_norm %s, %b, %b epsilon 1.0e-5 : tensor<6x4xf32>, tensor<4xf32>
   %h = nn.linear %n, %up : tensor<6x4xf32>, tensor<5x4xf32> -> tensor<6x5xf32>
@@ -72,21 +72,25 @@ func.func @all(%x: tensor<6x4xf32>) -> (tensor<6x4xf32>, tensor<2x4xf32>, tensor
 
 // -----
 
-// A matrix that is a weight, too, is read whole as such; and of a dropout of
-// tokens, tokens are not taken again.
+// A matrix that is a weight, too, is read whole as such; and a dropout stays
+// where it counts positions otherwise: of tokens, and of other sequences.
 
 // CHECK-LABEL: func.func @itself(
 // CHECK-SAME:  %[[X:[a-z0-9]*]]: tensor<6x4xf32>
 // CHECK:       %[[S:.*]] = nn.select_token %[[X]] index 1 : tensor<6x4xf32> -> tensor<2x4xf32>
 // CHECK:       nn.linear %[[S]], %[[X]] : tensor<2x4xf32>, tensor<6x4xf32> -> tensor<2x6xf32>
-// CHECK:       %[[D:.*]] = nn.dropout %{{.*}} token 2 of 3 : tensor<6x4xf32>
+// CHECK:       %[[D:.*]] = nn.dropout %{{.*}} token 2 : tensor<6x4xf32>
 // CHECK:       nn.select_token %[[D]] index 0 : tensor<6x4xf32> -> tensor<3x4xf32>
-func.func @itself(%x: tensor<6x4xf32>, %seed: i64) -> (tensor<2x6xf32>, tensor<3x4xf32>) {
+// CHECK:       %[[E:.*]] = nn.dropout %{{.*}} length 3 : tensor<6x4xf32>
+// CHECK:       nn.select_token %[[E]] index 1 : tensor<6x4xf32> -> tensor<3x4xf32>
+func.func @itself(%x: tensor<6x4xf32>, %seed: i64) -> (tensor<2x6xf32>, tensor<3x4xf32>, tensor<3x4xf32>) {
   %y = nn.linear %x, %x : tensor<6x4xf32>, tensor<6x4xf32> -> tensor<6x6xf32>
   %one = nn.select_token %y index 1 : tensor<6x6xf32> -> tensor<2x6xf32>
-  %d = nn.dropout %x, %seed probability 0.1 site 0 token 2 of 3 : tensor<6x4xf32>
+  %d = nn.dropout %x, %seed probability 0.1 site 0 token 2 : tensor<6x4xf32>
   %two = nn.select_token %d index 0 : tensor<6x4xf32> -> tensor<3x4xf32>
-  return %one, %two : tensor<2x6xf32>, tensor<3x4xf32>
+  %e = nn.dropout %x, %seed probability 0.1 site 0 length 3 : tensor<6x4xf32>
+  %three = nn.select_token %e index 1 : tensor<6x4xf32> -> tensor<3x4xf32>
+  return %one, %two, %three : tensor<2x6xf32>, tensor<3x4xf32>, tensor<3x4xf32>
 }
 
 // -----

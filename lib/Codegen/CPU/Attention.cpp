@@ -196,12 +196,10 @@ Value AttentionHead::excludeUnseen(KernelBuilder &b, const QueryBlock &block,
   return scores;
 }
 
-Value AttentionHead::probabilityIndex(KernelBuilder &b, Value i,
-                                      Value j) const {
-  if (tileBegin)
-    j = b.addi(tileBegin, j);
-  Value rowOfAll = b.addi(b.muli(task, shape.length), i);
-  return b.addi(b.muli(rowOfAll, shape.length), j);
+DropoutPlace AttentionHead::probabilityPlace(KernelBuilder &b, Value i,
+                                             Value j) const {
+  return DropoutPlace::ofProbability(b, task, i,
+                                     tileBegin ? b.addi(tileBegin, j) : j);
 }
 
 void AttentionHead::emitScores(KernelBuilder &b, Window query,
@@ -324,8 +322,7 @@ struct AttentionPattern : KernelPattern<nn::AttentionOp> {
                 std::optional<DropoutMask> dropout;
                 if (op.getSeed())
                   dropout.emplace(b, arguments[4], arguments[5],
-                                  op.getProbability()->convertToDouble(),
-                                  shape.probabilities());
+                                  op.getProbability()->convertToDouble());
                 emitHead(b, shape, context.packedRows(), arguments, dropout,
                          task);
               });
@@ -373,8 +370,9 @@ private:
         auto kept = [&](Value i, Value j, Value e) {
           if (!dropout)
             return e;
-          Value index = head.probabilityIndex(b, b.addi(block.begin, i), j);
-          return b.select(dropout->kept(b, index, lanes), e, b.f32(0.0, lanes));
+          DropoutPlace place =
+              head.probabilityPlace(b, b.addi(block.begin, i), j);
+          return b.select(dropout->kept(b, place, lanes), e, b.f32(0.0, lanes));
         };
         if (shape.isTiled()) {
           head.emitScores(b, query, block, keys, scores);

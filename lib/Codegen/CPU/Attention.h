@@ -8,6 +8,7 @@
 #ifndef PST_LIB_CODEGEN_CPU_ATTENTION_H
 #define PST_LIB_CODEGEN_CPU_ATTENTION_H
 
+#include "../Kernel/Dropout.h"
 #include "KernelContext.h"
 #include "SmallMatmul.h"
 
@@ -30,7 +31,6 @@ struct AttentionShape {
   int64_t keyTile() const;
   bool isTiled() const { return keyTile() < length; }
   /// The number of probabilities of the whole operation.
-  int64_t probabilities() const { return batch * heads * length * length; }
   /// Fails, with an error at `op`, if a task that packs `matrices` matrices of
   /// keyTile() x width and `blocks` blocks of probabilities needs more stack
   /// than a thread is sure to have.
@@ -125,8 +125,8 @@ public:
     return {task, query};
   }
 
-  /// The index of probability (i, j) of this head in its dropout.
-  Value probabilityIndex(KernelBuilder &b, Value i, Value j) const;
+  /// Probability (i, j) of this head in its dropout.
+  DropoutPlace probabilityPlace(KernelBuilder &b, Value i, Value j) const;
 
 private:
   /// Says what the mask adds to the scores of the keys at hand.

@@ -128,8 +128,8 @@ private:
   Value kept(const QueryBlock &block, Value i, Value j) {
     if (!dropout)
       return nullptr;
-    Value index = head.probabilityIndex(b, b.addi(block.begin, i), j);
-    return dropout->kept(b, index, lanes);
+    return dropout->kept(b, head.probabilityPlace(b, b.addi(block.begin, i), j),
+                         lanes);
   }
 
   /// `value` under the dropout: scaled, or zero.
@@ -245,21 +245,20 @@ private:
     Value zero = b.f32(0.0, lanes);
     Value scale = b.f32(dropout ? dropout->scale() : 1.0, lanes);
     Value reciprocal = all(b.divf(b.f32(1.0), b.load(sums, i)));
-    Value product = b.loop(
-        b.index(0), end, lanes, {zero},
-        [&](Value j, ValueRange carried) -> SmallVector<Value> {
-          Value p = b.mulf(b.load(probabilities, {i, j}, lanes), reciprocal);
-          Value d = b.load(scoreGradients, {i, j}, lanes);
-          Value marked = p;
-          if (dropout) {
-            Value index = head.probabilityIndex(b, b.addi(block.begin, i), j);
-            Value kept = dropout->kept(b, index, lanes);
-            d = b.select(kept, b.mulf(d, scale), zero);
-            marked = b.select(kept, p, b.subf(zero, p));
-          }
-          b.store(marked, probabilities, {i, j});
-          return {b.fma(d, p, carried[0])};
-        })[0];
+    Value product =
+        b.loop(b.index(0), end, lanes, {zero},
+               [&](Value j, ValueRange carried) -> SmallVector<Value> {
+                 Value p =
+                     b.mulf(b.load(probabilities, {i, j}, lanes), reciprocal);
+                 Value d = b.load(scoreGradients, {i, j}, lanes);
+                 Value marked = p;
+                 if (Value kept = this->kept(block, i, j)) {
+                   d = b.select(kept, b.mulf(d, scale), zero);
+                   marked = b.select(kept, p, b.subf(zero, p));
+                 }
+                 b.store(marked, probabilities, {i, j});
+                 return {b.fma(d, p, carried[0])};
+               })[0];
     Value rowSum = all(b.sumLanes(product));
     Value factor = b.f32(1.0 / std::sqrt(double(shape.width)), lanes);
     b.loop(b.index(0), end, lanes, [&](Value j) {
@@ -343,8 +342,7 @@ struct AttentionBackwardPattern : KernelPattern<nn::AttentionBackwardOp> {
                 std::optional<DropoutMask> dropout;
                 if (op.getSeed())
                   dropout.emplace(b, arguments[5], arguments[6],
-                                  op.getProbability()->convertToDouble(),
-                                  shape.probabilities());
+                                  op.getProbability()->convertToDouble());
                 HeadBackward(b, shape, context.packedRows(), arguments, dropout,
                              task)
                     .emit();

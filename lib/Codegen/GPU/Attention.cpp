@@ -243,11 +243,6 @@ Value AttentionBlock::rowSum(Value value) {
   return value;
 }
 
-Value AttentionBlock::probabilityIndex(Value i, Value j) {
-  Value rowOfAll = b.addi(b.muli(place.task, shape.length), i);
-  return b.addi(b.muli(rowOfAll, shape.length), j);
-}
-
 namespace {
 struct ForwardBlock : AttentionBlock {
   ForwardBlock(ThreadBuilder &b, const AttentionShape &shape, Side side,
@@ -363,9 +358,9 @@ private:
       Value e = expNonPositive(b, b.subf(b.load(scores, {i, j}), largest));
       sum = b.addf(sum, e);
       if (dropout) {
-        Value index = block.probabilityIndex(b.addi(block.place.first, i),
-                                             b.addi(key, j));
-        e = b.select(dropout->kept(b, index, 1), e, b.f32(0.0));
+        auto place = DropoutPlace::ofProbability(
+            b, block.place.task, b.addi(block.place.first, i), b.addi(key, j));
+        e = b.select(dropout->kept(b, place, 1), e, b.f32(0.0));
       }
       b.store(e, scores, {i, j});
     });

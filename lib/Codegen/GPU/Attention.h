@@ -74,8 +74,7 @@ auto emitBlock(KernelContext &context, OpT op, const AttentionShape &shape,
     if (op.getSeed()) {
       unsigned seed = op->getNumOperands() - 1;
       dropout.emplace(b, values[seed], values[seed + 1],
-                      op.getProbability()->convertToDouble(),
-                      shape.batch * shape.heads * shape.length * shape.length);
+                      op.getProbability()->convertToDouble());
     }
     Block block(b, shape, side, values, dropout, context.packedRows());
     b.ifBelow(block.place.first, block.place.count,
@@ -166,8 +165,6 @@ public:
   Value rowMax(Value value);
   Value rowSum(Value value);
 
-  /// The index of probability (i, j) of this head in its dropout.
-  Value probabilityIndex(Value i, Value j);
   double scale() const;
 
 private:

@@ -35,8 +35,11 @@ struct BackwardBlock : AttentionBlock {
     Value d = dot(gradients, i, others, j);
     if (!dropout)
       return {d, nullptr};
-    Value index = probabilityIndex(b.addi(firstQuery, i), b.addi(firstKey, j));
-    Value kept = dropout->kept(b, index, 1);
+    Value kept = dropout->kept(
+        b,
+        DropoutPlace::ofProbability(b, place.task, b.addi(firstQuery, i),
+                                    b.addi(firstKey, j)),
+        1);
     return {b.select(kept, b.mulf(d, b.f32(dropout->scale())), b.f32(0.0)),
             kept};
   }

@@ -140,9 +140,8 @@ AttentionMMA::Dropped AttentionMMA::dropped(Value gradient, Value query,
                                             Value key) {
   if (!dropout)
     return {gradient, nullptr};
-  Value rowOfAll = b.addi(b.muli(place.task, shape.length), query);
-  Value index = b.addi(b.muli(rowOfAll, shape.length), key);
-  Value kept = dropout->kept(b, index, 1);
+  Value kept = dropout->kept(
+      b, DropoutPlace::ofProbability(b, place.task, query, key), 1);
   return {b.select(kept, b.mulf(gradient, b.f32(dropout->scale())), b.f32(0.0)),
           kept};
 }

@@ -292,7 +292,7 @@ private:
       auto result = cast<MemRefType>(values.back().getType());
       ProductFinish finish(context, b, epilogue,
                            values.drop_front(5).drop_back(),
-                           result.getDimSize(0), result.getDimSize(1));
+                           result.getDimSize(1));
       b.store(finish(b, token, column, sum)[0], values.back(), {token, column});
     });
   }

@@ -198,11 +198,11 @@ GemmEpilogue GemmEpilogue::with(ValueRange operands) const {
 
 ProductFinish::ProductFinish(const KernelContext &context, ThreadBuilder &b,
                              const GemmEpilogue &epilogue, ValueRange operands,
-                             int64_t rows, int64_t columns)
+                             int64_t columns)
     : context(context), epilogue(epilogue.with(operands)), columns(columns) {
   if (this->epilogue.seed)
     mask.emplace(b, this->epilogue.seed, this->epilogue.site,
-                 epilogue.probability, context.numPlaces(rows) * columns);
+                 epilogue.probability);
 }
 
 SmallVector<Value> ProductFinish::add(ThreadBuilder &b, Value row, Value column,
@@ -216,8 +216,10 @@ SmallVector<Value> ProductFinish::add(ThreadBuilder &b, Value row, Value column,
   if (epilogue.bias)
     addTerms(epilogue.bias, column);
   if (mask)
-    values = mask->drop(
-        b, values, b.addi(b.muli(context.placeOf(b, row), columns), column));
+    values = mask->drop(b, values,
+                        DropoutPlace::ofRow(b, context.placeOf(b, row),
+                                            epilogue.length, columns)
+                            .plus(b, column));
   if (epilogue.addend)
     addTerms(epilogue.addend, {row, column});
   return values;
@@ -279,7 +281,7 @@ static void launchSumOfParts(KernelContext &context, CodeBuilder &host,
             sum = b.addf(sum, term);
         ProductFinish finish(context, b, epilogue,
                              values.drop_front(1 + numResults(epilogue)),
-                             plan.m, plan.n);
+                             plan.n);
         if (epilogue.kept)
           b.storeGroup(finish.keep(b, row, column, sums), values[2],
                        {row, column});
@@ -316,6 +318,8 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
     if (is)
       identity.add(word);
   identity.distinguish(host.getF64FloatAttr(epilogue.probability));
+  if (epilogue.length)
+    identity.distinguish(epilogue.length);
   if (epilogue.activation)
     identity.add(nn::stringifyActivationKind(*epilogue.activation));
   KernelPart part(identity);
@@ -337,8 +341,7 @@ void pst::cuda::launchGemm(KernelContext &context, CodeBuilder &host,
                                    return SmallVector<Value>(sums);
                                  }}});
         ProductFinish finish(context, b, epilogue,
-                             values.drop_front(numResults(epilogue)), plan.m,
-                             plan.n);
+                             values.drop_front(numResults(epilogue)), plan.n);
         SmallVector<GemmTile::Result> results;
         if (epilogue.kept)
           results.push_back(

@@ -113,6 +113,7 @@ struct GemmEpilogue {
   /// Of nn.dropout: i64, or null.
   Value seed = nullptr, site = nullptr;
   double probability = 0;
+  mlir::IntegerAttr length = nullptr;
   Value addend = nullptr; ///< A matrix of the result's shape; may be null.
   /// f, which is applied; or, with a matrix of the result's shape, of whose
   /// elements f' is the factor.
@@ -132,9 +133,9 @@ struct GemmEpilogue {
 class ProductFinish {
 public:
   /// `operands` are the kernel's of the epilogue's operands(), for a result of
-  /// rows x columns.
+  /// so many columns.
   ProductFinish(const KernelContext &context, ThreadBuilder &b,
-                const GemmEpilogue &epilogue, ValueRange operands, int64_t rows,
+                const GemmEpilogue &epilogue, ValueRange operands,
                 int64_t columns);
 
   /// The elements from (row, column) of the result on, given the product's.

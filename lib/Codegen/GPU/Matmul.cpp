@@ -77,6 +77,7 @@ struct MaskedMatmulPattern : KernelPattern<MaskedMatmulOp> {
       given.site =
           arith::ConstantOp::create(rewriter, op.getLoc(), op.getSiteAttr());
       given.probability = op.getProbability()->convertToDouble();
+      given.length = op.getLengthAttr();
     }
     given.addend = op.getAddend();
     given.activation = op.getActivation();

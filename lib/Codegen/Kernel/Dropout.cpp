@@ -7,7 +7,9 @@
 
 #include "Dropout.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "pst/Dialect/NN/NNOps.h"
 #include <cmath>
+#include <numeric>
 
 using namespace mlir;
 using namespace pst::kernel;
@@ -48,9 +50,26 @@ static Value highHalf(CodeBuilder &b, Value x) {
   return lowHalf(b, arith::ShRUIOp::create(b, x, shift));
 }
 
+DropoutPlace DropoutPlace::ofRow(CodeBuilder &b, Value row, IntegerAttr length,
+                                 int64_t columns) {
+  if (!length)
+    return {b.index(0), b.muli(row, columns)};
+  return {b.divi(row, length.getInt()),
+          b.muli(b.remi(row, length.getInt()), columns)};
+}
+
+DropoutPlace DropoutPlace::ofProbability(CodeBuilder &b, Value task, Value i,
+                                         Value j) {
+  return {task, b.addi(b.muli(i, nn::kMostDroppedPositions), j)};
+}
+
+DropoutPlace DropoutPlace::plus(CodeBuilder &b, Value more) const {
+  return {sequence, b.addi(index, more)};
+}
+
 DropoutMask::DropoutMask(CodeBuilder &b, Value seed, Value site,
-                         double probability, int64_t count)
-    : probability(probability), wide(count > int64_t(1) << 32) {
+                         double probability)
+    : probability(probability) {
   Value number = arith::AddIOp::create(b, site, b.i64(1));
   Value offset = arith::MulIOp::create(
       b, number, b.i64(int64_t(uint64_t(0x9e3779b97f4a7c15))));
@@ -59,42 +78,42 @@ DropoutMask::DropoutMask(CodeBuilder &b, Value seed, Value site,
   high = highHalf(b, key);
 }
 
-Value DropoutMask::kept(CodeBuilder &b, Value index, int64_t lanes) const {
-  // The indices of the lanes, in as many bits as they need.
-  Type element = wide ? b.getI64Type() : b.getI32Type();
-  Value indices = b.splat(arith::IndexCastOp::create(b, element, index), lanes);
+Value DropoutMask::kept(CodeBuilder &b, DropoutPlace first,
+                        int64_t lanes) const {
+  Type word = b.getI32Type();
+  Value indices =
+      b.splat(arith::IndexCastOp::create(b, word, first.index), lanes);
   if (lanes > 1) {
-    SmallVector<Attribute> offsets;
-    for (int64_t lane = 0; lane < lanes; ++lane)
-      offsets.push_back(b.getIntegerAttr(element, lane));
+    SmallVector<int32_t> offsets(lanes);
+    std::iota(offsets.begin(), offsets.end(), 0);
     indices = arith::AddIOp::create(
         b, indices,
         arith::ConstantOp::create(
-            b, DenseElementsAttr::get(
-                   cast<VectorType>(b.lanesType(lanes, element)), offsets)));
+            b,
+            DenseElementsAttr::get(cast<VectorType>(b.lanesType(lanes, word)),
+                                   ArrayRef<int32_t>(offsets))));
   }
-  Value second = b.splat(high, lanes);
-  if (wide) {
-    Value upper = arith::MulIOp::create(
-        b, highHalf(b, indices), b.splat(b.i32(int32_t(0x9e3779b9)), lanes));
-    second = arith::AddIOp::create(b, second, upper);
-    indices = lowHalf(b, indices);
-  }
+  Value sequence = arith::MulIOp::create(
+      b, arith::IndexCastOp::create(b, word, first.sequence),
+      b.i32(int32_t(0x9e3779b9)));
+  Value second = arith::AddIOp::create(b, high, sequence);
   Value hash = mix32(b, arith::XOrIOp::create(b, indices, b.splat(low, lanes)));
-  hash = mix32(b, arith::XOrIOp::create(b, hash, second));
+  hash = mix32(b, arith::XOrIOp::create(b, hash, b.splat(second, lanes)));
   auto threshold = uint32_t(std::floor(std::ldexp(probability, 32)));
   return b.cmpi(arith::CmpIPredicate::uge, hash,
                 b.splat(b.i32(int32_t(threshold)), lanes));
 }
 
-Value DropoutMask::drop(CodeBuilder &b, Value element, Value index) const {
+Value DropoutMask::drop(CodeBuilder &b, Value element,
+                        DropoutPlace first) const {
   int64_t lanes = CodeBuilder::lanesOf(element);
   Value scaled = b.mulf(element, b.f32(scale(), lanes));
-  return b.select(kept(b, index, lanes), scaled, b.f32(0.0, lanes));
+  return b.select(kept(b, first, lanes), scaled, b.f32(0.0, lanes));
 }
 
-Group DropoutMask::drop(CodeBuilder &b, Group elements, Value first) const {
+Group DropoutMask::drop(CodeBuilder &b, Group elements,
+                        DropoutPlace first) const {
   for (auto [i, element] : llvm::enumerate(elements))
-    element = drop(b, element, b.addi(first, i));
+    element = drop(b, element, first.plus(b, b.index(i)));
   return elements;
 }

@@ -79,16 +79,15 @@ struct DropoutPattern : LaunchPattern<nn::DropoutOp> {
     context.replaceByLaunch(
         rewriter, op, {op.getInput(), op.getSeed(), site}, /*workspaces=*/{},
         [&](CodeBuilder &host, ValueRange arguments) {
-          if (context.packedRows() || op.getToken())
+          if (context.packedRows() || op.getLength() || op.getToken())
             return dropRows(host, op, arguments);
           context.mapElements(
               host, kLight, /*inputs=*/1, arguments,
               [&](CodeBuilder &b, ValueRange values) -> ElementFunction {
                 DropoutMask mask(b, values[1], values[2],
-                                 op.getProbability().convertToDouble(),
-                                 op.getType().getNumElements());
+                                 op.getProbability().convertToDouble());
                 return [&b, mask](ValueRange elements, Value i, int64_t lanes) {
-                  return mask.drop(b, elements[0], i);
+                  return mask.drop(b, elements[0], {b.index(0), i});
                 };
               });
         });
@@ -96,29 +95,25 @@ struct DropoutPattern : LaunchPattern<nn::DropoutOp> {
   }
 
 private:
-  /// An element's index is that among all B*L rows, of which only those of
-  /// tokens are there, or one of each sequence.
+  /// Rows are positions of sequences, or one of each sequence.
   void dropRows(CodeBuilder &host, nn::DropoutOp op,
                 ValueRange arguments) const {
     int64_t columns = op.getType().getDimSize(1);
-    int64_t rows = op.getType().getDimSize(0);
-    int64_t length = op.getLength().value_or(0);
-    int64_t places = op.getToken() ? rows * length : context.numPlaces(rows);
-    int64_t elements = places * columns;
     context.writeRows(
         host, /*like=*/0, arguments,
         [&](CodeBuilder &b, ValueRange values, Value row) {
           DropoutMask mask(b, values[1], values[2],
-                           op.getProbability().convertToDouble(), elements);
-          Value place = op.getToken()
-                            ? b.addi(b.muli(row, length), *op.getToken())
-                            : context.placeOf(b, row);
-          Value first = b.muli(place, columns);
+                           op.getProbability().convertToDouble());
+          DropoutPlace first =
+              op.getToken()
+                  ? DropoutPlace{row, b.index(*op.getToken() * columns)}
+                  : DropoutPlace::ofRow(b, context.placeOf(b, row),
+                                        op.getLengthAttr(), columns);
           return Driver::RowWrite{
               row,
               [&b, mask, first, row, input = values[0]](Value j, int64_t size) {
                 return mask.drop(b, b.loadGroup(input, {row, j}, size),
-                                 b.addi(first, j));
+                                 first.plus(b, j));
               }};
         });
   }

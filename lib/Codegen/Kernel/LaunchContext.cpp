@@ -231,13 +231,6 @@ Value LaunchContext::placeOf(CodeBuilder &b, Value row) const {
                                     b.load(packed.places, row));
 }
 
-int64_t LaunchContext::numPlaces(int64_t rows) const {
-  if (!packed.places)
-    return rows;
-  auto starts = cast<ShapedType>(packed.starts.getType());
-  return (starts.getDimSize(0) - 1) * packed.length;
-}
-
 //===----------------------------------------------------------------------===//
 // Launches
 //===----------------------------------------------------------------------===//

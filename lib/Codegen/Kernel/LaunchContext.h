@@ -104,10 +104,8 @@ public:
     if (isPacked(like))
       setRows(matrix, packedCount(like));
   }
-  /// Where a row is among all B*L: itself, if matrices are not packed; and how
-  /// many places there are for a matrix of `rows`.
+  /// Where a row is among all B*L: itself, if matrices are not packed.
   Value placeOf(CodeBuilder &b, Value row) const;
-  int64_t numPlaces(int64_t rows) const;
 
   /// Takes the fused `pst.accumulate`s (-pst-fuse-accumulations) of `function`
   /// away: from now on the kernels of the ops before them add.

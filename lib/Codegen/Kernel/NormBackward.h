@@ -29,13 +29,12 @@ RowGradient finishGradient(const LaunchContext &context, OpT op, Row &row,
     values = values.drop_front();
   }
   if (op.getSeed()) {
-    int64_t places = context.numPlaces(op.getInput().getType().getDimSize(0));
     DropoutMask mask(row.b, values[0], values[1],
-                     op.getProbability()->convertToDouble(),
-                     places * row.columns);
-    Value first = row.b.muli(context.placeOf(row.b, row.index), row.columns);
+                     op.getProbability()->convertToDouble());
+    auto first = DropoutPlace::ofRow(row.b, context.placeOf(row.b, row.index),
+                                     op.getLengthAttr(), row.columns);
     gradient.beside = [&row, mask, first](Value column, const Group &elements) {
-      return mask.drop(row.b, elements, row.b.addi(first, column));
+      return mask.drop(row.b, elements, first.plus(row.b, column));
     };
   }
   return gradient;

@@ -116,6 +116,21 @@ static LogicalResult verifyProbability(Operation *op, double probability) {
          << probability;
 }
 
+LogicalResult pst::nn::verifyDroppedRows(Operation *op, RankedTensorType matrix,
+                                         std::optional<int64_t> length) {
+  int64_t rows = matrix.getDimSize(0), columns = matrix.getDimSize(1);
+  if (length && (*length <= 0 || rows % *length != 0))
+    return op->emitOpError("must have a length of its dropout that is positive "
+                           "and divides the ")
+           << rows << " rows, but got " << *length;
+  int64_t positions = length.value_or(rows);
+  if (columns > 0 && positions > (int64_t(1) << 32) / columns)
+    return op->emitOpError("drops out sequences of ")
+           << positions << " rows of " << columns
+           << ", but 2^32 elements is the most";
+  return success();
+}
+
 /// Keys and values of heads as wide as the query's.
 static LogicalResult verifyKeyHeads(Operation *op, RankedTensorType query,
                                     RankedTensorType key, int64_t heads) {
@@ -147,6 +162,10 @@ template <typename OpT> static LogicalResult verifyAttention(OpT op) {
       static_cast<bool>(op.getSeed()) != op.getSite().has_value()) // (C3)
     return op.emitOpError("must have a seed, a probability and a site, or none "
                           "of them");
+  if (op.getSeed() && mask.getDimSize(1) > kMostDroppedPositions) // (C3)
+    return op.emitOpError("drops out at most ")
+           << kMostDroppedPositions << " positions, but the mask " << mask
+           << " has more";
   if (failed(verifyKeyHeads(op, query, key, heads))) // (C4)
     return failure();
   if (std::optional<int64_t> window = op.getWindow();
@@ -256,12 +275,14 @@ LogicalResult ColumnSumOp::verify() {
 }
 
 LogicalResult DropoutOp::verify() {
-  if (!getToken() != !getLength() ||
-      (getToken() && (*getToken() < 0 || *getToken() >= *getLength()))) // (C2)
-    return emitOpError("must have a token from 0 and below the length, but ")
-           << "has " << getTokenAttr() << " of " << getLengthAttr();
+  if (getToken() && (getLength() || int64_t(*getToken()) < 0)) // (C2)
+    return emitOpError("must have a token that is not negative, and no length "
+                       "beside it, but has token ")
+           << int64_t(*getToken());
   if (getToken() && getPacked(getType())) // (C3)
     return emitOpError("has rows that are a token each, which are not packed");
+  if (!getToken() && failed(verifyDroppedRows(*this, getType(), getLength())))
+    return failure(); // (C2), (C4)
   return verifyProbability(*this, getProbability().convertToDouble());
 }
 
@@ -300,6 +321,11 @@ template <typename OpT> static LogicalResult verifyNormBackward(OpT op) {
       drops != static_cast<bool>(op.getDropped())) // (C4)
     return op.emitOpError("must have a seed, a probability, a site and a "
                           "result of its dropout, or none of them");
+  if (op.getLength() && !drops) // (C4)
+    return op.emitOpError("must have a length with a dropout alone");
+  if (drops &&
+      failed(verifyDroppedRows(op, typeOf(op.getInput()), op.getLength())))
+    return failure(); // (C4)
   return drops ? verifyProbability(op, op.getProbability()->convertToDouble())
                : success(); // (C4)
 }

@@ -34,8 +34,9 @@ void MaskedMatmulOp::buildBackward(OpBuilder &builder,
       operandGradients[addend] = dy;
   }
   if (getSeed())
-    dy = nn::DropoutOp::create(builder, loc, dy, getSeed(),
-                               getProbabilityAttr(), getSiteAttr());
+    dy =
+        nn::DropoutOp::create(builder, loc, dy, getSeed(), getProbabilityAttr(),
+                              getSiteAttr(), getLengthAttr());
   unsigned input = getInputMutable().getOperandNumber();
   if (needed[input])
     operandGradients[input] =

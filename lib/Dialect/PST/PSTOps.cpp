@@ -9,6 +9,7 @@
 #include "Selection.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
+#include "pst/Dialect/NN/NNOps.h"
 
 #include <cmath>
 
@@ -222,6 +223,10 @@ LogicalResult MaskedMatmulOp::verify() {
     return emitOpError("must drop with a probability from 0 to below 1, but "
                        "got ")
            << getProbability()->convertToDouble();
+  if (getLength() && !getSeed()) // (C7)
+    return emitOpError("must have a length with a dropout alone");
+  if (getSeed() && failed(nn::verifyDroppedRows(*this, getType(), getLength())))
+    return failure();                                        // (C7)
   if ((getKept() || getPreactivation()) && !getActivation()) // (C8)
     return emitOpError("keeps something for an activation, or has what one "
                        "was applied to, but no activation");

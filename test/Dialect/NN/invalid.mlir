@@ -139,8 +139,48 @@ func.func @dropout_c1_one(%x: tensor<2x3xf32>, %seed: i64) {
 // -----
 
 func.func @dropout_c2(%x: tensor<2x3xf32>, %seed: i64) {
-  // expected-error@+1 {{'nn.dropout' op must have a token from 0 and below the length, but has 4 : i64 of 4 : i64}}
-  %y = nn.dropout %x, %seed probability 0.5 site 0 token 4 of 4 : tensor<2x3xf32>
+  // expected-error@+1 {{'nn.dropout' op must have a token that is not negative, and no length beside it, but has token -1}}
+  %y = nn.dropout %x, %seed probability 0.5 site 0 token -1 : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c2_both(%x: tensor<2x3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op must have a token that is not negative, and no length beside it, but has token 1}}
+  %y = nn.dropout %x, %seed probability 0.5 site 0 token 1 length 2 : tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c2_length(%x: tensor<6x3xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op must have a length of its dropout that is positive and divides the 6 rows, but got 4}}
+  %y = nn.dropout %x, %seed probability 0.5 site 0 length 4 : tensor<6x3xf32>
+  return
+}
+
+// -----
+
+func.func @dropout_c4(%x: tensor<65536x65537xf32>, %seed: i64) {
+  // expected-error@+1 {{'nn.dropout' op drops out sequences of 65536 rows of 65537, but 2^32 elements is the most}}
+  %y = nn.dropout %x, %seed probability 0.5 site 0 : tensor<65536x65537xf32>
+  return
+}
+
+// -----
+
+func.func @attention_c3_long(%x: tensor<65537x4xf32>, %mask: tensor<1x65537xi32>, %seed: i64) {
+  // expected-error@+1 {{'nn.attention' op drops out at most 65536 positions, but the mask 'tensor<1x65537xi32>' has more}}
+  %y = nn.attention %x, %x, %x, %mask heads 2 dropout %seed probability 0.5 site 0 : tensor<65537x4xf32>, tensor<1x65537xi32>
+  return
+}
+
+// -----
+
+func.func @layer_norm_backward_c4_length(%x: tensor<6x3xf32>, %s: tensor<3xf32>, %g: tensor<6x3xf32>) {
+  // expected-error@+1 {{'nn.layer_norm_backward' op must have a length with a dropout alone}}
+  %dx, %ds, %dt = nn.layer_norm_backward %x, %s, %g epsilon 1.0e-5 length 3 : tensor<6x3xf32>, tensor<3xf32>
   return
 }
 
@@ -148,7 +188,7 @@ func.func @dropout_c2(%x: tensor<2x3xf32>, %seed: i64) {
 
 func.func @dropout_c3(%x: tensor<8x3xf32, #nn.packed<5>>, %seed: i64) {
   // expected-error@+1 {{'nn.dropout' op has rows that are a token each, which are not packed}}
-  %y = nn.dropout %x, %seed probability 0.5 site 0 token 0 of 4 : tensor<8x3xf32, #nn.packed<5>>
+  %y = nn.dropout %x, %seed probability 0.5 site 0 token 0 : tensor<8x3xf32, #nn.packed<5>>
   return
 }
 

@@ -59,8 +59,10 @@ func.func @elementwise(%x: tensor<2x3xf32>, %dy: tensor<2x3xf32>, %v: tensor<7xf
   %d = nn.activation_backward gelu %x, %dy : tensor<2x3xf32>
   // CHECK: nn.dropout %{{.*}}, %{{.*}} probability 1.000000e-01 site 3 : tensor<2x3xf32>
   %y = nn.dropout %x, %seed probability 0.1 site 3 : tensor<2x3xf32>
-  // CHECK: nn.dropout %{{.*}}, %{{.*}} probability 1.000000e-01 site 3 token 4 of 5 : tensor<2x3xf32>
-  %token = nn.dropout %x, %seed probability 0.1 site 3 token 4 of 5 : tensor<2x3xf32>
+  // CHECK: nn.dropout %{{.*}}, %{{.*}} probability 1.000000e-01 site 3 token 4 : tensor<2x3xf32>
+  %token = nn.dropout %x, %seed probability 0.1 site 3 token 4 : tensor<2x3xf32>
+  // CHECK: nn.dropout %{{.*}}, %{{.*}} probability 1.000000e-01 site 3 length 1 : tensor<2x3xf32>
+  %positions = nn.dropout %x, %seed probability 0.1 site 3 length 1 : tensor<2x3xf32>
   return
 }
 

@@ -58,7 +58,8 @@ def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
     - (C2) `epsilon` is positive.
     - (C3) The addend, and what is dropped out, have the input's type.
     - (C4) The seed, the probability (`0 <= probability < 1`), the site and the
-      result of a dropout come together.
+      result of a dropout come together, and its length, if it has one, with
+      them.
 
     Example:
     ```mlir
@@ -69,7 +70,8 @@ def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
                        NN_Matrix:$gradient, Optional<NN_Matrix>:$addend,
                        Optional<I64>:$seed, F64Attr:$epsilon,
                        OptionalAttr<F64Attr>:$probability,
-                       OptionalAttr<I64Attr>:$site);
+                       OptionalAttr<I64Attr>:$site,
+                       OptionalAttr<I64Attr>:$length);
   let results = (outs NN_Matrix:$inputGradient, NN_Vector:$scaleGradient,
                       NN_Vector:$shiftGradient,
                       Optional<NN_Matrix>:$dropped);
@@ -79,14 +81,15 @@ def NN_LayerNormBackwardOp : NN_Op<"layer_norm_backward",
                    "::mlir::FloatAttr":$epsilon), [{
       build($_builder, $_state, results, input, scale, gradient,
             /*addend=*/::mlir::Value(), /*seed=*/::mlir::Value(), epsilon,
-            /*probability=*/::mlir::FloatAttr(), /*site=*/::mlir::IntegerAttr());
+            /*probability=*/::mlir::FloatAttr(), /*site=*/::mlir::IntegerAttr(),
+            /*length=*/::mlir::IntegerAttr());
     }]>
   ];
   let assemblyFormat = [{
     $input `,` $scale `,` $gradient `epsilon` $epsilon
     (`addend` `(` $addend^ `)`)?
     (`dropout` `(` $seed^ `)` `probability` $probability `site` $site)?
-    attr-dict `:` type($input) `,` type($scale) (`addend` type($addend)^)?
+    (`length` $length^)? attr-dict `:` type($input) `,` type($scale) (`addend` type($addend)^)?
     (`dropped` type($dropped)^)?
   }];
   let hasVerifier = 1;
@@ -138,7 +141,8 @@ def NN_RMSNormBackwardOp : NN_Op<"rms_norm_backward",
     - (C2) `epsilon` is positive.
     - (C3) The addend, and what is dropped out, have the input's type.
     - (C4) The seed, the probability (`0 <= probability < 1`), the site and the
-      result of a dropout come together.
+      result of a dropout come together, and its length, if it has one, with
+      them.
 
     Example:
     ```mlir
@@ -149,7 +153,8 @@ def NN_RMSNormBackwardOp : NN_Op<"rms_norm_backward",
                        NN_Matrix:$gradient, Optional<NN_Matrix>:$addend,
                        Optional<I64>:$seed, F64Attr:$epsilon,
                        OptionalAttr<F64Attr>:$probability,
-                       OptionalAttr<I64Attr>:$site);
+                       OptionalAttr<I64Attr>:$site,
+                       OptionalAttr<I64Attr>:$length);
   let results = (outs NN_Matrix:$inputGradient, NN_Vector:$scaleGradient,
                       Optional<NN_Matrix>:$dropped);
   let builders = [
@@ -158,14 +163,15 @@ def NN_RMSNormBackwardOp : NN_Op<"rms_norm_backward",
                    "::mlir::FloatAttr":$epsilon), [{
       build($_builder, $_state, results, input, scale, gradient,
             /*addend=*/::mlir::Value(), /*seed=*/::mlir::Value(), epsilon,
-            /*probability=*/::mlir::FloatAttr(), /*site=*/::mlir::IntegerAttr());
+            /*probability=*/::mlir::FloatAttr(), /*site=*/::mlir::IntegerAttr(),
+            /*length=*/::mlir::IntegerAttr());
     }]>
   ];
   let assemblyFormat = [{
     $input `,` $scale `,` $gradient `epsilon` $epsilon
     (`addend` `(` $addend^ `)`)?
     (`dropout` `(` $seed^ `)` `probability` $probability `site` $site)?
-    attr-dict `:` type($input) `,` type($scale) (`addend` type($addend)^)?
+    (`length` $length^)? attr-dict `:` type($input) `,` type($scale) (`addend` type($addend)^)?
     (`dropped` type($dropped)^)?
   }];
   let hasVerifier = 1;
@@ -251,8 +257,8 @@ def NN_AttentionOp : NN_DifferentiableOp<"attention",
 
     Softmax is over j; with `causal` over j <= i only, with a `window` as well
     over i - window < j only, and P is 0 elsewhere. If a seed is given, P is
-    dropped out as in `nn.dropout`, with the element index
-    `((b * heads + h) * L + i) * L + j`. P is never stored for more than a few
+    dropped out as in `nn.dropout`, where head h of sequence b is sequence
+    `b * heads + h` and (i, j) has the index `i * 65536 + j`. P is never stored for more than a few
     rows of one head at a time, and what comes after the queries of a block is
     not computed.
 
@@ -263,7 +269,8 @@ def NN_AttentionOp : NN_DifferentiableOp<"attention",
     Constraints:
     - (C1) The rows of query and key are B*L, where the mask is B x L.
     - (C2) `heads` divides the number of columns of the query.
-    - (C3) `probability` and `site` come with a seed; `0 <= probability < 1`.
+    - (C3) `probability` and `site` come with a seed; `0 <= probability < 1`,
+      and L is at most 65536.
     - (C4) Keys have whole heads, whose number divides `heads`, and the query's
       element type.
     - (C5) A `window` is positive, and comes with `causal`.
@@ -310,7 +317,8 @@ def NN_AttentionBackwardOp : NN_Op<"attention_backward",
     Constraints, as those of `nn.attention`:
     - (C1) The rows of query and key are B*L, where the mask is B x L.
     - (C2) `heads` divides the number of columns of the query.
-    - (C3) `probability` and `site` come with a seed; `0 <= probability < 1`.
+    - (C3) `probability` and `site` come with a seed; `0 <= probability < 1`,
+      and L is at most 65536.
     - (C4) Keys have whole heads, whose number divides `heads`, and the query's
       element type.
     - (C5) A `window` is positive, and comes with `causal`.

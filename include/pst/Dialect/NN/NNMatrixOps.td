@@ -196,25 +196,30 @@ def NN_DropoutOp : NN_DifferentiableOp<"dropout",
      PST_Activations<[0]>, PST_Rowwise, PST_Recomputable<"Dear">]> {
   let summary = "Zeroes elements at random";
   let description = [{
-    Element i (row-major) is kept, and divided by `1 - probability`, if
-    `hash(seed, site, i) >= probability * 2^32`; else it is 0. The hash is
-    counter-based, so the backward, a second run or another number of threads
-    sees the same mask. `site` tells the dropouts of a model apart.
+    An element is kept, and divided by `1 - probability`, if
+    `hash(seed, site, sequence, index) >= probability * 2^32`; else it is 0. The
+    hash is counter-based, so the backward, a second run or another number of
+    threads sees the same mask. `site` tells the dropouts of a model apart.
     The backward is the same op on the gradient.
 
-    Rows that are a token of each sequence of `length` keep what they keep among
-    all tokens: with `token`, i is counted as if row b were row
-    `b * length + token`.
+    With `length` L, row r is position `r mod L` of sequence `r / L`; with
+    `token` t, it is position t of sequence r; with neither, position r of
+    sequence 0. An element's index is `position * columns + column`: what it is
+    among the others of its sequence, whatever L is and whether or not the rows
+    are packed.
 
     Constraints:
     - (C1) `0 <= probability < 1`.
-    - (C2) Token and length come together, and `0 <= token < length`.
+    - (C2) Not both `length`, which is positive and divides the rows, and
+      `token`, which is not negative.
     - (C3) Of rows that are a token each, none is packed.
+    - (C4) A sequence has at most 2^32 elements.
 
     Example:
     ```mlir
     %y = nn.dropout %x, %seed probability 1.000000e-01 site 3 : tensor<2x3xf32>
-    %cls = nn.dropout %first, %seed probability 1.000000e-01 site 3 token 0 of 32 : tensor<2x3xf32>
+    %z = nn.dropout %h, %seed probability 1.000000e-01 site 3 length 32 : tensor<64x3xf32>
+    %cls = nn.dropout %first, %seed probability 1.000000e-01 site 3 token 0 : tensor<2x3xf32>
     ```
   }];
   let arguments = (ins NN_Matrix:$input, I64:$seed, F64Attr:$probability,
@@ -223,13 +228,14 @@ def NN_DropoutOp : NN_DifferentiableOp<"dropout",
   let results = (outs NN_Matrix:$result);
   let builders = [OpBuilder<(ins "::mlir::Value":$input, "::mlir::Value":$seed,
                                  "::mlir::FloatAttr":$probability,
-                                 "::mlir::IntegerAttr":$site), [{
+                                 "::mlir::IntegerAttr":$site,
+                                 "::mlir::IntegerAttr":$length), [{
     build($_builder, $_state, input.getType(), input, seed, probability, site,
-          ::mlir::IntegerAttr(), ::mlir::IntegerAttr());
+          /*token=*/::mlir::IntegerAttr(), length);
   }]>];
   let assemblyFormat = [{
     $input `,` $seed `probability` $probability `site` $site
-    (`token` $token^ `of` $length)? attr-dict `:` type($result)
+    (`token` $token^)? (`length` $length^)? attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
   let hasFolder = 1;

@@ -26,4 +26,17 @@
 #define GET_OP_CLASSES
 #include "pst/Dialect/NN/NNOps.h.inc"
 
+namespace pst::nn {
+/// Positions of a sequence in an attention that drops out: as many as its index
+/// of 32 bits has room for.
+inline constexpr int64_t kMostDroppedPositions = int64_t(1) << 16;
+
+/// Of a dropout, or of an op that does what one does to a matrix of this type:
+/// `length`, where there is one, is positive and divides the rows, and a
+/// sequence has at most 2^32 elements.
+mlir::LogicalResult verifyDroppedRows(mlir::Operation *op,
+                                      mlir::RankedTensorType matrix,
+                                      std::optional<int64_t> length);
+} // namespace pst::nn
+
 #endif // PST_DIALECT_NN_NNOPS_H

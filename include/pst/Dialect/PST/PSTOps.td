@@ -228,13 +228,13 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     - (C6) A stored weight is the four tensors of a compressed one, of out x in
       for a product of `in` columns by `out`.
     - (C7) The seed, the probability (`0 <= probability < 1`) and the site of a
-      dropout come together.
+      dropout come together, and its length, if it has one, with them.
     - (C8) There is something kept, or what an activation was applied to, only
       with an activation, and of the result's type.
 
     The product with its bias is dropped out as `nn.dropout` does it (with its
-    seed, probability and site), an addend (of the result's type) is added to
-    that, and an activation f (of `nn.activation`) applied to the sum s. With
+    seed, probability, site and length), an addend (of the result's type) is
+    added to that, and an activation f (of `nn.activation`) applied to the sum s. With
     `derivative_at(%z)` the result is `s * f'(z)` instead, the gradient of what f
     was applied to (`nn.activation_backward`). A second result is `kept` for what
     comes later: s, or f(z) once more. `-pst-fuse-epilogues` brings them in;
@@ -270,6 +270,7 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
                        Variadic<PST_Tensor>:$stored, UnitAttr:$transposed,
                        OptionalAttr<F64Attr>:$probability,
                        OptionalAttr<I64Attr>:$site,
+                       OptionalAttr<I64Attr>:$length,
                        OptionalAttr<NN_ActivationKind>:$activation);
   let results = (outs PST_Matrix:$result, Optional<PST_Matrix>:$kept);
   let assemblyFormat = [{
@@ -278,7 +279,7 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
     (`pruned` `(` $pruned^ `)`)? (`stored` `(` $stored^ `)`)?
     (`bias` `(` $bias^ `)`)?
     (`dropout` `(` $seed^ `)` `probability` $probability `site` $site)?
-    (`addend` `(` $addend^ `)`)? (`activation` $activation^)?
+    (`length` $length^)? (`addend` `(` $addend^ `)`)? (`activation` $activation^)?
     (`derivative_at` `(` $preactivation^ `)`)? attr-dict `:`
     type($input) `,` `(` type($factors) `)` (`stored` type($stored)^)?
     (`bias` type($bias)^)? (`addend` type($addend)^)?
@@ -297,7 +298,7 @@ def PST_MaskedMatmulOp : PST_WeightOp<"masked_matmul", [Pure,
             /*seed=*/::mlir::Value(), /*addend=*/::mlir::Value(),
             /*preactivation=*/::mlir::Value(), /*stored=*/::mlir::ValueRange(),
             transposed, /*probability=*/nullptr, /*site=*/nullptr,
-            /*activation=*/nullptr);
+            /*length=*/nullptr, /*activation=*/nullptr);
     }]>
   ];
   let extraClassDeclaration = [{

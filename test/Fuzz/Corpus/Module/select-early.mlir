@@ -3,7 +3,7 @@ func.func @layer(%x: tensor<6x4xf32>, %mask: tensor<2x3xi32>, %w: tensor<4x4xf32
                  %down: tensor<4x5xf32>, %seed: i64) -> tensor<2x4xf32> {
   %a = nn.attention %x, %x, %x, %mask heads 2 : tensor<6x4xf32>, tensor<2x3xi32>
   %p = nn.linear %a, %w bias(%b : tensor<4xf32>) : tensor<6x4xf32>, tensor<4x4xf32> -> tensor<6x4xf32>
-  %d = nn.dropout %p, %seed probability 0.1 site 3 : tensor<6x4xf32>
+  %d = nn.dropout %p, %seed probability 0.1 site 3 length 3 : tensor<6x4xf32>
   %s = nn.add %d, %x : tensor<6x4xf32>
   %n = nn.layer_norm %s, %b, %b epsilon 1.0e-5 : tensor<6x4xf32>, tensor<4xf32>
   %h = nn.linear %n, %up : tensor<6x4xf32>, tensor<5x4xf32> -> tensor<6x5xf32>
@@ -31,7 +31,7 @@ func.func @all(%x: tensor<6x4xf32>) -> (tensor<6x4xf32>, tensor<2x4xf32>, tensor
 func.func @itself(%x: tensor<6x4xf32>, %seed: i64) -> (tensor<2x6xf32>, tensor<3x4xf32>) {
   %y = nn.linear %x, %x : tensor<6x4xf32>, tensor<6x4xf32> -> tensor<6x6xf32>
   %one = nn.select_token %y index 1 : tensor<6x6xf32> -> tensor<2x6xf32>
-  %d = nn.dropout %x, %seed probability 0.1 site 0 token 2 of 3 : tensor<6x4xf32>
+  %d = nn.dropout %x, %seed probability 0.1 site 0 token 2 : tensor<6x4xf32>
   %two = nn.select_token %d index 0 : tensor<6x4xf32> -> tensor<3x4xf32>
   return %one, %two : tensor<2x6xf32>, tensor<3x4xf32>
 }
