@@ -110,45 +110,32 @@ static FailureOr<EntryPoint> describe(func::FuncOp function) {
 }
 
 /// A weight as its attribute pst.layer describes it.
-static FailureOr<SparseLayer> describeLayer(ParameterOp op,
-                                            DictionaryAttr record) {
+static SparseLayer describeLayer(ParameterOp op, DictionaryAttr record) {
   SparseLayer layer;
   layer.weight = op.getSymName();
   ArrayRef<int64_t> shape = cast<RankedTensorType>(op.getType()).getShape();
-  auto kinds = record.getAs<ArrayAttr>("kinds");
-  auto factors = record.getAs<ArrayAttr>("factors");
-  if (shape.size() != 2 || !kinds || !factors)
-    return op.emitOpError("must be a matrix with factors and their kinds, as "
-                          "its pst.layer says that it is a sparse layer");
   layer.rows = shape[0];
   layer.columns = shape[1];
   if (auto selection = record.getAs<SelectionAttr>("selection"))
     layer.selection = selection.getText();
-  if (auto state = record.getAs<ArrayAttr>("state"))
-    for (auto name : state.getAsRange<StringAttr>())
-      layer.state.push_back(name.str());
+  auto texts = [&](StringRef key) {
+    return record.getAs<ArrayAttr>(key).getAsRange<StringAttr>();
+  };
+  for (auto name : texts("state"))
+    layer.state.push_back(name.str());
   if (auto pruned = record.getAs<StringAttr>("pruned"))
     layer.pruned = pruned.str();
-  auto tensors = factors.getAsRange<StringAttr>();
-  auto tensor = tensors.begin();
-  for (auto word : kinds.getAsRange<StringAttr>()) {
-    std::optional<FactorKind> kind = symbolizeFactorKind(word);
-    size_t count = kind == FactorKind::LowRank ? 2 : 1;
-    if (!kind || std::distance(tensor, tensors.end()) < int64_t(count))
-      return op.emitOpError("has a pst.layer whose factor of kind ")
-             << word << " is unknown, or lacks its tensors";
+  auto tensor = texts("factors").begin();
+  for (auto word : texts("kinds")) {
+    FactorKind kind = *symbolizeFactorKind(word);
     Factor &factor = layer.factors.emplace_back();
-    factor.kind = static_cast<Factor::Kind>(*kind);
-    for (; count; --count, ++tensor)
+    factor.kind = static_cast<Factor::Kind>(kind);
+    for (int i = 0; i < (kind == FactorKind::LowRank ? 2 : 1); ++i, ++tensor)
       factor.tensors.push_back((*tensor).str());
   }
   if (auto own = record.getAs<FloatAttr>("final_sparsity")) {
-    auto input = record.getAs<StringAttr>("sparsity_input");
-    if (!input)
-      return op.emitOpError("has a pst.layer with a final sparsity of its own, "
-                            "which must say its 'sparsity_input', too");
     layer.finalSparsity = own.getValueAsDouble();
-    layer.sparsityInput = input.str();
+    layer.sparsityInput = record.getAs<StringAttr>("sparsity_input").str();
   }
   return layer;
 }
@@ -194,12 +181,8 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
     if (failed(parameter))
       return failure();
     manifest.parameters.push_back(*parameter);
-    if (auto record = op->getAttrOfType<DictionaryAttr>(kLayerAttribute)) {
-      FailureOr<SparseLayer> layer = describeLayer(op, record);
-      if (failed(layer))
-        return failure();
-      manifest.sparseLayers.push_back(*layer);
-    }
+    if (auto record = op->getAttrOfType<DictionaryAttr>(kLayerAttribute))
+      manifest.sparseLayers.push_back(describeLayer(op, record));
   }
   for (auto function : module.getOps<func::FuncOp>()) {
     if (function.isPrivate() || function.isExternal())

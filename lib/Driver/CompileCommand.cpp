@@ -145,9 +145,10 @@ static std::string formatWeights(ModuleOp module) {
     auto has = [&](StringRef tensor) {
       return symbols.lookup((weight.getSymName() + tensor).str()) != nullptr;
     };
-    StringRef storage = has(".pst_cells")  ? "compressed"
-                        : has(".pst_bits") ? "bitmask"
-                                           : "dense";
+    bool hasBits = cost.contains("bitmask") && has(".pst_bits");
+    StringRef storage = has(".pst_cells") ? "compressed"
+                        : hasBits         ? "bitmask"
+                                          : "dense";
     auto milliseconds = [&](StringRef storage) {
       return cost.getAs<FloatAttr>(storage).getValueAsDouble() / 1e3;
     };

@@ -21,13 +21,13 @@ using namespace pst;
 using namespace pst::cuda;
 
 namespace {
-/// for each element i: result[i] = constant
+/// for each element i: result[i] = constant; vectors are of kernels for CPUs
 struct ConstantPattern : KernelPattern<arith::ConstantOp> {
   using KernelPattern::KernelPattern;
   LogicalResult matchAndRewrite(arith::ConstantOp op,
                                 PatternRewriter &rewriter) const override {
     auto value = dyn_cast<DenseElementsAttr>(op.getValue());
-    if (!value || !value.isSplat())
+    if (!value || !value.isSplat() || isa<VectorType>(op.getType()))
       return failure();
     auto scalar = cast<TypedAttr>(value.getSplatValue<Attribute>());
     if (!isa<FloatAttr, IntegerAttr>(scalar))
@@ -54,7 +54,7 @@ struct ConstantsPattern : KernelPattern<arith::ConstantOp> {
   LogicalResult matchAndRewrite(arith::ConstantOp op,
                                 PatternRewriter &rewriter) const override {
     auto list = dyn_cast<DenseFPElementsAttr>(op.getValue());
-    if (!list || list.isSplat())
+    if (!list || list.isSplat() || isa<VectorType>(op.getType()))
       return failure();
     context.replaceByLaunch(
         rewriter, op, /*inputs=*/{}, /*workspaces=*/{},

@@ -21,6 +21,19 @@ func.func @frequencies() -> tensor<2xf32> {
   return %f : tensor<2xf32>
 }
 
+// Vectors are what kernels for CPUs are made of, and are left.
+// CHECK: func.func @vectors
+// CHECK-DAG: arith.constant dense<1.000000e+00> : vector<16xf32>
+// CHECK-DAG: arith.constant dense<[1.000000e+00, 5.000000e-01]> : vector<2xf32>
+func.func @vectors(%x: memref<16xf32>, %y: memref<2xf32>) {
+  %c0 = arith.constant 0 : index
+  %u = arith.constant dense<1.0> : vector<16xf32>
+  %v = arith.constant dense<[1.0, 0.5]> : vector<2xf32>
+  vector.store %u, %x[%c0] : memref<16xf32>, vector<16xf32>
+  vector.store %v, %y[%c0] : memref<2xf32>, vector<2xf32>
+  return
+}
+
 // CHECK: gpu.func @constant_2x3
 // CHECK: gpu.func @elements_truncf_f32(%[[S:.*]]: f64
 // CHECK: arith.truncf %[[S]] : f64 to f32

@@ -28,7 +28,8 @@ def PST_Matrix : PST_TensorOfRank<[F32, BF16], 2>;
 // Parameters
 //===----------------------------------------------------------------------===//
 
-def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
+def PST_ParameterOp : PST_Op<"parameter",
+    [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Declares a parameter of the model";
   let description = [{
     A named tensor that outlives a step. Its role says where it lives: `frozen`
@@ -45,6 +46,8 @@ def PST_ParameterOp : PST_Op<"parameter", [Symbol]> {
     - (C2) The initializer `file` names a tensor.
     - (C3) The standard deviation of `normal` is not negative.
     - (C4) The columns of a tensor that a parameter takes lie within it.
+    - (C5) The tensors of the sparse layer that a parameter is (`pst.layer`) are
+      parameters.
 
     Example:
     ```mlir

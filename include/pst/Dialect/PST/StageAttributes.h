@@ -7,7 +7,8 @@
 
 // Attributes that one stage puts on ops and functions for a later one. The
 // dialect verifies them (StageAttributes.cpp): one that is not declared here,
-// of another type or in another place, is an error.
+// of another type or in another place, is an error, as is a dictionary with
+// other keys than its own. Who reads one need not ask again.
 
 #ifndef PST_DIALECT_PST_STAGEATTRIBUTES_H
 #define PST_DIALECT_PST_STAGEATTRIBUTES_H
