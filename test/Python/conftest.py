@@ -130,6 +130,27 @@ def gpt2_tensors(config, seed=0):
     }
 
 
+def llama_tensors(config, seed=0):
+    """Random weights of a Llama with a head of its own."""
+    rng, width, inner = np.random.default_rng(seed), config["hidden_size"], config["intermediate_size"]
+    head = width // config["num_attention_heads"]
+    keys = head * config["num_key_value_heads"]
+    shapes = {"model.embed_tokens.weight": (config["vocab_size"], width), "lm_head.weight": (config["vocab_size"], width)}
+    shapes["model.norm.weight"] = (width,)
+    for i in range(config["num_hidden_layers"]):
+        for name, rows, columns in (
+            ("self_attn.q_proj", width, width), ("self_attn.k_proj", keys, width), ("self_attn.v_proj", keys, width),
+            ("self_attn.o_proj", width, width), ("mlp.gate_proj", inner, width), ("mlp.up_proj", inner, width),
+            ("mlp.down_proj", width, inner),
+        ):  # fmt: skip
+            shapes[f"model.layers.{i}.{name}.weight"] = (rows, columns)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"model.layers.{i}.{name}.weight"] = (width,)
+    return {
+        name: (rng.standard_normal(shape) * 0.3 + (len(shape) == 1)).astype(np.float32) for name, shape in shapes.items()
+    }
+
+
 def write_model(directory, config=CONFIG, tensors=None):
     """A small BERT with a tokenizer, as a model directory."""
     from pst import write_tensors

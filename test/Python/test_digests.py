@@ -24,9 +24,9 @@ import tempfile
 
 import numpy as np
 import pytest
-from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, write_model
+from conftest import CONFIG, WORDS, bert_tensors, gpt2_tensors, llama_tensors, write_model
 
-from pst import TensorFile, _pst
+from pst import TensorFile, _pst, write_tensors
 
 KEPT = pathlib.Path(__file__).with_name("Inputs") / "digests.json"
 CPU = "x86-64-v3"  # 8 lanes, as in most machines; others need not apply
@@ -38,30 +38,43 @@ BERT = CONFIG | {"hidden_size": 24, "intermediate_size": 37, "num_hidden_layers"
 GPT2 = {"model_type": "gpt2", "vocab_size": len(WORDS), "n_positions": 13, "n_embd": 24, "n_layer": 1, "n_head": 3}
 GPT2 |= {"pad_token_id": 0, "num_labels": 3} | dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.1)
 ROBERTA = BERT | {"architectures": ["RobertaForSequenceClassification"], "model_type": "roberta", "type_vocab_size": 1}
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": len(WORDS), "hidden_size": 24}
+LLAMA |= {"intermediate_size": 37, "num_hidden_layers": 1, "num_attention_heads": 3, "num_key_value_heads": 1}
+LLAMA |= {"max_position_embeddings": 13, "pad_token_id": 0}
 MODELS = {
     "bert": (BERT, lambda: bert_tensors(BERT), {}),
     "roberta": (ROBERTA, lambda: bert_tensors(ROBERTA, prefix="roberta."), {}),
     "gpt2": (GPT2 | {"architectures": ["GPT2ForSequenceClassification"]}, lambda: gpt2_tensors(GPT2), {}),
     "gpt2lm": (GPT2 | {"architectures": ["GPT2LMHeadModel"]}, lambda: gpt2_tensors(GPT2), {"task": "lm"}),
+    "llama": (LLAMA, lambda: llama_tensors(LLAMA), {"task": "lm"}),
 }  # fmt: skip
 RANKS = {"weight_rank": 3, "mask_rank": 5, "weight_beta": 0.75, "mask_alpha1": 0.5, "mask_alpha2": 1.25}
 METHODS = {
     "pst": RANKS | {"selection": "topk"},
-    "global": RANKS | {"method": "pst"},
     "dense": {},
     "lora": {"weight_rank": 4, "weight_beta": 1.5},
     "map": {"selection": "topk"},
     "mvp": {},
 }
-PRUNING = ("pst", "global", "map", "mvp")
+# Of the parts of those, with other scores or another selection: for one model.
+VARIANTS = {
+    "global": RANKS | {"method": "pst"},
+    "pst_wanda": RANKS,
+    "sparse_lora": {"weight_rank": 4, "weight_beta": 1.5},
+    "wanda": {"weight_rank": 4, "weight_beta": 1.5},
+    "ria": {"weight_rank": 4, "weight_beta": 1.5},
+}
+MEASURED = ("pst_wanda", "wanda", "ria")  # what layers have read is in their scores
+NOT_PRUNING = ("dense", "lora")
 TARGETS = {
     "cpu": {},
     "emulated": {"target": "emulated", "gpu_arch": "sm_80"},
     "tf32": {"target": "emulated", "gpu_arch": "sm_80", "precision": "tf32"},
     "bf16": {"target": "emulated", "gpu_arch": "sm_90a", "precision": "bf16", "frozen_type": "bf16"},
 }
-CASES = [(model, method, "cpu") for model in MODELS for method in METHODS if method != "global" or model == "bert"]
-CASES += [("bert", method, "emulated") for method in METHODS] + [("gpt2lm", "pst", "emulated"), ("gpt2", "map", "emulated")]
+CASES = [(model, method, "cpu") for model in MODELS for method in METHODS] + [("bert", method, "cpu") for method in VARIANTS]
+CASES += [("bert", method, "emulated") for method in (*METHODS, "global")]
+CASES += [("gpt2lm", "pst", "emulated"), ("gpt2", "map", "emulated"), ("llama", "pst", "emulated")]
 CASES += [("bert", "pst", "bf16"), ("gpt2lm", "mvp", "bf16"), ("roberta", "lora", "bf16"), ("gpt2lm", "pst", "tf32")]
 NAMES = ["-".join(case) for case in CASES]
 
@@ -94,21 +107,37 @@ def batch(config, task):
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids), "labels": labels}
 
 
+def calibration(tensors):
+    """What a calibration would have measured of a BERT's layers."""
+    rng = np.random.default_rng(3)
+    measured = {}
+    for name, weight in tensors.items():
+        if ".encoder." in name and weight.ndim == 2:
+            rows, columns = weight.shape
+            for suffix, size in (("", columns), (".relative", columns), (".rows", rows), (".columns", columns)):
+                measured[name + suffix] = rng.uniform(0.2, 3.0, size).astype(np.float32)
+    return measured
+
+
 def digests(folder, model, method, target):
     """Trains, and digests what can be seen of it."""
     config, tensors, options = MODELS[model]
     tensors = tensors()
     directory = write_model(folder / "model", config, tensors)
-    options = options | TARGETS[target] | {"method": method, "training": True} | METHODS[method]
+    options = options | TARGETS[target] | {"method": method, "training": True} | (METHODS | VARIANTS)[method]
     options |= {"batch_size": BATCH, "sequence_length": LENGTH}
     options |= {"cpu": CPU}
     if target == "cpu":
         options |= {"vector_width": 8, "blocks": (24, 64, 400)}
+    measured = calibration(tensors) if method in MEASURED else {}
+    if measured:
+        options["calibration_file"] = str(folder / "calibration.safetensors")
+        write_tensors(options["calibration_file"], measured)
     trained = _pst.Model(_pst.compile_model(str(directory), options), str(directory), 5)
     inputs = batch(config, options.get("task"))
     data = _pst.Dataset.of(inputs)
     losses, norms = [], []
-    sparsities = SPARSITIES if method in PRUNING else [0.0] * len(SPARSITIES)
+    sparsities = [0.0] * len(SPARSITIES) if method in NOT_PRUNING else SPARSITIES
     for step, sparsity in enumerate(sparsities):
         trained.select(sparsity)
         rows = [(step * BATCH + i) % EXAMPLES for i in range(BATCH)]
@@ -121,7 +150,7 @@ def digests(folder, model, method, target):
     exported = TensorFile(folder / "exported" / "model.safetensors")
     weights = [np.array(exported.read(name)) for name in sorted(exported.names())]
     return {
-        "inputs": digest([*tensors.values(), *inputs.values()]),
+        "inputs": digest([*tensors.values(), *inputs.values(), *measured.values()]),
         "losses": digest([losses]),
         "gradient norms": digest([norms]),
         "evaluation": digest([evaluated["loss"]]),

@@ -80,7 +80,7 @@ inline constexpr const char *kOwnZeros = "zeros";
 /// The `modulesToSave` of which none but the head is.
 inline constexpr const char *kNoModules = "none";
 
-/// Where a program runs: lib/Targets.cpp says what becomes of each.
+/// Where a program runs: lib/Options/Targets.cpp says what becomes of each.
 enum class TargetKind { CPU, CUDA, Emulated, Emulation };
 
 enum class GPUArch { SM80, SM90a };
