@@ -284,13 +284,13 @@ pst::importModel(MLIRContext &context, StringRef directory,
                     weights && isClassifier
                         ? weights->rows((family->head + ".weight").str())
                         : std::nullopt);
-  if (options.weightedLoss && task.kind != ModelTask::classification &&
-      task.kind != ModelTask::multiLabel)
+  if (options.weightedLoss && (task.kind == ModelTask::regression ||
+                               task.kind == ModelTask::tokenClasses))
     config->error("architectures")
-        << "a weighted loss is of models that tell classes apart, but this one "
-        << (task.kind == ModelTask::regression     ? "predicts a number"
-            : task.kind == ModelTask::tokenClasses ? "classifies tokens"
-                                                   : "predicts tokens");
+        << "a weighted loss is of models that tell classes apart or predict "
+           "tokens, but this one "
+        << (task.kind == ModelTask::regression ? "predicts a number"
+                                               : "classifies tokens");
   if (options.distillation &&
       (task.kind == ModelTask::tokenClasses || task.kind == ModelTask::lm))
     config->error("architectures")

@@ -94,7 +94,8 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
     arguments.emplace_back("token_type_ids", tokens);
   arguments.emplace_back("labels", labelsType());
   if (options.weightedLoss) {
-    arguments.emplace_back("class_weights", f32({task.numLabels}));
+    if (!task.predictsTokens())
+      arguments.emplace_back("class_weights", f32({task.numLabels}));
     if (task.kind != ModelTask::multiLabel)
       arguments.emplace_back("label_smoothing", b.getF32Type());
   }
@@ -134,7 +135,8 @@ ModelBuilder::Inputs ModelBuilder::begin(bool hasTokenTypes) {
   unsigned next = hasTokenTypes ? 3 : 2;
   labels = body->getArgument(next++);
   if (options.weightedLoss) {
-    classWeights = body->getArgument(next++);
+    if (!task.predictsTokens())
+      classWeights = body->getArgument(next++);
     if (task.kind != ModelTask::multiLabel)
       labelSmoothing = body->getArgument(next++);
   }
@@ -194,9 +196,9 @@ void ModelBuilder::finishTokens(Value hidden, Value table) {
     return;
   }
   enter("loss");
-  Value loss = nn::LinearCrossEntropyOp::create(b, f32({}), hidden, table,
-                                                labels, lossScale,
-                                                /*scales=*/Value());
+  Value loss = nn::LinearCrossEntropyOp::create(
+      b, f32({}), hidden, table, labels, lossScale,
+      /*scales=*/Value(), labelSmoothing);
   func::ReturnOp::create(b, loss);
 }
 

@@ -205,7 +205,7 @@ private:
   mlir::Value sequences, tokenPositions, slots;
   int64_t nextCache = 0;
   llvm::StringMap<ParameterOp> declared;
-  /// Null unless the loss is a weighted one.
+  /// Null unless the loss is a weighted one, and has such.
   mlir::Value classWeights, labelSmoothing;
   /// Null unless it is a teacher's too.
   mlir::Value teacher, distillationScale, temperature;

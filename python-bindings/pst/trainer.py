@@ -143,8 +143,8 @@ class Trainer:
         sources = [(train, "the training data", self.options.max_train_samples)]
         if eval is not None:
             sources.append((eval, "the evaluation data", self.options.max_eval_samples))
-        if self.options.weighs_loss and predicts_tokens(self.options.implied_task, self.config):
-            raise ValueError(f"--{self.options.weighs_loss} is of models that tell classes apart, not of a language model")
+        if self.options.class_weights and predicts_tokens(self.options.implied_task, self.config):
+            raise ValueError("--class_weights is of models that tell classes apart, not of a language model")
         check_kind(self.options, predicts_tokens(self.options.implied_task, self.config), self._tags)
         self.labels: Labels | None = None
         self.text_columns: tuple[str, ...] = ()
@@ -226,7 +226,7 @@ class Trainer:
         self._runtime_options = runtime_options(
             self.options, eval is not None, metric_name(self.options) or ("f1" if finds_entities else "")
         )
-        if self.options.weighs_loss:
+        if self.labels is not None and self.options.weighs_loss:
             self._runtime_options.class_weights = class_weights(self.options.class_weights, self.labels, labels[0])
         if not self.options.num_threads:
             self._runtime_options.num_threads = self.peers.default_threads()

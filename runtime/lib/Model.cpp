@@ -19,6 +19,8 @@ static const TensorType kF32{ElementType::f32, {}};
 static const TensorType kF64{ElementType::f64, {}};
 static const TensorType kI64{ElementType::i64, {}};
 
+static constexpr const char *kLabelSmoothing = "label_smoothing";
+
 /// Binds a scalar argument, which must be of the type that the calling
 /// convention gives it.
 static void bindScalar(Invocation &call, const char *name,
@@ -51,6 +53,8 @@ Model::Model(std::shared_ptr<const Program> program,
     for (const Argument &argument : entry.arguments)
       if (argument.name == kClassWeights)
         classWeights.assign(argument.type.numElements(), 1);
+      else if (argument.name == kLabelSmoothing)
+        takesSmoothing = true;
   if (selectCall)
     for (std::vector<std::byte> &state : states.values)
       state.resize(static_cast<size_t>(store.spaceBytes("state")));
@@ -189,7 +193,7 @@ double Model::sumOfWeights(const Dataset &data,
                            std::span<const int64_t> rows) const {
   const DataArray *labels = data.find("labels");
   // Of several labels an example, as in PyTorch, weights change no mean.
-  if (!hasWeightedLoss() || !labels || task() == ModelTask::multiLabel)
+  if (classWeights.empty() || !labels || task() == ModelTask::multiLabel)
     return static_cast<double>(data.countTargets(rows, task()));
   const auto *classes = static_cast<const int32_t *>(labels->data);
   double sum = 0;
@@ -205,14 +209,13 @@ bool Model::hasDistillation() const {
 }
 
 void Model::bindBatch(Invocation &call, const Batch &batch,
-                      const float &distillationScale) {
+                      const float &distillationScale, const float &smoothing) {
   for (const Batch::Buffer &buffer : batch.buffers())
     call.bind(buffer.name, buffer.bytes.data());
-  if (hasWeightedLoss()) {
+  if (call.hasArgument(kClassWeights))
     call.bind(kClassWeights, classWeights.data());
-    if (task() != ModelTask::multiLabel)
-      bindScalar(call, "label_smoothing", kF32, &labelSmoothing);
-  }
+  if (call.hasArgument(kLabelSmoothing))
+    bindScalar(call, kLabelSmoothing, kF32, &smoothing);
   if (call.hasArgument(kTeacherLogits)) {
     bindScalar(call, "distillation_scale", kF32, &distillationScale);
     if (call.hasArgument("temperature"))
@@ -230,7 +233,7 @@ float Model::forwardBackward(const Batch &batch, float lossScale, int64_t seed,
 void Model::beginForwardBackward(const Batch &batch, float lossScale,
                                  int64_t seed, float distillationScale) {
   Invocation &call = need(forwardBackwardCall, program(), "forward_backward");
-  bindBatch(call, batch, distillationScale);
+  bindBatch(call, batch, distillationScale, labelSmoothing);
   bindScalar(call, "loss_scale", kF32, &lossScale);
   bindScalar(call, "seed", kI64, &seed);
   bindScalar(call, "loss", kF32, &losses.next());
@@ -309,7 +312,8 @@ void Model::abandon() noexcept {
 float Model::forward(const Batch &batch, float lossScale, float *logits) {
   Invocation &call = need(forwardCall, program(), "forward");
   float loss = 0, distillationScale = 0;
-  bindBatch(call, batch, distillationScale);
+  float smoothing = manifest().task == ModelTask::lm ? 0 : labelSmoothing;
+  bindBatch(call, batch, distillationScale, smoothing);
   bindScalar(call, "loss_scale", kF32, &lossScale);
   bindScalar(call, "loss", kF32, &loss);
   if (logits)

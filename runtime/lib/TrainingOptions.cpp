@@ -92,6 +92,9 @@ static std::vector<float> readClassWeights(const TrainingOptions &options,
   const std::string &text = options.classWeights;
   if (text.empty() && options.labelSmoothingFactor == 0)
     return {};
+  if (!text.empty() && model.predictsTokens())
+    throw Error("--class_weights is of models that tell classes apart, but "
+                "this one predicts tokens");
   const char *flag = text.empty() ? "label_smoothing_factor" : "class_weights";
   if (!model.hasWeightedLoss())
     throw Error("--" + std::string(flag) +

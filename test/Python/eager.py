@@ -26,6 +26,7 @@ class Bert:
     """
 
     stored_by_inputs = False  # weights are outputs x inputs
+    smoothing = 0.0  # of a language model's labels
 
     def __init__(self, model):
         manifest = json.loads(model.manifest)
@@ -130,6 +131,11 @@ class Bert:
         if labels.dtype == torch.float32:
             return ((logits[:, 0] - labels.double()) ** 2).mean()
         return (torch.logsumexp(logits, 1) - logits.gather(1, labels.long()[:, None])[:, 0]).mean()
+
+    def loss_of_tokens(self, logits, labels):
+        """PyTorch's mean over what a language model predicts: each token from those before it, unless it is -100."""
+        wanted = torch.from_numpy(labels).long()[:, 1:].flatten()
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), wanted, label_smoothing=self.smoothing)
 
     # --- Training
 

@@ -59,7 +59,4 @@ class Gpt2(eager.Bert):
         """Mean over what is predicted: tokens of a language model, or classes."""
         if "score.weight" in self.values:
             return super().loss(batch)
-        logits = (self.hidden(batch) @ self.values["transformer.wte.weight"].T)[:, :-1]
-        labels = torch.from_numpy(batch["labels"]).long()[:, 1:]
-        losses = torch.logsumexp(logits, 2) - logits.gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0]
-        return losses[labels != -100].mean()
+        return self.loss_of_tokens(self.hidden(batch) @ self.values["transformer.wte.weight"].T, batch["labels"])

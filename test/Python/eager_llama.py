@@ -120,7 +120,4 @@ class Llama(eager.Bert):
         if "score.weight" in self.values:
             return super().loss(batch)
         words = self.values.get("lm_head.weight", self.values["model.embed_tokens.weight"])
-        logits = (self.hidden(batch) @ words.T)[:, :-1]
-        labels = torch.from_numpy(batch["labels"]).long()[:, 1:]
-        losses = torch.logsumexp(logits, 2) - logits.gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0]
-        return losses[labels != -100].mean()
+        return self.loss_of_tokens(self.hidden(batch) @ words.T, batch["labels"])

@@ -327,10 +327,11 @@ def test_a_right_operand_of_f32_is_rounded(m, n, k):
 
 # With classes whose rows are whole accesses and not.
 @pytest.mark.parametrize(
-    "tokens, classes, features, weight",
-    [(5, 3, 8, "bf16"), (70, 1031, 40, "bf16"), (65, 5003, 8, "bf16"), (70, 1031, 40, "f32"), (67, 2056, 25, "f32")],
-)
-def test_linear_cross_entropy(tokens, classes, features, weight):
+    "tokens, classes, features, weight, smoothing",
+    [(5, 3, 8, "bf16", 0), (70, 1031, 40, "bf16", 0), (65, 5003, 8, "bf16", 0), (70, 1031, 40, "f32", 0), (67, 2056, 25, "f32", 0),
+     (65, 1031, 40, "bf16", 0.5), (67, 1031, 25, "f32", 0.1)],
+)  # fmt: skip
+def test_linear_cross_entropy(tokens, classes, features, weight, smoothing):
     """The loss is that of logits of bf16; their gradient is rounded once, as is a weight of f32."""
     x = narrow(tokens, features)
     w = (narrow if weight == "bf16" else reference.random)(classes, features, seed=1, scale=features**-0.5)
@@ -342,16 +343,18 @@ def test_linear_cross_entropy(tokens, classes, features, weight):
     if weight == "f32":
         results.append(("dw", w.shape, False))
         names, kind = "%dx, %dw", f" weight {bf16.tensor(w.shape, weight)}"
+    smoothed = "smoothing %s" if smoothing else ""
     loss, dx, *dw = emulate(
         "%scale = arith.constant 1.0 : f32\n%g = arith.constant dense<-1.7> : tensor<f32>\n"
-        f"%loss = nn.linear_cross_entropy %x, %w, %l, %scale : {types}\n"
-        f"{names} = nn.linear_cross_entropy_backward %x, %w, %l, %scale, %g : {types}{kind}",
+        f"%s = arith.constant {float(smoothing)} : f32\n"
+        f"%loss = nn.linear_cross_entropy %x, %w, %l, %scale {smoothed} : {types}\n"
+        f"{names} = nn.linear_cross_entropy_backward %x, %w, %l, %scale, %g {smoothed} : {types}{kind}",
         [("x", x, True), ("w", w, weight == "bf16"), ("l", labels, False)],
         results,
     )
     multiplied = bf16.rounded(w).astype(np.float64)
     (logits,) = reference.double(bf16.rounded(x.astype(np.float64) @ multiplied.T))
-    expected = reference.cross_entropy(logits, labels, 1.0)
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(labels, dtype=torch.long), reduction="sum", label_smoothing=smoothing)
     # A sum in f32 may be rounded to the other neighbour in bf16: of the labels' logits, here a few.
     bf16.close(loss, expected, narrow=False, arithmetic=1e-5, size=10.0 * tokens)
     gradient = -1.7 * torch.autograd.grad(expected, logits)[0].numpy()

@@ -163,19 +163,22 @@ def test_rows_of_tables(positions):
     close(found, expected, size=np.abs(rows[ids.ravel()]) + np.abs(rows[places.ravel()]))
 
 
-def test_the_loss_over_a_vocabulary():
+@pytest.mark.parametrize("smoothing", [None, 0.25])
+def test_the_loss_over_a_vocabulary(smoothing):
     tokens, words, width = 6, 53, 40
     weight = random(words, width, seed=1)
     weight[7] = 0
     values, scales = quantized(weight)
     x, labels = random(tokens, width, seed=2), np.array([3, 52, 0, -100, 7, 11], np.int32)
     w, v = matrix(words, width, "i8"), f"tensor<{words}xf32>"
-    text = f"""func.func @f(%x: {matrix(tokens, width)}, %w: {w}, %l: tensor<{tokens}xi32>, %f: f32, %s: {v}) -> tensor<f32> {{
-  %loss = nn.linear_cross_entropy %x, %w, %l, %f scales(%s : {v}) : {matrix(tokens, width)}, {w}, tensor<{tokens}xi32>
+    text = f"""func.func @f(%x: {matrix(tokens, width)}, %w: {w}, %l: tensor<{tokens}xi32>, %f: f32, %s: {v}, %e: f32) -> tensor<f32> {{
+  %loss = nn.linear_cross_entropy %x, %w, %l, %f scales(%s : {v}) {"smoothing %e" if smoothing else ""} : {matrix(tokens, width)}, {w}, tensor<{tokens}xi32>
   return %loss : tensor<f32>
 }}"""
-    (found,) = call(compiled(text), x, values, labels, 0.25, scales)
+    (found,) = call(compiled(text), x, values, labels, 0.25, scales, smoothing or 0)
     logits = x.astype(np.float64) @ (values.astype(np.float64) * scales[:, None]).T
     rest = np.log(np.exp(logits).sum(axis=1))
-    expected = sum(rest[t] - logits[t, label] for t, label in enumerate(labels) if label >= 0) * 0.25
+    own = 1 - (smoothing or 0)
+    wanted = own * logits[np.arange(tokens), labels % words] + (1 - own) * logits.mean(axis=1)
+    expected = (rest - wanted)[labels >= 0].sum() * 0.25
     np.testing.assert_allclose(found, expected, rtol=1e-6)

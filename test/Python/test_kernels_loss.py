@@ -1,6 +1,6 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Kernels of nn.cross_entropy, nn.squared_error, nn.binary_cross_entropy, nn.distillation_loss and their backwards."""
+"""Kernels of nn.cross_entropy, nn.linear_cross_entropy, nn.squared_error, nn.binary_cross_entropy, nn.distillation_loss and their backwards."""
 
 import numpy as np
 import nn_reference as reference
@@ -238,35 +238,56 @@ def test_backward_against_finite_differences(op):
 MANY = 270_001
 
 
+def linear(tokens, classes, features, labels, with_weight=False, smoothed=False):
+    """The loss over a vocabulary, and its gradients."""
+    xt, wt, lt, s = f"tensor<{tokens}x{features}xf32>", f"tensor<{classes}x{features}xf32>", f"tensor<{labels}xi32>", "tensor<f32>"
+    result, kind = ("%dx, %dw", f" weight {wt}") if with_weight else ("%dx", "")
+    types = f"{s}, {xt}" + (f", {wt}" if with_weight else "")
+    argument, smoothing = (", %s: f32", "smoothing %s") if smoothed else ("", "")
+    return f"""func.func @main(%x: {xt}, %w: {wt}, %labels: {lt}, %scale: f32, %g: {s}{argument}) -> ({types}) {{
+      %loss = nn.linear_cross_entropy %x, %w, %labels, %scale {smoothing} : {xt}, {wt}, {lt}
+      {result} = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %g {smoothing} : {xt}, {wt}, {lt}{kind}
+      return %loss, {result} : {types}
+    }}"""
+
+
+# Of smoothed labels, some and all alike.
 @pytest.mark.parametrize(
-    "tokens, classes, features, with_weight",
-    [(1, 1, 1, True), (7, 3, 5, False), (130, 1031, 37, True), (65, 40, 800, False), (65, "many", 2, True)],
-)
-def test_linear_cross_entropy(tokens, classes, features, with_weight):
+    "tokens, classes, features, with_weight, smoothing",
+    [(1, 1, 1, True, None), (7, 3, 5, False, None), (130, 1031, 37, True, None), (65, 40, 800, False, None), (65, "many", 2, True, None),
+     (1, 1, 1, True, 0.1), (7, 3, 5, False, 0.5), (67, 1031, 37, True, 0.1), (65, 40, 800, False, 0.5), (65, "many", 2, True, 0.1)],
+)  # fmt: skip
+def test_linear_cross_entropy(tokens, classes, features, with_weight, smoothing):
     classes = MANY if classes == "many" else classes
     x, w = reference.random(tokens, features, scale=2.0), reference.random(classes, features, scale=features**-0.5)
     labels = np.random.default_rng(3).integers(0, classes, tokens, dtype=np.int32)
     if tokens > 5:
         labels[[0, 3, tokens - 1]] = [-100, classes, -1]  # no examples
-    xt, wt, lt, s = f"tensor<{tokens}x{features}xf32>", f"tensor<{classes}x{features}xf32>", f"tensor<{tokens}xi32>", "tensor<f32>"
-    result, kind = ("%dx, %dw", f" weight {wt}") if with_weight else ("%dx", "")
-    types = f"{s}, {xt}" + (f", {wt}" if with_weight else "")
-    text = f"""func.func @main(%x: {xt}, %w: {wt}, %labels: {lt}, %scale: f32, %g: {s}) -> ({types}) {{
-      %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : {xt}, {wt}, {lt}
-      {result} = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %g : {xt}, {wt}, {lt}{kind}
-      return %loss, {result} : {types}
-    }}"""
     scale, g = np.float32(0.37), np.array(-1.7, np.float32)
-    loss, *gradients = reference.run(text, x, w, labels, float(scale), g)
+    more = [] if smoothing is None else [smoothing]
+    loss, *gradients = reference.run(linear(tokens, classes, features, tokens, with_weight, bool(more)), x, w, labels, float(scale), g, *more)
     inputs = reference.double(x, w)
     examples = np.flatnonzero((labels >= 0) & (labels < classes))
     logits = inputs[0][examples] @ inputs[1].T
-    exact = reference.cross_entropy(logits, labels[examples], float(scale))
+    if smoothing is None:
+        exact = reference.cross_entropy(logits, labels[examples], float(scale))
+    else:
+        wanted = torch.tensor(labels[examples], dtype=torch.long)
+        exact = float(scale) * torch.nn.functional.cross_entropy(logits, wanted, reduction="sum", label_smoothing=float(np.float32(smoothing)))
     reference.close(loss, exact, 1e-6, size=10.0 * tokens)
     for ours, expected in zip(gradients, reference.gradients(exact, inputs, g)):
         size = np.full(ours.shape, max(np.abs(expected.detach().numpy()).max(), 1e-3))
         reference.close(ours, expected, 3e-6, size=size)
     assert (gradients[0][np.setdiff1d(np.arange(tokens), examples)] == 0).all()
+
+
+def test_labels_that_are_smoothed_by_nothing_are_plain_ones():
+    x, w = reference.random(13, 5), reference.random(2053, 5, seed=1)
+    labels = np.random.default_rng(5).integers(0, 2053, 13, dtype=np.int32)
+    one = np.array(1.0, np.float32)
+    plain = reference.run(linear(13, 2053, 5, 13, True), x, w, labels, 0.5, one)
+    for ours, expected in zip(reference.run(linear(13, 2053, 5, 13, True, True), x, w, labels, 0.5, one, 0.0), plain):
+        np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize("sequences, length, classes, features", [(1, 1, 3, 2), (3, 7, 11, 5), (2, 65, "many", 2)])
@@ -281,13 +302,7 @@ def test_linear_cross_entropy_of_the_next_tokens(sequences, length, classes, fea
     shifted[:, :-1] = labels[:, 1:]
     results = []
     for given in (labels, shifted.reshape(-1)):
-        xt, wt, s = f"tensor<{tokens}x{features}xf32>", f"tensor<{classes}x{features}xf32>", "tensor<f32>"
-        lt = f"tensor<{'x'.join(map(str, given.shape))}xi32>"
-        text = f"""func.func @main(%x: {xt}, %w: {wt}, %labels: {lt}, %scale: f32, %g: {s}) -> ({s}, {xt}) {{
-          %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : {xt}, {wt}, {lt}
-          %dx = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %g : {xt}, {wt}, {lt}
-          return %loss, %dx : {s}, {xt}
-        }}"""
+        text = linear(tokens, classes, features, "x".join(map(str, given.shape)))
         results.append(reference.run(text, x, w, given, 0.5, np.array(1.0, np.float32)))
     for one, other in zip(*results):
         assert one.tobytes() == other.tobytes()

@@ -35,7 +35,8 @@ namespace pst {
 ///         -> (loss: tensor<f32>, logits: tensor<BxCxf32>)
 ///
 /// token_type_ids are absent in models that have none, and class_weights and
-/// label_smoothing unless the options ask for a weighted loss; a teacher's
+/// label_smoothing unless the options ask for a weighted loss (of a language
+/// model label_smoothing alone, of several labels class_weights); a teacher's
 /// logits, and what the divergence from them is scaled by, unless they ask for
 /// distillation (a regression has no temperature). A language model's labels
 /// are the tokens themselves (tensor<BxLxi32>, -100 where nothing is to be

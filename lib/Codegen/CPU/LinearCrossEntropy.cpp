@@ -9,6 +9,7 @@
 //   logits = X(chunk) W^T                              (a dense product)
 //   forward: losses(chunk) = log(sum e^logits) - logits[label], row by row
 //   backward: logits = factor * (softmax - onehot), in place
+//             (smoothed labels have the target of ClassTarget for onehot)
 //             dX(chunk) = logits W;   dW += logits^T X(chunk)
 //
 // The chunk is as large as its logits fit a fixed room: the weight is packed
@@ -169,7 +170,12 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
           ValueRange made = arguments.take_back(4);
           Value loss = made[0], logits = made[1], packed = made[2],
                 losses = made[3];
-          Value scales = op.getScales() ? arguments[4] : Value();
+          ValueRange smoothing = arguments.drop_front(4).drop_back(4);
+          Value scales;
+          if (op.getScales()) {
+            scales = smoothing.front();
+            smoothing = smoothing.drop_front();
+          }
           Value count = context.packedCount(arguments[0]);
           if (count) // of rows that are not there
             b.loop(count, b.index(stream.tokens), 1,
@@ -186,7 +192,9 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
                   [&] {
                     RowSoftmax softmax(b, logits, row, stream.classes,
                                        context.lanes());
-                    b.store(softmax.loss(b, label.label), losses, token);
+                    auto target = ClassTarget::of(b, smoothing, stream.classes);
+                    b.store(softmax.loss(b, label.label, target), losses,
+                            token);
                   },
                   [&] { b.store(b.f32(0.0), losses, token); });
             });
@@ -206,19 +214,18 @@ struct LinearCrossEntropyBackwardPattern
     VocabularyStream stream(op.getInput(), op.getWeight(), context.getTarget());
     bool wantsWeight = !!op.getWeightGradient();
     context.replaceByLaunch(
-        rewriter, op,
-        {op.getInput(), op.getWeight(), op.getLabels(), op.getScale(),
-         op.getGradient()},
-        stream.workspaces(rewriter),
+        rewriter, op, op->getOperands(), stream.workspaces(rewriter),
         [&](KernelBuilder &b, ValueRange arguments) {
           Value input = arguments[0], weight = arguments[1];
           Value factor = b.mulf(b.load(arguments[4], {}), arguments[3]);
+          ValueRange smoothing = arguments.slice(5, op->getNumOperands() - 5);
+          ValueRange results = arguments.drop_front(op->getNumOperands());
           Value logits = arguments[arguments.size() - 2];
           Value packed = arguments.back();
           if (wantsWeight)
             b.parallel(stream.classes, [&](Value row) {
               RowSoftmax::storeZeros(b, row, stream.features, context.lanes(),
-                                     arguments[6]);
+                                     results[1]);
             });
           Value count = context.packedCount(input);
           stream.forChunks(b, count, [&](const VocabularyStream::Chunk &c) {
@@ -231,18 +238,20 @@ struct LinearCrossEntropyBackwardPattern
               b.ifElse(
                   label.isExample,
                   [&] {
-                    RowSoftmax(b, logits, row, stream.classes, context.lanes())
-                        .storeGradient(b, label.label, factor, logits);
+                    RowSoftmax softmax(b, logits, row, stream.classes,
+                                       context.lanes());
+                    auto target = ClassTarget::of(b, smoothing, stream.classes);
+                    softmax.storeGradient(b, label.label, target, factor,
+                                          logits);
                   },
                   [&] {
                     RowSoftmax::storeZeros(b, row, stream.classes,
                                            context.lanes(), logits);
                   });
             });
-            stream.emitInputGradient(b, logits, c, weight, arguments[5],
-                                     packed);
+            stream.emitInputGradient(b, logits, c, weight, results[0], packed);
             if (wantsWeight)
-              stream.emitWeightGradient(b, logits, c, input, arguments[6],
+              stream.emitWeightGradient(b, logits, c, input, results[1],
                                         packed);
           });
         });

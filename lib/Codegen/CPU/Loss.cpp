@@ -29,20 +29,26 @@ RowSoftmax::RowSoftmax(KernelBuilder &b, Value logits, Value row,
                    [&](Value c, ValueRange carried) -> SmallVector<Value> {
                      return {b.maxf(b.load(logits, {row, c}), carried[0])};
                    })[0];
-  // Block by block: one sum over a vocabulary would lose three digits.
+  sum = sumOver(
+      b, [&](Value c, int64_t width) { return exponential(b, c, width); });
+}
+
+Value RowSoftmax::sumOver(KernelBuilder &b,
+                          function_ref<Value(Value, int64_t)> element) const {
   auto partial = [&](Value first, int64_t count) {
     return b.vectorSum(count, lanes, [&](Value c, int64_t width) {
-      return exponential(b, b.addi(first, c), width);
+      return element(b.addi(first, c), width);
     });
   };
   constexpr int64_t kBlock = 2048;
-  whole = classes / kBlock * kBlock;
-  sum = b.loop(b.index(0), b.index(whole), kBlock, {b.f32(0.0)},
-               [&](Value c, ValueRange carried) -> SmallVector<Value> {
-                 return {b.addf(carried[0], partial(c, kBlock))};
-               })[0];
+  int64_t whole = classes / kBlock * kBlock;
+  Value result = b.loop(b.index(0), b.index(whole), kBlock, {b.f32(0.0)},
+                        [&](Value c, ValueRange carried) -> SmallVector<Value> {
+                          return {b.addf(carried[0], partial(c, kBlock))};
+                        })[0];
   if (whole != classes)
-    sum = b.addf(sum, partial(b.index(whole), classes - whole));
+    result = b.addf(result, partial(b.index(whole), classes - whole));
+  return result;
 }
 
 Value RowSoftmax::exponential(KernelBuilder &b, Value c, int64_t lanes) const {
@@ -50,48 +56,41 @@ Value RowSoftmax::exponential(KernelBuilder &b, Value c, int64_t lanes) const {
       b, b.subf(b.load(logits, {row, c}, lanes), b.splat(maximum, lanes)));
 }
 
-Value RowSoftmax::loss(KernelBuilder &b, Value label) const {
-  Value own = b.load(logits, {row, label});
-  return b.addf(b.subf(maximum, own), logPositive(b, sum));
-}
-
 Value RowSoftmax::loss(KernelBuilder &b, Value label,
-                       const ClassTarget &target) const {
+                       const std::optional<ClassTarget> &target) const {
+  Value own = b.load(logits, {row, label});
   Value logSum = logPositive(b, sum);
-  Value even = b.vectorSum(classes, lanes, [&](Value c, int64_t width) {
+  Value loss = b.addf(b.subf(maximum, own), logSum);
+  if (!target)
+    return loss;
+  Value even = sumOver(b, [&](Value c, int64_t width) {
     Value logit = b.load(logits, {row, c}, width);
     return b.mulf(
-        target.even(b, c, width),
+        target->even(b, c, width),
         b.addf(b.subf(b.splat(maximum, width), logit), b.splat(logSum, width)));
   });
-  return b.addf(b.mulf(target.own(b, label), loss(b, label)), even);
-}
-
-void RowSoftmax::storeGradient(KernelBuilder &b, Value label, Value factor,
-                               Value result) const {
-  // Before it is overwritten, where the result is the logits themselves.
-  Value p = b.divf(exponential(b, label, 1), sum);
-  b.vectorLoop(classes, lanes, [&](Value c, int64_t width) {
-    Value p = b.divf(exponential(b, c, width), b.splat(sum, width));
-    b.store(b.mulf(p, b.splat(factor, width)), result, {row, c});
-  });
-  // The label's own element again, with the 1 taken off before it is scaled.
-  b.store(b.mulf(b.subf(p, b.f32(1.0)), factor), result, {row, label});
+  return b.addf(b.mulf(target->own(b, label), loss), even);
 }
 
 void RowSoftmax::storeGradient(KernelBuilder &b, Value label,
-                               const ClassTarget &target, Value factor,
-                               Value result) const {
-  Value own = target.own(b, label);
-  Value total =
-      b.addf(own, b.vectorSum(classes, lanes, [&](Value c, int64_t width) {
-        return target.even(b, c, width);
-      }));
+                               const std::optional<ClassTarget> &target,
+                               Value factor, Value result) const {
+  Value own = b.f32(1.0), total;
+  if (target) {
+    own = target->own(b, label);
+    total = target->sum(b, own, [&] {
+      return sumOver(
+          b, [&](Value c, int64_t width) { return target->even(b, c, width); });
+    });
+  }
   auto difference = [&](Value c, int64_t width) {
     Value p = b.divf(exponential(b, c, width), b.splat(sum, width));
-    return b.subf(b.mulf(p, b.splat(total, width)), target.even(b, c, width));
+    return target ? b.subf(b.mulf(p, b.splat(total, width)),
+                           target->even(b, c, width))
+                  : p;
   };
-  // Before it is overwritten, where the result is the logits themselves.
+  // Before it is overwritten, where the result is the logits themselves. What
+  // is the label's own is taken off before it is scaled.
   Value ofLabel = b.subf(difference(label, 1), own);
   b.vectorLoop(classes, lanes, [&](Value c, int64_t width) {
     b.store(b.mulf(difference(c, width), b.splat(factor, width)), result,
@@ -117,12 +116,12 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
                                 PatternRewriter &rewriter) const override {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
-    bool hasTarget = op.getWeights() != nullptr;
     context.replaceByLaunch(
         rewriter, op, op->getOperands(),
         RankedTensorType::get({rows}, rewriter.getF32Type()),
         [&](KernelBuilder &b, ValueRange arguments) {
           Value logits = arguments[0], scale = arguments[2];
+          ValueRange given = arguments.drop_front(3).drop_back(2);
           Value result = arguments.drop_back().back(),
                 losses = arguments.back();
           b.parallel(rows, [&](Value row) {
@@ -132,13 +131,8 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
                 label.isExample,
                 [&] {
                   RowSoftmax softmax(b, logits, row, classes, context.lanes());
-                  Value loss =
-                      hasTarget
-                          ? softmax.loss(b, label.label,
-                                         ClassTarget(b, arguments[3],
-                                                     arguments[4], classes))
-                          : softmax.loss(b, label.label);
-                  b.store(loss, losses, row);
+                  auto target = ClassTarget::of(b, given, classes);
+                  b.store(softmax.loss(b, label.label, target), losses, row);
                 },
                 [&] { b.store(b.f32(0.0), losses, row); });
           });
@@ -157,11 +151,11 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
                                 PatternRewriter &rewriter) const override {
     auto type = cast<RankedTensorType>(op.getLogits().getType());
     int64_t rows = type.getDimSize(0), classes = type.getDimSize(1);
-    bool hasTarget = op.getWeights() != nullptr;
     context.replaceByLaunch(
         rewriter, op, op->getOperands(),
         /*workspaces=*/{}, [&](KernelBuilder &b, ValueRange arguments) {
           Value logits = arguments[0], result = arguments.back();
+          ValueRange given = arguments.drop_front(4).drop_back();
           Value factor = b.mulf(b.load(arguments[3], {}), arguments[2]);
           b.parallel(rows, [&](Value row) {
             RowLabel label(b, arguments[1], row, classes, kernel::LabelOf::Row,
@@ -170,13 +164,8 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
                 label.isExample,
                 [&] {
                   RowSoftmax softmax(b, logits, row, classes, context.lanes());
-                  if (hasTarget)
-                    softmax.storeGradient(
-                        b, label.label,
-                        ClassTarget(b, arguments[4], arguments[5], classes),
-                        factor, result);
-                  else
-                    softmax.storeGradient(b, label.label, factor, result);
+                  auto target = ClassTarget::of(b, given, classes);
+                  softmax.storeGradient(b, label.label, target, factor, result);
                 },
                 [&] {
                   RowSoftmax::storeZeros(b, row, classes, context.lanes(),

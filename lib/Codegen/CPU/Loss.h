@@ -21,23 +21,26 @@ public:
   RowSoftmax(KernelBuilder &b, Value logits, Value row, int64_t classes,
              int64_t lanes);
 
-  /// log(sum e^logits) - logits[label]
-  Value loss(KernelBuilder &b, Value label) const;
+  /// log(sum e^logits) - logits[label], or with a target
   /// sum_c target[c] (log sum e^logits - logits[c])
-  Value loss(KernelBuilder &b, Value label, const ClassTarget &target) const;
-  /// result[row, c] = factor * (softmax[c] - [c = label]); the result may be
-  /// the logits themselves.
-  void storeGradient(KernelBuilder &b, Value label, Value factor,
+  Value loss(KernelBuilder &b, Value label,
+             const std::optional<ClassTarget> &target) const;
+  /// result[row, c] = factor * (softmax[c] - [c = label]), or with a target
+  /// factor * (softmax[c] sum target - target[c]); the result may be the logits
+  /// themselves.
+  void storeGradient(KernelBuilder &b, Value label,
+                     const std::optional<ClassTarget> &target, Value factor,
                      Value result) const;
-  /// result[row, c] = factor * (softmax[c] sum target - target[c]); the same.
-  void storeGradient(KernelBuilder &b, Value label, const ClassTarget &target,
-                     Value factor, Value result) const;
   /// The gradient of a row that is no example.
   static void storeZeros(KernelBuilder &b, Value row, int64_t classes,
                          int64_t lanes, Value result);
 
 private:
   Value exponential(KernelBuilder &b, Value c, int64_t lanes) const;
+  /// The sum of element(c, lanes) over the classes, block by block: one sum
+  /// over a vocabulary would lose three digits.
+  Value sumOver(KernelBuilder &b,
+                llvm::function_ref<Value(Value, int64_t)> element) const;
 
   Value logits, row;
   int64_t classes, lanes;

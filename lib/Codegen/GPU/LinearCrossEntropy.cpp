@@ -12,6 +12,7 @@
 //   backward: gradient = factor * (softmax - onehot), in place
 //             part = gradient W, copied to dX(chunk);
 //             dW += gradient^T X(chunk)
+//             (smoothed labels have the target of ClassTarget for onehot)
 // forward, at the end: result = scale * sum of losses
 //
 // Where activations are bf16, so are the logits and their gradient, from which
@@ -206,19 +207,21 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
         RankedTensorType::get({stream.tokens}, rewriter.getF32Type())};
     llvm::append_range(workspaces, stream.workspaces(/*backward=*/false));
     context.replaceByLaunch(
-        rewriter, op,
-        {op.getInput(), op.getWeight(), op.getLabels(), op.getScale()},
-        workspaces, [&](CodeBuilder &host, ValueRange arguments) {
-          Value losses = arguments[5];
-          stream.forChunks(
-              host, arguments[0], arguments[1], arguments.drop_front(6),
-              /*backward=*/false, [&](const VocabularyStream::Chunk &chunk) {
-                stream.launchLogits(host, chunk, arguments[0]);
-                launchLosses(stream, host, chunk, arguments[2], losses);
-              });
+        rewriter, op, op->getOperands(), workspaces,
+        [&](CodeBuilder &host, ValueRange arguments) {
+          ValueRange smoothing = arguments.slice(4, op->getNumOperands() - 4);
+          ValueRange made = arguments.drop_front(op->getNumOperands());
+          Value result = made[0], losses = made[1];
+          stream.forChunks(host, arguments[0], arguments[1], made.drop_front(2),
+                           /*backward=*/false,
+                           [&](const VocabularyStream::Chunk &chunk) {
+                             stream.launchLogits(host, chunk, arguments[0]);
+                             launchLosses(stream, host, chunk, arguments[2],
+                                          losses, smoothing);
+                           });
           context.setRowsLike(losses, arguments[0]);
-          context.scaledSum(host, stream.tokens,
-                            {arguments[3], arguments[4], losses}, loadRowLoss);
+          context.scaledSum(host, stream.tokens, {arguments[3], result, losses},
+                            loadRowLoss);
         });
     return success();
   }
@@ -226,16 +229,19 @@ struct LinearCrossEntropyPattern : KernelPattern<nn::LinearCrossEntropyOp> {
 private:
   void launchLosses(const VocabularyStream &stream, CodeBuilder &host,
                     const VocabularyStream::Chunk &chunk, Value labels,
-                    Value losses) const {
+                    Value losses, ValueRange smoothing) const {
+    SmallVector<Value> used{chunk.logits, labels, losses, chunk.first};
+    llvm::append_range(used, smoothing);
     context.launchRows(
-        host, "losses" + chunk.suffix, chunk.logits, stream.classes,
-        {chunk.logits, labels, losses, chunk.first},
+        host, "losses" + chunk.suffix, chunk.logits, stream.classes, used,
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value token = b.addi(VocabularyStream::toIndex(b, values[3]), row);
           RowLabel label(b, values[1], context.placeOf(b, token),
                          stream.classes, kernel::LabelOf::NextToken);
           RowSoftmax softmax(b, values[0], row, stream.classes);
-          storeRowLoss(b, softmax, label, values[2], token);
+          storeRowLoss(
+              b, softmax, label, values[2], token,
+              ClassTarget::of(b, values.drop_front(4), stream.classes));
         });
   }
 };
@@ -248,30 +254,31 @@ struct LinearCrossEntropyBackwardPattern
     VocabularyStream stream(context, op.getInput(), op.getWeight());
     bool wantsWeight = !!op.getWeightGradient();
     context.replaceByLaunch(
-        rewriter, op,
-        {op.getInput(), op.getWeight(), op.getLabels(), op.getScale(),
-         op.getGradient()},
-        stream.workspaces(/*backward=*/true),
+        rewriter, op, op->getOperands(), stream.workspaces(/*backward=*/true),
         [&](CodeBuilder &host, ValueRange arguments) {
+          ValueRange given = arguments.take_front(op->getNumOperands());
+          ValueRange made = arguments.drop_front(given.size());
+          Value inputGradient = made[0];
+          Value weightGradient = wantsWeight ? made[1] : Value();
           if (wantsWeight)
-            context.clear(host, arguments[6]);
+            context.clear(host, weightGradient);
           stream.forChunks(
               host, arguments[0], arguments[1],
-              arguments.drop_front(wantsWeight ? 7 : 6),
+              made.drop_front(op->getNumResults()),
               /*backward=*/true, [&](const VocabularyStream::Chunk &chunk) {
                 stream.launchLogits(host, chunk, arguments[0]);
-                launchGradients(stream, host, chunk, arguments);
+                launchGradients(stream, host, chunk, given);
                 if (wantsWeight) {
                   GemmEpilogue add;
-                  add.addend = arguments[6];
+                  add.addend = weightGradient;
                   GemmOperand transposed = chunk.gradient;
                   transposed.transposed = true;
                   launchGemm(context, host, transposed, {chunk.part}, add,
-                             arguments[6]);
+                             weightGradient);
                 }
                 launchGemm(context, host, chunk.gradient, {chunk.weight},
                            GemmEpilogue(), chunk.part, chunk.ofProduct);
-                stream.launchCopy(host, chunk, arguments[5], /*back=*/true);
+                stream.launchCopy(host, chunk, inputGradient, /*back=*/true);
               });
         });
     return success();
@@ -280,17 +287,21 @@ struct LinearCrossEntropyBackwardPattern
 private:
   void launchGradients(const VocabularyStream &stream, CodeBuilder &host,
                        const VocabularyStream::Chunk &chunk,
-                       ValueRange arguments) const {
+                       ValueRange operands) const {
+    SmallVector<Value> used{chunk.logits, operands[2], operands[3], operands[4],
+                            chunk.first};
+    llvm::append_range(used, operands.drop_front(5));
     context.launchRows(
-        host, "gradients" + chunk.suffix, chunk.logits, stream.classes,
-        {chunk.logits, arguments[2], arguments[3], arguments[4], chunk.first},
+        host, "gradients" + chunk.suffix, chunk.logits, stream.classes, used,
         [&](ThreadBuilder &b, ValueRange values, Value row) {
           Value factor = b.mulf(b.load(values[3], {}), values[2]);
           Value token = b.addi(VocabularyStream::toIndex(b, values[4]), row);
           RowLabel label(b, values[1], context.placeOf(b, token),
                          stream.classes, kernel::LabelOf::NextToken);
           RowSoftmax softmax(b, values[0], row, stream.classes);
-          storeRowGradient(b, softmax, label, factor, values[0]);
+          storeRowGradient(
+              b, softmax, label, factor, values[0],
+              ClassTarget::of(b, values.drop_front(5), stream.classes));
           if (stream.length > stream.classes)
             b.strided(
                 b.index(stream.classes), b.index(stream.length),

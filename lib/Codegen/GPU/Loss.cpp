@@ -56,9 +56,10 @@ void pst::cuda::storeRowGradient(ThreadBuilder &b, const RowSoftmax &softmax,
   Value own = b.f32(1.0), total;
   if (target) {
     own = target->own(b, label.label);
-    total = b.addf(own, b.sumOverBlock(softmax.classes, [&](Value c) {
-      return target->even(b, c);
-    }));
+    total = target->sum(b, own, [&] {
+      return b.sumOverBlock(softmax.classes,
+                            [&](Value c) { return target->even(b, c); });
+    });
   }
   b.strided(softmax.classes, [&](Value c) {
     Value p = b.divf(softmax.exponential(b, c), softmax.sum);
@@ -69,14 +70,6 @@ void pst::cuda::storeRowGradient(ThreadBuilder &b, const RowSoftmax &softmax,
     b.store(b.select(label.isExample, b.mulf(p, factor), b.f32(0.0)), result,
             {softmax.row, c});
   });
-}
-
-/// Of an op's weights and smoothing, if it has them.
-static std::optional<ClassTarget> targetOf(ThreadBuilder &b, ValueRange given,
-                                           int64_t classes) {
-  if (given.empty())
-    return std::nullopt;
-  return ClassTarget(b, given[0], given[1], classes);
 }
 
 namespace {
@@ -105,7 +98,7 @@ struct CrossEntropyPattern : KernelPattern<nn::CrossEntropyOp> {
                                kernel::LabelOf::Row);
                 RowSoftmax softmax(b, values[0], row, classes);
                 storeRowLoss(b, softmax, label, values[2], row,
-                             targetOf(b, values.drop_front(3), classes));
+                             ClassTarget::of(b, values.drop_front(3), classes));
               });
           context.scaledSum(host, rows, {arguments[2], result, losses},
                             loadRowLoss);
@@ -135,7 +128,8 @@ struct CrossEntropyBackwardPattern : KernelPattern<nn::CrossEntropyBackwardOp> {
                 RowSoftmax softmax(b, values[0], row, classes);
                 storeRowGradient(
                     b, softmax, label, factor, values.back(),
-                    targetOf(b, values.drop_front(4).drop_back(), classes));
+                    ClassTarget::of(b, values.drop_front(4).drop_back(),
+                                    classes));
               });
         });
     return success();

@@ -12,14 +12,27 @@ using namespace pst::kernel;
 
 ClassTarget::ClassTarget(CodeBuilder &b, Value weights, Value smoothing,
                          int64_t classes)
-    : classes(classes), weights(weights),
-      ownFactor(b.subf(b.f32(1.0), smoothing)),
+    : weights(weights), ownFactor(b.subf(b.f32(1.0), smoothing)),
       evenFactor(b.divf(smoothing, b.f32(static_cast<double>(classes)))) {}
 
+std::optional<ClassTarget> ClassTarget::of(CodeBuilder &b, ValueRange given,
+                                           int64_t classes) {
+  if (given.empty())
+    return std::nullopt;
+  return ClassTarget(b, given.size() == 2 ? given[0] : Value(), given.back(),
+                     classes);
+}
+
 Value ClassTarget::own(CodeBuilder &b, Value label) const {
-  return b.mulf(ownFactor, b.load(weights, label));
+  return weights ? b.mulf(ownFactor, b.load(weights, label)) : ownFactor;
 }
 
 Value ClassTarget::even(CodeBuilder &b, Value c, int64_t lanes) const {
-  return b.mulf(b.splat(evenFactor, lanes), b.load(weights, c, lanes));
+  Value even = b.splat(evenFactor, lanes);
+  return weights ? b.mulf(even, b.load(weights, c, lanes)) : even;
+}
+
+Value ClassTarget::sum(CodeBuilder &b, Value own,
+                       llvm::function_ref<Value()> sumOfEven) const {
+  return weights ? b.addf(own, sumOfEven()) : b.f32(1.0);
 }

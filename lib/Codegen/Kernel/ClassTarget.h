@@ -9,6 +9,7 @@
 #define PST_LIB_CODEGEN_KERNEL_CLASSTARGET_H
 
 #include "CodeBuilder.h"
+#include <optional>
 
 namespace pst::kernel {
 
@@ -22,14 +23,20 @@ namespace pst::kernel {
 /// gradient is softmax[c] sum t - t[c].
 class ClassTarget {
 public:
-  /// `weights` has an f32 for each of the classes, `smoothing` is an f32.
-  ClassTarget(CodeBuilder &b, Value weights, Value smoothing, int64_t classes);
+  /// Of what an op has: weights, an f32 for each of the classes, and smoothing,
+  /// an f32; smoothing alone, so that all weights are 1; or nothing, which is
+  /// no such target.
+  static std::optional<ClassTarget> of(CodeBuilder &b, ValueRange given,
+                                       int64_t classes);
   Value own(CodeBuilder &b, Value label) const;
   Value even(CodeBuilder &b, Value c, int64_t lanes = 1) const;
-
-  const int64_t classes;
+  /// sum t, where `sumOfEven` emits that of even[c]: without weights it is 1.
+  Value sum(CodeBuilder &b, Value own,
+            llvm::function_ref<Value()> sumOfEven) const;
 
 private:
+  ClassTarget(CodeBuilder &b, Value weights, Value smoothing, int64_t classes);
+
   Value weights, ownFactor, evenFactor;
 };
 

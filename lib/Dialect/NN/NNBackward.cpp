@@ -154,7 +154,7 @@ void LinearCrossEntropyOp::buildBackward(
   auto backward = LinearCrossEntropyBackwardOp::create(
       builder, getLoc(), getInput().getType(),
       needed[1] ? Type(getWeight().getType()) : Type(), getInput(), getWeight(),
-      getLabels(), getScale(), resultGradients[0]);
+      getLabels(), getScale(), resultGradients[0], getSmoothing());
   operandGradients[0] = backward.getInputGradient();
   operandGradients[1] = backward.getWeightGradient();
 }

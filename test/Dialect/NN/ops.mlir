@@ -89,7 +89,8 @@ func.func @normalisation_and_attention(%q: tensor<10x6xf32>, %mask: tensor<2x5xi
 
 // CHECK-LABEL: func.func @heads_and_losses(
 func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale: f32,
-    %prediction: tensor<2x1xf32>, %targets: tensor<2xf32>, %dloss: tensor<f32>, %w: tensor<7x3xf32>, %shares: tensor<3xf32>, %answers: tensor<2x3xf32>, %tags: tensor<2x5xi32>) {
+    %prediction: tensor<2x1xf32>, %targets: tensor<2xf32>, %dloss: tensor<f32>, %w: tensor<7x3xf32>, %shares: tensor<3xf32>, %answers: tensor<2x3xf32>, %tags: tensor<2x5xi32>,
+    %bytes: tensor<7x3xi8>, %scales: tensor<7xf32>) {
   // CHECK: nn.select_token %{{.*}} index 4 : tensor<10x3xf32> -> tensor<2x3xf32>
   %t = nn.select_token %x index 4 : tensor<10x3xf32> -> tensor<2x3xf32>
   // CHECK: nn.select_token_backward %{{.*}} index 0 : tensor<2x3xf32> -> tensor<10x3xf32>
@@ -108,6 +109,12 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %dx = nn.linear_cross_entropy_backward %t, %w, %labels, %scale, %dloss : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
   // CHECK: nn.linear_cross_entropy_backward %{{.*}} : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32> weight tensor<7x3xf32>
   %dy, %dw = nn.linear_cross_entropy_backward %t, %w, %labels, %scale, %dloss : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32> weight tensor<7x3xf32>
+  // CHECK: nn.linear_cross_entropy %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} smoothing %{{.*}} : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
+  %smoothed = nn.linear_cross_entropy %t, %w, %labels, %scale smoothing %scale : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
+  // CHECK: nn.linear_cross_entropy %{{.*}} scales(%{{.*}} : tensor<7xf32>) smoothing %{{.*}} : tensor<2x3xf32>, tensor<7x3xi8>, tensor<2xi32>
+  %both = nn.linear_cross_entropy %t, %bytes, %labels, %scale scales(%scales : tensor<7xf32>) smoothing %scale : tensor<2x3xf32>, tensor<7x3xi8>, tensor<2xi32>
+  // CHECK: nn.linear_cross_entropy_backward %{{.*}} smoothing %{{.*}} : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32> weight tensor<7x3xf32>
+  %dz, %dv = nn.linear_cross_entropy_backward %t, %w, %labels, %scale, %dloss smoothing %scale : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32> weight tensor<7x3xf32>
   // CHECK: nn.squared_error %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x1xf32>, tensor<2xf32>
   %error = nn.squared_error %prediction, %targets, %scale : tensor<2x1xf32>, tensor<2xf32>
   // CHECK: nn.squared_error_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<2x1xf32>, tensor<2xf32>

@@ -145,7 +145,7 @@ def NN_CrossEntropyBackwardOp : NN_Op<"cross_entropy_backward",
 }
 
 def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
-    [PST_Activations<[0], []>, PST_Scales<1>]> {
+    [PST_Activations<[0], []>, PST_Scales<1>, AttrSizedOperandSegments]> {
   let summary = "Cross-entropy of the logits of a vocabulary";
   let description = [{
     `nn.cross_entropy` of the logits `X W^T`, which exist for a part of the
@@ -154,6 +154,11 @@ def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
     Labels of B x L are the tokens of B sequences: each row is to predict the
     next one, so that row `b * L + t` has the label `labels[b, t + 1]`, and the
     last row of a sequence is no example.
+
+    With labels smoothed by s, and C the words of the vocabulary, a row's loss is
+    that of `nn.cross_entropy` with weights of 1:
+
+        log(sum_k exp(logits[b, k])) - (1 - s) logits[b, labels[b]] - s / C sum_c logits[b, c]
 
     Constraints:
     - (C1) There are as many labels, of type i32, as the input has rows: a
@@ -165,16 +170,19 @@ def NN_LinearCrossEntropyOp : NN_DifferentiableOp<"linear_cross_entropy",
     ```mlir
     // x = [[1.0]], w = [[0.0], [0.0]], labels = [1], scale = 1.0: 0.6931472
     %loss = nn.linear_cross_entropy %x, %w, %labels, %scale : tensor<1x1xf32>, tensor<2x1xf32>, tensor<1xi32>
+    // w = [[0.0], [1.0]], s = 0.5: log(1 + e) - 0.5 * 1 - 0.5 / 2 * 1 = 0.5632617
+    %smoothed = nn.linear_cross_entropy %x, %w, %labels, %scale smoothing %s : tensor<1x1xf32>, tensor<2x1xf32>, tensor<1xi32>
     ```
   }];
   let arguments = (ins NN_Matrix:$input, NN_ScaledWeight:$weight,
                        NN_TokenLabels:$labels, F32:$scale,
-                       Optional<NN_Vector>:$scales);
+                       Optional<NN_Vector>:$scales, Optional<F32>:$smoothing);
   let results = (outs NN_Scalar:$loss);
   let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
     $input `,` $weight `,` $labels `,` $scale
-    (`scales` `(` $scales^ `:` type($scales) `)`)? attr-dict `:` type($input) `,` type($weight) `,` type($labels)
+    (`scales` `(` $scales^ `:` type($scales) `)`)? (`smoothing` $smoothing^)?
+    attr-dict `:` type($input) `,` type($weight) `,` type($labels)
   }];
   let hasVerifier = 1;
 }
@@ -186,7 +194,9 @@ def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
     With `D = gradient * scale * (softmax(X W^T) - onehot(labels))`, rows that
     are no example zero: `D W` and, if it is asked for, `D^T X`. D is computed
     again, for a part of the tokens at a time. Labels of B x L are those of the
-    next tokens, as in `nn.linear_cross_entropy`.
+    next tokens, as in `nn.linear_cross_entropy`. With labels smoothed by s, and
+    C the words of the vocabulary, `(1 - s) onehot(labels) + s / C` is in the
+    place of `onehot(labels)`.
 
     Constraints:
     - (C1) There are as many labels, of type i32, as the input has rows: a
@@ -198,15 +208,17 @@ def NN_LinearCrossEntropyBackwardOp : NN_Op<"linear_cross_entropy_backward",
     ```mlir
     %dx = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32>
     %dy, %dw = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32> weight tensor<7x3xf32>
+    %dz = nn.linear_cross_entropy_backward %x, %w, %labels, %scale, %dloss smoothing %s : tensor<4x3xf32>, tensor<7x3xf32>, tensor<4xi32>
     ```
   }];
   let arguments = (ins NN_Matrix:$input, NN_Weight:$weight, NN_TokenLabels:$labels,
-                       F32:$scale, NN_Scalar:$gradient);
+                       F32:$scale, NN_Scalar:$gradient,
+                       Optional<F32>:$smoothing);
   let results = (outs NN_Matrix:$inputGradient,
                       Optional<NN_WeightGradient>:$weightGradient);
   let extraClassDeclaration = "int64_t countFlops();";
   let assemblyFormat = [{
-    $input `,` $weight `,` $labels `,` $scale `,` $gradient attr-dict `:`
+    $input `,` $weight `,` $labels `,` $scale `,` $gradient (`smoothing` $smoothing^)? attr-dict `:`
     type($input) `,` type($weight) `,` type($labels) (`weight` type($weightGradient)^)?
   }];
   let hasVerifier = 1;

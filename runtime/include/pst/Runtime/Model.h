@@ -71,9 +71,13 @@ public:
   /// Whether the loss takes weights of classes and a smoothing of labels; then
   /// `weights` are one for each class (empty: all 1), and each label gives
   /// `smoothing` of itself, in [0, 1), to all classes alike (nn.cross_entropy;
-  /// several labels an example have no smoothing: nn.binary_cross_entropy).
-  /// Until this is called, the loss is a plain one.
-  bool hasWeightedLoss() const { return !classWeights.empty(); }
+  /// several labels an example have no smoothing: nn.binary_cross_entropy). A
+  /// language model has no such weights, and smooths in training alone: its
+  /// evaluation is the plain loss, of which the perplexity is made
+  /// (nn.linear_cross_entropy). Until this is called, the loss is a plain one.
+  bool hasWeightedLoss() const {
+    return !classWeights.empty() || takesSmoothing;
+  }
   /// Of a distilled program `temperature` divides logits.
   void setLoss(std::vector<float> weights, double smoothing,
                double temperature = 1);
@@ -158,9 +162,9 @@ private:
     int64_t begun = 0, finished = 0;
   };
   void requireNothingBegun() const;
-  /// `distillationScale` is read when the call is made.
+  /// The numbers are read when the call is made.
   void bindBatch(Invocation &call, const Batch &batch,
-                 const float &distillationScale);
+                 const float &distillationScale, const float &smoothing);
   void bindSparsities(double sparsity);
 
   ParameterStore store;
@@ -178,6 +182,7 @@ private:
   std::vector<Scores> scores;
   std::map<std::string, double> sparsities; ///< by input of "select"
   std::vector<float> classWeights;          ///< empty: the program takes none
+  bool takesSmoothing = false;              ///< whether the program does
   float labelSmoothing = 0, temperature = 1;
   double currentSparsity = 0;
   bool selectionStands = false;
