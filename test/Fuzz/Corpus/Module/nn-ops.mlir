@@ -51,6 +51,8 @@ func.func @heads_and_losses(%x: tensor<10x3xf32>, %labels: tensor<2xi32>, %scale
   %stream = nn.linear_cross_entropy %t, %w, %labels, %scale : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
   %dx = nn.linear_cross_entropy_backward %t, %w, %labels, %scale, %dloss : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
   %dy, %dw = nn.linear_cross_entropy_backward %t, %w, %labels, %scale, %dloss : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32> weight tensor<7x3xf32>
+  %smoothed = nn.linear_cross_entropy %t, %w, %labels, %scale smoothing %scale : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
+  %dz = nn.linear_cross_entropy_backward %t, %w, %labels, %scale, %dloss smoothing %scale : tensor<2x3xf32>, tensor<7x3xf32>, tensor<2xi32>
   %error = nn.squared_error %prediction, %targets, %scale : tensor<2x1xf32>, tensor<2xf32>
   %de = nn.squared_error_backward %prediction, %targets, %scale, %dloss : tensor<2x1xf32>, tensor<2xf32>
   %tagged = nn.cross_entropy %x, %tags, %scale : tensor<10x3xf32>, tensor<2x5xi32>
