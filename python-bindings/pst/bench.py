@@ -15,6 +15,8 @@ import sys
 import time
 from importlib import metadata
 
+import numpy as np
+
 from .bench_inference import inference_rows
 from .bench_rows import Absent, Context, Row, Sizes, all_rows, openblas_libraries
 from .bench_worker import WorkerError
@@ -52,6 +54,10 @@ def add_arguments(parser) -> None:
         help="tokens of the examples, in turn (default: all of --sequence_length): ours without padding, a rival's batch as long as its longest",
     )
     parser.add_argument(
+        "--data", metavar="FILE", help="the lengths of a data file's examples by --model's tokenizer, drawn at random: --batches of them, in turn"
+    )
+    parser.add_argument("--batches", type=int, default=16, metavar="N", help="of --data: steps that a measurement takes in turn (default: 16)")
+    parser.add_argument(
         "--attention",
         default="sdpa",
         choices=["sdpa", "eager"],
@@ -83,7 +89,9 @@ def main(args) -> int:
         lengths = tuple(int(part) for part in args.lengths.split(",")) if args.lengths else ()
     except ValueError:
         lengths = (0,)
-    if lengths and not 1 <= min(lengths) <= max(lengths) <= args.sequence_length:
+    if args.data:
+        lengths = _drawn(args)
+    elif lengths and not 1 <= min(lengths) <= max(lengths) <= args.sequence_length:
         raise ValueError(f"--lengths must be numbers from 1 to --sequence_length ({args.sequence_length}), but is '{args.lengths}'")
     context = Context(
         sizes=Sizes.tiny() if args.tiny else Sizes(batch=args.batch_size, length=args.sequence_length, lengths=lengths),
@@ -122,6 +130,22 @@ def main(args) -> int:
             write_json(args.json, results)
     print(table(results))
     return 0
+
+
+def _drawn(args) -> tuple:
+    """Tokens of --batches x --batch_size examples of --data, drawn without repetition, the same ones every time."""
+    from .data import Examples
+    from .options import Options
+    from .tokenizer import Tokenizer, encode
+
+    if args.lengths or not args.model:
+        raise ValueError("--data needs --model, whose tokenizer says how long its examples are" if not args.model else "--data and --lengths go not together")
+    examples = Examples.of(args.data, args.data, need_labels=False)
+    counts = encode(Tokenizer(args.model), examples, args.sequence_length, Options.make())[0].counts(args.sequence_length)
+    wanted = args.batches * args.batch_size
+    if not 1 <= wanted <= len(counts):
+        raise ValueError(f"--batches {args.batches} of {args.batch_size} examples are {wanted}, but {args.data} has {len(counts)}")
+    return tuple(map(int, np.random.default_rng(0).permutation(counts)[:wanted]))
 
 
 def matches(name: str, pattern: str | None) -> bool:

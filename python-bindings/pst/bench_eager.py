@@ -166,7 +166,7 @@ class Layer:
 
 
 class Step:
-    """A BERT's whole training step."""
+    """A BERT's whole training step of each batch in turn."""
 
     def __init__(self, settings, batch):
         method, rank = settings["method"], settings["rank"]
@@ -192,22 +192,27 @@ class Step:
                     self.sparse.append(getattr(parent, name))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, settings["learning_rate"], weight_decay=0.0)
-        # As a collator pads them: to the longest of the batch.
-        longest = int(batch["attention_mask"].sum(axis=1).max())
-        batch = {name: value[:, :longest] if value.ndim == 2 else value for name, value in batch.items()}
-        self.batch = {name: torch.from_numpy(value).long().to(self.device) for name, value in batch.items()}
-        self.labels = self.batch.pop("labels")
+        size = settings["batch"]
+        parts = [{name: value[i : i + size] for name, value in batch.items()} for i in range(0, len(batch["labels"]), size)]
+        self.batches = [self._collated(part) for part in parts]
         self.run = torch.compile(self.model) if settings["compiled"] else self.model
 
-    def _logits(self, model):
+    def _collated(self, batch):
+        """Padded to the longest of the batch, and its labels."""
+        longest = int(batch["attention_mask"].sum(axis=1).max())
+        batch = {name: value[:, :longest] if value.ndim == 2 else value for name, value in batch.items()}
+        batch = {name: torch.from_numpy(value).long().to(self.device) for name, value in batch.items()}
+        return batch, batch.pop("labels")
+
+    def _logits(self, model, batch):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.narrow):
-            return model(**self.batch).float()
+            return model(**batch).float()
 
     def check(self, sparsity):
         self._set(sparsity)
         self.model.eval()
         with torch.no_grad():
-            logits = self._logits(self.model).cpu().numpy()
+            logits = torch.cat([self._logits(self.model, batch) for batch, _ in self.batches]).cpu().numpy()
         self.model.train()
         return {"logits": logits}
 
@@ -217,10 +222,11 @@ class Step:
 
     def call(self, sparsity):
         self._set(sparsity)
-        self.optimizer.zero_grad()
-        cross_entropy(self._logits(self.run), self.labels).backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        self.optimizer.step()
+        for batch, labels in self.batches:
+            self.optimizer.zero_grad()
+            cross_entropy(self._logits(self.run, batch), labels).backward()
+            torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+            self.optimizer.step()
 
     def wait(self):
         if self.device.type == "cuda":

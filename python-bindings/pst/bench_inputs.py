@@ -102,17 +102,19 @@ def random_attention(settings) -> dict:
 
 
 def random_batch(settings) -> dict:
+    """A batch, or as many as there are lengths for."""
     rng = np.random.default_rng(0)
-    shape = (settings["batch"], settings["length"])
+    # Without lengths, all examples are whole.
+    lengths = settings.get("lengths") or [settings["length"]]
+    lengths = np.resize(lengths, max(settings["batch"], len(lengths)))
+    shape = (len(lengths), settings["length"])
     with open(f"{settings['model']}/config.json", encoding="utf-8") as file:
         vocabulary = json.load(file)["vocab_size"]
-    # Without lengths, all examples are whole.
-    lengths = np.resize(settings.get("lengths") or [settings["length"]], settings["batch"])
     return {
         "input_ids": rng.integers(0, vocabulary, shape).astype(np.int32),
         "attention_mask": (np.arange(settings["length"]) < lengths[:, None]).astype(np.int32),
         "token_type_ids": np.zeros(shape, np.int32),
-        "labels": rng.integers(0, 2, settings["batch"]).astype(np.int32),
+        "labels": rng.integers(0, 2, len(lengths)).astype(np.int32),
     }
 
 

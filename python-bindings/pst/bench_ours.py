@@ -175,7 +175,7 @@ def _capacity(settings, batch) -> int:
 
 
 class Step:
-    """A BERT's whole training step, as `pst train` runs it."""
+    """A BERT's whole training step of each batch in turn, as `pst train` runs it."""
 
     def __init__(self, settings, batch):
         options = {
@@ -196,7 +196,8 @@ class Step:
         head = self.model.parameter("classifier.weight")
         head[:] = random_head(head.shape)
         self.data = _pst.Dataset.of(batch)
-        self.rows = list(range(settings["batch"]))
+        rows = range(len(batch["labels"]))
+        self.batches = [list(rows[i : i + settings["batch"]]) for i in rows[:: settings["batch"]]]
         self.rate = settings["learning_rate"]
         self.count = 0
 
@@ -204,10 +205,11 @@ class Step:
         return {"logits": _pst.evaluate(self.model, self.data, sparsity)["logits"]}
 
     def call(self, sparsity):
-        self.count += 1
-        self.model.select(sparsity)
-        self.model.forward_backward(self.data, self.rows, 1 / len(self.rows), self.count)
-        self.model.apply(self.rate, self.count, max_grad_norm=1.0)
+        for rows in self.batches:
+            self.count += 1
+            self.model.select(sparsity)
+            self.model.forward_backward(self.data, rows, 1 / len(rows), self.count)
+            self.model.apply(self.rate, self.count, max_grad_norm=1.0)
 
 
 class Forward:

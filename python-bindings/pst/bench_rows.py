@@ -36,7 +36,7 @@ class Sizes:
     length: int = 128
     standard: bool = True
     attention: tuple = ((8, 512), (1, 4096))  # sequences x tokens
-    lengths: tuple = ()  # of the examples of a whole step, in turn; none: `length`
+    lengths: tuple = ()  # of the examples of a whole step, or of several, in turn; none: `length`
 
     @staticmethod
     def tiny() -> Sizes:
@@ -314,6 +314,8 @@ def _steps(context: Context):
     what = f"BERT-base step, {sizes.batch} x {sizes.length}" if not context.model else f"step, {sizes.batch} x {sizes.length}"
     if sizes.lengths:
         what += " of real lengths"
+    if len(sizes.lengths) > sizes.batch:
+        what += f", {-(-len(sizes.lengths) // sizes.batch)} batches in turn"
 
     def measure(method, compiled, ours_at, rival_at):
         with context.worker("ours", "Step", threads, method="pst") as ours:

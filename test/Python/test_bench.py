@@ -163,6 +163,15 @@ def test_steps_at_tiny_sizes(tmp_path, capsys):
     assert cli.main([*command, "--rows", "*: eager with kthvalue*"]) == 0
     (row,) = json.loads(output.read_text())["rows"]
     assert row["name"].startswith("step, 5 x 11 of real lengths") and row["status"] == "measured" and row["value"] > 0, row
+    # Batches of a file's examples, in turn; the last command that asks for more than there are.
+    data = tmp_path / "data.tsv"
+    data.write_text("sentence\tlabel\n" + "".join("film " * (1 + i % 7) + f"\t{i % 2}\n" for i in range(11)))
+    of_data = [*command[:-2], "--data", str(data), "--batches", "2"]
+    assert cli.main([*of_data, "--rows", "*: eager with kthvalue*"]) == 0
+    (row,) = json.loads(output.read_text())["rows"]
+    assert row["name"].startswith("step, 5 x 11 of real lengths, 2 batches in turn") and row["status"] == "measured" and row["value"] > 0, row
+    assert cli.main([*of_data[:-1], "3"]) == 1
+    assert f"--batches 3 of 5 examples are 15, but {data} has 11" in capsys.readouterr().err
     assert cli.main([*command[:-1], "3,12", "--rows", "*LoRA*"]) == 1
     assert "--lengths must be numbers from 1 to --sequence_length (11), but is '3,12'" in capsys.readouterr().err
 
