@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .callbacks import StopOnSignal
 from .command import UsageError, options_of
+from .data import find_task
 from .errors import MissingPackageError
 from .files import read_object
 from .outputs import write_json, write_text
@@ -33,7 +34,7 @@ PICTURE_FILE = "compare.png"
 _OWN = ("method", "sparsity", "final_sparsity", "seed", "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "test_file", "config")
 # Whose result does not depend on a sparsity.
 _PRUNES_NOTHING = ("dense", "lora")
-# The first that a run has is what it is judged by.
+# What a run is judged by where no task says it: the first that it has.
 _METRICS = ("perplexity", "pearson", "micro_f1", "precision", "accuracy")
 
 
@@ -67,7 +68,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--methods", default="dense,map,pst", metavar="NAME,...", help=f"of {', '.join(METHODS)} (default: dense,map,pst)")
     parser.add_argument("--sparsities", default="0.5,0.9", metavar="S,...", help="of the methods that prune (default: 0.5,0.9)")
     parser.add_argument("--seeds", default="1,2,3", metavar="N,...", help="of each of them (default: 1,2,3)")
-    parser.add_argument("--metric", default="", metavar="NAME", help="what the table is about (default: the task's first metric)")
+    parser.add_argument("--metric", default="", metavar="NAME", help="what the table is about (default: that of --task_name, else the first that the runs have)")
     parser.epilog = "Every other flag of pst train is handed to each run."
 
 
@@ -101,7 +102,7 @@ def compare(args) -> int:
     common = ["--model_name_or_path", args.model_name_or_path, "--train_file", args.train_file]
     common += ["--validation_file", args.validation_file, *args.train_flags]
     for run in runs:
-        _check(common, run, args)
+        usual = _check(common, run, args)
     path = os.path.join(args.output_dir, RESULTS_FILE)
     os.makedirs(args.output_dir, exist_ok=True)
     results = _known(path, common)
@@ -120,13 +121,15 @@ def compare(args) -> int:
                 return 130
             done += 1
             seconds = (time.monotonic() - begun) / done * (len(left) - done)
-            tell(f"{told}: {_said(result, args.metric)}; about {seconds / 60:.0f} min left\n")
+            tell(f"{told}: {_said(result, args.metric, usual)}; about {seconds / 60:.0f} min left\n")
     chosen = {run.name: results[run.name] for run in runs}
-    text = table(chosen, args.metric)
+    metric = metric_of(chosen, args.metric, usual)
+    write_json(path, {"flags": common, "metric": metric, "runs": results})
+    text = table(chosen, metric)
     write_text(os.path.join(args.output_dir, TABLE_FILE), text)
     print(text)
     try:
-        draw(chosen, args.metric, os.path.join(args.output_dir, PICTURE_FILE))
+        draw(chosen, metric, os.path.join(args.output_dir, PICTURE_FILE))
     except MissingPackageError as error:
         tell(f"warning: {error}\n")
     return 1 if any("failed" in result for result in chosen.values()) else 0
@@ -153,14 +156,16 @@ def _is_result(result) -> bool:
     )
 
 
-def _check(common: list[str], run: Run, args) -> None:
-    """What is wrong with a run's flags is told before the first one."""
+def _check(common: list[str], run: Run, args) -> str:
+    """The metric of the run's task, "" without one. What is wrong with its flags is told here, before the first run."""
     from .cli import parse
 
     for flag in args.train_flags:
         if flag.split("=")[0].removeprefix("--") in _OWN:
             raise UsageError(f"{flag.split('=')[0]} is what pst compare gives each run: leave it out (--methods, --sparsities, --seeds)")
-    options_of(parse(["train", *common, *run.flags(args.output_dir)])).check()
+    options = options_of(parse(["train", *common, *run.flags(args.output_dir)]))
+    options.check()
+    return find_task(options.task_name).metric if options.task_name else ""
 
 
 class Process:
@@ -221,22 +226,23 @@ def _train(common: list[str], run: Run, output_dir: str, process: Callable) -> t
     return {"failed": lines[-1] if lines else f"ended with status {status}"}, status
 
 
-def metric_of(results: dict, wish: str) -> str:
-    """The metric that the runs are judged by. Raises UsageError."""
+def metric_of(results: dict, wish: str, usual: str) -> str:
+    """The metric that the runs are judged by: the one wished for, else the usual
+    one of their task, "" without a task. Raises UsageError."""
     for result in results.values():
         if wish and "failed" not in result and wish not in result:
             raise UsageError(f"--metric {wish} is none of the runs'; they have {', '.join(sorted(result))}")
-        for name in (wish,) if wish else _METRICS:
+        for name in (wish,) if wish else (usual, *_METRICS):
             if name in result:
                 # Of entities, the F1 that is made of it.
                 return "f1" if name == "precision" and not wish else name
-    return wish or "accuracy"
+    return wish or usual or "accuracy"
 
 
-def _said(result: dict, wish: str) -> str:
+def _said(result: dict, wish: str, usual: str) -> str:
     if "failed" in result:
         return result["failed"]
-    name = metric_of({"": result}, wish)
+    name = metric_of({"": result}, wish, usual)
     return f"{name} {_number(result[name])}"
 
 
@@ -261,9 +267,8 @@ def grouped(results: dict) -> dict[tuple, list[dict]]:
     return groups
 
 
-def table(results: dict, wish: str = "") -> str:
-    """Markdown: a row for each method and sparsity, means over the seeds."""
-    name = metric_of(results, wish)
+def table(results: dict, name: str) -> str:
+    """Markdown: a row for each method and sparsity, means over the seeds of the metric of this name."""
     lines = [
         f"| method | sparsity | {name} | seeds | zeros | trained parameters | s/step | peak MiB | file MiB |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -293,9 +298,9 @@ def table(results: dict, wish: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(results: dict, wish: str, path: str) -> None:
-    """Writes a picture (PNG) of the metric over the sparsity: a line for each
-    method, bars of one standard deviation over the seeds.
+def draw(results: dict, name: str, path: str) -> None:
+    """Writes a picture (PNG) of the metric `name` over the sparsity: a line for
+    each method, bars of one standard deviation over the seeds.
 
     Raises MissingPackageError where Matplotlib is not installed.
     """
@@ -304,7 +309,6 @@ def draw(results: dict, wish: str, path: str) -> None:
     except ModuleNotFoundError:
         raise MissingPackageError("pictures are drawn by Matplotlib: 'pip install matplotlib'") from None
 
-    name = metric_of(results, wish)
     axes = (figure := Figure(figsize=(7, 4.5), dpi=120)).add_axes((0.11, 0.12, 0.86, 0.8))
     lines: dict[str, list] = {}
     for (method, sparsity), runs in grouped(results).items():

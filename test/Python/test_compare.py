@@ -3,10 +3,11 @@
 """`pst compare`: which runs there are, what goes on, and what the table says."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from conftest import CONFIG, bert_tensors, write_data, write_model
+from conftest import CONFIG, WORDS, bert_tensors, write_data, write_model
 from test_cli import run
 
 from pst import comparing
@@ -40,15 +41,17 @@ def test_each_run_is_one_of_pst_train(inputs, tmp_path, capsys):
 
 
 class Runs:
-    """Stands in for the processes of `pst train`."""
+    """Stands in for the processes of `pst train`, each of which takes as many minutes as its seed says."""
 
-    def __init__(self, monkeypatch, statuses=()):
-        self.commands, self.statuses = [], dict(statuses)
+    def __init__(self, monkeypatch, statuses=(), metrics=()):
+        self.commands, self.statuses, self.metrics, self.now = [], dict(statuses), dict(metrics), 0.0
+        monkeypatch.setattr(comparing.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(comparing.Process, "__call__", lambda _, command, out: self.run(command, out))
 
     def run(self, command, out):
         flags = dict(zip(command[4::2], command[5::2]))
         self.commands.append(command)
+        self.now += 60 * int(flags["--seed"])
         status = self.statuses.pop(flags["--seed"], 0)
         directory = comparing.Path(flags["--output_dir"])
         (directory / "model").mkdir(parents=True, exist_ok=True)
@@ -56,7 +59,7 @@ class Runs:
         if status == 0:
             value = 0.5 + 0.1 * int(flags["--seed"]) + (flags["--method"] == "pst") * 0.01
             sparsity = float(flags.get("--sparsity", 0))
-            result = {"accuracy": value, "auc": None, "sparsity": sparsity, "seconds_per_step": 1.5, "trainable_parameters": 1234, "model": "m"}
+            result = {"accuracy": value, "auc": None, "sparsity": sparsity, "seconds_per_step": 1.5, "trainable_parameters": 1234, "model": "m", **self.metrics}
             (directory / "train_results.json").write_text(json.dumps(result))
         else:
             out.write("a line\nthe last line\n")
@@ -89,6 +92,88 @@ def test_an_interrupted_comparison_goes_on(inputs, tmp_path, capsys, monkeypatch
     assert run(capsys, *command)[0] == 0 and len(runs.commands) == 4
 
 
+def test_a_run_goes_on_at_its_checkpoint(inputs, tmp_path, capsys):
+    """What a comparison leaves that is stopped within a run: a checkpoint, and no result."""
+    def command(name):
+        out = tmp_path / name
+        command = ["compare", *inputs, "--output_dir", out, "--methods", "pst", "--sparsities", "0.5", "--seeds", "7", "--max_steps", "6"]
+        assert run(capsys, *command, "--save_steps", "2", "--logging_steps", "1", "--report_to", "none")[0] == 0
+        return out / "pst-0.5-7"
+
+    whole = command("whole")
+    broken = tmp_path / "broken" / whole.name
+    broken.mkdir(parents=True)
+    shutil.copytree(whole / "checkpoint-2", broken / "checkpoint-2")
+    lines = (whole / "log.jsonl").read_text().splitlines(keepends=True)
+    (broken / "log.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 2))
+    assert command("broken") == broken
+    # Its checkpoint is left as it was, and the steps after it are those of the whole run.
+    assert (broken / "checkpoint-2").stat().st_mtime_ns == (whole / "checkpoint-2").stat().st_mtime_ns
+    losses = [[(line["step"], line["loss"]) for line in map(json.loads, (out / "log.jsonl").open()) if line["event"] == "train"] for out in (whole, broken)]
+    assert losses[0] == losses[1] and [step for step, _ in losses[0]] == [1, 2, 3, 4, 5, 6]
+    for name in ("model/model.safetensors", "checkpoint-6/trainable.safetensors"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes()
+
+
+def test_the_time_left_is_told(inputs, tmp_path, capsys, monkeypatch):
+    """By the mean of the runs of this call: a known one took none of its time."""
+    Runs(monkeypatch)
+    command = ["compare", *inputs, "--output_dir", tmp_path / "out", "--methods", "dense", "--seeds"]
+    assert "run 1 of 1: dense, seed 50: accuracy 5.5000; about 0 min left\n" in run(capsys, *command, "50")[2]
+    err = run(capsys, *command, "50,4,8,3")[2]
+    assert [line.split(": ", 1) for line in err.splitlines() if line.endswith("left")] == [
+        ["run 2 of 4", "dense, seed 4: accuracy 0.9000; about 8 min left"],
+        ["run 3 of 4", "dense, seed 8: accuracy 1.3000; about 6 min left"],
+        ["run 4 of 4", "dense, seed 3: accuracy 0.8000; about 0 min left"],
+    ]
+
+
+# As GLUE's own table has them; of other data the first of those that there are.
+JUDGED = {"cola": "matthews", "MRPC": "f1", "qqp": "f1", "STS-B": "pearson", "sst2": "accuracy", "mnli": "accuracy", "": "accuracy"}
+
+
+@pytest.mark.parametrize("task", JUDGED)
+def test_a_task_is_judged_by_its_own_metric(inputs, tmp_path, capsys, monkeypatch, task):
+    """In what each run says, in the table, in the picture and in compare.json."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure.axes[0]))
+    values = {"pearson": 0.66} if JUDGED[task] == "pearson" else {"accuracy": 0.91, "matthews": 0.22, "macro_f1": 0.33, "f1": 0.44}
+    Runs(monkeypatch, metrics=values)
+    command = ["compare", *inputs, "--output_dir", tmp_path / "out", "--methods", "pst", "--seeds", "1", *(["--task_name", task] if task else [])]
+    status, out, err = run(capsys, *command)
+    name, value = JUDGED[task], values[JUDGED[task]]
+    assert status == 0 and f"pst at 50 %, seed 1: {name} {value:.4f}; " in err
+    assert f"| method | sparsity | {name} |" in out and f"| pst | 50 % | {value:.4f} |" in out
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["metric"] == name
+    assert drawn[0].get_ylabel() == name and list(drawn[0].lines[0].get_ydata()) == [value, value]
+    # A wish goes before it, and where the data have other classes than the task there is another.
+    assert run(capsys, *command, "--metric", "seconds_per_step")[1].startswith("| method | sparsity | seconds_per_step |")
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["metric"] == drawn[1].get_ylabel() == "seconds_per_step"
+
+
+def test_a_metric_that_the_runs_lack(inputs, tmp_path, capsys, monkeypatch):
+    """MRPC's columns with three classes have no F1."""
+    Runs(monkeypatch)
+    command = ["compare", *inputs, "--output_dir", tmp_path / "out", "--methods", "dense", "--seeds", "1", "--task_name", "mrpc"]
+    assert run(capsys, *command)[1].startswith("| method | sparsity | accuracy |")
+
+
+def test_runs_have_the_metric_of_their_task(inputs, tmp_path, capsys):
+    """CoLA's, whose files have no header."""
+    rng = np.random.default_rng(1)
+    rows = [f"gj04\t{i % 2}\t*\t{' '.join(rng.choice(WORDS[5:], 4))} {'not' if i % 2 else 'the'}" for i in range(40)]
+    (tmp_path / "c.tsv").write_text("\n".join(rows) + "\n")
+    command = ["compare", *inputs[:2], "--train_file", tmp_path / "c.tsv", "--validation_file", tmp_path / "c.tsv", "--output_dir", tmp_path / "out"]
+    command += ["--methods", "dense", "--seeds", "1", "--max_steps", "9", "--learning_rate", "3e-3", "--report_to", "none", "--task_name", "CoLA"]
+    status, out, err = run(capsys, *command)
+    assert status == 0, err
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())["runs"]["dense-1"]
+    assert 0 != result["matthews"] != result["accuracy"]
+    assert f"| dense |  | {result['matthews']:.4f} | 1 |" in out and "| method | sparsity | matthews |" in out
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -98,6 +183,7 @@ def test_an_interrupted_comparison_goes_on(inputs, tmp_path, capsys, monkeypatch
         (["--sparsities", "1.5"], "sparsity"),
         (["--seed=3"], "--seed is what pst compare gives each run"),
         (["--no_such_flag"], "--no_such_flag"),
+        (["--task_name", "squad"], "unknown task 'squad': expected one of cola"),
     ],
 )
 def test_what_is_wrong_is_told_before_the_first_run(inputs, tmp_path, capsys, monkeypatch, flags, message):
