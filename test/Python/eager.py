@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """BERT and its training, eagerly in PyTorch at float64: what the compiled
 programs are compared with. Written from the formulas of the papers (Devlin et
-al. 2019; Li et al. 2022; Sanh et al. 2020; Hu et al. 2021; Loshchilov and
-Hutter 2019), and sharing nothing with the compiler."""
+al. 2019; Li et al. 2022; Sanh et al. 2020; Hu et al. 2021; Sun et al. 2023;
+Zhang et al. 2024; Loshchilov and Hutter 2019), and sharing nothing with the compiler."""
 
 import json
 
@@ -55,22 +55,32 @@ class Bert:
         """W' and S (or None) of a layer."""
         v, hyper = (lambda suffix: self.values[name + suffix]), self.hyper
         w = v("")
-        if self.method in ("pst", "pst_wanda", "lora", "sparse_lora"):
+        if self.method in ("pst", "pst_wanda", "lora", "sparse_lora", "wanda", "ria"):
             w = w + hyper["weight_beta"] * (v(".pst_U") @ v(".pst_V"))
         if self.method in ("pst", "pst_wanda"):
             score = w.detach().abs() if hyper["detach_magnitude"] else w.abs()
             if self.method == "pst_wanda":
-                score = score * (v(".pst_norm")[:, None] if self.stored_by_inputs else v(".pst_norm")[None, :])
+                score = score * self._across_inputs(v(".pst_norm"))
             if hyper["mask_rank"]:
                 score = score + hyper["mask_alpha1"] * (v(".pst_A") @ v(".pst_B"))
             if hyper["mask_alpha2"]:
                 score = score + hyper["mask_alpha2"] * (v(".pst_R")[:, None] + v(".pst_C")[None, :])
             return w, score
+        magnitude = v("").detach().abs()
         if self.method in ("map", "sparse_lora"):
-            return w, v("").detach().abs()
+            return w, magnitude
+        if self.method == "wanda":
+            return w, magnitude * self._across_inputs(v(".pst_norm"))
+        if self.method == "ria":
+            relative = magnitude / magnitude.sum(0, keepdim=True) + magnitude / magnitude.sum(1, keepdim=True)
+            return w, relative * self._across_inputs(v(".pst_norm")).sqrt()
         if self.method == "mvp":
             return w, v(".pst_S")
         return w, None
+
+    def _across_inputs(self, values):
+        """A value for each of a layer's inputs, to be multiplied by its weight."""
+        return values[:, None] if self.stored_by_inputs else values[None, :]
 
     def select(self, sparsity):
         """Chooses the masks by the program's selection, as selections.py has it."""

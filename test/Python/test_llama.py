@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-import eager  # noqa: E402
+import steps  # noqa: E402
 import test_parity as parity  # noqa: E402
 from eager_llama import Llama  # noqa: E402
 from test_gpt2 import targets, tensors, text_batch  # noqa: E402
@@ -192,28 +192,9 @@ def test_gradients_of_the_gpus_kernels(tmp_path, family, method):
 def check_steps(tmp_path, family, total, examples=None, **options):
     which, changes = FAMILIES[family]
     save_model(tmp_path / "m", 1, which, **changes)
-    rng = np.random.default_rng(2)
-    examples = examples or text_batch(rng, 40, 10)
+    examples = examples or text_batch(np.random.default_rng(2), 40, 10)
     _, model = parity.build(tmp_path / "m", 6, examples["labels"].shape[1], **options, **parity.PST)
-    reference = Llama(model)
-    data = _pst.Dataset.of(examples)
-    differing = elements = 0
-    losses = []
-    for step in range(total):
-        sparsity = eager.sparsity_at(step, total, 0.9)
-        rows = rng.choice(40, 6, replace=False)
-        model.select(sparsity)
-        reference.select(sparsity)
-        if step:
-            differing += parity.compare_masks(model, reference, sparsity, 1e-5)
-            elements += sum(mask.numel() for mask in reference.masks.values())
-        expected, gradients = reference.gradients(parity.take(examples, rows))
-        loss = model.forward_backward(data, rows.tolist(), 1 / targets(examples, rows), step)
-        assert loss == pytest.approx(expected, rel=1e-4), step
-        norm = reference.apply(gradients, step + 1, 4e-3, max_norm=1.0)
-        assert model.apply(4e-3, step + 1, max_grad_norm=1.0) == pytest.approx(norm, rel=1e-3), step
-        losses.append(loss)
-    assert np.ptp(losses) > 0.05 and differing <= 1e-5 * elements + 4
+    steps.follow(model, Llama(model), examples, total, 6, 0.9, max_norm=1.0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

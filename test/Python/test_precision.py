@@ -10,7 +10,8 @@ import pytest
 import torch
 from bf16 import EPSILON, rounded
 from conftest import CONFIG, bert_tensors, write_model
-from test_parity import PST, build, our_masks, random_batch, randomise, trainable
+from steps import our_masks
+from test_parity import PST, build, random_batch, randomise, trainable
 
 from pst import CompileError, _pst
 
@@ -59,7 +60,7 @@ def test_steps_against_the_float64_model(directory):
         for name in states:
             assert np.array(narrow.parameter(name)).tobytes() == np.array(cpu.parameter(name)).tobytes(), name
         reference = eager.Bert(wide)
-        reference.masks = {name: torch.from_numpy(mask).double() for name, mask in our_masks(wide, reference.hyper).items()}
+        reference.masks = {name: torch.from_numpy(mask).double() for name, mask in our_masks(wide, reference).items()}
         loss, expected = reference.gradients(examples)
         assert narrow.forward_backward(data, rows, 1 / BATCH, step) == pytest.approx(loss, rel=8 * EPSILON)
         largest = max(gradient.norm().item() for gradient in expected.values())

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 import eager  # noqa: E402
+import steps  # noqa: E402
 import test_calibration as calibration  # noqa: E402
 import test_gpt2 as gpt2  # noqa: E402
 import test_parity as parity  # noqa: E402
@@ -50,38 +51,16 @@ def gpt2_layers(file):
                 yield name + part, file.read(name).shape[0]
 
 
-def check_steps(model, reference, examples, steps, batch):
-    """Losses and norms of each step, masks and, at the end, factors. Rounding may turn an element here and there."""
-    rng = np.random.default_rng(3)
-    data = _pst.Dataset.of(examples)
-    differing, losses = 0, []
-    for step in range(steps):
-        sparsity = eager.sparsity_at(step, steps, 0.9)
-        rows = rng.choice(len(examples["input_ids"]), batch, replace=False)
-        model.select(sparsity)
-        reference.select(sparsity)
-        if step:
-            differing += parity.compare_masks(model, reference, sparsity, 3e-5)
-        taken = parity.take(examples, rows)
-        count = (taken["labels"][:, 1:] != -100).sum() if taken["labels"].ndim == 2 else batch
-        expected, gradients = reference.gradients(taken)
-        loss = model.forward_backward(data, rows.tolist(), 1 / count, step)
-        assert loss == pytest.approx(expected, rel=1e-4), step
-        norm = reference.apply(gradients, step + 1, 4e-3, decay=0.1, max_norm=1.0)
-        assert model.apply(4e-3, step + 1, weight_decay=0.1, max_grad_norm=1.0) == pytest.approx(norm, rel=1e-3), step
-        losses.append(loss)
-    assert sparsity == 0.9 and np.ptp(losses) > 0.05 and differing <= 8
-
-
-@pytest.mark.parametrize("target, steps", [("cpu", 25), ("emulated", 5)])
-def test_steps_follow_the_eager_model(tmp_path, target, steps):
+@pytest.mark.parametrize("target, total", [("cpu", 25), ("emulated", 5)])
+def test_steps_follow_the_eager_model(tmp_path, target, total):
     parity.save_model(tmp_path / "m", 1)
     norms = write_norms(tmp_path / "calibration.safetensors", tmp_path / "m", bert_layers)
     _, compiled = parity.build(tmp_path / "m", 6, 10, target=target, calibration_file=norms, **PST_WANDA)
     reference = eager.Bert(compiled)
     for name, _ in bert_layers(TensorFile(tmp_path / "m")):
         np.testing.assert_array_equal(reference.values[name + ".pst_norm"].numpy(), np.array(TensorFile(norms).read(name + ".relative")))
-    check_steps(compiled, reference, parity.random_batch(np.random.default_rng(2), 40, 10, 3), steps, 6)
+    examples = parity.random_batch(np.random.default_rng(2), 40, 10, 3)
+    steps.follow(compiled, reference, examples, total, 6, 0.9, tolerance=3e-5, decay=0.1, max_norm=1.0)
 
 
 def test_norms_of_weights_that_are_stored_by_inputs(tmp_path):
@@ -89,7 +68,8 @@ def test_norms_of_weights_that_are_stored_by_inputs(tmp_path):
     gpt2.save_model(tmp_path / "m", 1)
     norms = write_norms(tmp_path / "calibration.safetensors", tmp_path / "m", gpt2_layers)
     _, compiled = parity.build(tmp_path / "m", 6, 10, calibration_file=norms, **PST_WANDA)
-    check_steps(compiled, Gpt2(compiled), gpt2.text_batch(np.random.default_rng(2), 40, 10), 12, 6)
+    examples = gpt2.text_batch(np.random.default_rng(2), 40, 10)
+    steps.follow(compiled, Gpt2(compiled), examples, 25, 6, 0.9, tolerance=3e-5, decay=0.1, max_norm=1.0)
 
 
 @pytest.mark.parametrize("batch_size, flags", [(7, {}), (30, {"max_grad_norm": 0.0, "sparsity": 0.5})])
