@@ -15,6 +15,8 @@ install_torch
 install_python "${build_python_packages[@]}" lit pytest pytest-xdist pytest-timeout transformers safetensors pandas scikit-learn matplotlib tensorboard pydantic gguf onnx onnxscript onnxruntime sacrebleu
 # The libraries whose files exports are like: of compressed-tensors, releases from 0.15 on lack the layout.
 install_python --no-deps compressed-tensors==0.12.2 loguru peft accelerate
+# ROUGE-L and CIDEr; of what it asks for (Java, pycocotools), they need nothing.
+install_python --no-deps pycocoevalcap
 install_model
 
 say "building"

@@ -10,11 +10,16 @@ import collections
 import functools
 import importlib
 import math
+import re
 
 from .errors import MissingPackageError
 
-# What coco-caption's tokenizer, which is Java, leaves out of texts.
-_PUNCTUATION = frozenset("'' ' `` ` . ? ! , : - -- ... ; ( ) [ ] { } \"".split())
+# Words as coco-caption has them, by the Penn Treebank's rules: its tokenizer,
+# which is Java, makes two of these, and leaves those out.
+_APART = re.compile(r"(?<=\w)(?=n't\b)|(?<=\w)(?='(?:s|re|ve|ll|d|m)\b)|(?<=[£$€%()\[\]{}])|(?=[£$€%()\[\]{}])|(?<=\bcan)(?=not\b)")
+_LEFT_OUT = re.compile(
+    r"""["`“”?!;:–—]|\.\.+|--+|,(?!\d)|(?<!\w)-(?!\d)|-(?!\w)|(?<!\w)\.(?!\d)|(?<!\b[^\W\d_])\.(?!\w)|(?<!\w)'(?!(?:s|re|ve|ll|d|m)\b)|'(?!\w)"""
+)
 
 _LONGEST = 5  # n-grams of NIST
 
@@ -79,11 +84,14 @@ def _grams(words: list[str]) -> collections.Counter:
 def _coco(scorer, texts: list[str], references: list[list[str]]) -> float:
     """By a scorer of coco-caption, which takes words with spaces between."""
 
-    def plain(text):
-        return " ".join(word for word in _tokens(text) if word not in _PUNCTUATION)
+    wanted = {i: [_words(text) for text in row] for i, row in enumerate(references)}
+    return float(scorer.compute_score(wanted, {i: [_words(text)] for i, text in enumerate(texts)})[0])
 
-    wanted = {i: [plain(text) for text in row] for i, row in enumerate(references)}
-    return float(scorer.compute_score(wanted, {i: [plain(text)] for i, text in enumerate(texts)})[0])
+
+def _words(text: str) -> str:
+    """Those of coco-caption, with spaces between."""
+    apart = _APART.sub(" ", text.lower().replace("’", "'"))
+    return " ".join(_LEFT_OUT.sub(" ", apart).split())
 
 
 def rouge_l(texts: list[str], references: list[list[str]]) -> float:
