@@ -3,7 +3,6 @@
 """Weights stored small: what is written is what is read, by us and by the library compressed-tensors; and files that do harm."""
 
 import json
-import struct
 
 import numpy as np
 import pytest
@@ -341,16 +340,19 @@ def test_parts_that_are_missing_or_too_many_are_refused(tmp_path):
     refuse(tmp_path, {"q.weight": np.ones(3, np.int8), "q.weight_scale": np.ones(3, np.float32)}, "must have two dimensions")
 
 
-def test_a_file_that_is_cut_short_is_refused(tmp_path):
-    path = tmp_path / "x.safetensors"
-    write_tensors(path, parts_of((3, 97), "int8"))
-    whole = path.read_bytes()
-    header = 8 + struct.unpack("<Q", whole[:8])[0]
-    cuts = [*range(header + 1), *range(header + 1, len(whole), 61), len(whole) - 1]
-    for cut in cuts:
-        path.write_bytes(whole[:cut])
-        with pytest.raises(Error):
-            TensorFile(path).read("m.weight")
+@pytest.mark.parametrize("kind", ["f32", "bf16", "int8", "two of four", "two of four, bf16", "two of four, int8"])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, kind):
+    """At every byte, of header and data."""
+    weight = two_of_four_tensors()["w1.weight"] if "four" in kind else sparse((3, 29), 0.5, 9)
+    written, path = stored(tmp_path, {"m.weight": weight, "n.bias": np.ones(3, np.float32)}, kind.removeprefix("two of four").removeprefix(", ") or "f32")
+    assert written.layout == ("sparse-24-bitmask" if "four" in kind else "sparse-bitmask") and len(written.weights) == 1
+    whole, cut_short = path.read_bytes(), tmp_path / "x.safetensors"
+    assert TensorFile(path).read("m.weight").shape == weight.shape
+    for cut in range(len(whole)):
+        cut_short.write_bytes(whole[:cut])
+        with pytest.raises(Error) as error:
+            TensorFile(cut_short).read("m.weight")
+        assert str(cut_short) in str(error.value)
 
 
 def test_a_byte_that_is_changed_is_refused_or_read_as_a_value(tmp_path):
