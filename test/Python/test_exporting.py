@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import CONFIG, write_data, write_model
+from conftest import CONFIG, bert_tensors, write_data, write_model
 from test_cli import refuse, run
 
 import pst
@@ -215,6 +215,46 @@ def test_peft_loads_what_lora_trained(trained, tmp_path, capsys):
         untrained, expected = base(input_ids=ids).logits, ours(input_ids=ids).logits
         found = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(input_ids=ids).logits
     assert (found - expected).abs().max() < 1e-6 < 1e-3 < (found - untrained).abs().max()
+
+
+@pytest.mark.parametrize("layout, value_type", [
+    ("sparse-bitmask", "f32"), ("sparse-bitmask", "bf16"), ("sparse-bitmask", "int8"), ("sparse-24-bitmask", "f32"), ("sparse-24-bitmask", "bf16"),
+    ("sparse-24-bitmask", "int8"),
+])  # fmt: skip
+def test_compressed_tensors_fills_the_model_of_transformers(tmp_path, capsys, layout, value_type):
+    """And gives our logits. transformers' own from_pretrained has no way to it: docs/CheckpointFormat.md says why."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    pytest.importorskip("compressed_tensors.compressors.sparse_compressors")
+    from compressed_tensors.compressors import ModelCompressor
+    from safetensors.torch import load_file
+
+    config = {**CONFIG, "hidden_size": 36, "intermediate_size": 52, "num_labels": 3}
+    rng = np.random.default_rng(2)
+    tensors = bert_tensors(config, 5)
+    tensors |= {"classifier.weight": rng.standard_normal((3, 36)).astype(np.float32), "classifier.bias": np.ones(3, np.float32)}
+    for name, weight in tensors.items():
+        if ".encoder." in name and weight.ndim == 2:
+            fours = np.argsort(weight.reshape(-1, 4), axis=1).reshape(weight.shape)
+            weight[fours < 2 if "24" in layout else np.abs(weight) < np.median(np.abs(weight))] = 0
+    model, out = write_model(tmp_path / "m", config, tensors), tmp_path / "out"
+    status, told, err = run(capsys, "export", model, "--output_dir", out, "--format", "compressed", "--value_type", value_type)
+    assert status == 0 and pairs(told)["layout"] == layout, err
+    settings = transformers.AutoConfig.from_pretrained(out)
+    reader = ModelCompressor.from_compression_config(settings.quantization_config)
+    del settings.quantization_config
+    theirs = transformers.AutoModelForSequenceClassification.from_config(settings).eval()
+    # What is stored whole is not its business.
+    theirs.load_state_dict(load_file(out / "model.safetensors"), strict=False)
+    reader.decompress(str(out), theirs)
+    batch = {"input_ids": rng.integers(5, config["vocab_size"], (3, 7)), "attention_mask": np.ones((3, 7)), "token_type_ids": rng.integers(0, 2, (3, 7))}
+    batch = {name: value.astype(np.int32) for name, value in batch.items()}
+    with torch.no_grad():
+        expected = theirs.float()(**{name: torch.from_numpy(value).long() for name, value in batch.items()}).logits.numpy()
+    logits = pst.compile(out, batch_size=3, sequence_length=7)(**batch)
+    # Of int8 it makes bf16, of values and of scales.
+    assert np.ptp(logits) > 0.1 and np.abs(logits - expected).max() < (2.0**-5 if value_type == "int8" else 1e-5) * np.abs(logits).max()
+    unrounded = pst.compile(model, batch_size=3, sequence_length=7)(**batch)
+    assert (np.abs(unrounded - logits).max() < 1e-5) == (value_type == "f32")
 
 
 def test_methods_that_train_the_weights_have_no_adapter(trained, tmp_path, capsys):
