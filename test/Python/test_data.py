@@ -73,10 +73,12 @@ def test_cola_is_recognized_without_header_or_task(tmp_path):
         ("qqp", ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"], ["0", "1", "2", "a", "b", "1"], ("a", "b")),
         ("qnli", ["index", "question", "sentence", "label"], ["0", "a", "b", "entailment"], ("a", "b")),
         ("rte", ["index", "sentence1", "sentence2", "label"], ["0", "a", "b", "entailment"], ("a", "b")),
+        ("wnli", ["index", "sentence1", "sentence2", "label"], ["0", "a", "b", "1"], ("a", "b")),
         (
             "mnli",
-            ["index", "sentence1", "sentence2", "label1", "gold_label"],
-            ["0", "a", "b", "neutral", "entailment"],
+            ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse", "sentence2_parse",
+             "sentence1", "sentence2", "label1", "label2", "gold_label"],
+            ["0", "63735", "63735n", "slate", "( p )", "( q )", "(ROOT p)", "(ROOT q)", "a", "b", "neutral", "contradiction", "entailment"],
             ("a", "b"),
         ),
     ],
@@ -87,6 +89,29 @@ def test_glue_columns_with_and_without_the_task(tmp_path, task, header, row, tex
         examples = read_examples(path, **options)
         assert (examples.texts[0], examples.pairs[0]) == texts
         assert examples.labels[0] in ("1", "entailment")
+
+
+def test_wnli_is_of_two_classes(tmp_path):
+    """A sentence with its pronoun replaced follows, or does not; GLUE hands out the test set without labels."""
+    rows = ["I stuck a pin through a carrot. When I pulled the pin out, it had a hole.\tThe carrot had a hole.\t1",
+            "John couldn't see the stage with Billy in front of him because he is so short.\tJohn is so short.\t1",
+            "Sam's drawing was hung just above Tina's and it did look much better with another one below it.\tTina's looked much better.\t0"]  # fmt: skip
+    train = write(tmp_path, "train.tsv", "index\tsentence1\tsentence2\tlabel\n" + "".join(f"{i}\t{row}\n" for i, row in enumerate(rows)))
+    test = write(tmp_path, "test.tsv", "index\tsentence1\tsentence2\n" + "".join(f"{i}\t{row[:-2]}\n" for i, row in enumerate(rows)))
+    for name in ("wnli", "WNLI", None):
+        examples, asked = read_examples(train, task=name), read_examples(test, task=name, need_labels=False)
+        assert [list(row) for row in zip(examples.texts, examples.pairs, examples.labels)] == [row.split("\t") for row in rows]
+        assert (asked.texts, asked.pairs, asked.labels) == (examples.texts, examples.pairs, None)
+        labels = Labels.of(examples, task=name)
+        assert labels.names == ["0", "1"] and labels.encode(examples).tolist() == [1, 1, 0] and not labels.regression
+
+
+def test_the_diagnostic_set_is_read_as_mnli(tmp_path):
+    """AX is pairs without labels, for models of MNLI."""
+    path = write(tmp_path, "diagnostic.tsv", "index\tsentence1\tsentence2\n0\tThe cat sat on the mat.\tThe cat did not sit on the mat.\n")
+    for name in ("mnli", None):
+        examples = read_examples(path, task=name, need_labels=False)
+        assert (examples.texts, examples.pairs, examples.labels) == (["The cat sat on the mat."], ["The cat did not sit on the mat."], None)
 
 
 @pytest.mark.parametrize("text, label", [("review", "sentiment"), ("text", "category"), ("utterance", "intent"), ("Text", "Emotion")])
