@@ -43,6 +43,10 @@ def batch(config, task, counts, seed=0):
         labels = np.where(mask & (rng.random((count, LENGTH)) < 0.7), rng.integers(0, 3, (count, LENGTH)), -100).astype(np.int32)
         labels[:, 0] = 1
         return arrays | {"token_type_ids": types, "labels": labels}
+    if task == "regression":
+        return arrays | {"token_type_ids": types, "labels": rng.standard_normal(count).astype(np.float32)}
+    if task == "multi_label_classification":
+        return arrays | {"token_type_ids": types, "labels": rng.integers(0, 2, (count, 3)).astype(np.float32)}
     return arrays | {"token_type_ids": types, "labels": rng.integers(0, 3, count).astype(np.int32)}
 
 
@@ -91,6 +95,32 @@ METHODS = {
 }
 
 
+# What is predicted, as options of the compiler; of tokens also in a test of its own.
+TASKS = {
+    "regression": {"regression": True, "num_labels": 1},
+    "multi_label_classification": {"task": "multi_label_classification", "num_labels": 3},
+    "token_classification": {"task": "token_classification", "num_labels": 3},
+}
+
+
+@pytest.mark.parametrize("task", ["regression", "multi_label_classification"])
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_a_packed_step_of_other_labels(name, task, directories):
+    """Of numbers, and of several labels an example."""
+    padded, packed = (compiled(directories(name), name, capacity, **TASKS[task]) for capacity in (0, 131))
+    rng = np.random.default_rng(4)
+    for seed, kind in enumerate(("random", "short", "ones")):
+        data = _pst.Dataset.of(batch(MODELS[name][0], task, lengths(kind, rng), seed))
+        rows = list(range(BATCH))[: BATCH - seed]
+        (loss, gradient), (expected, right) = (step(model, data, rows, 0.5, seed) for model in (packed, padded))
+        assert loss == pytest.approx(expected, rel=3e-6)
+        np.testing.assert_allclose(gradient, right, rtol=2e-4, atol=2e-6 * np.abs(right).max())
+        assert np.abs(right).max() > 0
+        found, evaluated = (_pst.evaluate(model, data, 0.5) for model in (packed, padded))
+        np.testing.assert_allclose(found["logits"], evaluated["logits"], rtol=1e-5, atol=2e-6)
+        assert found["metrics"] == pytest.approx(evaluated["metrics"])
+
+
 # Each method, and each model's own ops with all weights trained.
 CASES = [("bert", method) for method in METHODS] + [("roberta", "dense"), ("gpt2", "pst"), ("gpt2lm", "dense"), ("gpt2lm", "pst")]
 
@@ -120,9 +150,7 @@ def test_a_packed_step_is_a_padded_one(name, method, directories):
 
 def test_tokens_with_classes(directories):
     """Their logits come back among their padding."""
-    directory = directories("bert")
-    options = {"task": "token_classification", "num_labels": 3}
-    padded, packed = (compiled(directory, "bert", capacity, **options) for capacity in (0, 111))
+    padded, packed = (compiled(directories("bert"), "bert", capacity, **TASKS["token_classification"]) for capacity in (0, 111))
     data = _pst.Dataset.of(batch(BERT, "token_classification", [1, 9, 37, 12, 20]))
     (loss, gradient), (expected, right) = (step(model, data, list(range(BATCH)), 0.5, 1) for model in (packed, padded))
     assert loss == pytest.approx(expected, rel=3e-6)
@@ -199,19 +227,23 @@ def test_a_run_goes_on_with_the_same_bits(directories, tmp_path):
         return (tmp_path / name / "m" / "model.safetensors").read_bytes()
 
     whole = run("run")
-    assert run("again", resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2")) == whole
+    for ended in range(1, 5):
+        assert run(f"after {ended}", resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{ended}")) == whole
 
 
-def test_bits_do_not_depend_on_threads(directories):
+@pytest.mark.parametrize("products", ["auto", "compressed"])
+@pytest.mark.parametrize("name", ["bert", "gpt2lm"])
+def test_bits_do_not_depend_on_threads(directories, name, products):
     found = []
-    data = _pst.Dataset.of(batch(BERT, "", [30, 1, 37, 13, 20]))
+    data = _pst.Dataset.of(batch(MODELS[name][0], "lm" if name == "gpt2lm" else "", [30, 1, 37, 13, 20]))
     before = _pst.num_threads()
     try:
         for threads in (1, 2, 3):
             _pst.set_num_threads(threads)
-            model = compiled(directories("bert"), "bert", 131)
+            model = compiled(directories(name), name, 131, products=products)
             loss, gradient = step(model, data, list(range(BATCH)), 0.9, 3)
-            found.append((loss, gradient.tobytes(), _pst.evaluate(model, data, 0.9)["logits"].tobytes()))
+            evaluated = _pst.evaluate(model, data, 0.9)
+            found.append((loss, gradient.tobytes(), evaluated["loss"], evaluated["logits"].tobytes()))
     finally:
         _pst.set_num_threads(before)
     assert found[0] == found[1] == found[2]
