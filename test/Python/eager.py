@@ -27,6 +27,7 @@ class Bert:
 
     stored_by_inputs = False  # weights are outputs x inputs
     smoothing = 0.0  # of a language model's labels
+    prefix = "bert"
 
     def __init__(self, model):
         manifest = json.loads(model.manifest)
@@ -124,16 +125,21 @@ class Bert:
     def logits(self, batch):
         """`batch`: NumPy arrays by name. Returns batch x labels."""
         ids, mask, types = (torch.from_numpy(batch[n]).long() for n in ("input_ids", "attention_mask", "token_type_ids"))
-        tables = [self.values[f"bert.embeddings.{n}_embeddings.weight"] for n in ("word", "token_type", "position")]
-        x = tables[0][ids] + tables[1][types] + tables[2][: ids.shape[1]]
-        x = self._norm(x, "bert.embeddings.LayerNorm")
+        tables = [self.values[f"{self.prefix}.embeddings.{n}_embeddings.weight"] for n in ("word", "token_type", "position")]
+        x = tables[0][ids] + tables[1][types] + tables[2][self._positions(mask)]
+        x = self._norm(x, self.prefix + ".embeddings.LayerNorm")
         for i in range(self.config["num_hidden_layers"]):
-            name = f"bert.encoder.layer.{i}"
+            name = f"{self.prefix}.encoder.layer.{i}"
             x = self._attention(x, mask, name + ".attention")
             y = _ACTIVATIONS[self.config["hidden_act"]](self._linear(x, name + ".intermediate.dense"))
             x = self._norm(self._linear(y, name + ".output.dense") + x, name + ".output.LayerNorm")
-        pooled = torch.tanh(self._linear(x[:, 0], "bert.pooler.dense"))
-        return self._linear(pooled, "classifier")
+        return self._head(x[:, 0])
+
+    def _positions(self, mask):
+        return torch.arange(mask.shape[1]).expand(mask.shape)
+
+    def _head(self, x):
+        return self._linear(torch.tanh(self._linear(x, "bert.pooler.dense")), "classifier")
 
     def loss(self, batch):
         """Mean over the batch: cross entropy, or the squared error of f32 labels."""
@@ -170,6 +176,18 @@ class Bert:
                     p -= learning_rate * decay * p
                 p -= learning_rate * (m1 / (1 - beta1**step)) / (torch.sqrt(m2 / (1 - beta2**step)) + epsilon)
         return norm
+
+
+class Roberta(Bert):
+    """Its positions count the tokens that are there, from behind the padding's id on (Liu et al. 2019)."""
+
+    prefix = "roberta"
+
+    def _positions(self, mask):
+        return self.config["pad_token_id"] + mask.cumsum(1) * mask
+
+    def _head(self, x):
+        return self._linear(torch.tanh(self._linear(x, "classifier.dense")), "classifier.out_proj")
 
 
 def sparsity_at(step, total, final, initial=0.0, warmup=0.1, cooldown=0.3):

@@ -13,6 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 import steps  # noqa: E402
 import test_parity as parity  # noqa: E402
+from eager import Roberta  # noqa: E402
 from eager_gpt2 import Gpt2  # noqa: E402
 
 import pst  # noqa: E402
@@ -226,8 +227,8 @@ def test_transformers_loads_the_export(tmp_path, method):
     assert _pst.evaluate(again, data, 0.0)["loss"] == pytest.approx(ours, rel=1e-6)
 
 
-def test_roberta_equals_transformers(tmp_path):
-    """Positions begin after the padding's id, and the head is another one than BERT's."""
+def save_roberta(directory):
+    """Of random values; returns it and its configuration."""
     torch.manual_seed(1)
     sizes = {key: value for key, value in parity.BASE.items() if key != "num_labels"}
     config = transformers.RobertaConfig(**{**sizes, "type_vocab_size": 1, "num_labels": 3, "pad_token_id": 1})
@@ -235,16 +236,29 @@ def test_roberta_equals_transformers(tmp_path):
     with torch.no_grad():
         for name, value in reference.named_parameters():
             value.copy_(torch.randn_like(value) * 0.2 + ("LayerNorm.weight" in name))
-    reference.save_pretrained(tmp_path / "m", safe_serialization=True)
-    batch = text_batch(np.random.default_rng(2), 4, 13, config.vocab_size - 2)
+    reference.save_pretrained(directory, safe_serialization=True)
+    return reference, config
+
+
+def roberta_batch(rng, rows, length, config):
+    batch = text_batch(rng, rows, length, config.vocab_size - 2)
     batch["input_ids"] += 2
     batch["input_ids"][batch["attention_mask"] == 0] = 1
     del batch["labels"]
+    return batch
+
+
+def test_roberta_equals_transformers(tmp_path):
+    """Positions begin after the padding's id, and the head is another one than BERT's."""
+    reference, config = save_roberta(tmp_path / "m")
+    batch = roberta_batch(np.random.default_rng(2), 4, 13, config)
     with torch.no_grad():
         expected = reference.double()(**tensors(batch)).logits.numpy()
     batch["token_type_ids"] = np.zeros_like(batch["input_ids"])
-    logits = pst.compile(tmp_path / "m", batch_size=4, sequence_length=13)(**batch)
-    assert np.abs(expected).max() > 0.1 and np.abs(logits - expected).max() < 2e-5
+    compiled = pst.compile(tmp_path / "m", batch_size=4, sequence_length=13)
+    assert np.abs(expected).max() > 0.1 and np.abs(compiled(**batch) - expected).max() < 2e-5
+    eagerly = Roberta(_pst.Model(compiled.program, str(tmp_path / "m"))).logits(batch).detach().numpy()
+    assert np.abs(eagerly - expected).max() < 1e-9
 
 
 def test_what_cannot_be_imported_is_told(tmp_path):

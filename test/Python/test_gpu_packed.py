@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import gpt2_tensors, write_model
 from test_digests import MODELS
-from test_packed import BATCH, LENGTH, batch, compiled, directories, is_packed, lengths, step  # noqa: F401
+from test_packed import BATCH, LENGTH, TASKS, batch, compiled, directories, is_packed, lengths, step  # noqa: F401
 
 import pst
 from pst import Trainer, _pst
@@ -101,6 +101,46 @@ def test_a_packed_step_is_a_padded_one(directories):  # noqa: F811
         assert norms[1:] == pytest.approx([norms[0]] * 2, rel=1e-4)
     evaluated = [_pst.evaluate(model, data, 0.9)["loss"] for model in models]
     assert evaluated[1:] == pytest.approx([evaluated[0]] * 2, rel=1e-5)
+
+
+# Each with what is predicted.
+OTHERS = [("roberta", ""), ("gpt2", ""), ("gpt2", "regression"), ("bert", "regression"), ("bert", "multi_label_classification"), ("bert", "token_classification")]
+
+
+@pytest.mark.parametrize(("name", "task"), OTHERS)
+def test_a_packed_step_is_the_cpus(directories, name, task):  # noqa: F811
+    """Of the other encoder, of a decoder that reads its last token, and of other labels."""
+    options = {"method": "pst", "weight_rank": 3, "mask_rank": 5} | TASKS.get(task, {})
+    models = [compiled(directories(name), name, 131, **options, **target) for target in (GPU, {})]
+    assert [is_packed(model) for model in models] == [131, 131]
+    data = _pst.Dataset.of(batch(MODELS[name][0], task, [1, 37, 12, 29, 20], 1))
+    compare_step(models, data, 0.5)
+
+
+def test_a_packed_step_of_a_llama_is_the_cpus(tmp_path):
+    """Positions that are turned, and keys that heads share."""
+    pytest.importorskip("transformers")
+    from test_llama import save_model
+
+    shape = {"num_hidden_layers": 1, "hidden_size": 24, "intermediate_size": 29, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = save_model(tmp_path / "m", **shape).config.to_dict()
+    options = {"training": True, "batch_size": BATCH, "sequence_length": LENGTH, "token_capacity": 131, "task": "lm"}
+    models = [_pst.Model(_pst.compile_model(str(tmp_path / "m"), options | target), str(tmp_path / "m"), 5) for target in (GPU, {})]
+    assert [is_packed(model) for model in models] == [131, 131]
+    compare_step(models, _pst.Dataset.of(batch(config, "lm", [2, 37, 11, 29, 18])), 0.5)
+
+
+def compare_step(models, data, sparsity):
+    """The loss, the gradients, and what is predicted after a step of the first model against the second's."""
+    (loss, gradient), (expected, right) = (step(model, data, list(range(BATCH)), sparsity, 1) for model in models)
+    assert loss == pytest.approx(expected, rel=3e-6)
+    np.testing.assert_allclose(gradient, right, rtol=3e-4, atol=3e-6 * np.abs(right).max())
+    assert np.abs(right).max() > 0
+    norms = [model.apply(1e-2, 1, weight_decay=0.1, max_grad_norm=1.0) for model in models]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+    found, evaluated = (_pst.evaluate(model, data, sparsity) for model in models)
+    assert found["loss"] == pytest.approx(evaluated["loss"], rel=1e-5)
+    np.testing.assert_allclose(found["logits"], evaluated["logits"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_packed_step_of_bf16_is_a_padded_one(tmp_path):

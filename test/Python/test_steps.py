@@ -1,7 +1,8 @@
 # Part of the PST project, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """25 steps of every method, and of pst with parts of its score left out, against the eager float64 model: each loss, norm
-and mask, and at the end every trained parameter. Those of pst and pst_wanda as they are: test_parity.py, test_pst_wanda.py."""
+and mask, and at the end every trained parameter. Those of pst and pst_wanda as they are: test_parity.py, test_pst_wanda.py.
+Below them a regression and RoBERTa, without padding too."""
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ pytest.importorskip("transformers")
 
 import eager  # noqa: E402
 import steps  # noqa: E402
+from test_gpt2 import roberta_batch, save_roberta  # noqa: E402
 from test_parity import METHODS, VARIANTS, build, distance, random_batch, randomise, save_model  # noqa: E402
 from test_pst_wanda import PST_WANDA, bert_layers  # noqa: E402
 
@@ -72,3 +74,23 @@ def test_25_steps_follow_the_eager_model(tmp_path, case, target):
     for name in reference.trained:
         change = distance(np.array(model.parameter(name), np.float64), reference.values[name].detach().numpy())
         assert change < (1e-3 if differing else 1e-5), name
+
+
+def check_packed(tmp_path, reference, examples, capacity):
+    _, model = build(tmp_path / "m", 6, 12, token_capacity=capacity, **METHODS["pst"])
+    reference = reference(model)
+    steps.follow(model, reference, examples, TOTAL, 6, 0.9, decay=0.1, max_norm=1.0)
+
+
+def test_25_packed_steps_of_a_regression(tmp_path):
+    save_model(tmp_path / "m", 2, num_labels=1)
+    check_packed(tmp_path, eager.Bert, random_batch(np.random.default_rng(4), 40, 12, 1), 57)
+
+
+@pytest.mark.parametrize("capacity", [0, 61])
+def test_25_steps_of_roberta(tmp_path, capacity):
+    _, config = save_roberta(tmp_path / "m")
+    rng = np.random.default_rng(4)
+    examples = roberta_batch(rng, 40, 12, config)
+    examples |= {"token_type_ids": np.zeros_like(examples["input_ids"]), "labels": rng.integers(0, 3, 40).astype(np.int32)}
+    check_packed(tmp_path, eager.Roberta, examples, capacity)
