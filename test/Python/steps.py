@@ -119,7 +119,8 @@ def follow(model, reference, examples, total, batch, final, initial=0.0, rate=la
         assert loss == pytest.approx(expected, rel=1e-4), step
         norm = reference.apply(gradients, step + 1, rate(step), **settings)
         applied = model.apply(rate(step), step + 1, **{ours.get(name, name): value for name, value in settings.items()})
-        assert applied == pytest.approx(norm, rel=1e-3), step
+        # Where an element is another, all gradients have moved a little.
+        assert applied == pytest.approx(norm, rel=1e-3 if differing else 1e-4), step
         losses.append(loss)
     assert sparsity == final and np.ptp(losses) > 0.05
     print(f"{differing} of {elements} mask elements differ")
