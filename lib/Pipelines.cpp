@@ -245,9 +245,9 @@ void pst::buildStage(OpPassManager &passes, Stage stage,
     else if (targetOf(options).kernels == KernelFamily::CPU) {
       // First, so that values are stored in the weight's type.
       passes.addPass(createNarrowFrozen({options.frozenType}));
-      passes.addPass(
-          createStoreWeights({options.weightStorage, options.frozenType,
-                              options.expandBits, options.hasFastGather}));
+      passes.addPass(createStoreWeights(
+          {options.weightStorage, options.frozenType, options.expandBits,
+           options.hasFastGather, options.storageTokens}));
     }
     break;
   case Stage::Autodiff:

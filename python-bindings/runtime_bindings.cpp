@@ -192,6 +192,17 @@ void bindModel(nb::module_ &module) {
                 seed);
           },
           "program"_a, "model_dir"_a = std::filesystem::path(), "seed"_a = 42)
+      .def(
+          "__init__",
+          [](SharedModel *self, const PyProgram &program,
+             const SharedModel &other) {
+            nb::gil_scoped_release release;
+            new (self) SharedModel(program.program, other);
+          },
+          "program"_a, "shared"_a,
+          "Over the parameters of a model that is there, weights as they are "
+          "stored too: of another batch, length or room, and with caches and "
+          "an arena of its own. Both only evaluate.")
       .def_prop_ro(
           "manifest",
           [](const SharedModel &self) { return self.manifest().toJson(); })

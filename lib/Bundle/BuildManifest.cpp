@@ -203,12 +203,15 @@ FailureOr<Manifest> pst::buildManifest(ModuleOp module) {
   for (const char *space : {"trainable", "gradient", "moment1", "moment2"})
     manifest.spaces[space] = trainable;
   manifest.spaces["state"] = bytes("state");
+  // Of programs that generate text.
+  if (int64_t cache = bytes("cache"))
+    manifest.spaces["cache"] = cache;
   manifest.spaces["arena"] = bytes("arena");
   manifest.memory.frozen = bytes("frozen");
   manifest.memory.trainable = trainable;
   manifest.memory.gradients = trainable;
   manifest.memory.optimizer = 2 * trainable;
-  manifest.memory.state = bytes("state");
+  manifest.memory.state = bytes("state") + bytes("cache");
   manifest.memory.arena = bytes("arena");
   manifest.memory.workspace = bytes("workspace");
   manifest.memory.activations = bytes("arena") - bytes("workspace");

@@ -20,9 +20,10 @@ using namespace pst::manifest;
 
 namespace {
 
-constexpr std::array<Spelling<Role>, 3> kRoles{{{Role::frozen, "frozen"},
+constexpr std::array<Spelling<Role>, 4> kRoles{{{Role::frozen, "frozen"},
                                                 {Role::trainable, "trainable"},
-                                                {Role::state, "state"}}};
+                                                {Role::state, "state"},
+                                                {Role::cache, "cache"}}};
 
 using InitKind = Initializer::Kind;
 constexpr std::array<Spelling<InitKind>, 4> kInitKinds{
@@ -156,6 +157,17 @@ int64_t pst::byteSize(ElementType type) {
     return 8;
   }
   return 0;
+}
+
+std::string_view pst::spaceOf(Role role) { return spell(kRoles, role); }
+std::string TensorType::text() const {
+  std::string text(name(element));
+  if (shape.empty())
+    return text;
+  text += '[';
+  for (size_t i = 0; i < shape.size(); ++i)
+    text += (i ? "," : "") + std::to_string(shape[i]);
+  return text + ']';
 }
 
 std::string_view pst::name(ElementType type) { return spell(kElements, type); }

@@ -24,16 +24,7 @@ inline std::string quote(std::string_view text) {
   throw ManifestError("manifest: " + where + ": " + what);
 }
 
-/// "f32[768,64]", or "f32" for a scalar.
-inline std::string spell(const TensorType &type) {
-  std::string text(name(type.element));
-  if (type.shape.empty())
-    return text;
-  text += '[';
-  for (size_t i = 0; i < type.shape.size(); ++i)
-    text += (i ? "," : "") + std::to_string(type.shape[i]);
-  return text + ']';
-}
+inline std::string spell(const TensorType &type) { return type.text(); }
 
 } // namespace pst::manifest
 

@@ -170,7 +170,7 @@ static void verifyInitializer(const Parameter &parameter,
   const Initializer &initializer = parameter.initializer;
   auto refuse = [&](const std::string &what) {
     fail(where, "its initializer " + what + ", but its type is " +
-                    manifest::spell(parameter.type));
+                    parameter.type.text());
   };
   switch (initializer.kind) {
   case Initializer::Kind::zeros:
@@ -259,7 +259,7 @@ static void verifyPlaces(const Manifest &manifest, Role role,
       fail(where, "overlaps another parameter at offset " +
                       std::to_string(parameter->offset));
     end = Checked(parameter->offset) + parameter->type.numBytes();
-    std::string space = role == Role::state ? "state" : "trainable";
+    std::string space(spaceOf(role));
     if (!end.isAtMost(spaceBytes(manifest, space, where)))
       fail(where, "at offset " + std::to_string(parameter->offset) +
                       " ends at byte " + end.text() +

@@ -161,7 +161,7 @@ void manifest::verifySparseLayers(const Verified &verified) {
   for (const SparseLayer &layer : manifest.sparseLayers) {
     std::string where = "sparse layer " + quote(layer.weight);
     const Parameter *weight = verified.find(layer.weight);
-    if (!weight || weight->role == Role::state ||
+    if (!weight || weight->role == Role::state || weight->role == Role::cache ||
         weight->type.shape != std::vector<int64_t>{layer.rows, layer.columns})
       fail(where, "there must be a parameter of this name, " +
                       std::to_string(layer.rows) + " x " +

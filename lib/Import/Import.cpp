@@ -332,7 +332,7 @@ pst::importModel(MLIRContext &context, StringRef directory,
 
 LogicalResult pst::refuseNewHead(ModuleOp module) {
   for (ParameterOp parameter : module.getOps<ParameterOp>())
-    if (parameter.getRole() != ParameterRole::State &&
+    if (parameter.getRole() != ParameterRole::Cache &&
         parameter.getInitializer().getKind() != InitializerKind::File)
       return emitError(FileLineColLoc::get(
                  cast<NameLoc>(module.getLoc()).getName(), 0, 0))

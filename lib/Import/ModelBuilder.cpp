@@ -265,7 +265,7 @@ ParameterOp ModelBuilder::declare(StringRef name, ParameterRole role,
   auto group = role == ParameterRole::Trainable
                    ? RateGroupAttr::get(b.getContext(), RateGroup::Head)
                    : RateGroupAttr();
-  bool decays = role != ParameterRole::State && type.getRank() == 2;
+  bool decays = role != ParameterRole::Cache && type.getRank() == 2;
   auto parameter = ParameterOp::create(b, name, role, first, type,
                                        /*offset=*/IntegerAttr(), decays, group);
   declared[name] = parameter;
@@ -417,7 +417,7 @@ Value ModelBuilder::cacheRows(Value rows, StringRef name) {
   auto type = f32({options.batch * options.cacheLength, columns(rows)});
   ParameterOp cache = declared.lookup(name);
   if (!cache)
-    cache = declare(name, ParameterRole::State,
+    cache = declare(name, ParameterRole::Cache,
                     InitializerAttr::get(b.getContext(), InitializerKind::Zeros,
                                          "", APFloat(0.0)),
                     type);

@@ -71,6 +71,11 @@ void pst::check(const CompilerOptions &options) {
                 std::string(spell(options.weightStorage)) +
                 " is of a program that only evaluates, whose zeros stay where "
                 "they are: leave it out, or compile with --inference");
+  if (options.storageTokens &&
+      (options.training || options.weightStorage != WeightStorage::Auto))
+    throw Error(
+        "--storage_tokens is of a program that only evaluates, and whose "
+        "--weight_storage is auto: leave it out");
   if (options.training && options.frozenType == FrozenType::Int8)
     throw Error("--frozen_type int8 is of a program that only evaluates, whose "
                 "weights are rounded when a model is loaded: take bf16, or "

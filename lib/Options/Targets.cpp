@@ -21,6 +21,7 @@ static std::vector<Refusal> refusedOnGPUs() {
       {"weight_storage",
        {"compressed", "bitmask"},
        "whose products with fixed weights are dense"},
+      {"storage_tokens", {}, "whose products with fixed weights are dense"},
       {"frozen_type", {"int8"}, "whose kernels read weights of f32 or bf16"},
       {"cache_length", {}, "which has no kernel to generate text"},
       {"vector_width", {}, "whose kernels have no vectors"},

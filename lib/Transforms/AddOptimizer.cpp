@@ -70,8 +70,8 @@ void AddOptimizer::runOnOperation() {
   // of the mask, of the head.
   std::array<std::array<Parameters, kGroups>, 2> trained;
   // Weights as a program stores them, which each call reads whole, lie side by
-  // side and before what it reads little of, as keys and values.
-  Parameters stored, state;
+  // side and before other state.
+  Parameters stored, state, caches;
   llvm::StringSet<> packed;
   for (auto function : module.getOps<func::FuncOp>())
     if (isPackEntry(function.getSymName()))
@@ -80,6 +80,8 @@ void AddOptimizer::runOnOperation() {
     if (parameter.getRole() == ParameterRole::State)
       (packed.contains(parameter.getSymName()) ? stored : state)
           .push_back(parameter);
+    else if (parameter.getRole() == ParameterRole::Cache)
+      caches.push_back(parameter);
     else if (parameter.getRole() == ParameterRole::Trainable)
       trained[!parameter.getDecay()][groupOf(parameter)].push_back(parameter);
   int64_t bytes = 0, decayedBytes = 0;
@@ -98,6 +100,7 @@ void AddOptimizer::runOnOperation() {
       decayedBytes = bytes;
   }
   layOut(state, layOut(stored, 0));
+  layOut(caches, 0);
   if (bytes == 0 || module.lookupSymbol("apply"))
     return;
 

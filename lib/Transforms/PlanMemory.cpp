@@ -309,9 +309,9 @@ void PlanMemory::resolveNames(func::FuncOp function,
       buffer = arguments.get("parameter", parameter.getSymName(), type);
     else
       buffer = viewOf(builder, op.getLoc(),
-                      parameter.getRole() == ParameterRole::State ? "state"
-                      : op.getPart() == Part::Gradient            ? "gradient"
-                                                                  : "trainable",
+                      op.getPart() == Part::Gradient
+                          ? "gradient"
+                          : stringifyParameterRole(parameter.getRole()),
                       parameter.getOffset().value_or(0), type);
     op.replaceAllUsesWith(buffer);
     op.erase();
@@ -386,7 +386,7 @@ void PlanMemory::runOnOperation() {
     return signalPassFailure();
 
   // The spaces end where the parameter furthest out ends.
-  int64_t frozen = frozenBytes(module), trainable = 0, state = 0;
+  int64_t frozen = frozenBytes(module), trainable = 0, state = 0, cache = 0;
   parameters.clear();
   for (auto parameter : module.getOps<ParameterOp>()) {
     parameters[parameter.getSymNameAttr()] = parameter;
@@ -400,14 +400,15 @@ void PlanMemory::runOnOperation() {
     int64_t end = offset + bytesOf(type);
     if (parameter.getRole() == ParameterRole::Frozen)
       continue;
-    if (parameter.getRole() == ParameterRole::Trainable)
-      trainable = std::max<int64_t>(trainable, llvm::alignTo(end, kAlignment));
-    else
-      state = std::max<int64_t>(state, llvm::alignTo(end, kAlignment));
+    int64_t &space = parameter.getRole() == ParameterRole::Trainable ? trainable
+                     : parameter.getRole() == ParameterRole::State   ? state
+                                                                     : cache;
+    space = std::max<int64_t>(space, llvm::alignTo(end, kAlignment));
   }
   for (StringRef space : {"trainable", "gradient", "moment1", "moment2"})
     spaces[space] = trainable;
   spaces["state"] = state;
+  spaces["cache"] = cache;
 
   struct Entry {
     func::FuncOp function;
@@ -470,9 +471,10 @@ void PlanMemory::runOnOperation() {
     declareMarks(module);
     module->setAttr(kRedZonesAttribute, builder.getUnitAttr());
   }
-  module->setAttr(kMemoryAttribute,
-                  builder.getDictionaryAttr(
-                      {bytes("frozen", frozen), bytes("trainable", trainable),
-                       bytes("state", state), bytes("arena", worst.bytes),
-                       bytes("workspace", worst.workspace)}));
+  module->setAttr(
+      kMemoryAttribute,
+      builder.getDictionaryAttr(
+          {bytes("frozen", frozen), bytes("trainable", trainable),
+           bytes("state", state), bytes("cache", cache),
+           bytes("arena", worst.bytes), bytes("workspace", worst.workspace)}));
 }

@@ -8,7 +8,6 @@ trains on go through here, so that all read a text alike."""
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from .columns import Wish
 from .data import Examples
 from .entities import entity_metrics, is_scheme
 from .errors import DataError
+from .kept import KeptModels, length_for, positions_of
 from .labels import Labels
 from .language import predicts_tokens
 from .options import Options
@@ -39,9 +39,9 @@ class Classifier:
     It may be called: with texts it is predict(), with token ids it gives
     logits. `labels` are its classes. Options are those of `pst predict`
     (max_seq_length, per_device_eval_batch_size, num_threads, target, ...). A
-    program is compiled for the longest text at the first use, and again when a
-    longer one comes; `warnings` says which texts were cut. Threads may predict
-    at once. Raises DataError, CompileError, ValueError, or pst.Error.
+    program is compiled at the first use, and again when a text comes that is
+    longer than it has room for; those used last are kept, and share the model's
+    weights. `warnings` says which texts were cut. Threads may predict at once. Raises DataError, CompileError, ValueError, or pst.Error.
     """
 
     def __init__(self, directory, **options):
@@ -60,8 +60,7 @@ class Classifier:
         self.warnings: list[str] = list(self.tokenizer.warnings)
         if self.options.num_threads:
             _pst.set_num_threads(self.options.num_threads)
-        self._compiling = threading.Lock()
-        self._compiled = (0, None)  # for texts of how many tokens, and the model
+        self._kept = KeptModels(self.directory)
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -88,9 +87,12 @@ class Classifier:
         return found
 
     def logits(self, encoded: Encoded, description: str) -> np.ndarray:
-        """float32[examples, labels] (of tokens [tokens, labels]) of texts that are encoded."""
+        """float32[examples, labels] of texts that are encoded; where tokens have
+        classes [examples, tokens, labels], of as many tokens as the program has
+        room for."""
         length, model = self._model_for(encoded)
-        return _pst.evaluate(model, dataset(encoded, length, None, description), 0.0)["logits"]
+        logits = _pst.evaluate(model, dataset(encoded, length, None, description), 0.0)["logits"]
+        return logits.reshape(len(encoded.ids), length, -1) if self.labels.tokens else logits
 
     def tag(self, sentences) -> list[dict]:
         """The `words` of each sentence, their `tags` and `probabilities`, None
@@ -105,11 +107,10 @@ class Classifier:
             sentences = [sentences]
         sentences = Tagged.of(sentences, "the texts", words_column=self.options.text_column, need_tags=False).without_labels()
         encoded = self.encode(sentences)
-        length, _ = self._model_for(encoded)
-        scores = self.logits(encoded, sentences.path).reshape(len(sentences), length, -1).astype(np.float64)
+        scores = self.logits(encoded, sentences.path).astype(np.float64)
         rows = []
         for i, (words, places) in enumerate(zip(sentences.words, encoded.firsts)):
-            begin = encoded.begin(i, length)
+            begin = encoded.begin(i, scores.shape[1])
             found = [None if place < 0 else predictions(scores[i, [begin + place]], self.labels)[0] for place in places]
             tags, shares = ([one and one[key] for one in found] for key in ("class", "probability"))
             rows.append({"words": words, "tags": tags, "probabilities": shares})
@@ -154,33 +155,37 @@ class Classifier:
         given = {name: value for name, value in given.items() if value is not None}
         arrays = {name: whole_numbers(name, value) for name, value in given.items()}
         encoded = encoded_of(arrays, self.tokenizer)
-        length, model = self._model_for(encoded)
-        logits = _pst.evaluate(model, dataset(encoded, length, None, "input_ids"), 0.0)["logits"]
+        logits = self.logits(encoded, "input_ids")
         if self.labels.tokens:
             rows, tokens = arrays["input_ids"].shape
             found = np.zeros((rows, tokens, self.labels.count), np.float32)
-            part = min(length, tokens)
-            found[:, :part] = logits.reshape(rows, length, -1)[:, :part]
+            part = min(logits.shape[1], tokens)
+            found[:, :part] = logits[:, :part]
             found[np.arange(tokens) >= encoded.counts(tokens)[:, None]] = 0
             logits = found
         return torch.from_numpy(logits) if any(map(torch.is_tensor, given.values())) else logits
 
     def _model_for(self, encoded: Encoded) -> tuple[int, "_pst.Model"]:
         """A model for texts as long as these at least, and for how many tokens."""
-        longest = encoded.longest
-        with self._compiling:
-            if longest > self._compiled[0]:
-                batch = self.options.per_device_eval_batch_size or 32
-                program = _pst.compile_model(
-                    self.directory,
-                    self.options.of_evaluation(
-                        longest, batch, task=self.labels.task, num_labels=self.labels.count,
-                        regression=self.labels.regression, new_head=False,
-                        token_capacity=token_capacity(encoded.counts(longest), batch, longest, self.options, partly=True),
-                    ),  # fmt: skip
-                )
-                self._compiled = (longest, _pst.Model(program, self.directory, 0))
-            return self._compiled
+        options, longest, positions = self.options, encoded.longest, positions_of(self.config)
+        length = length_for(longest, self.tokenizer.settings.at_most(options.max_seq_length), positions, options.pad_to_max_length)
+
+        def fits(size):
+            # Without padding a text takes as long in a program for longer ones.
+            return size == length if options.pad_to_max_length or length > positions else longest <= size <= positions
+
+        def settings():
+            batch = options.per_device_eval_batch_size or 32
+            return options.of_evaluation(
+                length, batch, task=self.labels.task, num_labels=self.labels.count, regression=self.labels.regression, new_head=False,
+                token_capacity=token_capacity(encoded.counts(length), batch, length, options, partly=True),
+            )  # fmt: skip
+
+        def tokens(settings):
+            return settings["token_capacity"] or settings["batch_size"] * settings["sequence_length"]
+
+        (length, *_), model = self._kept.get((length,), fits, settings, tokens)
+        return length, model
 
 
 def _is_array(value) -> bool:

@@ -8,12 +8,12 @@ import difflib
 import json
 import os
 import sys
-import threading
 
 from . import _pst
 from .arguments import Switch
 from .command import UsageError, given_options, options_of, warn
 from .errors import DataError
+from .kept import KeptModels
 from .language import predicts_tokens
 from .options import Options
 from .outputs import check_output_file, write_rows
@@ -35,8 +35,9 @@ class Generator:
         model.generate("Once upon a time", max_new_tokens=40)
 
     Options are those of `pst generate`, but for the generation's own, which are
-    of generate(). A program is compiled at the first use, and again when more or
-    longer prompts come. Threads may generate at once. Raises DataError,
+    of generate(). A program is compiled at the first use, and again when longer
+    prompts come, or another number of them; those used last are kept, and share
+    the model's weights. Threads may generate at once. Raises DataError,
     CompileError, ValueError, or pst.Error.
     """
 
@@ -50,8 +51,7 @@ class Generator:
         if not predicts_tokens(self.options.implied_task, self.config):
             raise DataError(f"{self.directory}: is no language model, which alone generates texts; 'pst predict' gives its classes")
         self._tokenizer: Tokenizer | None = None
-        self._compiling = threading.Lock()
-        self._compiled: tuple[int, int, "_pst.Model | None"] = (0, 0, None)  # rows, tokens of a row
+        self._kept = KeptModels(self.directory)  # by rows, and tokens of a row
         if self.options.num_threads:
             _pst.set_num_threads(self.options.num_threads)
 
@@ -113,13 +113,15 @@ class Generator:
             )
         at_once = min(self.options.per_device_eval_batch_size or 8, 1 << (len(ids) - 1).bit_length())
         rows = at_once * wanted.num_beams
-        with self._compiling:
-            compiled = self._compiled
-            if rows != compiled[0] or length > compiled[1]:
-                room = min(-(-length // _ROOM) * _ROOM, most)
-                program = _pst.compile_model(self.directory, program_settings(self.options, rows, room))
-                self._compiled = rows, room, _pst.Model(program, self.directory, 0)
-            return self._compiled[2]
+        room = min(-(-length // _ROOM) * _ROOM, most)
+        _, model = self._kept.get(
+            (rows, room),
+            # Each token takes all rows, and no more for the room.
+            lambda count, space: count == rows and space >= length,
+            lambda: program_settings(self.options, rows, room),
+            lambda settings: settings["batch_size"],
+        )
+        return model
 
 
 def program_settings(options: Options, rows: int, room: int) -> dict:

@@ -101,10 +101,9 @@ static void compare(const SafeTensorsFile &file, const std::string &name,
 
 /// Whether a parameter has values in a space.
 static bool liesIn(const Parameter &parameter, std::string_view space) {
-  if (parameter.role == Role::state)
-    return space == "state";
-  return parameter.role == Role::trainable && space != "state" &&
-         space != "arena";
+  if (parameter.role != Role::trainable)
+    return parameter.role != Role::frozen && space == spaceOf(parameter.role);
+  return space != "state" && space != "cache" && space != "arena";
 }
 
 /// What the call starts from, in those spaces that are recorded.

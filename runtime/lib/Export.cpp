@@ -126,7 +126,7 @@ std::vector<OutputTensor> collect(const Model &model) {
   std::map<std::string, size_t> split; // tensors of several parts, by name
   std::set<std::string> taken;         // sources, and names written
   for (const Parameter &parameter : manifest.parameters) {
-    if (parameter.role == Role::state ||
+    if (parameter.role == Role::state || parameter.role == Role::cache ||
         manifest.findLayerOfFactor(parameter.name))
       continue;
     OutputPart part{&parameter};

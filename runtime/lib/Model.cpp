@@ -37,6 +37,17 @@ static void bindScalar(Invocation &call, const char *name,
 Model::Model(std::shared_ptr<const Program> program,
              std::shared_ptr<const ModelFiles> files, uint64_t seed)
     : store(std::move(program), std::move(files), seed) {
+  prepare();
+  packWeights(store);
+}
+
+Model::Model(std::shared_ptr<const Program> program, const Model &other)
+    : store(std::move(program), other.store) {
+  prepare();
+}
+
+/// Makes the entry points ready.
+void Model::prepare() {
   auto make = [&](std::optional<Invocation> &call, const char *entry,
                   std::vector<std::string> returned = {}) {
     if (this->program().has(entry))
@@ -48,7 +59,6 @@ Model::Model(std::shared_ptr<const Program> program,
   make(applyCall, "apply");
   make(forwardCall, "forward");
   make(materializeCall, "materialize");
-  packWeights(store);
   for (const auto &[name, entry] : manifest().entryPoints)
     for (const Argument &argument : entry.arguments)
       if (argument.name == kClassWeights)

@@ -26,24 +26,62 @@ static constexpr std::string_view kStoredPart = ".pst_";
 ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
                                std::shared_ptr<const ModelFiles> files,
                                uint64_t seed)
-    : owner(std::move(program)), modelFiles(std::move(files)) {
+    : owner(std::move(program)), weights(std::make_shared<Weights>()) {
+  weights->files = std::move(files);
   if (manifest().isForGPU())
     remote = openGPU(owner);
-  for (const auto &[name, bytes] : manifest().spaces) {
-    // Pages that are never written cost nothing: a program that is only
-    // evaluated has moments, but no memory for them.
-    int64_t size = std::max<int64_t>(bytes, 64);
-    void *base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED)
-      throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
-                  "\": " + std::strerror(errno) +
-                  "; a smaller batch or a shorter length needs less");
-    spaces.try_emplace(name, base, size);
+  for (const auto &[name, bytes] : manifest().spaces)
+    makeSpace(name, bytes);
+  readManifest();
+  if (!remote)
+    askForLargePages();
+  for (const Parameter &parameter : manifest().parameters) {
+    if (parameter.role != Role::frozen)
+      initialize(parameter, seed);
+    else if (!isPacked(parameter.name))
+      mapFrozen(parameter);
   }
+}
+
+/// The spaces that nothing writes where programs only evaluate.
+static constexpr const char *kSharedSpaces[] = {"trainable", "state"};
+
+ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
+                               const ParameterStore &other)
+    : owner(std::move(program)), weights(other.weights) {
+  readManifest();
+  requireShareable(other);
+  std::vector<std::string_view> shared;
+  for (std::string_view name : kSharedSpaces)
+    if (auto found = other.spaces.find(name); found != other.spaces.end()) {
+      spaces.insert(*found);
+      shared.push_back(name);
+    }
+  if (manifest().isForGPU()) {
+    remote = openGPU(owner);
+    remote->share(*other.remote, shared);
+  }
+  for (const auto &[name, bytes] : manifest().spaces)
+    if (!spaces.contains(name))
+      makeSpace(name, bytes);
+}
+
+void ParameterStore::makeSpace(const std::string &name, int64_t bytes) {
+  // Pages that are never written cost nothing: a program that is only
+  // evaluated has moments, but no memory for them.
+  int64_t size = std::max<int64_t>(bytes, 64);
+  void *base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED)
+    throw Error("cannot allocate " + formatBytes(bytes) + " for \"" + name +
+                "\": " + std::strerror(errno) +
+                "; a smaller batch or a shorter length needs less");
+  spaces[name] = std::make_shared<Mapping>(base, size);
   if (remote)
-    for (const auto &[name, bytes] : manifest().spaces)
-      remote->zero(name);
+    remote->zero(name);
+}
+
+void ParameterStore::readManifest() {
   std::set<std::string, std::less<>> readLater;
   for (const auto &[name, entry] : manifest().entryPoints)
     for (const Argument &argument : entry.arguments)
@@ -53,21 +91,76 @@ ParameterStore::ParameterStore(std::shared_ptr<const Program> program,
         readOnce.insert(argument.name); // rows of it at a time
   for (const std::string &name : readLater)
     readOnce.erase(name);
-  if (!remote)
-    askForLargePages();
-  for (const Parameter &parameter : manifest().parameters) {
+  for (const Parameter &parameter : manifest().parameters)
     byName[parameter.name] = &parameter;
-    if (parameter.role != Role::frozen)
-      initialize(parameter, seed);
-    else if (!isPacked(parameter.name))
-      mapFrozen(parameter);
-  }
+}
+
+/// What a parameter is to all programs that share it.
+static std::string describe(const Parameter &parameter, bool isPacked) {
+  const Initializer &first = parameter.initializer;
+  std::string text = '"' + parameter.name + "\", ";
+  if (parameter.role == Role::frozen)
+    text += isPacked ? "frozen and stored in another form" : "frozen";
+  else
+    text += std::string(spaceOf(parameter.role)) + " at byte " +
+            std::to_string(parameter.offset);
+  text += ", " + parameter.type.text();
+  if (!parameter.source.empty())
+    text += ", from \"" + parameter.source + '"';
+  if (!parameter.sourceFile.empty())
+    text += " in " + parameter.sourceFile;
+  if (parameter.sourceColumns)
+    text += " from column " + std::to_string(parameter.column) + " of " +
+            std::to_string(parameter.sourceColumns);
+  if (first.kind == Initializer::Kind::normal)
+    text += ", random of standard deviation " + std::to_string(first.stddev);
+  if (first.kind == Initializer::Kind::constant)
+    text += ", " + std::to_string(first.value) + " at first";
+  return text;
+}
+
+/// All that a program may share with others, in order; the spaces end each
+/// list, so that none is the begin of another.
+static std::vector<std::string> describeAll(const ParameterStore &store) {
+  std::vector<std::string> all;
+  for (const Parameter &parameter : store.manifest().parameters)
+    if (parameter.role != Role::cache)
+      all.push_back(describe(parameter, store.isPacked(parameter.name)));
+  for (const char *space : kSharedSpaces)
+    all.push_back("the space \"" + std::string(space) + "\" of " +
+                  std::to_string(store.spaceBytes(space)) + " bytes");
+  return all;
+}
+
+void ParameterStore::requireShareable(const ParameterStore &other) const {
+  const std::string cannot = "the program cannot share the parameters of "
+                             "another: ";
+  // A program that only evaluates may have "apply", but no gradients for it.
+  for (const ParameterStore *store : {&other, this})
+    for (const char *entry : {"select", "forward_backward"})
+      if (store->program().has(entry))
+        throw Error(cannot + "one of the two has \"" + entry +
+                    "\", and those share that only evaluate");
+  if (manifest().isForGPU() != other.manifest().isForGPU())
+    throw Error(cannot + "one of the two runs on a GPU");
+  std::vector<std::string> ours = describeAll(*this),
+                           theirs = describeAll(other);
+  auto [own, there] = std::ranges::mismatch(ours, theirs);
+  if (own == ours.end() && there == theirs.end())
+    return;
+  throw Error(
+      cannot + "the first that differs is here " + *own + ", and there " +
+      *there +
+      "; compile both for the same files, with the same options but for "
+      "batch, length, token capacity and cache length, and with one "
+      "number of --storage_tokens where --weight_storage is auto");
 }
 
 /// Stored weights are read from one end to the other for each token, more
-/// slowly by small pages. Behind them in the state lies what is touched here
-/// and there, as keys and values, of which large pages would hold much that is
-/// not used. A system without large pages goes on.
+/// slowly by small pages. Of what is touched here and there, as keys and
+/// values, large pages would hold much that is not used: those have a space of
+/// their own, and other state lies behind. A system without large pages goes
+/// on.
 void ParameterStore::askForLargePages() const {
   int64_t end = 0;
   for (const Parameter &parameter : manifest().parameters) {
@@ -86,11 +179,11 @@ ParameterStore::Mapping::~Mapping() { ::munmap(base, bytes); }
 
 const ModelFiles &ParameterStore::filesOf(const Parameter &parameter) const {
   if (const std::string &path = parameter.sourceFile; !path.empty())
-    return ownFiles.try_emplace(path, path).first->second;
-  if (!modelFiles)
+    return weights->ownFiles.try_emplace(path, path).first->second;
+  if (!weights->files)
     throw Error("the program reads \"" + parameter.source +
                 "\" from the model's files, but none were given");
-  return *modelFiles;
+  return *weights->files;
 }
 
 /// Adds a tensor of the files to the digest; the order does not matter.
@@ -114,50 +207,50 @@ void ParameterStore::mapFrozen(const Parameter &parameter) {
     source.requireFinite(0, source.rows(), data);
     // Rows of an embedding that no example uses need not stay in memory.
     source.forget(0, source.rows());
-    filesInPlace.insert(&files);
+    weights->filesInPlace.insert(&files);
   } else {
     auto copy =
         std::make_unique_for_overwrite<std::byte[]>(parameter.type.numBytes());
     source.read(0, source.rows(), copy.get());
-    rounded += source.isRounded();
+    weights->rounded += source.isRounded();
     data = copy.get();
-    converted.push_back(std::move(copy));
+    weights->converted.push_back(std::move(copy));
   }
   if (remote)
     remote->addFrozen(parameter, data);
-  frozen[parameter.name] = data;
+  weights->frozen[parameter.name] = data;
 }
 
 void ParameterStore::holdForPacking(const Parameter &parameter,
                                     const void *data, bool isRounded) {
-  frozen[parameter.name] = data;
-  rounded += isRounded;
+  weights->frozen[parameter.name] = data;
+  weights->rounded += isRounded;
 }
 
 void ParameterStore::forgetPacked(const Parameter &parameter) {
-  frozen.erase(parameter.name);
+  weights->frozen.erase(parameter.name);
 }
 
 std::string ParameterStore::modelDigest() const {
-  std::call_once(isDigested, [&] {
+  std::call_once(weights->isDigested, [&] {
     for (const Parameter &parameter : manifest().parameters) {
       if (parameter.role != Role::frozen)
         continue;
       if (!isPacked(parameter.name)) {
-        digestBits += tensorDigest(parameter, data(parameter));
+        weights->digestBits += tensorDigest(parameter, data(parameter));
         continue;
       }
       ParameterSource source(parameter, filesOf(parameter));
       std::vector<std::byte> values(parameter.type.numBytes());
       source.read(0, source.rows(), values.data());
-      digestBits += tensorDigest(parameter, values.data());
+      weights->digestBits += tensorDigest(parameter, values.data());
     }
   });
-  return hexDigest(digestBits);
+  return hexDigest(weights->digestBits);
 }
 
 void ParameterStore::requireFiles() const {
-  for (const ModelFiles *files : filesInPlace)
+  for (const ModelFiles *files : weights->filesInPlace)
     files->requireWhole();
 }
 
@@ -167,8 +260,7 @@ static void fillConstant(void *data, int64_t count, double value) {
 }
 
 void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
-  void *target =
-      data(parameter, parameter.role == Role::state ? "state" : "trainable");
+  void *target = data(parameter, spaceOf(parameter.role));
   int64_t count = parameter.type.numElements();
   ElementType element = parameter.type.element;
   // Manifest::verify knows which elements can begin so.
@@ -196,7 +288,7 @@ void ParameterStore::initialize(const Parameter &parameter, uint64_t seed) {
   case Initializer::Kind::file: {
     ParameterSource source(parameter, filesOf(parameter));
     source.read(0, source.rows(), static_cast<std::byte *>(target));
-    digestBits += tensorDigest(parameter, target);
+    weights->digestBits += tensorDigest(parameter, target);
     return;
   }
   }
@@ -207,7 +299,7 @@ ParameterStore::mapping(std::string_view name) const {
   auto found = spaces.find(name);
   if (found == spaces.end())
     throw Error("the program has no space \"" + std::string(name) + "\"");
-  return found->second;
+  return *found->second;
 }
 
 const void *ParameterStore::readSpace(std::string_view name) const {
@@ -270,15 +362,14 @@ int64_t ParameterStore::spaceBytes(std::string_view name) const {
 
 const void *ParameterStore::data(const Parameter &parameter) const {
   if (parameter.role == Role::frozen) {
-    auto found = frozen.find(parameter.name);
-    if (found == frozen.end())
+    auto found = weights->frozen.find(parameter.name);
+    if (found == weights->frozen.end())
       throw Error("the weight \"" + parameter.name +
                   "\" is in memory as the program stores it, and not as its "
                   "file has it any more");
     return found->second;
   }
-  const void *base =
-      readSpace(parameter.role == Role::state ? "state" : "trainable");
+  const void *base = readSpace(spaceOf(parameter.role));
   return static_cast<const std::byte *>(base) + parameter.offset;
 }
 

@@ -29,7 +29,7 @@
 // KERNELS: pst.launch @masked_matmul_{{.*}} -> tensor<3x7xf32>
 // KERNELS: func.func private @masked_matmul_
 
-// MEMORY: pst.memory = {arena = {{[0-9]+}} : i64, frozen = 140 : i64, state = 192 : i64, trainable = 512 : i64
+// MEMORY: pst.memory = {arena = {{[0-9]+}} : i64, cache = 0 : i64, frozen = 140 : i64, state = 192 : i64, trainable = 512 : i64
 // MEMORY: func.func @forward_backward({{.*}}memref<512xi8> {pst.kind = "space", pst.name = "gradient"}
 // MEMORY: memref.view %{{.*}} : memref<{{.*}}xi8> to memref<3x7xf32>
 // MEMORY-NOT: memref.alloc()

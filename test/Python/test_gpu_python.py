@@ -49,9 +49,8 @@ def test_the_command_trains_evaluates_and_exports(tmp_path):
     labels = Labels(["no", "yes"], False)
     settings = compiler_options(options, labels, LENGTH, True)
     encoded = Tokenizer(str(model)).encode(read_examples(str(dev)), LENGTH)
-    longest = encoded.longest
-    evaluation = {**settings, "training": False, "method": "dense", "batch_size": 5, "sequence_length": longest}
-    evaluation["token_capacity"] = token_capacity(encoded.counts(longest), 5, longest, options, partly=True)
+    evaluation = {**settings, "training": False, "method": "dense", "batch_size": 5, "sequence_length": LENGTH}
+    evaluation["token_capacity"] = token_capacity(encoded.counts(LENGTH), 5, LENGTH, options, partly=True)
     for name in ("weight_rank", "weight_beta", "mask_rank", "mask_alpha1", "mask_alpha2", "detach_magnitude", "dropout", "selection"):
         del evaluation[name]
     _pst.compile_model(str(model), {**settings, "emulation": str(tmp_path / "train.so")})

@@ -282,7 +282,7 @@ def test_a_text_alone_costs_no_batch(directories, tmp_path):
     trainer.save(tmp_path / "m")
     loaded = pst.load(tmp_path / "m")
     alone = loaded.predict("the film was good")
-    _, model = loaded._compiled
+    (model,) = loaded._kept._models.values()
     assert is_packed(model) == 32 * 6  # with [CLS] and [SEP]
     assert loaded.predict(["the film was good"] * 40) == alone * 40
     padded = pst.load(tmp_path / "m", pad_to_max_length=True).predict("the film was good")

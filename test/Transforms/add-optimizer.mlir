@@ -42,17 +42,22 @@ pst.parameter @u trainable init<zeros> {decay} : tensor<5x2xf32>
 // -----
 
 // Weights as a program stores them lie side by side before all other state,
-// whether a function stores them itself or returns rows of them.
+// whether a function stores them itself or returns rows of them. Caches have a
+// space of their own.
 
 // CHECK: pst.parameter @cache state init<zeros> {offset = 128 : i64}
 // CHECK: pst.parameter @a.pst_values state init<zeros> {offset = 0 : i64}
 // CHECK: pst.parameter @more state init<zeros> {offset = 192 : i64}
 // CHECK: pst.parameter @b.pst_scales state init<zeros> {offset = 64 : i64}
+// CHECK: pst.parameter @keys cache init<zeros> {offset = 0 : i64}
+// CHECK: pst.parameter @values cache init<zeros> {offset = 64 : i64}
 
 pst.parameter @cache state init<zeros> : tensor<2xf32>
 pst.parameter @a.pst_values state init<zeros> : tensor<4xf32>
 pst.parameter @more state init<zeros> : tensor<2xf32>
 pst.parameter @b.pst_scales state init<zeros> : tensor<4xf32>
+pst.parameter @keys cache init<zeros> : tensor<2xf32>
+pst.parameter @values cache init<zeros> : tensor<2xf32>
 func.func @pack.0(%a: tensor<4xf32>) {
   pst.store %a, @a.pst_values : tensor<4xf32>
   return

@@ -4,7 +4,7 @@
 // scratch is told apart; a returned buffer becomes an output and is written in
 // place; parameters become arguments or views of their space.
 
-// CHECK: pst.memory = {arena = 192 : i64, frozen = 24 : i64, state = 0 : i64, trainable = 64 : i64, workspace = 64 : i64}
+// CHECK: pst.memory = {arena = 192 : i64, cache = 0 : i64, frozen = 24 : i64, state = 0 : i64, trainable = 64 : i64, workspace = 64 : i64}
 // CHECK-LABEL: func.func @f(
 // CHECK-SAME: %[[X:.*]]: memref<2x3xf32> {pst.kind = "input", pst.name = "arg0"},
 // CHECK-SAME: %[[OUT:.*]]: memref<2x3xf32> {pst.kind = "output", pst.name = "y"},

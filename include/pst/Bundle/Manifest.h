@@ -46,6 +46,8 @@ struct TensorType {
 
   int64_t numElements() const;
   int64_t numBytes() const { return numElements() * byteSize(element); }
+  /// "f32[768,64]", or "f32" for a scalar.
+  std::string text() const;
   bool operator==(const TensorType &) const = default;
 };
 
@@ -53,8 +55,13 @@ struct TensorType {
 ///  - frozen:    read only, used where the model file maps it (never copied);
 ///  - trainable: f32, at `offset` bytes in the spaces trainable, gradient,
 ///               moment1 and moment2 alike;
-///  - state:     at `offset` bytes in the space state (the thresholds).
-enum class Role { frozen, trainable, state };
+///  - state:     at `offset` bytes in the space state (the thresholds, weights
+///               as a program stores them);
+///  - cache:     at `offset` bytes in the space cache (keys and values).
+enum class Role { frozen, trainable, state, cache };
+
+/// The space of a role that is not frozen.
+std::string_view spaceOf(Role role);
 
 /// How a parameter gets its first value.
 ///  - file:   tensor `source` of the model files, or some columns of it;
@@ -154,7 +161,7 @@ struct SparseLayer {
 /// One pointer handed to an entry point.
 ///  - parameter: the data of the frozen parameter `name`;
 ///  - space:     the base of the space `name` ("trainable", "gradient",
-///               "moment1", "moment2", "state", "arena");
+///               "moment1", "moment2", "state", "cache", "arena");
 ///  - input:     read by the entry point; a scalar is passed by address too;
 ///  - output:    written by the entry point.
 struct Argument {
@@ -180,8 +187,8 @@ struct MemoryPlan {
   int64_t frozen = 0;    // mapped model files, tensors that are used
   int64_t trainable = 0; // factors, head
   int64_t gradients = 0;
-  int64_t optimizer = 0; // both moments
-  int64_t state = 0;
+  int64_t optimizer = 0;   // both moments
+  int64_t state = 0;       // and the caches
   int64_t activations = 0; // of the arena, at its peak
   int64_t workspace = 0;   // of the arena, at its peak
   int64_t arena = 0;       // one allocation serves every entry point

@@ -135,7 +135,9 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
     columns name. With `auto` a weight is stored as makes its products fastest,
     by the cost model of `-pst-choose-products`; the model's answer, in
     microseconds of one thread, stays as `pst.cost`. Weights of one shape that keep nearly as
-    many elements have the same room, and so the same kernels.
+    many elements have the same room, and so the same kernels. With
+    `storage-tokens=N` it is chosen as if products of tokens, which are those of
+    most rows, had N: programs for other batches then store alike.
 
     With `type=int8` values are stored in 8 bits, with a scale for each row of
     the matrix S of the products `X S^T`: those of the weights above, and whole,
@@ -188,7 +190,9 @@ def StoreWeights : Pass<"pst-store-weights", "::mlir::ModuleOp"> {
     Option<"expandBits", "expand-bits", "int64_t", /*default=*/"0",
            "of -pst-emit-cpu-kernels: with 0, auto chooses no bitmask">,
     Option<"hasFastGather", "fast-gather", "bool", /*default=*/"false",
-           "whether the machine gathers fast, as columns are read">
+           "whether the machine gathers fast, as columns are read">,
+    Option<"storageTokens", "storage-tokens", "int64_t", /*default=*/"0",
+           "the rows by which auto chooses (0: those that products have)">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect",
                            "::mlir::func::FuncDialect",

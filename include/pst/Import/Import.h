@@ -50,7 +50,7 @@ namespace pst {
 ///              slots: tensor<BxCxi32>)
 ///     @decode(the same) -> (logits: tensor<BxVxf32>)
 ///
-/// which put the keys and values of the tokens into the state parameters
+/// which put the keys and values of the tokens into the cache parameters
 /// `pst_cache.LAYER.keys` and `.values` (nn.cache_rows), B*C slots each.
 ///
 /// Arguments and results bear their names as `pst.name`. Each op's location is

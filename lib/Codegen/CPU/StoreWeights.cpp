@@ -78,6 +78,7 @@ struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
     if (storage == WeightStorage::Dense && type != FrozenType::Int8)
       return;
     SmallVector<Weight> weights = findWeights();
+    findTokens(weights);
     llvm::erase_if(weights, [&](Weight &weight) { return !choose(weight); });
     if (weights.empty())
       return;
@@ -87,6 +88,7 @@ struct StoreWeights : pst::impl::StoreWeightsBase<StoreWeights> {
 
 private:
   SmallVector<Weight> findWeights();
+  void findTokens(ArrayRef<Weight> weights);
   bool choose(Weight &weight);
   Storage fastest(Weight &weight);
   static void shareRooms(MutableArrayRef<Weight> weights);
@@ -98,6 +100,14 @@ private:
                          MutableArrayRef<ParameterOp> stored,
                          CriterionOp criterion);
   void read(const Weight &weight, ArrayRef<ParameterOp> stored);
+
+  /// Whether a product is of packed tokens, and its rows.
+  using Rows = std::pair<bool, int64_t>;
+  static Rows rowsOf(nn::LinearOp product) {
+    RankedTensorType type = product.getType();
+    return {static_cast<bool>(nn::getPacked(type)), nn::storedRows(type)};
+  }
+  Rows tokens; ///< Of products of tokens.
 };
 } // namespace
 
@@ -143,6 +153,21 @@ SmallVector<Weight> StoreWeights::findWeights() {
   return weights;
 }
 
+/// A prompt is read once, and then a token follows the other.
+static bool isOfPrompts(nn::LinearOp product) {
+  return product->getParentOfType<func::FuncOp>().getSymName() == "prefill";
+}
+
+/// Products of tokens are those that are packed, else those of most rows; the
+/// others are of a row for each example.
+void StoreWeights::findTokens(ArrayRef<Weight> weights) {
+  tokens = {};
+  for (const Weight &weight : weights)
+    for (nn::LinearOp product : weight.products)
+      if (!isOfPrompts(product))
+        tokens = std::max(tokens, rowsOf(product));
+}
+
 /// How the weight is to be stored, if not as it is.
 bool StoreWeights::choose(Weight &weight) {
   bool inBytes = type == FrozenType::Int8;
@@ -162,11 +187,12 @@ bool StoreWeights::choose(Weight &weight) {
 Storage StoreWeights::fastest(Weight &weight) {
   double dense = 0, compressed = 0, bitmask = 0;
   for (nn::LinearOp product : weight.products) {
-    // A prompt is read once, and then a token follows the other.
-    if (product->getParentOfType<func::FuncOp>().getSymName() == "prefill")
+    if (isOfPrompts(product))
       continue;
-    cpu::ProductCost cost{nn::storedRows(product.getType()), weight.rows,
-                          weight.columns};
+    Rows rows = rowsOf(product);
+    cpu::ProductCost cost{storageTokens && rows == tokens ? storageTokens
+                                                          : rows.second,
+                          weight.rows, weight.columns};
     cost.readsInPlace = cpu::FewRows::pays(cost.tokens, cost.n, cost.k);
     cost.valueBits = weight.value.getIntOrFloatBitWidth();
     cost.expandBits = expandBits;

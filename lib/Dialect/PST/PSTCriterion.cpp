@@ -190,8 +190,8 @@ static LogicalResult verifyDeclarations(CriterionOp criterion) {
                           << "', as another one is called";
       InitializerAttr init = tensor.getInitializer();
       bool isFile = init.getKind() == InitializerKind::File;
-      if (tensor.getRole() == ParameterRole::State || // (C6)
-          (tensor.getRole() == ParameterRole::Frozen && !isFile))
+      if (tensor.getRole() != ParameterRole::Trainable && // (C6)
+          !(tensor.getRole() == ParameterRole::Frozen && isFile))
         return complain() << "tensor '" << tensor.getName()
                           << "' must be trained, or frozen and from a file";
       if (isFile && (init.getFile().empty() || init.isPart())) // (C6)

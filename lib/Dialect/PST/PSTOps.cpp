@@ -69,17 +69,25 @@ static FailureOr<ParameterOp> verifyParameterUse(Operation *op,
 }
 
 static LogicalResult verifyRole(Operation *op, ParameterOp parameter,
-                                ParameterRole role) {
-  if (parameter.getRole() == role)
+                                ArrayRef<ParameterRole> roles) {
+  if (llvm::is_contained(roles, parameter.getRole()))
     return success();
-  InFlightDiagnostic error = op->emitOpError("needs a parameter of role '")
-                             << stringifyParameterRole(role) << "', but "
-                             << FlatSymbolRefAttr::get(parameter) << " is '"
-                             << stringifyParameterRole(parameter.getRole())
-                             << "'";
+  InFlightDiagnostic error = op->emitOpError("needs a parameter of role ");
+  llvm::interleave(
+      roles,
+      [&](ParameterRole role) {
+        error << "'" << stringifyParameterRole(role) << "'";
+      },
+      [&] { error << " or "; });
+  error << ", but " << FlatSymbolRefAttr::get(parameter) << " is '"
+        << stringifyParameterRole(parameter.getRole()) << "'";
   error.attachNote(parameter.getLoc()) << "declared here";
   return error;
 }
+
+/// The roles of parameters that functions overwrite.
+static constexpr ParameterRole kOverwritten[] = {ParameterRole::State,
+                                                 ParameterRole::Cache};
 
 void LoadOp::build(OpBuilder &builder, OperationState &state,
                    ParameterOp parameter, Part part) {
@@ -97,8 +105,7 @@ LogicalResult LoadOp::verifySymbolUses(SymbolTableCollection &table) {
       return emitOpError("is for update, which a gradient is without saying");
     return verifyRole(*this, *parameter, ParameterRole::Trainable);
   }
-  return getUpdate() ? verifyRole(*this, *parameter, ParameterRole::State)
-                     : success();
+  return getUpdate() ? verifyRole(*this, *parameter, kOverwritten) : success();
 }
 
 void LoadOp::getEffects(
@@ -110,9 +117,8 @@ void LoadOp::getEffects(
 LogicalResult StoreOp::verifySymbolUses(SymbolTableCollection &table) {
   FailureOr<ParameterOp> parameter = verifyParameterUse(
       *this, getParameterAttr(), cast<ShapedType>(getValue().getType()), table);
-  return failed(parameter)
-             ? failure()
-             : verifyRole(*this, *parameter, ParameterRole::State);
+  return failed(parameter) ? failure()
+                           : verifyRole(*this, *parameter, kOverwritten);
 }
 
 void StoreOp::getEffects(

@@ -128,11 +128,9 @@ static constexpr Key kRecomputeKeys[] = {{"flops", kAmount}, {"step", kAmount}};
 static constexpr Key kKeptWeightsKeys[] = {
     {"kept", kCount}, {"weights", kCount}, {"bytes", kCount}};
 
-static constexpr Key kMemoryKeys[] = {{"frozen", kCount},
-                                      {"trainable", kCount},
-                                      {"state", kCount},
-                                      {"arena", kCount},
-                                      {"workspace", kCount}};
+static constexpr Key kMemoryKeys[] = {
+    {"frozen", kCount}, {"trainable", kCount}, {"state", kCount},
+    {"cache", kCount},  {"arena", kCount},     {"workspace", kCount}};
 
 static constexpr Key kLayerKeys[] = {
     {"kinds", kFactorKinds},

@@ -94,8 +94,8 @@ Gpu::Gpu(std::shared_ptr<const Program> program)
   PST_CUDA(cuda, cuEventCreate, "make an event", handover.out(),
            kEventDisableTiming);
   for (const auto &[space, bytes] : owner->manifest().spaces)
-    spaces[space] =
-        Memory(cuda, Memory::Kind::device, bytes, "\"" + space + "\"");
+    spaces[space] = std::make_shared<Memory>(cuda, Memory::Kind::device, bytes,
+                                             "\"" + space + "\"");
 }
 
 Gpu::~Gpu() {
@@ -241,7 +241,7 @@ const Memory &Gpu::memoryOf(std::string_view space) const {
   auto found = spaces.find(space);
   if (found == spaces.end())
     throw Error("the program has no space \"" + std::string(space) + "\"");
-  return found->second;
+  return *found->second;
 }
 
 size_t Gpu::spaceBytes(std::string_view space) const {
@@ -255,16 +255,25 @@ DevicePointer Gpu::place(const Argument &argument) const {
   if (found == frozen.end())
     throw Error("the frozen parameter \"" + argument.name +
                 "\" was not copied to the GPU");
-  return found->second.device();
+  return found->second->device();
+}
+
+void Gpu::share(const Accelerator &other,
+                std::span<const std::string_view> shared) {
+  const auto &theirs = static_cast<const Gpu &>(other);
+  frozen = theirs.frozen;
+  for (std::string_view space : shared)
+    spaces.find(space)->second = theirs.spaces.find(space)->second;
 }
 
 void Gpu::addFrozen(const Parameter &parameter, const void *data) {
   makeCurrent();
   int64_t bytes = parameter.type.numBytes();
   std::string what = "\"" + parameter.name + "\"";
-  Memory memory(cuda, Memory::Kind::device, bytes, what);
+  auto memory =
+      std::make_shared<Memory>(cuda, Memory::Kind::device, bytes, what);
   PST_CUDA(cuda, cuMemcpyHtoDAsync_v2, "copy " + what + " to the GPU",
-           memory.device(), data, static_cast<size_t>(bytes), inUse);
+           memory->device(), data, static_cast<size_t>(bytes), inUse);
   wait("copy " + what + " to the GPU");
   frozen[parameter.name] = std::move(memory);
 }

@@ -106,6 +106,8 @@ public:
 
   std::string describe() const override;
   void addFrozen(const Parameter &parameter, const void *data) override;
+  void share(const Accelerator &other,
+             std::span<const std::string_view> spaces) override;
   void upload(std::string_view space, const void *from) override;
   void download(std::string_view space, void *to) override;
   void zero(std::string_view space) override;
@@ -164,7 +166,8 @@ private:
     int64_t sharedBytes = 0;
   };
   std::map<std::string, Kernel, std::less<>> kernels;
-  std::map<std::string, Memory, std::less<>> spaces, frozen;
+  std::map<std::string, std::shared_ptr<const Memory>, std::less<>> spaces,
+      frozen;
 };
 
 /// An entry point on `gpu`, which must outlive it.

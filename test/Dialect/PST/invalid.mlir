@@ -25,7 +25,7 @@ pst.parameter @w frozen init<ones> : tensor<4x3xf32>
 
 // -----
 
-// expected-error@+1 {{custom op 'pst.parameter' expected string or keyword containing one of the following enum values for attribute 'role' [frozen, trainable, state]}}
+// expected-error@+1 {{custom op 'pst.parameter' expected string or keyword containing one of the following enum values for attribute 'role' [frozen, trainable, state, cache]}}
 pst.parameter @w pinned init<zeros> : tensor<4x3xf32>
 
 // -----
@@ -71,7 +71,7 @@ func.func @load_c2() {
 pst.parameter @w frozen init<zeros> : tensor<4x3xf32>
 
 func.func @load_c3() {
-  // expected-error@+1 {{'pst.load' op needs a parameter of role 'state', but @w is 'frozen'}}
+  // expected-error@+1 {{'pst.load' op needs a parameter of role 'state' or 'cache', but @w is 'frozen'}}
   %w = pst.load @w update : tensor<4x3xf32>
   return
 }
@@ -103,7 +103,7 @@ func.func @store_c1(%v: tensor<1xf32>) {
 pst.parameter @t trainable init<zeros> : tensor<f32>
 
 func.func @store_c2(%v: tensor<f32>) {
-  // expected-error@+1 {{'pst.store' op needs a parameter of role 'state', but @t is 'trainable'}}
+  // expected-error@+1 {{'pst.store' op needs a parameter of role 'state' or 'cache', but @t is 'trainable'}}
   pst.store %v, @t : tensor<f32>
   return
 }

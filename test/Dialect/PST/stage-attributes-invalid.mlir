@@ -248,12 +248,12 @@ module attributes {pst.kept_weights = {bytes = 8, kept = 2, weights = 1}} {}
 
 // -----
 
-// expected-error@+1 {{'builtin.module' op must have an i64 from 0 as "workspace" of "pst.memory", but got {arena = 8 : i64, frozen = 0 : i64, state = 0 : i64, trainable = 0 : i64}}}
-module attributes {pst.memory = {arena = 8, frozen = 0, state = 0, trainable = 0}} {}
+// expected-error@+1 {{'builtin.module' op must have an i64 from 0 as "workspace" of "pst.memory", but got {arena = 8 : i64, cache = 0 : i64, frozen = 0 : i64, state = 0 : i64, trainable = 0 : i64}}}
+module attributes {pst.memory = {arena = 8, cache = 0, frozen = 0, state = 0, trainable = 0}} {}
 
 // -----
 
-// expected-error@+1 {{'builtin.module' op has the key "heap" in "pst.memory", which knows "frozen", "trainable", "state", "arena", "workspace"}}
+// expected-error@+1 {{'builtin.module' op has the key "heap" in "pst.memory", which knows "frozen", "trainable", "state", "cache", "arena", "workspace"}}
 module attributes {pst.memory = {heap = 8}} {}
 
 // -----

@@ -190,6 +190,42 @@ TEST_F(Gpu, ACallAllocatesAndLaunchesNothingAnew) {
     EXPECT_EQ(calls(name), before[name]) << name;
 }
 
+// One copy of the weights, and one of the space in which the others are, serve
+// both, and outlive the first.
+TEST_F(Gpu, ProgramsShareParameters) {
+  auto first = makeStore();
+  float y[kCount], factor = 2;
+  auto call = [&](ParameterStore &store) {
+    Invocation add(store, "add");
+    add.bind("x", x);
+    add.bind("factor", &factor);
+    add.bind("y", y);
+    add();
+  };
+  call(*first);
+  int64_t copies = calls("cuMemcpyHtoDAsync_v2");
+  ParameterStore second(Program::createForGPU(makeGpuManifest(), kKernels),
+                        *first);
+  EXPECT_EQ(calls("cuMemcpyHtoDAsync_v2"), copies);
+  first.reset();
+  call(second);
+  auto *sums = static_cast<const float *>(second.data("sums"));
+  for (int64_t i = 0; i < kCount; ++i) {
+    float sum = 2 + factor * w[i] * x[i] + factor * w[i] * x[i];
+    ASSERT_TRUE(y[i] == sum - 3 && sums[i] == sum) << i;
+  }
+
+  Manifest fewer = makeGpuManifest();
+  fewer.parameters.pop_back();
+  std::string refused = errorOf(
+      [&] { ParameterStore(Program::createForGPU(fewer, kKernels), second); });
+  EXPECT_NE(refused.find("the first that differs is here the space "
+                         "\"trainable\" of 512 bytes, and there \"copied\", "
+                         "trainable at byte 256, f32[40]"),
+            std::string::npos)
+      << refused;
+}
+
 // Nothing is waited for but that a slot's inputs have left it.
 TEST_F(Gpu, CallsWithoutResultsKeepTheirInputs) {
   Manifest manifest = makeGpuManifest();

@@ -50,7 +50,7 @@ TEST(Manifest, RefusesWhatIsMalformed) {
        "memory.arena: expected a whole number"},
       {"role", [](Json &j) { j["parameters"][0]["role"] = "solid"; },
        "parameters[0].role: expected one of \"frozen\", \"trainable\", "
-       "\"state\", but got \"solid\""},
+       "\"state\", \"cache\", but got \"solid\""},
       {"type", [](Json &j) { j["parameters"][1]["type"] = "f32[7,]"; },
        "parameters[1].type: expected a type such as \"f32[3,5]\", but got "
        "\"f32[7,]\""},

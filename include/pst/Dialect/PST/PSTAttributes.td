@@ -21,7 +21,8 @@ def PST_Tensor : PST_StaticTensor<[AnyFloat, AnySignlessInteger]>;
 def PST_Role : I32EnumAttr<"ParameterRole", "where a parameter lives", [
     I32EnumAttrCase<"Frozen", 0, "frozen">,
     I32EnumAttrCase<"Trainable", 1, "trainable">,
-    I32EnumAttrCase<"State", 2, "state">]> {
+    I32EnumAttrCase<"State", 2, "state">,
+    I32EnumAttrCase<"Cache", 3, "cache">]> {
   let cppNamespace = "::pst";
 }
 

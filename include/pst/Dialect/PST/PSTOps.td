@@ -35,7 +35,8 @@ def PST_ParameterOp : PST_Op<"parameter",
     A named tensor that outlives a step. Its role says where it lives: `frozen`
     parameters stay in the mapped model file; `trainable` ones have a value, a
     gradient and two moments; `state` holds what a step leaves for the next
-    (thresholds). `offset` is the parameter's place, in bytes, in the buffer of
+    (thresholds); `cache` what is of one sequence of calls (keys and values), and
+    so of a program's own where several share the others. `offset` is the parameter's place, in bytes, in the buffer of
     its role; `-pst-add-optimizer` sets it. `decay` says that weight decay takes
     its part, and `group` that the parameter has not the learning rate of
     weights: that of the `mask` belongs to what scores alone are made of, that
@@ -79,7 +80,7 @@ def PST_LoadOp : PST_Op<"load",
     Constraints:
     - (C1) The symbol names a `pst.parameter` of the result's type.
     - (C2) Only a trainable parameter has a gradient.
-    - (C3) Only the value of a state parameter is for `update`.
+    - (C3) Only the value of a state or cache parameter is for `update`.
 
     Example:
     ```mlir
@@ -102,11 +103,11 @@ def PST_LoadOp : PST_Op<"load",
 def PST_StoreOp : PST_Op<"store",
     [DeclareOpInterfaceMethods<SymbolUserOpInterface>,
      DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
-  let summary = "Overwrites a state parameter";
+  let summary = "Overwrites a state or cache parameter";
   let description = [{
     Constraints:
     - (C1) The symbol names a `pst.parameter` of the value's type.
-    - (C2) The parameter is of role `state`.
+    - (C2) The parameter is of role `state` or `cache`.
 
     Example:
     ```mlir

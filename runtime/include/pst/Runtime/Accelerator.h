@@ -64,6 +64,10 @@ public:
   virtual std::string describe() const = 0;
   /// Copies a frozen parameter; once each, before the first call.
   virtual void addFrozen(const Parameter &parameter, const void *data) = 0;
+  /// Takes those of a program on the same processor in place of copies, and
+  /// these spaces of it in place of its own; they outlive it.
+  virtual void share(const Accelerator &other,
+                     std::span<const std::string_view> spaces) = 0;
   /// A space as a whole, to and from there; waits for the calls before it.
   virtual void upload(std::string_view space, const void *from) = 0;
   virtual void download(std::string_view space, void *to) = 0;

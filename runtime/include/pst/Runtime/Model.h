@@ -43,6 +43,9 @@ public:
   /// Arguments as of ParameterStore.
   Model(std::shared_ptr<const Program> program,
         std::shared_ptr<const ModelFiles> files, uint64_t seed);
+  /// Another program over the parameters of `other`, as ParameterStore shares
+  /// them. Both may be called at once, and either may end first.
+  Model(std::shared_ptr<const Program> program, const Model &other);
 
   const Manifest &manifest() const { return store.manifest(); }
   const Program &program() const { return store.program(); }
@@ -161,6 +164,7 @@ private:
   private:
     int64_t begun = 0, finished = 0;
   };
+  void prepare();
   void requireNothingBegun() const;
   /// The numbers are read when the call is made.
   void bindBatch(Invocation &call, const Batch &batch,

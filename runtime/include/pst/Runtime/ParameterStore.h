@@ -11,6 +11,7 @@
 #include "pst/Runtime/Accelerator.h"
 #include "pst/Runtime/SafeTensors.h"
 
+#include <atomic>
 #include <mutex>
 #include <set>
 #include <string_view>
@@ -39,13 +40,23 @@ public:
   /// and index are named).
   ParameterStore(std::shared_ptr<const Program> program,
                  std::shared_ptr<const ModelFiles> files, uint64_t seed);
+  /// Shares the parameters of `other`, weights as programs store them too, with
+  /// a program of another batch, length, token capacity or cache length: it has
+  /// caches and an arena of its own. Both only evaluate, and nobody writes what
+  /// they share. Either may end first. Throws Error if one of the two trains,
+  /// or if their parameters differ in name, role, type, source or storage,
+  /// naming the first that does.
+  ParameterStore(std::shared_ptr<const Program> program,
+                 const ParameterStore &other);
   ~ParameterStore();
   ParameterStore(const ParameterStore &) = delete;
   ParameterStore &operator=(const ParameterStore &) = delete;
 
   const Program &program() const { return *owner; }
   const Manifest &manifest() const { return owner->manifest(); }
-  const std::shared_ptr<const ModelFiles> &files() const { return modelFiles; }
+  const std::shared_ptr<const ModelFiles> &files() const {
+    return weights->files;
+  }
 
   /// Base of a space ("trainable", ...), to be written or read until the next
   /// call; 64-byte aligned. Throws Error if the program has no such space.
@@ -72,7 +83,7 @@ public:
 
   /// Frozen tensors that are bf16 in memory, and wider in their file: rounded
   /// to nearest.
-  int64_t numRounded() const { return rounded; }
+  int64_t numRounded() const { return weights->rounded; }
 
   /// Whether the entry points "pack.N" alone read a parameter: `packWeights`
   /// then says where its values are, while it calls them.
@@ -111,27 +122,35 @@ private:
 
     void *base;
     int64_t bytes;
-    mutable Latest latest = Latest::both;
+    mutable std::atomic<Latest> latest = Latest::both;
+  };
+  /// What was taken from files: of all stores that share it, made by the first
+  /// and read by all.
+  struct Weights {
+    std::shared_ptr<const ModelFiles> files;
+    std::map<std::string, ModelFiles> ownFiles; ///< by their path
+    std::set<const ModelFiles *> filesInPlace;
+    std::map<std::string, const void *, std::less<>> frozen;
+    std::vector<std::unique_ptr<std::byte[]>> converted; ///< of frozen
+    int64_t rounded = 0;
+    std::once_flag isDigested;
+    /// Of what training changes, from the first; then of all.
+    uint64_t digestBits = 0;
   };
   const Mapping &mapping(std::string_view name) const;
+  void readManifest();
+  void makeSpace(const std::string &name, int64_t bytes);
+  void requireShareable(const ParameterStore &other) const;
   void askForLargePages() const;
   void mapFrozen(const Parameter &parameter);
   void initialize(const Parameter &parameter, uint64_t seed);
 
   std::shared_ptr<const Program> owner;
-  std::shared_ptr<const ModelFiles> modelFiles;
-  mutable std::map<std::string, ModelFiles> ownFiles; // by their path
-  std::set<const ModelFiles *> filesInPlace;
+  std::shared_ptr<Weights> weights;
   std::set<std::string, std::less<>> readOnce; // by "pack.N" alone
   std::unique_ptr<Accelerator> remote;
-  std::map<std::string, Mapping, std::less<>> spaces;
-  std::map<std::string, const void *, std::less<>> frozen;
+  std::map<std::string, std::shared_ptr<Mapping>, std::less<>> spaces;
   std::unordered_map<std::string_view, const Parameter *> byName;
-  std::vector<std::unique_ptr<std::byte[]>> converted; // of frozen
-  int64_t rounded = 0;
-  mutable std::once_flag isDigested;
-  /// Of what training changes, from the first; then of all.
-  mutable uint64_t digestBits = 0;
 };
 
 } // namespace pst::runtime
