@@ -134,13 +134,14 @@ def main(args) -> int:
 
 def _drawn(args) -> tuple:
     """Tokens of --batches x --batch_size examples of --data, drawn without repetition, the same ones every time."""
-    from .data import Examples
+    from .classifier import encode
+    from .data import read_examples
     from .options import Options
-    from .tokenizer import Tokenizer, encode
+    from .tokenizer import Tokenizer
 
     if args.lengths or not args.model:
         raise ValueError("--data needs --model, whose tokenizer says how long its examples are" if not args.model else "--data and --lengths go not together")
-    examples = Examples.of(args.data, args.data, need_labels=False)
+    examples = read_examples(args.data, need_labels=False, read_labels=False)
     counts = encode(Tokenizer(args.model), examples, args.sequence_length, Options.make())[0].counts(args.sequence_length)
     wanted = args.batches * args.batch_size
     if not 1 <= wanted <= len(counts):

@@ -166,7 +166,7 @@ def test_runs_have_the_metric_of_their_task(inputs, tmp_path, capsys):
     rows = [f"gj04\t{i % 2}\t*\t{' '.join(rng.choice(WORDS[5:], 4))} {'not' if i % 2 else 'the'}" for i in range(40)]
     (tmp_path / "c.tsv").write_text("\n".join(rows) + "\n")
     command = ["compare", *inputs[:2], "--train_file", tmp_path / "c.tsv", "--validation_file", tmp_path / "c.tsv", "--output_dir", tmp_path / "out"]
-    command += ["--methods", "dense", "--seeds", "1", "--max_steps", "9", "--learning_rate", "3e-3", "--report_to", "none", "--task_name", "CoLA"]
+    command += ["--methods", "dense", "--seeds", "1", "--max_steps", "40", "--learning_rate", "3e-3", "--dropout", "0", "--report_to", "none", "--task_name", "CoLA"]
     status, out, err = run(capsys, *command)
     assert status == 0, err
     result = json.loads((tmp_path / "out" / "compare.json").read_text())["runs"]["dense-1"]
