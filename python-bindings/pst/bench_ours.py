@@ -181,7 +181,7 @@ class Step:
         options = {
             "batch_size": settings["batch"],
             "sequence_length": settings["length"],
-            "token_capacity": _capacity(settings, batch),
+            "token_capacity": settings.get("token_capacity") or _capacity(settings, batch),
             "num_labels": 2,
             "method": settings["method"],
             "selection": "topk",  # within each layer, as the rivals
