@@ -160,6 +160,7 @@ int64_t pst::byteSize(ElementType type) {
 }
 
 std::string_view pst::spaceOf(Role role) { return spell(kRoles, role); }
+
 std::string TensorType::text() const {
   std::string text(name(element));
   if (shape.empty())

@@ -22,8 +22,8 @@ class KeptModels:
 
     def __init__(self, directory: str):
         self._directory = directory
-        self._lock = threading.Lock()  # of the two dictionaries, and held for no longer
-        self._compiling = threading.Lock()
+        self._lock = threading.Lock()  # of _models, and held for no longer
+        self._compiling = threading.Lock()  # of _storage, and so that a program is made once
         self._models: dict[tuple[int, ...], _pst.Model] = {}  # by size, the one used last at the end
         self._storage: dict[str, int] = {}  # how the first one has chosen to store weights
 

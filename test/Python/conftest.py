@@ -31,6 +31,18 @@ WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad not great awful , 
 
 
 @pytest.fixture
+def one_thread():
+    """Of us and of PyTorch, for small shapes on a machine that may be busy: threads would only wait for one another. That
+    their number changes no bit is a test of its own."""
+    import torch
+
+    from pst import _pst
+
+    torch.set_num_threads(1)
+    _pst.set_num_threads(1)
+
+
+@pytest.fixture
 def recorded_checks(monkeypatch, request):
     """With $PST_CHECK_BUNDLES, what a test compiles for the emulator becomes a bundle for GPUs too (check_bundles.py)."""
     if not os.environ.get("PST_CHECK_BUNDLES"):

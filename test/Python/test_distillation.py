@@ -12,7 +12,7 @@ from conftest import CONFIG, WORDS, bert_tensors, write_model
 from test_cli import refuse
 from test_cli import run as command
 from test_gpu_bundle import BUILD
-from test_parity import PEAK, PST, build, random_batch, randomise, save_model, trainable, training_options
+from test_parity import PEAK, PST, build, random_batch, randomise, save_model, training_options
 
 import pst
 from pst import TensorFile, _pst

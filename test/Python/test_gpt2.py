@@ -19,8 +19,6 @@ from eager_gpt2 import Gpt2  # noqa: E402
 import pst  # noqa: E402
 from pst import _pst  # noqa: E402
 
-torch.set_num_threads(1)
-
 BASE = {
     "vocab_size": 61,
     "n_embd": 42,
@@ -35,9 +33,7 @@ BASE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    _pst.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def save_model(directory, seed=0, kind="GPT2LMHeadModel", **changes):

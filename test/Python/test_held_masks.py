@@ -29,10 +29,7 @@ EPSILON = 1e-4
 OF_SCORES = (".pst_A", ".pst_B", ".pst_R", ".pst_C", ".pst_S")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    _pst.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Held(eager.Bert):

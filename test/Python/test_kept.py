@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 from conftest import CONFIG, WORDS, bert_tensors, write_model
-from test_inference import WIDE, prune, transformers_logits, write_sparse
+from test_inference import WIDE, prune, write_sparse
 from test_threads import in_threads
 
 import pst

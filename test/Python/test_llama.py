@@ -19,8 +19,6 @@ from test_gpt2 import targets, tensors, text_batch  # noqa: E402
 import pst  # noqa: E402
 from pst import _pst  # noqa: E402
 
-torch.set_num_threads(1)
-
 BASE = {
     "vocab_size": 61,
     "hidden_size": 42,
@@ -60,9 +58,7 @@ CONFIGURATIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    _pst.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def save_model(directory, seed=0, family="Llama", kind="ForCausalLM", **changes):

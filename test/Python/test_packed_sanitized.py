@@ -3,7 +3,6 @@
 """Programs without padding under the address sanitizer: kernels that check their own accesses (--sanitize_address), run
 by a pst-run that was built with it (tools/nightly.sh; $PST_SANITIZED_RUN, or build-asan-runtime/bin/pst-run)."""
 
-import json
 import os
 import pathlib
 import subprocess

@@ -20,14 +20,7 @@ import steps  # noqa: E402
 import pst  # noqa: E402
 from pst import _pst, write_tensors  # noqa: E402
 
-# Small shapes, on a machine that may be busy: threads would only wait for one
-# another. That their number changes no bit is a test of its own.
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    _pst.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 BASE = {

@@ -21,8 +21,6 @@ from safetensors.numpy import load_file  # noqa: E402
 import pst  # noqa: E402
 from pst import _pst  # noqa: E402
 
-torch.set_num_threads(1)
-
 # As users spell them, and as the manifest does.
 SELECTIONS = {
     "row": "topk row",
@@ -38,9 +36,7 @@ SHAPE = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 1, "nu
 TOTAL, WARMUP, PEAK = 25, 3, 2e-3
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    _pst.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def final(text):

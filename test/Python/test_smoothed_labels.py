@@ -23,12 +23,7 @@ import pst  # noqa: E402
 from pst import _pst  # noqa: E402
 from pst.cli import main  # noqa: E402
 
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    _pst.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def training_options(output, **changes):

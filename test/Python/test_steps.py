@@ -16,7 +16,7 @@ from test_gpt2 import roberta_batch, save_roberta  # noqa: E402
 from test_parity import METHODS, VARIANTS, build, distance, random_batch, randomise, save_model  # noqa: E402
 from test_pst_wanda import PST_WANDA, bert_layers  # noqa: E402
 
-from pst import TensorFile, _pst, write_tensors  # noqa: E402
+from pst import TensorFile, write_tensors  # noqa: E402
 from pst.options import METHODS as ALL  # noqa: E402
 
 FACTORS = {"weight_rank": 4, "weight_beta": 1.5}
@@ -33,10 +33,7 @@ ONE_SHOT = ("wanda", "ria")
 TOTAL, SPARSITY = 25, 0.7
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    _pst.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write_calibration(path, directory):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import CONFIG, WORDS, bert_tensors, first_loss, write_model
+from conftest import CONFIG, bert_tensors, first_loss, write_model
 from test_cli import refuse, run
 
 import pst
